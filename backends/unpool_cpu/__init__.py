@@ -1,0 +1,132 @@
+"""The backend for NumPy arrays: Cython kernels, one OpenMP thread a core.
+
+This module allocates and words errors; `_kernels.pyx` computes.  Both are called with shapes, dtypes and arguments that
+`unpool` has checked.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from unpool import errors
+from unpool.backends import Duplicates
+from unpool.dtypes import name
+from unpool.plan import Plan
+from unpool_cpu import _kernels
+
+__all__ = ["BACKEND", "CPU", "max_threads", "openmp"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+openmp = _kernels.openmp
+max_threads = _kernels.max_threads
+
+# Below this, the allocator hands recycled memory out, which the kernel zeroes plane by plane while it is in cache; above,
+# glibc maps fresh pages, which are zero already and would only be touched twice.
+_FRESH_PAGES = 32 << 20
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_kernels.stay_serial)
+
+
+class CPU:
+    """The three primitives of `unpool.backends.Backend` on NumPy arrays."""
+
+    def pool(self, input: Array, plan: Plan, out: tuple[Array, Array | None] | None) -> tuple[Array, Array | None]:
+        cells = _ready(input)
+        values, indices = out or (None, None)
+        if values is None:
+            values = np.empty(plan.pooled_shape, cells.dtype)
+        else:
+            _check_out("out" if indices is None else "out[0]", values, cells)
+        if indices is None and plan.index_dtype is not None:
+            indices = np.empty(plan.pooled_shape, plan.index_dtype)
+        elif indices is not None:
+            _check_out("out[1]", indices, cells, values)
+        if plan.batch:
+            _kernels.pool(cells, values, indices, plan, name(cells.dtype))
+        return values, indices
+
+    def scatter(
+        self, values: Array, indices: Array, plan: Plan, duplicates: Duplicates, out: Array | None
+    ) -> Array:
+        pooled, wanted = _ready(values), _ready_indices(indices)
+        zeroed = False
+        if out is not None:
+            _check_out("out", out, pooled, wanted)
+            planes = out
+        else:
+            zeroed = plan.batch * plan.channels * plan.cells * pooled.itemsize >= _FRESH_PAGES
+            planes = (np.zeros if zeroed else np.empty)(plan.plane_shape, pooled.dtype)
+        if plan.batch:
+            found = _kernels.scatter(pooled, wanted, planes, plan, name(pooled.dtype), duplicates, zeroed)
+            _check(found, indices, plan, touched=out is not None)
+        return planes
+
+    def gather(
+        self, grad: Array, indices: Array, plan: Plan, duplicates: Duplicates, out: Array | None
+    ) -> Array:
+        planes, wanted = _ready(grad), _ready_indices(indices)
+        if out is not None:
+            _check_out("out", out, planes, wanted)
+            values = out
+        else:
+            values = np.empty(plan.pooled_shape, planes.dtype)
+        if plan.batch:
+            found = _kernels.gather(planes, wanted, values, plan, name(planes.dtype), duplicates)
+            _check(found, indices, plan, touched=out is not None)
+        return values
+
+
+BACKEND = CPU()
+
+
+def _ready(array: Array) -> Array:
+    """Return the array as kernels read it: C-contiguous, aligned, in native byte order; itself if it is that."""
+    flags = array.flags
+    if flags.c_contiguous and flags.aligned and array.dtype.isnative:
+        return array
+    return np.require(array, array.dtype.newbyteorder("="), ["C", "A", "E"])
+
+
+def _ready_indices(indices: Array) -> Array:
+    if indices.dtype.kind == "u" and indices.dtype.itemsize == 8:
+        # From 2**63 on these turn negative, which is as far out of range.
+        return _ready(indices).view(np.int64)
+    if indices.dtype.itemsize < 4 or indices.dtype.kind == "u":
+        indices = indices.astype(np.int64)
+    return _ready(indices)
+
+
+def _check_out(argument: str, out: Array, *others: Array) -> None:
+    flags = out.flags
+    if not (flags.c_contiguous and flags.aligned and flags.writeable and out.dtype.isnative):
+        raise errors.unusable_out(argument)
+    if any(np.may_share_memory(out, array) for array in others):
+        raise errors.overlapping_out(argument)
+
+
+def _check(found: tuple[int, int], indices: Array, plan: Plan, *, touched: bool) -> None:
+    """Word what the kernel found: the first bad index, or else the first repeated one."""
+    bad, repeated = found
+    if bad >= 0:
+        position = _position(bad, indices)
+        raise errors.bad_index(position, int(indices[position]), plan.spatial, plan.sized_by, touched=touched)
+    if repeated >= 0:
+        position = _position(repeated, indices)
+        value = int(indices[position])
+        # The spatial axes lie together, before the channels or after them.
+        rank = len(plan.spatial)
+        first_axis = indices.ndim - rank - (1 if plan.channels_last else 0)
+        whole = (slice(None),) * rank
+        plane = indices[position[:first_axis] + whole + position[first_axis + rank :]]
+        first = tuple(np.argwhere(plane == value)[0].tolist())
+        earlier = position[:first_axis] + first + position[first_axis + rank :]
+        raise errors.duplicate_index(earlier, position, value, touched=touched)
+
+
+def _position(flat: int, indices: Array) -> tuple[int, ...]:
+    return tuple(int(axis) for axis in np.unravel_index(flat, indices.shape))

@@ -1,0 +1,119 @@
+/* The element types that C does not have, and what the kernels do with them: add two, and say which is larger.
+ *
+ * Half precision is computed in float and rounded once per addition, to nearest even: float has more than twice the
+ * bits of either, so this is the correctly rounded sum.  Comparing never computes: sign and magnitude are turned into an
+ * ordered integer, in which -0 equals +0 and denormals keep their order. */
+#ifndef UNPOOL_NUMBERS_H
+#define UNPOOL_NUMBERS_H
+
+#include <stdint.h>
+#include <string.h>
+
+typedef struct { uint16_t bits; } unpool_half;
+typedef struct { uint16_t bits; } unpool_bfloat16;
+typedef struct { float re, im; } unpool_complex64;
+typedef struct { double re, im; } unpool_complex128;
+typedef struct { uint8_t bits; } unpool_bool;
+typedef struct { uint64_t low, high; } unpool_word128;
+
+static inline float unpool_float_of(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static inline uint32_t unpool_bits_of(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+/* --- float16: 1 sign, 5 exponent (bias 15), 10 fraction -------------------------------------------------------- */
+
+static inline float unpool_half_to_float(unpool_half h) {
+    const uint32_t sign = (uint32_t)(h.bits & 0x8000u) << 16;
+    const uint32_t magnitude = h.bits & 0x7fffu;
+    if (magnitude >= 0x7c00u) /* inf, NaN */
+        return unpool_float_of(sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);
+    if (magnitude < 0x400u) { /* zero, denormal: an integer number of 2**-24 */
+        const float value = (float)magnitude * 0x1p-24f;
+        return sign ? -value : value;
+    }
+    return unpool_float_of(sign | ((magnitude << 13) + ((127u - 15u) << 23)));
+}
+
+static inline unpool_half unpool_half_of_float(float value) {
+    const uint32_t bits = unpool_bits_of(value);
+    const uint32_t sign = bits >> 16 & 0x8000u;
+    const uint32_t magnitude = bits & 0x7fffffffu;
+    unpool_half h;
+    if (magnitude > 0x7f800000u) /* NaN: quiet, keep the top of its payload */
+        h.bits = (uint16_t)(sign | 0x7e00u | (magnitude >> 13 & 0x3ffu));
+    else if (magnitude >= 0x477ff000u) /* 65520 and above round to inf */
+        h.bits = (uint16_t)(sign | 0x7c00u);
+    else if (magnitude >= 0x38800000u) { /* normal: add just under half, and the lowest kept bit */
+        const uint32_t even = magnitude >> 13 & 1u;
+        h.bits = (uint16_t)(sign | (magnitude - ((127u - 15u) << 23) + 0xfffu + even) >> 13);
+    } else { /* denormal: adding 0.5 leaves the multiple of 2**-24 in the low bits, rounded to nearest even */
+        const float shifted = unpool_float_of(magnitude) + 0.5f;
+        h.bits = (uint16_t)(sign | (unpool_bits_of(shifted) - 0x3f000000u));
+    }
+    return h;
+}
+
+static inline unpool_half unpool_half_add(unpool_half a, unpool_half b) {
+    return unpool_half_of_float(unpool_half_to_float(a) + unpool_half_to_float(b));
+}
+
+/* --- bfloat16: the upper half of a float ----------------------------------------------------------------------- */
+
+static inline unpool_bfloat16 unpool_bfloat16_add(unpool_bfloat16 a, unpool_bfloat16 b) {
+    const float sum = unpool_float_of((uint32_t)a.bits << 16) + unpool_float_of((uint32_t)b.bits << 16);
+    const uint32_t bits = unpool_bits_of(sum);
+    unpool_bfloat16 h;
+    if (sum != sum)
+        h.bits = (uint16_t)(bits >> 16 | 0x40u);
+    else
+        h.bits = (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+    return h;
+}
+
+/* --- which is larger: NaN beats everything, a later NaN beats an earlier one (PyTorch's rule) -------------------- */
+
+static inline int unpool_sign_magnitude(uint16_t bits) {
+    const int magnitude = bits & 0x7fff;
+    return bits & 0x8000 ? -magnitude : magnitude;
+}
+
+static inline int unpool_half_better(unpool_half value, unpool_half best) {
+    if ((value.bits & 0x7fffu) > 0x7c00u) return 1;
+    if ((best.bits & 0x7fffu) > 0x7c00u) return 0;
+    return unpool_sign_magnitude(value.bits) > unpool_sign_magnitude(best.bits);
+}
+
+static inline int unpool_bfloat16_better(unpool_bfloat16 value, unpool_bfloat16 best) {
+    if ((value.bits & 0x7fffu) > 0x7f80u) return 1;
+    if ((best.bits & 0x7fffu) > 0x7f80u) return 0;
+    return unpool_sign_magnitude(value.bits) > unpool_sign_magnitude(best.bits);
+}
+
+/* --- the rest --------------------------------------------------------------------------------------------------- */
+
+static inline unpool_complex64 unpool_complex64_add(unpool_complex64 a, unpool_complex64 b) {
+    a.re += b.re;
+    a.im += b.im;
+    return a;
+}
+
+static inline unpool_complex128 unpool_complex128_add(unpool_complex128 a, unpool_complex128 b) {
+    a.re += b.re;
+    a.im += b.im;
+    return a;
+}
+
+static inline unpool_bool unpool_bool_add(unpool_bool a, unpool_bool b) {
+    a.bits |= b.bits;
+    return a;
+}
+
+#endif

@@ -1,0 +1,87 @@
+"""Builds the CPU kernels; everything else about the package is in pyproject.toml.
+
+OpenMP is found by compiling, linking and running a probe, since a compiler may know the flag and lack the library.  Where
+it is missing, the build goes on and the kernels run on one thread; `python -m unpool info` says which was built.
+"""
+
+import os
+import subprocess
+import sysconfig
+import tempfile
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+PROBE = """
+#ifndef _OPENMP
+#error the flags do not turn OpenMP on
+#endif
+#include <omp.h>
+#include <stdio.h>
+int main(void) {
+    int threads = 0;
+    #pragma omp parallel num_threads(2) reduction(+:threads)
+    threads += 1;
+    printf("threads=%d", threads);
+    return threads < 1;
+}
+"""
+BOX = """
+    +--------------------------------------------------------------------------+
+    |  unpool: no working OpenMP was found; building without threads.          |
+    |                                                                          |
+    |  Everything works and gives the same results, on one core.  To use all   |
+    |  of them: on Linux install gcc or clang with libomp; on macOS install    |
+    |  libomp and set CFLAGS="-Xpreprocessor -fopenmp" LDFLAGS="-lomp"; then   |
+    |  reinstall with: pip install --force-reinstall --no-cache-dir unpool     |
+    +--------------------------------------------------------------------------+
+"""
+
+
+class BuildExt(build_ext):
+    def build_extensions(self):
+        msvc = self.compiler.compiler_type == "msvc"
+        # Nothing to add comes first: the user's CFLAGS may have it already.
+        candidates = [([], []), (["/openmp"], [])] if msvc else [([], []), (["-fopenmp"], ["-fopenmp"])]
+        openmp = next((flags for flags in candidates if self.runs(*flags)), None)
+        if openmp is None:
+            print(BOX, flush=True)
+        for extension in self.extensions:
+            extension.extra_compile_args += ["/O2"] if msvc else ["-O3"]
+            if openmp:
+                extension.extra_compile_args += openmp[0]
+                extension.extra_link_args += openmp[1]
+        super().build_extensions()
+
+    def runs(self, compile_args, link_args):
+        """Whether the probe compiles, links and runs with these flags."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "probe.c")
+            source.write_text(PROBE)
+            try:
+                objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=compile_args)
+                program = str(Path(folder, "probe"))
+                self.compiler.link_executable(objects, program, extra_postargs=link_args)
+                result = subprocess.run([program], capture_output=True, text=True, timeout=60)
+            except Exception as error:  # every compiler class has its own
+                print(f"unpool: no OpenMP with {compile_args}: {error}", flush=True)
+                return False
+        return result.returncode == 0 and result.stdout.startswith("threads=")
+
+
+# One wheel serves every CPython from 3.11 on; free-threaded builds have no stable ABI yet and get their own.
+abi3 = not sysconfig.get_config_var("Py_GIL_DISABLED")
+kernels = Extension(
+    "unpool_cpu._kernels",
+    ["backends/unpool_cpu/_kernels.pyx"],
+    define_macros=[("Py_LIMITED_API", "0x030B0000")] if abi3 else [],
+    depends=["backends/unpool_cpu/numbers.h"],
+    py_limited_api=abi3,
+)
+setup(
+    ext_modules=cythonize([kernels], include_path=["backends"], build_dir="build", nthreads=os.cpu_count() or 1),
+    cmdclass={"build_ext": BuildExt},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if abi3 else {},
+)

@@ -1,0 +1,57 @@
+"""Max pooling with indices and its inverse, for every array framework.
+
+>>> import numpy as np, unpool
+>>> x = np.arange(1, 17, dtype="float32").reshape(1, 1, 4, 4)
+>>> pooled, indices = unpool.max_pool2d(x, 2, return_indices=True)
+>>> unpool.max_unpool2d(pooled, indices, 2)[0, 0].tolist()
+[[0.0, 0.0, 0.0, 0.0], [0.0, 6.0, 0.0, 8.0], [0.0, 0.0, 0.0, 0.0], [0.0, 14.0, 0.0, 16.0]]
+"""
+
+from unpool.backends import Backend, available
+from unpool.conventions import convert_indices
+from unpool.errors import BackendUnavailableError
+from unpool.functional import (
+    max_pool1d,
+    max_pool1d_backward,
+    max_pool2d,
+    max_pool2d_backward,
+    max_pool3d,
+    max_pool3d_backward,
+    max_unpool1d,
+    max_unpool1d_backward,
+    max_unpool2d,
+    max_unpool2d_backward,
+    max_unpool3d,
+    max_unpool3d_backward,
+)
+from unpool.modules import MaxPool1d, MaxPool2d, MaxPool3d, MaxUnpool1d, MaxUnpool2d, MaxUnpool3d
+from unpool.plan import Plan
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Backend",
+    "BackendUnavailableError",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
+    "Plan",
+    "__version__",
+    "available",
+    "convert_indices",
+    "max_pool1d",
+    "max_pool1d_backward",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "max_pool3d",
+    "max_pool3d_backward",
+    "max_unpool1d",
+    "max_unpool1d_backward",
+    "max_unpool2d",
+    "max_unpool2d_backward",
+    "max_unpool3d",
+    "max_unpool3d_backward",
+]

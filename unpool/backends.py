@@ -1,0 +1,187 @@
+"""The registry: from an array's type to the backend that computes on it.
+
+It satisfies four requirements.
+
+1. No framework is imported on a guess.  An array proves that its framework is imported, so a backend is loaded only
+   when one of its arrays arrives, or when somebody asks for it by name.
+2. Array type picks the backend; the *device* is the backend's own business, read at every call.
+3. Built-in and third-party backends enter by the same door: an object with the three methods of `Backend`.
+4. Nothing global can be switched.  ``backend=`` is the only override, and it never moves an array.
+
+A third party declares ``[project.entry-points."unpool.backends"]`` with ``<package> = "<module>:<object>"``, where
+``<package>`` is the top-level package that defines its array type; it is also the name for ``backend=``.  Entry points are
+read only when the built-in table does not know a type or a name, because importing `importlib.metadata` costs more
+than the rest of unpool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
+
+from unpool import errors
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from unpool.plan import Plan
+
+Duplicates = Literal["last", "sum", "error"]
+DUPLICATES: tuple[Duplicates, ...] = ("last", "sum", "error")
+
+
+class Backend(Protocol):
+    """Three primitives on a `Plan`; everything public is made of them.
+
+    Shapes, dtypes, duplicates and kinds of arrays are checked before a backend is called.  What is left to it: the
+    device, memory order, the values of the indices, and ``out`` (None, or what to write into and return).
+    """
+
+    def pool(self, input: Any, plan: Plan, out: tuple[Any, Any] | None) -> tuple[Any, Any]:
+        """Return the largest value of each window and its index, or None for the latter if the plan wants none."""
+
+    def scatter(self, values: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
+        """Return planes of zeros with each value put at its index."""
+
+    def gather(self, grad: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
+        """Return the value at each index, the adjoint of `scatter`: zero for one that a later duplicate hid."""
+
+
+class _BuiltIn(NamedTuple):
+    framework: str  # the package that a backend imports
+    packages: tuple[str, ...]  # where its array types are defined
+    target: str  # "module:object"
+    convert: str  # what a user writes to make such an array
+    extra: str  # pip install "unpool[extra]"
+
+
+BUILT_IN = {
+    "cpu": _BuiltIn("numpy", ("numpy",), "unpool_cpu:BACKEND", "numpy.asarray", "cpu"),
+    "cuda": _BuiltIn("cupy", ("cupy",), "unpool_cuda:BACKEND", "cupy.asarray", "cuda"),
+    "tensorflow": _BuiltIn(
+        "tensorflow", ("tensorflow",), "unpool_tensorflow:BACKEND", "tensorflow.convert_to_tensor", "tensorflow"
+    ),
+    "torch": _BuiltIn("torch", ("torch",), "unpool_torch:BACKEND", "torch.as_tensor", "torch"),
+    "jax": _BuiltIn("jax", ("jax", "jaxlib"), "unpool_jax:BACKEND", "jax.numpy.asarray", "jax"),
+    "dask": _BuiltIn("dask", ("dask",), "unpool_dask:BACKEND", "dask.array.asarray", "dask"),
+}
+_BY_PACKAGE = {package: name for name, row in BUILT_IN.items() for package in row.packages}
+
+# Filled by single assignments of finished values, so concurrent first calls at worst do the same work twice.
+_names: dict[type, str] = {}
+_loaded: dict[str, Backend] = {}
+
+
+def check_duplicates(duplicates: str) -> None:
+    if duplicates not in DUPLICATES:
+        raise errors.unknown_choice("duplicates", duplicates, DUPLICATES)
+
+
+def route(arrays: Iterable[tuple[str, Any]], backend: str | None = None) -> Backend:
+    """Return the backend for these arrays, given as (name of the argument, array); all must be of one kind.
+
+    Raises
+    ------
+    TypeError
+        If an array's library is unknown, two arrays are of different libraries, or ``backend`` serves another one.
+    BackendUnavailableError
+        If the backend is known, but is not installed or does not load.
+    """
+    kind, first, one = "", "", None
+    for argument, array in arrays:
+        name = _names.get(type(array)) or _name_of(argument, array)
+        if not kind:
+            kind, first, one = name, argument, array
+        elif name != kind:
+            raise errors.mixed_kinds(first, one, argument, array, _convert(kind))
+    if backend is not None and backend != kind:
+        if backend in BUILT_IN:
+            raise errors.wrong_kind(first, one, backend, BUILT_IN[backend].convert)
+        kind = backend
+    return _loaded.get(kind) or _load(kind)
+
+
+def namespace(argument: str, array: Any) -> Any:
+    """Return the array-API module of an array's library.
+
+    Raises TypeError if it is unknown, or does not follow the array API.
+    """
+    name = _names.get(type(array)) or _name_of(argument, array)
+    if name == "cpu":
+        return import_module("numpy")
+    if not hasattr(array, "__array_namespace__"):
+        raise errors.no_namespace(argument, array)
+    return array.__array_namespace__()
+
+
+def available() -> dict[str, str | None]:
+    """Say of every backend, built-in or third-party, why it cannot be used: None if it can.
+
+    Backends are imported to find out, and with them their frameworks, which may take seconds.
+
+    >>> available()["cpu"] is None
+    True
+    """
+    reasons: dict[str, str | None] = {}
+    for name in (*BUILT_IN, *_entry_points()):
+        try:
+            _load(name)
+        except errors.BackendUnavailableError as error:
+            reasons[name] = str(error)
+        else:
+            reasons[name] = None
+    return reasons
+
+
+def _name_of(argument: str, array: Any) -> str:
+    """Look an array's type up by the packages that define it and its bases."""
+    bases = type(array).__mro__
+    if any(cls.__name__ == "MaskedArray" and cls.__module__.startswith("numpy.ma") for cls in bases):
+        raise errors.masked_array(argument)
+    packages = [cls.__module__.partition(".")[0] for cls in bases]
+    name = next((_BY_PACKAGE[package] for package in packages if package in _BY_PACKAGE), None)
+    if name is None:
+        plugins = _entry_points()
+        name = next((package for package in packages if package in plugins), None)
+    if name is None:
+        raise errors.unknown_array(argument, array, [row.framework for row in BUILT_IN.values()])
+    if name == _BY_PACKAGE.get(packages[0], packages[0]):  # subclasses may be made by the thousand: not kept
+        _names[type(array)] = name
+    return name
+
+
+def _load(name: str) -> Backend:
+    """Import a backend, telling one that is not there from one that is broken."""
+    if name in BUILT_IN:
+        row = BUILT_IN[name]
+        module, _, attribute = row.target.partition(":")
+        try:
+            backend = getattr(import_module(module), attribute)
+        except Exception as error:  # not ImportError alone: CuPy raises OSError where it cannot make its cache folder
+            missing = error.name if isinstance(error, ModuleNotFoundError) else None
+            if missing == module:
+                raise errors.missing_backend(name, module) from None
+            if missing == row.framework:
+                raise errors.missing_framework(name, row.framework, row.extra) from None
+            raise errors.broken_backend(name, error) from error
+    else:
+        plugins = _entry_points()
+        if name not in plugins:
+            raise errors.unknown_backend(name, (*BUILT_IN, *plugins))
+        try:
+            backend = plugins[name].load()
+        except Exception as error:
+            raise errors.broken_backend(name, error) from error
+    _loaded[name] = cast(Backend, backend)
+    return _loaded[name]
+
+
+def _entry_points() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group="unpool.backends")}
+
+
+def _convert(name: str) -> str:
+    return BUILT_IN[name].convert if name in BUILT_IN else f"the array type of {name}"

@@ -1,0 +1,48 @@
+"""Which dtypes the library takes, by name: the one property of a dtype that every framework spells alike.
+
+Unpooling moves values and takes all of them; pooling compares them, and its gradients follow it, so these are real.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from unpool import errors
+
+INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+REALS = ("float16", "bfloat16", "float32", "float64", *INTEGERS, "bool")
+VALUES = (*REALS, "complex64", "complex128")
+INDEX_DTYPES = ("int64", "int32")
+
+
+@lru_cache(maxsize=256)
+def name(dtype: Any) -> str:
+    """Return ``"float32"`` for NumPy's, CuPy's, TensorFlow's, PyTorch's and JAX's float32, and for the string.
+
+    >>> import numpy
+    >>> name(numpy.dtype(">f4")), name(numpy.float32), name("float32")
+    ('float32', 'float32', 'float32')
+    """
+    text = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or str(dtype)
+    return str(text).rpartition(".")[2].removesuffix("_")
+
+
+def check_values(argument: str, dtype: str, allowed: tuple[str, ...]) -> None:
+    if dtype not in allowed:
+        raise errors.wrong_values(argument, dtype, allowed)
+
+
+def check_indices(dtype: str) -> None:
+    if dtype not in INTEGERS:
+        raise errors.wrong_indices(dtype)
+
+
+def check_index_dtype(value: Any) -> str:
+    try:
+        dtype = name(value)
+    except TypeError:  # unhashable
+        dtype = ""
+    if dtype not in INDEX_DTYPES:
+        raise errors.unknown_choice("index_dtype", value, INDEX_DTYPES)
+    return dtype

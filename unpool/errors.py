@@ -1,0 +1,328 @@
+"""Every message of the library, worded once.
+
+A message names the argument in backticks, states the rule, shows what was received and says what to do next.  Functions
+here build the exception; the caller raises it, so a traceback ends where the rule was broken.  Backends use these
+too: a bad index reads the same whether NumPy, CUDA or a TensorFlow graph found it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class BackendUnavailableError(ImportError):
+    """The arrays are known, but what computes on them is not installed or does not work on this machine."""
+
+
+# --- arguments ------------------------------------------------------------------------------------------------------
+
+
+def not_an_integer(argument: str, value: object) -> TypeError:
+    return TypeError(f"`{argument}` must be an integer or a sequence of integers, got {value!r}")
+
+
+def wrong_length(argument: str, value: Sequence[int], rank: int) -> ValueError:
+    return ValueError(
+        f"`{argument}` must be one integer or {rank} of them, one per spatial dimension, got {tuple(value)}"
+    )
+
+
+def out_of_bounds(argument: str, value: object, low: int, high: int) -> ValueError:
+    return ValueError(f"`{argument}` must be between {low} and {high} in every dimension, got {value}")
+
+
+def padding_too_large(padding: Sequence[int], kernel: Sequence[int]) -> ValueError:
+    return ValueError(
+        f"`padding` must be at most half of `kernel_size` (rounded down), got padding={padding} and "
+        f"kernel_size={kernel}: a larger one would pool windows of nothing but padding"
+    )
+
+
+def unknown_choice(argument: str, value: object, choices: Sequence[str]) -> ValueError:
+    return ValueError(f"`{argument}` must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def window_needed() -> TypeError:
+    return TypeError('`kernel_size` is needed by the convention "window": pass the arguments of the pooling call')
+
+
+# --- arrays ---------------------------------------------------------------------------------------------------------
+
+
+def kind_of(value: object) -> str:
+    """The qualified name of a value's type, as a user would write it: ``numpy.ndarray``, ``list``."""
+    cls = type(value)
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def not_an_array(argument: str, value: object) -> TypeError:
+    hint = " (`indices` comes second, the sizes after it)" if isinstance(value, (int, tuple)) else ""
+    return TypeError(
+        f"`{argument}` must be an array, got {kind_of(value)}: pass numpy.asarray({argument}), or an array of another "
+        f"supported library{hint}"
+    )
+
+
+def unknown_array(argument: str, value: object, kinds: Sequence[str]) -> TypeError:
+    return TypeError(
+        f"`{argument}` must be an array of a library that unpool knows ({', '.join(kinds)}, or one with a plugin in "
+        f"the entry-point group 'unpool.backends'), got {kind_of(value)}: convert it first, for example with "
+        f"numpy.asarray({argument})"
+    )
+
+
+def masked_array(argument: str) -> TypeError:
+    return TypeError(
+        f"`{argument}` must not be a numpy.ma.MaskedArray, whose mask pooling would ignore: pass "
+        f"{argument}.filled(value), or {argument}.data to ignore it yourself"
+    )
+
+
+def mixed_kinds(first: str, one: object, second: str, other: object, convert: str) -> TypeError:
+    return TypeError(
+        f"`{first}` and `{second}` must be arrays of one library, got {kind_of(one)} and {kind_of(other)}: pass "
+        f"{convert}({second})"
+    )
+
+
+def wrong_kind(argument: str, value: object, backend: str, convert: str) -> TypeError:
+    return TypeError(
+        f"`{argument}` must be an array of the library that backend={backend!r} serves, got {kind_of(value)}: pass "
+        f"{convert}({argument}), or leave `backend` out"
+    )
+
+
+def wrong_rank(argument: str, shape: Sequence[int], rank: int, layouts: Sequence[str]) -> ValueError:
+    return ValueError(
+        f"`{argument}` must have {rank + 2} dimensions {layouts[0]}, or {rank + 1} without the batch {layouts[1]}, got "
+        f"shape {tuple(shape)}"
+    )
+
+
+def empty_dimension(argument: str, shape: Sequence[int]) -> ValueError:
+    return ValueError(
+        f"`{argument}` must have at least one element in every dimension but the batch, got shape {tuple(shape)}"
+    )
+
+
+def shapes_differ(argument: str, shape: Sequence[int], other: str, expected: Sequence[int]) -> ValueError:
+    return ValueError(
+        f"`{argument}` must have the shape of `{other}`, {tuple(expected)}, got {tuple(shape)}: both come from one "
+        f"pooling call, the indices of another level do not fit"
+    )
+
+
+def dimensions_differ(argument: str, shape: Sequence[int], other: str, expected: Sequence[int]) -> ValueError:
+    return ValueError(
+        f"`{argument}` must have as many dimensions as `{other}`, whose shape is {tuple(expected)}, got shape "
+        f"{tuple(shape)}: give both a batch dimension, or neither"
+    )
+
+
+def unbatched_indices(shape: Sequence[int]) -> ValueError:
+    return ValueError(
+        f"`indices` must have the batch and channels and 1 to 3 spatial dimensions, got shape {tuple(shape)}: give "
+        f"unbatched ones a leading 1, and `output_size` too"
+    )
+
+
+def no_namespace(argument: str, value: object) -> TypeError:
+    return TypeError(
+        f"`{argument}` must be an array that follows the array API (NumPy, CuPy, JAX), got {kind_of(value)}: pass "
+        f"numpy.asarray({argument})"
+    )
+
+
+def wrong_values(argument: str, dtype: str, allowed: Sequence[str]) -> TypeError:
+    return TypeError(f"`{argument}` must be of one of the dtypes {', '.join(allowed)}, got {dtype}: convert it first")
+
+
+def wrong_indices(dtype: str) -> TypeError:
+    hint = (
+        ": floats are exact only up to 2**24 (float32), so round and convert them where they are made"
+        if "float" in dtype
+        else ": convert them to int64"
+    )
+    return TypeError(
+        f"`indices` must be integers (int64 or int32, as max_pool returns them), got {dtype}{hint}. "
+        f"The order of the arguments is (values, indices)"
+    )
+
+
+def index_dtype_too_small(cells: int) -> ValueError:
+    return ValueError(
+        f"`index_dtype` must hold every position of a plane, got 'int32' for one of {cells} cells: pass "
+        f"index_dtype='int64'"
+    )
+
+
+def wrong_out(argument: str, shape: Sequence[int], dtype: str, expected: Sequence[int], wanted: str) -> ValueError:
+    return ValueError(
+        f"`{argument}` must have shape {tuple(expected)} and dtype {wanted}, got shape {tuple(shape)} and dtype "
+        f"{dtype}: make it with an empty array of that shape and dtype"
+    )
+
+
+def out_not_a_pair(out: object) -> TypeError:
+    return TypeError(
+        f"`out` must be a pair of arrays (values, indices) where return_indices=True, got {kind_of(out)}: pass both, "
+        f"or return_indices=False"
+    )
+
+
+def unusable_out(argument: str) -> ValueError:
+    return ValueError(
+        f"`{argument}` must be writeable, aligned, C-contiguous and in native byte order, got an array that is not: "
+        f"write into a new array and copy it over"
+    )
+
+
+def overlapping_out(argument: str) -> ValueError:
+    return ValueError(
+        f"`{argument}` must not share memory with the other arrays of the call, which are still read while it is "
+        f"written: pass a copy of one of them"
+    )
+
+
+# --- sizes ----------------------------------------------------------------------------------------------------------
+
+
+def pooled_to_nothing(argument: str, shape: Sequence[int], axis: int, window: Sequence[Sequence[int]]) -> ValueError:
+    return ValueError(
+        f"`{argument}` must be at least as large as one window, got shape {tuple(shape)}, whose spatial dimension "
+        f"{axis} pools to nothing with {_arguments(window)}: pass a smaller `kernel_size` or `dilation`"
+    )
+
+
+def window_in_padding(argument: str, size: int, axis: int, window: Sequence[Sequence[int]]) -> ValueError:
+    return ValueError(
+        f"`dilation` must leave at least one element of `{argument}` in every window, got a window that reads only "
+        f"padding in spatial dimension {axis} of {size} with {_arguments(window)}: pass a smaller `dilation` or "
+        f"`padding`"
+    )
+
+
+def wrong_size_length(argument: str, value: Sequence[int], rank: int, ndim: int) -> ValueError:
+    return ValueError(
+        f"`{argument}` must have {rank} entries (the spatial ones) or {ndim} (the full shape), got {len(value)}: "
+        f"{tuple(value)}"
+    )
+
+
+def wrong_leading(argument: str, value: Sequence[int], other: str, shape: Sequence[int]) -> ValueError:
+    return ValueError(
+        f"`{argument}` must keep the batch and channels of `{other}`, got {tuple(value)} for shape {tuple(shape)}: pass "
+        f"the spatial entries alone, or the shape of the array that was pooled"
+    )
+
+
+def size_out_of_range(
+    argument: str,
+    value: Sequence[int] | None,
+    axis: int,
+    pooled: int,
+    bounds: tuple[int, int],
+    window: Sequence[Sequence[int]],
+) -> ValueError:
+    low, high = bounds
+    if low > high:
+        rule = f"no plane pools to {pooled} in spatial dimension {axis}"
+        advice = "pass the arguments of the pooling call"
+    elif value is None:
+        rule = f"`{argument}` must be given: the size that follows is empty in spatial dimension {axis}"
+        advice = f"pass one between {low} and {high} there"
+    else:
+        rule = (
+            f"`{argument}` must be between {low} and {high} (both allowed) in spatial dimension {axis} to pool to "
+            f"{pooled}"
+        )
+        advice = "pass the shape of the array that was pooled"
+    return ValueError(f"{rule}, got {argument}={value} with {_arguments(window)}: {advice}")
+
+
+def too_many_cells(argument: str, shape: Sequence[int]) -> ValueError:
+    return ValueError(f"`{argument}` must hold fewer than 2**63 elements, got shape {tuple(shape)}")
+
+
+# --- indices --------------------------------------------------------------------------------------------------------
+
+
+def bad_index(
+    position: Sequence[int], value: int, plane: Sequence[int], sized_by: str, *, touched: bool = False
+) -> IndexError:
+    """The first index outside its plane, in row-major order of ``indices``."""
+    cells = 1
+    for size in plane:
+        cells *= size
+    advice = f"pass the shape of the array that was pooled as `{sized_by}`"
+    return IndexError(
+        f"{_at(position)} = {value} is out of range for {_a_plane(plane)}: expected 0..{cells - 1}. The indices belong "
+        f"to another plane; {advice}{_touched(touched)}"
+    )
+
+
+def duplicate_index(
+    first: Sequence[int], second: Sequence[int], value: int, *, touched: bool = False
+) -> ValueError:
+    return ValueError(
+        f"`indices` must not repeat within a plane where duplicates='error', got {_at(first)} = {_at(second)} = "
+        f"{value}: pass duplicates='last' (the last one wins) or 'sum' (they add up){_touched(touched)}"
+    )
+
+
+def foreign_index(position: Sequence[int], value: int, convention: str, rule: str) -> IndexError:
+    """An index that its convention cannot hold at that position."""
+    return IndexError(
+        f"{_at(position)} = {value} does not fit the convention {convention!r}: {rule}. Pass the convention and the "
+        f"`output_size` that the indices were made with"
+    )
+
+
+# --- backends -------------------------------------------------------------------------------------------------------
+
+
+def missing_framework(backend: str, framework: str, extra: str) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f'{framework} is not installed, which backend {backend!r} needs: pip install "unpool[{extra}]"'
+    )
+
+
+def missing_backend(backend: str, package: str) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"this version of unpool does not have backend {backend!r} (package {package}): pass NumPy arrays, for "
+        f"example numpy.asarray(input)"
+    )
+
+
+def broken_backend(backend: str, cause: BaseException) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"backend {backend!r} does not load: {type(cause).__name__}: {cause}. Reinstall what it names"
+    )
+
+
+def unknown_backend(name: object, names: Sequence[str]) -> ValueError:
+    return ValueError(f"`backend` must be one of {', '.join(map(repr, names))}, got {name!r}")
+
+
+# --- parts of a message ---------------------------------------------------------------------------------------------
+
+
+def _arguments(window: Sequence[Sequence[int]]) -> str:
+    names = ("kernel_size", "stride", "padding", "dilation")
+    return ", ".join(f"{name}={tuple(value)}" for name, value in zip(names, window, strict=True))
+
+
+def _at(position: Sequence[int]) -> str:
+    return f"indices[{', '.join(map(str, position))}]"
+
+
+def _a_plane(plane: Sequence[int]) -> str:
+    first = str(plane[0])
+    vowel = first[0] == "8" or (first[:2] in ("11", "18") and len(first) % 3 == 2)
+    unit = "-cell" if len(plane) == 1 else ""
+    return f"{'an' if vowel else 'a'} {' x '.join(map(str, plane))}{unit} output plane"
+
+
+def _touched(touched: bool) -> str:
+    return ". `out` was partly overwritten" if touched else ""

@@ -1,0 +1,617 @@
+"""The public functions: check, plan, route, call.
+
+Each is a signature and a docstring around one of four private functions, which serve every rank; nothing here computes.
+The file is long because it holds twelve signatures and their documentation, and nothing else would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar
+
+from unpool import backends, dtypes, errors, plan
+from unpool.backends import Duplicates
+
+ArrayT = TypeVar("ArrayT")
+DataFormat = Literal["channels_first", "channels_last"]
+
+
+# --- pooling ----------------------------------------------------------------------------------------------------------
+
+
+def max_pool1d(
+    input: ArrayT,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+    *,
+    data_format: DataFormat = "channels_first",
+    index_dtype: Any = "int64",
+    out: Any = None,
+    backend: str | None = None,
+) -> Any:
+    """Take the maximum of each window of a row: `max_pool2d` for arrays (N, C, L) or (C, L).
+
+    >>> import numpy as np
+    >>> values, indices = max_pool1d(np.array([[1, 5, 3, 4]]), 2, return_indices=True)
+    >>> values.tolist(), indices.tolist()
+    ([[5, 4]], [[1, 3]])
+    """
+    window = plan.window(1, kernel_size, stride, padding, dilation)
+    return _pool(input, window, ceil_mode, return_indices, data_format, index_dtype, out, backend)
+
+
+def max_pool2d(
+    input: ArrayT,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+    *,
+    data_format: DataFormat = "channels_first",
+    index_dtype: Any = "int64",
+    out: Any = None,
+    backend: str | None = None,
+) -> Any:
+    """Take the maximum of each window of a plane, and the position it came from.
+
+    With windows ``w(i)`` of cells,
+
+        values[n, c, i] = max(input[n, c, w(i)]),    input[n, c].flat[indices[n, c, i]] = values[n, c, i]
+
+    An index is the flat position ``h * W + w`` in the plane of its own sample and channel, in both data formats; padding
+    does not count and is never picked.  Of equal maxima the first is taken; a window that holds a NaN pools to (its
+    last) NaN.
+
+    Parameters
+    ----------
+    input
+        Array of shape (N, C, H, W) or (C, H, W), or with the channels last; any real dtype.
+    kernel_size, stride, padding, dilation
+        One integer or a pair, in cells.  ``stride=None`` is the kernel size; ``padding`` is at most half of it.
+    ceil_mode
+        Round the number of windows up instead of down; no window starts past the input.
+    return_indices
+        Return ``(values, indices)`` instead of the values alone.
+    data_format
+        ``"channels_first"`` or ``"channels_last"``.
+    index_dtype
+        ``"int64"``, or ``"int32"``, which saves memory and time for planes of up to 2**31 cells.
+    out
+        What to write into: an array, or ``(values, indices)`` where indices are returned.
+    backend
+        Name of a backend to use instead of the one that the array's type picks.
+
+    Returns
+    -------
+    Array of the kind, device and dtype of ``input`` and shape (N, C, H_out, W_out), or a pair of them, with
+    ``H_out = floor((H + 2 * padding - dilation * (kernel_size - 1) - 1) / stride) + 1``.
+
+    Raises
+    ------
+    TypeError
+        If ``input`` is no array, of a library or dtype that is not supported, or an argument is not an integer.
+    ValueError
+        If a size is out of its range, the input is smaller than a window, or ``out`` does not fit.
+    BackendUnavailableError
+        If the array's backend is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> values, indices = max_pool2d(np.array([[[1, 5], [3, 2]]]), 2, return_indices=True)
+    >>> values.tolist(), indices.tolist()
+    ([[[5]]], [[[1]]])
+
+    Source: the semantics of ``torch.nn.functional.max_pool2d``.
+    """
+    window = plan.window(2, kernel_size, stride, padding, dilation)
+    return _pool(input, window, ceil_mode, return_indices, data_format, index_dtype, out, backend)
+
+
+def max_pool3d(
+    input: ArrayT,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+    *,
+    data_format: DataFormat = "channels_first",
+    index_dtype: Any = "int64",
+    out: Any = None,
+    backend: str | None = None,
+) -> Any:
+    """Take the maximum of each window of a volume: `max_pool2d` for arrays (N, C, D, H, W) or (C, D, H, W).
+
+    An index is ``(d * H + h) * W + w``.
+
+    >>> import numpy as np
+    >>> values, indices = max_pool3d(np.arange(8).reshape(1, 2, 2, 2), 2, return_indices=True)
+    >>> values.tolist(), indices.tolist()
+    ([[[[7]]]], [[[[7]]]])
+    """
+    window = plan.window(3, kernel_size, stride, padding, dilation)
+    return _pool(input, window, ceil_mode, return_indices, data_format, index_dtype, out, backend)
+
+
+# --- unpooling --------------------------------------------------------------------------------------------------------
+
+
+def max_unpool1d(
+    input: ArrayT,
+    indices: Any,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    output_size: Sequence[int] | None = None,
+    *,
+    dilation: int | Sequence[int] = 1,
+    data_format: DataFormat = "channels_first",
+    duplicates: Duplicates = "last",
+    out: ArrayT | None = None,
+    validate: bool = True,
+    backend: str | None = None,
+) -> ArrayT:
+    """Put each value of a pooled row back: `max_unpool2d` for arrays (N, C, L) or (C, L).
+
+    >>> import numpy as np
+    >>> max_unpool1d(np.array([[5, 4]]), np.array([[1, 3]]), 2).tolist()
+    [[0, 5, 0, 4]]
+    """
+    window = plan.window(1, kernel_size, stride, padding, dilation)
+    return _unpool(input, indices, window, output_size, data_format, duplicates, out, validate, backend)
+
+
+def max_unpool2d(
+    input: ArrayT,
+    indices: Any,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    output_size: Sequence[int] | None = None,
+    *,
+    dilation: int | Sequence[int] = 1,
+    data_format: DataFormat = "channels_first",
+    duplicates: Duplicates = "last",
+    out: ArrayT | None = None,
+    validate: bool = True,
+    backend: str | None = None,
+) -> ArrayT:
+    """Put each value back where pooling took it from; everything else is zero.
+
+    The output is zero; then, for i in row-major order,
+
+        output[n, c].flat[indices[n, c, i]] = input[n, c, i]
+
+    so of several values for one cell the last in row-major order wins, at any number of threads and on every device.
+    ``duplicates="sum"`` adds them up instead, ``"error"`` refuses them.
+
+    Parameters
+    ----------
+    input
+        Pooled array of shape (N, C, H, W) or (C, H, W), or with the channels last; any dtype, which is moved and not
+        computed with.
+    indices
+        Flat positions ``h * W_out + w`` in the output plane, shape of ``input``; int64, int32, or widened to int64.
+    kernel_size, stride, padding, dilation
+        The arguments of the pooling call: one integer or a pair, in cells.
+    output_size
+        Shape of the array that was pooled: 2 spatial entries, or all of them.  Several sizes pool to one; by default
+        ``(H - 1) * stride - 2 * padding + dilation * (kernel_size - 1) + 1``, and less than a stride away from it.
+    data_format
+        ``"channels_first"`` or ``"channels_last"``.
+    duplicates
+        ``"last"``, ``"sum"`` or ``"error"``.
+    out
+        Array to write into and return.
+    validate
+        False lets a backend for which it costs a wait (CUDA) drop a bad index instead of reporting it; nothing is
+        written out of range either way.  The CPU always reports.
+    backend
+        Name of a backend to use instead of the one that the array's type picks.
+
+    Returns
+    -------
+    Array of the kind, device and dtype of ``input`` and shape (N, C, H_out, W_out).
+
+    Raises
+    ------
+    IndexError
+        If an index is negative or past its plane; names the first one in row-major order.
+    TypeError
+        If an argument is no array, of another library than the other, or ``indices`` are not integers.
+    ValueError
+        If shapes do not fit, ``output_size`` cannot pool to the input's size, or an index repeats in ``"error"``.
+    BackendUnavailableError
+        If the array's backend is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> max_unpool2d(np.array([[[5]]]), np.array([[[1]]]), 2).tolist()
+    [[[0, 5], [0, 0]]]
+
+    Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks" (2014); the call is that of
+    ``torch.nn.MaxUnpool2d``.
+    """
+    window = plan.window(2, kernel_size, stride, padding, dilation)
+    return _unpool(input, indices, window, output_size, data_format, duplicates, out, validate, backend)
+
+
+def max_unpool3d(
+    input: ArrayT,
+    indices: Any,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    output_size: Sequence[int] | None = None,
+    *,
+    dilation: int | Sequence[int] = 1,
+    data_format: DataFormat = "channels_first",
+    duplicates: Duplicates = "last",
+    out: ArrayT | None = None,
+    validate: bool = True,
+    backend: str | None = None,
+) -> ArrayT:
+    """Put each value of a pooled volume back: `max_unpool2d` for arrays (N, C, D, H, W) or (C, D, H, W).
+
+    >>> import numpy as np
+    >>> max_unpool3d(np.array([[[[7]]]]), np.array([[[[6]]]]), 2).tolist()
+    [[[[0, 0], [0, 0]], [[0, 0], [7, 0]]]]
+    """
+    window = plan.window(3, kernel_size, stride, padding, dilation)
+    return _unpool(input, indices, window, output_size, data_format, duplicates, out, validate, backend)
+
+
+# --- gradient of pooling ----------------------------------------------------------------------------------------------
+
+
+def max_pool1d_backward(
+    grad_output: ArrayT,
+    indices: Any,
+    input_size: Sequence[int],
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    *,
+    dilation: int | Sequence[int] = 1,
+    data_format: DataFormat = "channels_first",
+    out: ArrayT | None = None,
+    backend: str | None = None,
+) -> ArrayT:
+    """Gradient of `max_pool1d`: `max_pool2d_backward` for arrays (N, C, L) or (C, L).
+
+    >>> import numpy as np
+    >>> max_pool1d_backward(np.array([[3.0, 1.0]]), np.array([[1, 1]]), (3,), 2, 1).tolist()
+    [[0.0, 4.0, 0.0]]
+    """
+    window = plan.window(1, kernel_size, stride, padding, dilation)
+    return _pool_backward(grad_output, indices, input_size, window, data_format, out, backend)
+
+
+def max_pool2d_backward(
+    grad_output: ArrayT,
+    indices: Any,
+    input_size: Sequence[int],
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    *,
+    dilation: int | Sequence[int] = 1,
+    data_format: DataFormat = "channels_first",
+    out: ArrayT | None = None,
+    backend: str | None = None,
+) -> ArrayT:
+    """Gradient of `max_pool2d`: each window's gradient goes to the cell that it picked, and windows add up.
+
+        grad_input[n, c, p] = sum of grad_output[n, c, i] over the i with indices[n, c, i] == p
+
+    which is ``max_unpool2d(..., duplicates="sum")``.
+
+    Parameters
+    ----------
+    grad_output
+        Gradient of the pooled values, (N, C, H, W) or (C, H, W), or with the channels last; any real dtype.
+    indices
+        What `max_pool2d` returned, of the same shape.
+    input_size
+        Shape of the array that was pooled: 2 spatial entries, or all of them.
+    kernel_size, stride, padding, dilation, data_format
+        The arguments of the pooling call.
+    out, backend
+        As in `max_unpool2d`.
+
+    Returns
+    -------
+    Array of the kind, device and dtype of ``grad_output`` and the shape of what was pooled.
+
+    Raises
+    ------
+    IndexError, TypeError, ValueError, BackendUnavailableError
+        As `max_unpool2d` does; complex gradients are a TypeError.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> max_pool2d_backward(np.array([[[3.0]]]), np.array([[[1]]]), (2, 2), 2).tolist()
+    [[[0.0, 3.0], [0.0, 0.0]]]
+    """
+    window = plan.window(2, kernel_size, stride, padding, dilation)
+    return _pool_backward(grad_output, indices, input_size, window, data_format, out, backend)
+
+
+def max_pool3d_backward(
+    grad_output: ArrayT,
+    indices: Any,
+    input_size: Sequence[int],
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    *,
+    dilation: int | Sequence[int] = 1,
+    data_format: DataFormat = "channels_first",
+    out: ArrayT | None = None,
+    backend: str | None = None,
+) -> ArrayT:
+    """Gradient of `max_pool3d`: `max_pool2d_backward` for arrays (N, C, D, H, W) or (C, D, H, W).
+
+    >>> import numpy as np
+    >>> max_pool3d_backward(np.array([[[[3.0]]]]), np.array([[[[6]]]]), (2, 2, 2), 2).tolist()
+    [[[[0.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [3.0, 0.0]]]]
+    """
+    window = plan.window(3, kernel_size, stride, padding, dilation)
+    return _pool_backward(grad_output, indices, input_size, window, data_format, out, backend)
+
+
+# --- gradient of unpooling --------------------------------------------------------------------------------------------
+
+
+def max_unpool1d_backward(
+    grad_output: ArrayT,
+    indices: Any,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    *,
+    dilation: int | Sequence[int] = 1,
+    data_format: DataFormat = "channels_first",
+    duplicates: Duplicates = "last",
+    out: ArrayT | None = None,
+    backend: str | None = None,
+) -> ArrayT:
+    """Gradient of `max_unpool1d`: `max_unpool2d_backward` for arrays (N, C, L) or (C, L).
+
+    The first of two values for cell 1 was overwritten, so it has no gradient:
+
+    >>> import numpy as np
+    >>> max_unpool1d_backward(np.array([[1.0, 2.0, 3.0]]), np.array([[1, 1]]), 2, 1).tolist()
+    [[0.0, 2.0]]
+    """
+    window = plan.window(1, kernel_size, stride, padding, dilation)
+    return _unpool_backward(grad_output, indices, window, data_format, duplicates, out, backend)
+
+
+def max_unpool2d_backward(
+    grad_output: ArrayT,
+    indices: Any,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    *,
+    dilation: int | Sequence[int] = 1,
+    data_format: DataFormat = "channels_first",
+    duplicates: Duplicates = "last",
+    out: ArrayT | None = None,
+    backend: str | None = None,
+) -> ArrayT:
+    """Gradient of `max_unpool2d` with respect to its input: the gradient of the cell that each value was put in.
+
+        grad_input[n, c, i] = grad_output[n, c].flat[indices[n, c, i]]
+
+    In ``duplicates="last"`` a value that a later one overwrote did not reach the output, and its gradient is zero; in
+    ``"sum"`` all of them did.
+
+    Parameters
+    ----------
+    grad_output
+        Gradient of the unpooled array, (N, C, H, W) or (C, H, W), or with the channels last; any dtype.
+    indices
+        The indices of the unpooling call.
+    kernel_size, stride, padding, dilation, data_format, duplicates
+        The arguments of the unpooling call.
+    out, backend
+        As in `max_unpool2d`.
+
+    Returns
+    -------
+    Array of the kind, device and dtype of ``grad_output`` and the shape of ``indices``.
+
+    Raises
+    ------
+    IndexError, TypeError, ValueError, BackendUnavailableError
+        As `max_unpool2d` does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> max_unpool2d_backward(np.array([[[1.0, 2.0], [3.0, 4.0]]]), np.array([[[1]]]), 2).tolist()
+    [[[2.0]]]
+    """
+    window = plan.window(2, kernel_size, stride, padding, dilation)
+    return _unpool_backward(grad_output, indices, window, data_format, duplicates, out, backend)
+
+
+def max_unpool3d_backward(
+    grad_output: ArrayT,
+    indices: Any,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    *,
+    dilation: int | Sequence[int] = 1,
+    data_format: DataFormat = "channels_first",
+    duplicates: Duplicates = "last",
+    out: ArrayT | None = None,
+    backend: str | None = None,
+) -> ArrayT:
+    """Gradient of `max_unpool3d`: `max_unpool2d_backward` for arrays (N, C, D, H, W) or (C, D, H, W).
+
+    >>> import numpy as np
+    >>> max_unpool3d_backward(np.arange(8.0).reshape(1, 2, 2, 2), np.array([[[[6]]]]), 2).tolist()
+    [[[[6.0]]]]
+    """
+    window = plan.window(3, kernel_size, stride, padding, dilation)
+    return _unpool_backward(grad_output, indices, window, data_format, duplicates, out, backend)
+
+
+# --- what they share --------------------------------------------------------------------------------------------------
+
+
+def _pool(
+    input: Any,
+    window: plan.Window,
+    ceil_mode: bool,
+    return_indices: bool,
+    data_format: str,
+    index_dtype: Any,
+    out: Any,
+    backend: str | None,
+) -> Any:
+    shape, dtype = _array("input", input)
+    dtypes.check_values("input", dtype, dtypes.REALS)
+    index_dtype = dtypes.check_index_dtype(index_dtype)
+    call = plan.pool(
+        shape,
+        window,
+        ceil_mode=bool(ceil_mode),
+        channels_last=plan.is_channels_last(data_format),
+        index_dtype=index_dtype if return_indices else None,
+    )
+    arrays = [("input", input)]
+    pair = None
+    if out is not None and return_indices:
+        if not isinstance(out, (tuple, list)) or len(out) != 2:
+            raise errors.out_not_a_pair(out)
+        pair = (out[0], out[1])
+        arrays += [
+            _out("out[0]", pair[0], call.pooled_shape, dtype),
+            _out("out[1]", pair[1], call.pooled_shape, index_dtype),
+        ]
+    elif out is not None:
+        pair = (out, None)
+        arrays.append(_out("out", out, call.pooled_shape, dtype))
+    values, indices = backends.route(arrays, backend).pool(input, call, pair)
+    return (values, indices) if return_indices else values
+
+
+def _unpool(
+    input: Any,
+    indices: Any,
+    window: plan.Window,
+    output_size: Sequence[int] | None,
+    data_format: str,
+    duplicates: Duplicates,
+    out: Any,
+    validate: bool,
+    backend: str | None,
+) -> Any:
+    shape, dtype = _pooled("input", input, indices, dtypes.VALUES)
+    backends.check_duplicates(duplicates)
+    call = plan.unpool(
+        shape,
+        window,
+        None if output_size is None else plan.integers("output_size", output_size),
+        channels_last=plan.is_channels_last(data_format),
+        validate=bool(validate),
+    )
+    arrays = [("input", input), ("indices", indices)]
+    if out is not None:
+        arrays.append(_out("out", out, call.plane_shape, dtype))
+    return backends.route(arrays, backend).scatter(input, indices, call, duplicates, out)
+
+
+def _pool_backward(
+    grad_output: Any,
+    indices: Any,
+    input_size: Sequence[int],
+    window: plan.Window,
+    data_format: str,
+    out: Any,
+    backend: str | None,
+) -> Any:
+    shape, dtype = _pooled("grad_output", grad_output, indices, dtypes.REALS)
+    call = plan.unpool(
+        shape,
+        window,
+        plan.integers("input_size", input_size),
+        channels_last=plan.is_channels_last(data_format),
+        argument="grad_output",
+        sized_by="input_size",
+    )
+    arrays = [("grad_output", grad_output), ("indices", indices)]
+    if out is not None:
+        arrays.append(_out("out", out, call.plane_shape, dtype))
+    return backends.route(arrays, backend).scatter(grad_output, indices, call, "sum", out)
+
+
+def _unpool_backward(
+    grad_output: Any,
+    indices: Any,
+    window: plan.Window,
+    data_format: str,
+    duplicates: Duplicates,
+    out: Any,
+    backend: str | None,
+) -> Any:
+    size, dtype = _array("grad_output", grad_output)
+    shape, index_dtype = _array("indices", indices)
+    dtypes.check_values("grad_output", dtype, dtypes.VALUES)
+    dtypes.check_indices(index_dtype)
+    if len(size) != len(shape):
+        raise errors.dimensions_differ("grad_output", size, "indices", shape)
+    backends.check_duplicates(duplicates)
+    call = plan.unpool(
+        shape,
+        window,
+        size,
+        channels_last=plan.is_channels_last(data_format),
+        argument="indices",
+        sized_by="grad_output",
+    )
+    arrays = [("grad_output", grad_output), ("indices", indices)]
+    if out is not None:
+        arrays.append(_out("out", out, call.pooled_shape, dtype))
+    return backends.route(arrays, backend).gather(grad_output, indices, call, duplicates, out)
+
+
+def _array(argument: str, array: Any) -> tuple[tuple[int, ...], str]:
+    """Return the shape and the name of the dtype of whatever has both."""
+    try:
+        return tuple(array.shape), dtypes.name(array.dtype)
+    except (AttributeError, TypeError):
+        raise errors.not_an_array(argument, array) from None
+
+
+def _pooled(argument: str, array: Any, indices: Any, allowed: tuple[str, ...]) -> tuple[tuple[int, ...], str]:
+    """Check pooled values and their indices against each other."""
+    shape, dtype = _array(argument, array)
+    indices_shape, index_dtype = _array("indices", indices)
+    dtypes.check_values(argument, dtype, allowed)
+    dtypes.check_indices(index_dtype)
+    if indices_shape != shape:
+        raise errors.shapes_differ("indices", indices_shape, argument, shape)
+    return shape, dtype
+
+
+def _out(argument: str, out: Any, shape: tuple[int, ...], dtype: str) -> tuple[str, Any]:
+    found, found_dtype = _array(argument, out)
+    if found != shape or found_dtype != dtype:
+        raise errors.wrong_out(argument, found, found_dtype, shape, dtype)
+    return argument, out

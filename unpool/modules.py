@@ -1,0 +1,169 @@
+"""Pooling and unpooling with their arguments kept for later calls, as `torch.nn` has them.
+
+Objects are immutable, compare by their arguments and check them when they are made, so a wrong one is met where it was
+written and not at the first call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, ClassVar
+
+from unpool import backends, dtypes, functional, plan
+from unpool.backends import Duplicates
+from unpool.functional import DataFormat
+
+
+@dataclass(frozen=True)
+class _MaxPool:
+    rank: ClassVar[int]
+
+    kernel_size: int | Sequence[int]
+    stride: int | Sequence[int] | None = None
+    padding: int | Sequence[int] = 0
+    dilation: int | Sequence[int] = 1
+    return_indices: bool = False
+    ceil_mode: bool = False
+    _: KW_ONLY
+    data_format: DataFormat = "channels_first"
+    index_dtype: Any = "int64"
+    backend: str | None = None
+
+    def __post_init__(self) -> None:
+        _keep_window(self)
+        plan.is_channels_last(self.data_format)
+        object.__setattr__(self, "index_dtype", dtypes.check_index_dtype(self.index_dtype))
+
+    def __call__(self, input: Any, *, out: Any = None) -> Any:
+        """Call the function of the same name with the arguments kept."""
+        return getattr(functional, f"max_pool{self.rank}d")(
+            input,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.ceil_mode,
+            self.return_indices,
+            data_format=self.data_format,
+            index_dtype=self.index_dtype,
+            out=out,
+            backend=self.backend,
+        )
+
+
+@dataclass(frozen=True)
+class _MaxUnpool:
+    rank: ClassVar[int]
+
+    kernel_size: int | Sequence[int]
+    stride: int | Sequence[int] | None = None
+    padding: int | Sequence[int] = 0
+    _: KW_ONLY
+    dilation: int | Sequence[int] = 1
+    data_format: DataFormat = "channels_first"
+    duplicates: Duplicates = "last"
+    validate: bool = True
+    backend: str | None = None
+
+    def __post_init__(self) -> None:
+        _keep_window(self)
+        plan.is_channels_last(self.data_format)
+        backends.check_duplicates(self.duplicates)
+
+    def __call__(
+        self, input: Any, indices: Any, output_size: Sequence[int] | None = None, *, out: Any = None
+    ) -> Any:
+        """Call the function of the same name with the arguments kept."""
+        return getattr(functional, f"max_unpool{self.rank}d")(
+            input,
+            indices,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            output_size,
+            dilation=self.dilation,
+            data_format=self.data_format,
+            duplicates=self.duplicates,
+            out=out,
+            validate=self.validate,
+            backend=self.backend,
+        )
+
+
+def _keep_window(module: _MaxPool | _MaxUnpool) -> None:
+    """Check the four pooling arguments and keep each with one entry per dimension."""
+    window = plan.window(module.rank, module.kernel_size, module.stride, module.padding, module.dilation)
+    for name, entries in zip(("kernel_size", "stride", "padding", "dilation"), window, strict=True):
+        object.__setattr__(module, name, entries)
+
+
+class MaxPool1d(_MaxPool):
+    """Take the maximum of each window of a row; arguments as in `max_pool1d`, in the order of `torch.nn.MaxPool1d`.
+
+    >>> import numpy as np
+    >>> MaxPool1d(2)(np.array([[1, 5, 3, 4]])).tolist()
+    [[5, 4]]
+    """
+
+    rank = 1
+
+
+class MaxPool2d(_MaxPool):
+    """Take the maximum of each window of a plane; arguments as in `max_pool2d`, in the order of `torch.nn.MaxPool2d`.
+
+    >>> import numpy as np
+    >>> values, indices = MaxPool2d(2, return_indices=True)(np.array([[[1, 5], [3, 2]]]))
+    >>> values.tolist(), indices.tolist()
+    ([[[5]]], [[[1]]])
+    """
+
+    rank = 2
+
+
+class MaxPool3d(_MaxPool):
+    """Take the maximum of each window of a volume; arguments as in `max_pool3d`, in the order of `torch.nn.MaxPool3d`.
+
+    >>> import numpy as np
+    >>> MaxPool3d(2)(np.arange(8).reshape(1, 2, 2, 2)).tolist()
+    [[[[7]]]]
+    """
+
+    rank = 3
+
+
+class MaxUnpool1d(_MaxUnpool):
+    """Put each value of a pooled row back; arguments as in `max_unpool1d`.
+
+    >>> import numpy as np
+    >>> MaxUnpool1d(2)(np.array([[5, 4]]), np.array([[1, 3]])).tolist()
+    [[0, 5, 0, 4]]
+    """
+
+    rank = 1
+
+
+class MaxUnpool2d(_MaxUnpool):
+    """Put each value back where pooling took it from; arguments as in `max_unpool2d`.
+
+    Several sizes pool to one, so give the size of what was pooled where it is not the default:
+
+    >>> import numpy as np
+    >>> x = np.arange(1, 21).reshape(1, 4, 5)
+    >>> pooled, indices = MaxPool2d(2, return_indices=True)(x)
+    >>> MaxUnpool2d(2)(pooled, indices, output_size=x.shape).tolist()
+    [[[0, 0, 0, 0, 0], [0, 7, 0, 9, 0], [0, 0, 0, 0, 0], [0, 17, 0, 19, 0]]]
+    """
+
+    rank = 2
+
+
+class MaxUnpool3d(_MaxUnpool):
+    """Put each value of a pooled volume back; arguments as in `max_unpool3d`.
+
+    >>> import numpy as np
+    >>> MaxUnpool3d(2)(np.array([[[[7]]]]), np.array([[[[6]]]])).tolist()
+    [[[[0, 0], [0, 0]], [[0, 0], [7, 0]]]]
+    """
+
+    rank = 3

@@ -1,0 +1,277 @@
+"""Kernel, stride, padding and sizes in; one small frozen `Plan` out.
+
+Every shape rule of the library is in this module.  It knows integers and tuples; arrays, dtypes and frameworks never
+come here.  Per axis, pooling with kernel k, stride s, padding p and dilation d takes ``size`` cells to
+
+    floor((size + 2 p - d (k - 1) - 1) / s) + 1        (`ceil_mode` rounds up, but no window starts past the input)
+
+windows, window ``o`` reading the cells ``o s - p + j d`` for ``j`` in ``0..k-1``.  The inverse is one of several sizes:
+
+    default = (windows - 1) s - 2 p + d (k - 1) + 1,    default - s < size < default + s
+
+One and two dimensions are three with leading ones: a Plan always has triples, so backends know one case.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from typing import Any, NamedTuple, SupportsIndex, TypeAlias, cast
+
+from unpool import errors
+
+Triple: TypeAlias = "tuple[int, int, int]"
+
+DATA_FORMATS = ("channels_first", "channels_last")
+LAYOUTS = {
+    # One and two dimensions too, so that a message shows the user's own layout.
+    (1, False): ("(N, C, L)", "(C, L)"),
+    (2, False): ("(N, C, H, W)", "(C, H, W)"),
+    (3, False): ("(N, C, D, H, W)", "(C, D, H, W)"),
+    (1, True): ("(N, L, C)", "(L, C)"),
+    (2, True): ("(N, H, W, C)", "(H, W, C)"),
+    (3, True): ("(N, D, H, W, C)", "(D, H, W, C)"),
+}
+# Kernels compute o * stride - padding + j * dilation in 64 bits: two factors below 2**31 cannot overflow them.
+_LARGEST = 2**31 - 1
+
+
+class Window(NamedTuple):
+    """The pooling arguments, one entry per spatial dimension."""
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that a backend needs to know of a call besides its arrays."""
+
+    # The window, and the sizes on both sides of it, as (depth, height, width).
+    kernel: Triple
+    stride: Triple
+    padding: Triple
+    dilation: Triple
+    pooled: Triple
+    plane: Triple
+    # Planes: batch * channels of them, each of `windows` pooled values and `cells` cells.
+    batch: int
+    channels: int
+    windows: int
+    cells: int
+    channels_last: bool
+    # The arrays as the user has them.
+    pooled_shape: tuple[int, ...]
+    plane_shape: tuple[int, ...]
+    # The spatial sizes of the plane and the argument that gave them, for messages.
+    spatial: tuple[int, ...]
+    sized_by: str
+    # Whether a backend for which asking costs a wait may wait to report a bad index.
+    validate: bool = True
+    # What pooling is to return; None where nobody asked for indices.
+    index_dtype: str | None = None
+
+
+def integers(argument: str, value: object) -> tuple[int, ...]:
+    """Return one integer or a sequence of them as a tuple."""
+    try:
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            return tuple([operator.index(entry) for entry in value])
+        return (operator.index(cast(SupportsIndex, value)),)
+    except TypeError:
+        raise errors.not_an_integer(argument, value) from None
+
+
+def _per_axis(argument: str, value: object, rank: int, low: int) -> tuple[int, ...]:
+    if type(value) is int:
+        entries = (value,) * rank
+    else:
+        entries = integers(argument, value)
+        if not isinstance(value, Sequence):
+            entries *= rank
+        elif len(entries) != rank:
+            raise errors.wrong_length(argument, entries, rank)
+    for entry in entries:
+        if not low <= entry <= _LARGEST:
+            raise errors.out_of_bounds(argument, value, low, _LARGEST)
+    return entries
+
+
+def window(rank: int, kernel_size: object, stride: object, padding: object, dilation: object) -> Window:
+    """Check the four pooling arguments and give each one entry per spatial dimension.
+
+    >>> window(2, 3, None, (0, 1), 1)
+    Window(kernel=(3, 3), stride=(3, 3), padding=(0, 1), dilation=(1, 1))
+    """
+    kernel = _per_axis("kernel_size", kernel_size, rank, 1)
+    checked = Window(
+        kernel,
+        kernel if stride is None else _per_axis("stride", stride, rank, 1),
+        _per_axis("padding", padding, rank, 0),
+        _per_axis("dilation", dilation, rank, 1),
+    )
+    for pad, size in zip(checked.padding, kernel, strict=True):
+        if pad > size // 2:
+            raise errors.padding_too_large(checked.padding, kernel)
+    return checked
+
+
+def is_channels_last(data_format: str) -> bool:
+    if data_format not in DATA_FORMATS:
+        raise errors.unknown_choice("data_format", data_format, DATA_FORMATS)
+    return data_format == "channels_last"
+
+
+@lru_cache(maxsize=1024)
+def pool(
+    shape: tuple[int, ...], window: Window, *, ceil_mode: bool, channels_last: bool, index_dtype: str | None
+) -> Plan:
+    """Plan a pooling of an array of this shape.
+
+    >>> pool((1, 3, 5, 5), window(2, 2, 2, 0, 1), ceil_mode=True, channels_last=False, index_dtype=None).pooled_shape
+    (1, 3, 3, 3)
+    """
+    batch, channels, sizes = _split("input", shape, len(window.kernel), channels_last)
+    pooled = tuple(_windows(axis, shape, sizes, window, ceil_mode) for axis in range(len(sizes)))
+    if index_dtype == "int32" and prod(sizes) - 1 > _LARGEST:
+        raise errors.index_dtype_too_small(prod(sizes))
+    return _plan(
+        window, batch, channels, pooled, sizes, channels_last, shape, sized_by="input", index_dtype=index_dtype
+    )
+
+
+@lru_cache(maxsize=1024)
+def unpool(
+    shape: tuple[int, ...],
+    window: Window,
+    output_size: tuple[int, ...] | None,
+    *,
+    channels_last: bool,
+    validate: bool = True,
+    argument: str = "input",
+    sized_by: str = "output_size",
+) -> Plan:
+    """Plan an unpooling of an array of this shape, or a gradient, which moves values between the same two shapes.
+
+    `argument` and `sized_by` name the user's arguments that the shape and the size came from.
+
+    >>> unpool((1, 3, 2, 2), window(2, 2, 2, 0, 1), (5, 5), channels_last=False).plane_shape
+    (1, 3, 5, 5)
+    """
+    rank = len(window.kernel)
+    batch, channels, pooled = _split(argument, shape, rank, channels_last)
+    sizes = _spatial(output_size, shape, rank, channels_last, argument, sized_by)
+    bounds = [_bounds(axis, pooled, window) for axis in range(rank)]
+    if sizes is None:
+        # The default lies a stride above the exclusive lower bound, whatever clipped the inclusive one to 1.
+        sizes = tuple(high - stride + 1 for (_, high), stride in zip(bounds, window.stride, strict=True))
+    for axis, (size, (low, high)) in enumerate(zip(sizes, bounds, strict=True)):
+        if not low <= size <= high:
+            raise errors.size_out_of_range(sized_by, output_size, axis, pooled[axis], (low, high), window)
+    return _plan(window, batch, channels, pooled, sizes, channels_last, shape, sized_by=sized_by, validate=validate)
+
+
+def _split(
+    argument: str, shape: tuple[int, ...], rank: int, channels_last: bool
+) -> tuple[int, int, tuple[int, ...]]:
+    """Take a shape apart into batch, channels and spatial sizes."""
+    unbatched = len(shape) == rank + 1
+    if not unbatched and len(shape) != rank + 2:
+        raise errors.wrong_rank(argument, shape, rank, LAYOUTS[rank, channels_last])
+    sample = shape if unbatched else shape[1:]
+    if 0 in sample:
+        raise errors.empty_dimension(argument, shape)
+    batch = 1 if unbatched else shape[0]
+    return (batch, sample[-1], sample[:-1]) if channels_last else (batch, sample[0], sample[1:])
+
+
+def _windows(axis: int, shape: tuple[int, ...], sizes: tuple[int, ...], window: Window, ceil_mode: bool) -> int:
+    """Count the windows along one axis; each must read at least one cell of the input."""
+    size = sizes[axis]
+    kernel, stride, padding, dilation = (entry[axis] for entry in window)
+    room = size + 2 * padding - dilation * (kernel - 1) - 1
+    count = (room + (stride - 1 if ceil_mode else 0)) // stride + 1
+    if ceil_mode and (count - 1) * stride >= size + padding:
+        count -= 1
+    if count < 1:
+        raise errors.pooled_to_nothing("input", shape, axis, window)
+    if dilation > 1 and padding:
+        # Only windows that start in the padding can step over the whole input; PyTorch pools those to -inf and an
+        # index outside the plane.
+        for start in range(-padding, min(0, (count - 1) * stride - padding + 1), stride):
+            first = -(start // dilation)  # the first step at or past cell 0
+            if first >= kernel or start + first * dilation >= size:
+                raise errors.window_in_padding("input", size, axis, window)
+    return count
+
+
+def _bounds(axis: int, pooled: tuple[int, ...], window: Window) -> tuple[int, int]:
+    """The smallest and the largest size that pool to what is given."""
+    kernel, stride, padding, dilation = (entry[axis] for entry in window)
+    default = (pooled[axis] - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1
+    return max(1, default - stride + 1), default + stride - 1
+
+
+def _spatial(
+    output_size: tuple[int, ...] | None,
+    shape: tuple[int, ...],
+    rank: int,
+    channels_last: bool,
+    argument: str,
+    sized_by: str,
+) -> tuple[int, ...] | None:
+    """Take the spatial entries of a size given in any of its three lengths."""
+    if output_size is None or len(output_size) == rank:
+        return output_size
+    if len(output_size) != len(shape):
+        raise errors.wrong_size_length(sized_by, output_size, rank, len(shape))
+    first = len(shape) - rank - 1 if channels_last else len(shape) - rank
+    spatial = slice(first, first + rank)
+    if output_size[:first] != shape[:first] or output_size[spatial.stop :] != shape[spatial.stop :]:
+        raise errors.wrong_leading(sized_by, output_size, argument, shape)
+    return output_size[spatial]
+
+
+def _plan(
+    window: Window,
+    batch: int,
+    channels: int,
+    pooled: tuple[int, ...],
+    sizes: tuple[int, ...],
+    channels_last: bool,
+    shape: tuple[int, ...],
+    **rest: Any,
+) -> Plan:
+    leading = shape[: len(shape) - len(sizes) - 1]
+
+    def full(spatial: tuple[int, ...]) -> tuple[int, ...]:
+        return (*leading, *spatial, channels) if channels_last else (*leading, channels, *spatial)
+
+    if channels * max(1, batch) * prod(sizes) >= 2**63:
+        raise errors.too_many_cells(rest["sized_by"], full(sizes))
+    return Plan(
+        kernel=_triple(window.kernel, 1),
+        stride=_triple(window.stride, 1),
+        padding=_triple(window.padding, 0),
+        dilation=_triple(window.dilation, 1),
+        pooled=_triple(pooled, 1),
+        plane=_triple(sizes, 1),
+        batch=batch,
+        channels=channels,
+        windows=prod(pooled),
+        cells=prod(sizes),
+        channels_last=channels_last,
+        pooled_shape=full(pooled),
+        plane_shape=full(sizes),
+        spatial=sizes,
+        **rest,
+    )
+
+
+def _triple(entries: tuple[int, ...], fill: int) -> Triple:
+    return cast(Triple, (fill,) * (3 - len(entries)) + entries)
