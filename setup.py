@@ -43,8 +43,8 @@ BOX = """
 class BuildExt(build_ext):
     def build_extensions(self):
         msvc = self.compiler.compiler_type == "msvc"
-        # Nothing to add comes first: the user's CFLAGS may have it already.
-        candidates = [([], []), (["/openmp"], [])] if msvc else [([], []), (["-fopenmp"], ["-fopenmp"])]
+        # Last, nothing to add: Apple's clang refuses the flag, but the user's CFLAGS may turn OpenMP on in its way.
+        candidates = [(["/openmp"], []) if msvc else (["-fopenmp"], ["-fopenmp"]), ([], [])]
         openmp = next((flags for flags in candidates if self.runs(*flags)), None)
         if openmp is None:
             print(BOX, flush=True)

@@ -203,6 +203,13 @@ def window_in_padding(argument: str, size: int, axis: int, window: Sequence[Sequ
     )
 
 
+def window_too_large(window: Sequence[Sequence[int]], span: int) -> ValueError:
+    return ValueError(
+        f"`kernel_size` must span fewer than 2**31 cells from the first to the last of a window, got {span} with "
+        f"{_arguments(window)}: pool in two steps"
+    )
+
+
 def wrong_size_length(argument: str, value: Sequence[int], rank: int, ndim: int) -> ValueError:
     return ValueError(
         f"`{argument}` must have {rank} entries (the spatial ones) or {ndim} (the full shape), got {len(value)}: "

@@ -35,7 +35,8 @@ LAYOUTS = {
     (2, True): ("(N, H, W, C)", "(H, W, C)"),
     (3, True): ("(N, D, H, W, C)", "(D, H, W, C)"),
 }
-# Kernels compute o * stride - padding + j * dilation in 64 bits: two factors below 2**31 cannot overflow them.
+# Kernels compute o * stride - padding + j * dilation in 64 bits, where two factors below 2**31 cannot overflow, and keep a
+# maximum as its offset from the corner of its window in 32.
 _LARGEST = 2**31 - 1
 
 
@@ -138,6 +139,11 @@ def pool(
     """
     batch, channels, sizes = _split("input", shape, len(window.kernel), channels_last)
     pooled = tuple(_windows(axis, shape, sizes, window, ceil_mode) for axis in range(len(sizes)))
+    span = 0
+    for size, kernel, dilation in zip(sizes, window.kernel, window.dilation, strict=True):
+        span = span * size + (kernel - 1) * dilation
+    if span > _LARGEST:
+        raise errors.window_too_large(window, span)
     if index_dtype == "int32" and prod(sizes) - 1 > _LARGEST:
         raise errors.index_dtype_too_small(prod(sizes))
     return _plan(

@@ -17,7 +17,9 @@ long as they run, and return the flat positions in `indices` of the first bad in
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cython.parallel cimport prange, threadid
-from libc.stdint cimport INT64_MAX, int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.math cimport INFINITY
+from libc.stdint cimport INT8_MIN, INT16_MIN, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
@@ -49,6 +51,8 @@ cdef extern from "numbers.h" nogil:
         pass
     ctypedef struct word128 "unpool_word128":
         pass
+    half half_lowest "unpool_half_lowest"() noexcept
+    bfloat16 bfloat16_lowest "unpool_bfloat16_lowest"() noexcept
     half half_add "unpool_half_add"(half, half) noexcept
     bfloat16 bfloat16_add "unpool_bfloat16_add"(bfloat16, bfloat16) noexcept
     complex64 complex64_add "unpool_complex64_add"(complex64, complex64) noexcept
@@ -106,7 +110,9 @@ cdef enum:
     SEEN_BITS = 1 << 22
     # Elements of the larger side below which a second thread costs more than it does.
     SERIAL = 1 << 15
-    # Channels of a channels-last strip: two cache lines of float32.
+    # Windows, or channels, that are pooled together: what the kernel keeps of them lies in the first-level cache.
+    TILE = 1024
+    # The least channels of a channels-last strip: whole cache lines.
     STRIP = 32
 
 
@@ -145,7 +151,10 @@ cdef struct Job:
     Py_ssize_t chunk
     int threads
     int duplicates
+    # Whether a new plane is zero already.
     bint zeroed
+    # Whether windows are solid and share no cell, in planes whose cells 32 bits can count.
+    bint apart
     uint64_t *seen
     Py_ssize_t seen_words
     Found *found
@@ -178,6 +187,28 @@ cdef inline void report(
         found.bad = min(found.bad, strip.pooled + bad)
     if repeated >= 0:
         found.repeated = min(found.repeated, strip.pooled + repeated)
+
+
+# --- windows ----------------------------------------------------------------------------------------------------------
+
+
+cdef struct Span:
+    # The steps first..end-1 of a window that lie inside the plane along one axis.
+    Py_ssize_t start
+    Py_ssize_t first
+    Py_ssize_t end
+
+
+cdef inline Span clip(const Job *job, int axis, Py_ssize_t window) noexcept nogil:
+    """Where a window starts along one axis, in the padding perhaps, and which steps are inside; the plan left none empty."""
+    cdef Span span
+    cdef Py_ssize_t dilation = job.dilation[axis]
+    span.start = window * job.stride[axis] - job.padding[axis]
+    span.first = 0 if span.start >= 0 else (dilation - 1 - span.start) // dilation
+    span.end = job.kernel[axis]
+    if span.start + (span.end - 1) * dilation >= job.cells_along[axis]:
+        span.end = (job.cells_along[axis] - span.start + dilation - 1) // dilation
+    return span
 
 
 # --- indices --------------------------------------------------------------------------------------------------------
@@ -221,6 +252,64 @@ cdef Py_ssize_t first_repeated(
                         found = at
         low += span
     return found
+
+
+cdef bint own_run(
+    const index *indices, const Job *job, const Span *d, const Span *h, const Span *w, Py_ssize_t count
+) noexcept nogil:
+    """Whether the indices of `count` windows of one row, or channels of one window, lie in their own window."""
+    cdef int32_t[TILE] away
+    cdef int32_t[TILE] own
+    cdef Py_ssize_t i, kd, kh
+    cdef Py_ssize_t corner = d.start * job.cell_apart[0] + h.start * job.cell_apart[1] + w.start
+    cdef uint32_t apart = <uint32_t> (job.stride[2] if job.step == 1 else 0), shift = 0
+    cdef uint32_t columns = <uint32_t> (w.end - w.first)
+    cdef int32_t first, all_own = 1
+    cdef int64_t offset
+    cdef uint64_t far = 0
+    for i in range(count):
+        # 64 bits tell whether the rest may be done in 32.
+        offset = indices[i] - corner
+        far |= <uint64_t> offset >> 31
+        away[i] = <int32_t> (<uint32_t> offset - shift)
+        shift += apart
+        own[i] = 0
+    if far:
+        return False
+    for kd in range(d.first, d.end):
+        for kh in range(h.first, h.end):
+            first = <int32_t> (kd * job.cell_apart[0] + kh * job.cell_apart[1] + w.first)
+            for i in range(count):
+                # One unsigned comparison for two, and no branch: a mispredicted one costs more than all the rest.
+                own[i] |= <uint32_t> away[i] - <uint32_t> first < columns
+    for i in range(count):
+        all_own &= own[i]
+    return all_own
+
+
+cdef bint all_own(const index *indices, const Job *job, Py_ssize_t width) noexcept nogil:
+    """Whether windows lie apart and every index of the strip is in its own: then none is bad, and none is repeated."""
+    cdef Py_ssize_t od, oh, ow, windows, whole
+    cdef Span d, h, w
+    if not job.apart:
+        return False
+    for od in range(job.windows_along[0]):
+        d = clip(job, 0, od)
+        for oh in range(job.windows_along[1]):
+            h = clip(job, 1, oh)
+            ow = 0
+            while ow < job.windows_along[2]:
+                w = clip(job, 2, ow)
+                windows = 1
+                if job.step == 1 and w.end - w.first == job.kernel[2]:
+                    # All of these windows are whole, and one comparison serves them.
+                    whole = (job.cells_along[2] - w.start - job.kernel[2]) // job.stride[2] + 1
+                    windows = min(min(TILE, job.windows_along[2] - ow), whole)
+                if not own_run(indices, job, &d, &h, &w, windows if job.step == 1 else width):
+                    return False
+                ow += windows
+                indices += windows * job.step
+    return True
 
 
 # --- moving values --------------------------------------------------------------------------------------------------
@@ -308,7 +397,7 @@ cdef void scatter_strip(word *kind, index *index_kind, const Job *job, Py_ssize_
     cdef word *plane = <word *> job.plane + strip.plane
     cdef uint64_t *seen = job.seen + thread * job.seen_words
     cdef Py_ssize_t bad = -1, repeated = -1
-    if job.duplicates == ERROR:
+    if job.duplicates == ERROR and not all_own(indices, job, strip.width):
         bad = first_bad(indices, job, strip.width)
         if bad < 0:
             repeated = first_repeated(indices, job, strip.width, seen)
@@ -326,14 +415,14 @@ cdef void gather_strip(word *kind, index *index_kind, const Job *job, Py_ssize_t
     cdef const word *plane = <const word *> job.plane + strip.plane
     cdef uint64_t *seen = job.seen + thread * job.seen_words
     cdef Py_ssize_t bad, repeated = -1
-    if job.duplicates == LAST:
+    if job.duplicates == SUM or all_own(indices, job, strip.width):
+        bad = take(values, indices, plane, job, strip.width)
+    else:
         bad = first_bad(indices, job, strip.width)
         if bad < 0:
+            if job.duplicates == ERROR:
+                repeated = first_repeated(indices, job, strip.width, seen)
             take_winners(values, indices, plane, job, strip.width, seen)
-    else:
-        bad = take(values, indices, plane, job, strip.width)
-        if bad < 0 and job.duplicates == ERROR:
-            repeated = first_repeated(indices, job, strip.width, seen)
     report(job, &strip, thread, bad, repeated)
 
 
@@ -406,73 +495,124 @@ cdef inline bint better(real value, real best) noexcept nogil:
         return value > best
 
 
-cdef struct Reach:
-    # The part of one window inside the plane: the first cell, and the number of steps and their length along each axis.
-    Py_ssize_t cell
-    Py_ssize_t[3] count
-    Py_ssize_t[3] apart
+cdef inline real lowest(real like) noexcept nogil:
+    """What every value equals or beats; only the first element of a window may have to equal it."""
+    if real is half:
+        return half_lowest()
+    elif real is bfloat16:
+        return bfloat16_lowest()
+    elif real is float or real is double:
+        return -INFINITY
+    elif real is int8_t:
+        return INT8_MIN
+    elif real is int16_t:
+        return INT16_MIN
+    elif real is int32_t:
+        return INT32_MIN
+    elif real is int64_t:
+        return INT64_MIN
+    else:
+        return 0
 
 
-cdef inline void reach_along(Reach *reach, const Job *job, int axis, Py_ssize_t window) noexcept nogil:
-    """Clip a window to the plane along one axis and add its first cell's offset; the plan left no window empty."""
-    cdef Py_ssize_t dilation = job.dilation[axis]
-    cdef Py_ssize_t start = window * job.stride[axis] - job.padding[axis]
-    cdef Py_ssize_t steps = job.kernel[axis]
-    cdef Py_ssize_t skipped
-    if start < 0:
-        skipped = (dilation - 1 - start) // dilation
-        start += skipped * dilation
-        steps -= skipped
-    if start + (steps - 1) * dilation >= job.cells_along[axis]:
-        steps = (job.cells_along[axis] - start + dilation - 1) // dilation
-    reach.count[axis] = steps
-    reach.cell += start * job.cell_apart[axis]
-    reach.apart[axis] = dilation * job.cell_apart[axis]
-
-
-cdef inline void pool_one(
-    const real *plane, real *values, index *indices, Py_ssize_t at, const Reach *reach
+cdef inline void keep_better(
+    const real *cells, Py_ssize_t apart, Py_ssize_t count, int32_t offset, real *best, int32_t *found
 ) noexcept nogil:
-    """Pool a window of one channel, cells 1 apart; the first cell stands until a better one is met."""
-    cdef Py_ssize_t d, h, w, cell, found = reach.cell
-    cdef real value, best = plane[found]
-    for d in range(reach.count[0]):
-        for h in range(reach.count[1]):
-            cell = reach.cell + d * reach.apart[0] + h * reach.apart[1]
-            for w in range(reach.count[2]):
-                value = plane[cell]
-                if better(value, best):
-                    best = value
-                    found = cell
-                cell += reach.apart[2]
-    values[at] = best
-    if indices != NULL:
-        indices[at] = <index> found
+    # Selections instead of branches: the compiler makes vector instructions of them, and random data costs nothing.
+    cdef Py_ssize_t i
+    cdef real value
+    cdef bint wins
+    for i in range(count):
+        value = cells[i * apart]
+        wins = better(value, best[i])
+        best[i] = value if wins else best[i]
+        found[i] = offset if wins else found[i]
 
 
-cdef inline void pool_many(
-    const real *plane, real *values, index *indices, Py_ssize_t at, const Reach *reach, Py_ssize_t step,
-    Py_ssize_t width
+cdef inline void improve(
+    const real *cells, Py_ssize_t apart, Py_ssize_t count, int32_t offset, real *best, int32_t *found
 ) noexcept nogil:
-    """Pool a window of neighbouring channels, cells `step` apart; channels are innermost, as they lie in memory."""
-    cdef Py_ssize_t d, h, w, c, cell = reach.cell
-    values += at * step
-    for c in range(width):
-        values[c] = plane[cell * step + c]
+    """Hold one element of each of `count` windows, `apart` from each other, against the best so far."""
+    # A stride that the compiler knows lets it load vectors.
+    if apart == 1:
+        keep_better(cells, 1, count, offset, best, found)
+    elif apart == 2:
+        keep_better(cells, 2, count, offset, best, found)
+    else:
+        keep_better(cells, apart, count, offset, best, found)
+
+
+cdef inline void reset(real *best, int32_t *found, int32_t offset, Py_ssize_t count) noexcept nogil:
+    """Until something beats it, the first element of a window stands."""
+    cdef Py_ssize_t i
+    for i in range(count):
+        best[i] = lowest(best[i])
+        found[i] = offset
+
+
+cdef void pool_row(
+    const real *plane, real *values, index *indices, const Job *job, const Span *d, const Span *h, Py_ssize_t w,
+    Py_ssize_t count
+) noexcept nogil:
+    """Pool `count` neighbouring windows of one row, from window `w` on.
+
+    Rows of the windows are outermost, then their columns, then the windows themselves, along which memory is read.  A cell
+    is kept as its offset from the corner of its window: 32 bits, which the plan makes sure of, move in half the time.
+    """
+    cdef int32_t[TILE] found
+    cdef Py_ssize_t kd, kh, kw, i, row, column, low, high
+    cdef Py_ssize_t stride = job.stride[2], dilation = job.dilation[2], cells = job.cells_along[2]
+    cdef Py_ssize_t start = w * stride - job.padding[2]
+    cdef Py_ssize_t corner = d.start * job.cell_apart[0] + h.start * job.cell_apart[1] + start
+    reset(values, found, <int32_t> first_row(job, d, h), count)
+    # On the left edge, the first element is not in the first column.
+    for i in range(min(count, (stride - 1 - start) // stride) if start < 0 else 0):
+        found[i] += <int32_t> ((dilation - 1 - start - i * stride) // dilation * dilation)
+    for kd in range(d.first, d.end):
+        for kh in range(h.first, h.end):
+            row = kd * job.dilation[0] * job.cell_apart[0] + kh * job.dilation[1] * job.cell_apart[1]
+            for kw in range(job.kernel[2]):
+                # Windows low..high-1 of the run have this column inside the plane.
+                column = start + kw * dilation
+                low = 0 if column >= 0 else (stride - 1 - column) // stride
+                high = 0 if column >= cells else min(count, (cells - column + stride - 1) // stride)
+                if low < high:
+                    improve(
+                        plane + corner + row + kw * dilation + low * stride, stride, high - low,
+                        <int32_t> (row + kw * dilation), values + low, found + low,
+                    )
     if indices != NULL:
-        indices += at * step
-        for c in range(width):
-            indices[c] = <index> cell
-    for d in range(reach.count[0]):
-        for h in range(reach.count[1]):
-            cell = reach.cell + d * reach.apart[0] + h * reach.apart[1]
-            for w in range(reach.count[2]):
-                for c in range(width):
-                    if better(plane[cell * step + c], values[c]):
-                        values[c] = plane[cell * step + c]
-                        if indices != NULL:
-                            indices[c] = <index> cell
-                cell += reach.apart[2]
+        for i in range(count):
+            indices[i] = <index> (corner + i * stride + found[i])
+
+
+cdef void pool_channels(
+    const real *plane, real *values, index *indices, const Job *job, const Span *d, const Span *h, Py_ssize_t w,
+    Py_ssize_t count
+) noexcept nogil:
+    """Pool one window of `count` neighbouring channels, which lie side by side; as `pool_row` otherwise."""
+    cdef int32_t[TILE] found
+    cdef Py_ssize_t kd, kh, kw, i, offset
+    cdef Span span = clip(job, 2, w)
+    cdef Py_ssize_t corner = d.start * job.cell_apart[0] + h.start * job.cell_apart[1] + span.start
+    reset(values, found, <int32_t> (first_row(job, d, h) + span.first * job.dilation[2]), count)
+    for kd in range(d.first, d.end):
+        for kh in range(h.first, h.end):
+            for kw in range(span.first, span.end):
+                offset = (
+                    kd * job.dilation[0] * job.cell_apart[0]
+                    + kh * job.dilation[1] * job.cell_apart[1]
+                    + kw * job.dilation[2]
+                )
+                improve(plane + (corner + offset) * job.step, 1, count, <int32_t> offset, values, found)
+    if indices != NULL:
+        for i in range(count):
+            indices[i] = <index> (corner + found[i])
+
+
+cdef inline Py_ssize_t first_row(const Job *job, const Span *d, const Span *h) noexcept nogil:
+    """The offset of a window's first row inside the plane from its corner."""
+    return d.first * job.dilation[0] * job.cell_apart[0] + h.first * job.dilation[1] * job.cell_apart[1]
 
 
 cdef void pool_strip(real *kind, index *index_kind, const Job *job, Py_ssize_t nth) noexcept nogil:
@@ -480,22 +620,26 @@ cdef void pool_strip(real *kind, index *index_kind, const Job *job, Py_ssize_t n
     cdef const real *plane = <const real *> job.plane + strip.plane
     cdef real *values = <real *> job.pooled + strip.pooled
     cdef index *indices = NULL
-    cdef Py_ssize_t d, h, w, at = 0
-    cdef Reach reach
+    cdef Py_ssize_t od, oh, ow, windows
+    cdef Span d, h
     if job.indices != NULL:
         indices = <index *> job.indices + strip.pooled
-    for d in range(job.windows_along[0]):
-        for h in range(job.windows_along[1]):
-            for w in range(job.windows_along[2]):
-                reach.cell = 0
-                reach_along(&reach, job, 0, d)
-                reach_along(&reach, job, 1, h)
-                reach_along(&reach, job, 2, w)
+    for od in range(job.windows_along[0]):
+        d = clip(job, 0, od)
+        for oh in range(job.windows_along[1]):
+            h = clip(job, 1, oh)
+            ow = 0
+            while ow < job.windows_along[2]:
                 if job.step == 1:
-                    pool_one(plane, values, indices, at, &reach)
+                    windows = min(TILE, job.windows_along[2] - ow)
+                    pool_row(plane, values, indices, job, &d, &h, ow, windows)
                 else:
-                    pool_many(plane, values, indices, at, &reach, job.step, strip.width)
-                at += 1
+                    windows = 1
+                    pool_channels(plane, values, indices, job, &d, &h, ow, strip.width)
+                ow += windows
+                values += windows * job.step
+                if indices != NULL:
+                    indices += windows * job.step
 
 
 cdef void pool_all(real *kind, index *index_kind, const Job *job) noexcept nogil:
@@ -624,6 +768,7 @@ cdef int read_plan(Job *job, plan) except -1:
     """Take the sizes from a Plan and cut the work."""
     cdef Py_ssize_t axis, work, strips_wanted
     job.batch, job.channels, job.windows, job.cells = plan.batch, plan.channels, plan.windows, plan.cells
+    job.apart = job.cells <= INT32_MAX
     for axis in range(3):
         job.kernel[axis] = plan.kernel[axis]
         job.stride[axis] = plan.stride[axis]
@@ -631,12 +776,18 @@ cdef int read_plan(Job *job, plan) except -1:
         job.dilation[axis] = plan.dilation[axis]
         job.windows_along[axis] = plan.pooled[axis]
         job.cells_along[axis] = plan.plane[axis]
+        job.apart &= job.kernel[axis] <= job.stride[axis] and (job.dilation[axis] == 1 or job.kernel[axis] == 1)
     job.cell_apart[0] = job.cells_along[1] * job.cells_along[2]
     job.cell_apart[1] = job.cells_along[2]
     job.cell_apart[2] = 1
     if plan.channels_last:
         job.step = job.channels
-        job.width = min(job.channels, STRIP)
+        # As many channels as make one strip a thread, in whole cache lines.
+        job.width = job.channels
+        if not forked and job.batch < omp_get_max_threads():
+            job.width = (job.channels * job.batch + omp_get_max_threads() - 1) // omp_get_max_threads()
+            job.width = (job.width + STRIP - 1) // STRIP * STRIP
+        job.width = min(min(job.width, TILE), job.channels)
     else:
         job.step = 1
         job.width = 1

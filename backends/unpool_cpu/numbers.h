@@ -85,6 +85,16 @@ static inline int unpool_sign_magnitude(uint16_t bits) {
     return bits & 0x8000 ? -magnitude : magnitude;
 }
 
+static inline unpool_half unpool_half_lowest(void) {
+    const unpool_half minus_infinity = {0xfc00u};
+    return minus_infinity;
+}
+
+static inline unpool_bfloat16 unpool_bfloat16_lowest(void) {
+    const unpool_bfloat16 minus_infinity = {0xff80u};
+    return minus_infinity;
+}
+
 static inline int unpool_half_better(unpool_half value, unpool_half best) {
     if ((value.bits & 0x7fffu) > 0x7c00u) return 1;
     if ((best.bits & 0x7fffu) > 0x7c00u) return 0;
