@@ -1,7 +1,7 @@
 """Builds the CPU kernels; everything else about the package is in pyproject.toml.
 
-OpenMP is found by compiling, linking and running a probe, since a compiler may know the flag and lack the library.  Where
-it is missing, the build goes on and the kernels run on one thread; `python -m unpool info` says which was built.
+OpenMP is found by compiling, linking and running a probe, since a compiler may know the flag and lack the library.
+Where it is missing, the build goes on and the kernels run on one thread; `python -m unpool info` says which it was.
 """
 
 import os

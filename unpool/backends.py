@@ -9,9 +9,9 @@ It satisfies four requirements.
 4. Nothing global can be switched.  ``backend=`` is the only override, and it never moves an array.
 
 A third party declares ``[project.entry-points."unpool.backends"]`` with ``<package> = "<module>:<object>"``, where
-``<package>`` is the top-level package that defines its array type; it is also the name for ``backend=``.  Entry points are
-read only when the built-in table does not know a type or a name, because importing `importlib.metadata` costs more
-than the rest of unpool.
+``<package>`` is the top-level package that defines its array type; it is also the name for ``backend=``.  Entry points
+are read only when the built-in table does not know a type or a name, because importing `importlib.metadata` costs
+more than the rest of unpool.
 """
 
 from __future__ import annotations

@@ -213,7 +213,7 @@ class _Geometry:
         if not wrong.any():
             return
         flat = int(wrong.reshape(-1).argmax())
-        position = []
+        position: list[int] = []
         for size in reversed(self.shape):
             position.insert(0, flat % size)
             flat //= size

@@ -8,7 +8,6 @@ too: a bad index reads the same whether NumPy, CUDA or a TensorFlow graph found 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 
 class BackendUnavailableError(ImportError):
@@ -219,8 +218,8 @@ def wrong_size_length(argument: str, value: Sequence[int], rank: int, ndim: int)
 
 def wrong_leading(argument: str, value: Sequence[int], other: str, shape: Sequence[int]) -> ValueError:
     return ValueError(
-        f"`{argument}` must keep the batch and channels of `{other}`, got {tuple(value)} for shape {tuple(shape)}: pass "
-        f"the spatial entries alone, or the shape of the array that was pooled"
+        f"`{argument}` must keep the batch and channels of `{other}`, got {tuple(value)} for shape {tuple(shape)}: "
+        f"pass the spatial entries alone, or the shape of the array that was pooled"
     )
 
 
@@ -269,9 +268,7 @@ def bad_index(
     )
 
 
-def duplicate_index(
-    first: Sequence[int], second: Sequence[int], value: int, *, touched: bool = False
-) -> ValueError:
+def duplicate_index(first: Sequence[int], second: Sequence[int], value: int, *, touched: bool = False) -> ValueError:
     return ValueError(
         f"`indices` must not repeat within a plane where duplicates='error', got {_at(first)} = {_at(second)} = "
         f"{value}: pass duplicates='last' (the last one wins) or 'sum' (they add up){_touched(touched)}"

@@ -64,9 +64,9 @@ def max_pool2d(
 
         values[n, c, i] = max(input[n, c, w(i)]),    input[n, c].flat[indices[n, c, i]] = values[n, c, i]
 
-    An index is the flat position ``h * W + w`` in the plane of its own sample and channel, in both data formats; padding
-    does not count and is never picked.  Of equal maxima the first is taken; a window that holds a NaN pools to (its
-    last) NaN.
+    An index is the flat position ``h * W + w`` in the plane of its own sample and channel, in both data formats;
+    padding does not count and is never picked.  Of equal maxima the first is taken; a window that holds a NaN pools to
+    (its last) NaN.
 
     Parameters
     ----------
@@ -512,7 +512,7 @@ def _pool(
 
 
 def _unpool(
-    input: Any,
+    input: ArrayT,
     indices: Any,
     window: plan.Window,
     output_size: Sequence[int] | None,
@@ -521,7 +521,7 @@ def _unpool(
     out: Any,
     validate: bool,
     backend: str | None,
-) -> Any:
+) -> ArrayT:
     shape, dtype = _pooled("input", input, indices, dtypes.VALUES)
     backends.check_duplicates(duplicates)
     call = plan.unpool(
@@ -531,21 +531,22 @@ def _unpool(
         channels_last=plan.is_channels_last(data_format),
         validate=bool(validate),
     )
-    arrays = [("input", input), ("indices", indices)]
+    arrays: list[tuple[str, Any]] = [("input", input), ("indices", indices)]
     if out is not None:
         arrays.append(_out("out", out, call.plane_shape, dtype))
-    return backends.route(arrays, backend).scatter(input, indices, call, duplicates, out)
+    output: ArrayT = backends.route(arrays, backend).scatter(input, indices, call, duplicates, out)
+    return output
 
 
 def _pool_backward(
-    grad_output: Any,
+    grad_output: ArrayT,
     indices: Any,
     input_size: Sequence[int],
     window: plan.Window,
     data_format: str,
     out: Any,
     backend: str | None,
-) -> Any:
+) -> ArrayT:
     shape, dtype = _pooled("grad_output", grad_output, indices, dtypes.REALS)
     call = plan.unpool(
         shape,
@@ -555,21 +556,22 @@ def _pool_backward(
         argument="grad_output",
         sized_by="input_size",
     )
-    arrays = [("grad_output", grad_output), ("indices", indices)]
+    arrays: list[tuple[str, Any]] = [("grad_output", grad_output), ("indices", indices)]
     if out is not None:
         arrays.append(_out("out", out, call.plane_shape, dtype))
-    return backends.route(arrays, backend).scatter(grad_output, indices, call, "sum", out)
+    output: ArrayT = backends.route(arrays, backend).scatter(grad_output, indices, call, "sum", out)
+    return output
 
 
 def _unpool_backward(
-    grad_output: Any,
+    grad_output: ArrayT,
     indices: Any,
     window: plan.Window,
     data_format: str,
     duplicates: Duplicates,
     out: Any,
     backend: str | None,
-) -> Any:
+) -> ArrayT:
     size, dtype = _array("grad_output", grad_output)
     shape, index_dtype = _array("indices", indices)
     dtypes.check_values("grad_output", dtype, dtypes.VALUES)
@@ -585,10 +587,11 @@ def _unpool_backward(
         argument="indices",
         sized_by="grad_output",
     )
-    arrays = [("grad_output", grad_output), ("indices", indices)]
+    arrays: list[tuple[str, Any]] = [("grad_output", grad_output), ("indices", indices)]
     if out is not None:
         arrays.append(_out("out", out, call.pooled_shape, dtype))
-    return backends.route(arrays, backend).gather(grad_output, indices, call, duplicates, out)
+    output: ArrayT = backends.route(arrays, backend).gather(grad_output, indices, call, duplicates, out)
+    return output
 
 
 def _array(argument: str, array: Any) -> tuple[tuple[int, ...], str]:

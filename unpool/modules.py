@@ -71,9 +71,7 @@ class _MaxUnpool:
         plan.is_channels_last(self.data_format)
         backends.check_duplicates(self.duplicates)
 
-    def __call__(
-        self, input: Any, indices: Any, output_size: Sequence[int] | None = None, *, out: Any = None
-    ) -> Any:
+    def __call__(self, input: Any, indices: Any, output_size: Sequence[int] | None = None, *, out: Any = None) -> Any:
         """Call the function of the same name with the arguments kept."""
         return getattr(functional, f"max_unpool{self.rank}d")(
             input,

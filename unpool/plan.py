@@ -35,8 +35,8 @@ LAYOUTS = {
     (2, True): ("(N, H, W, C)", "(H, W, C)"),
     (3, True): ("(N, D, H, W, C)", "(D, H, W, C)"),
 }
-# Kernels compute o * stride - padding + j * dilation in 64 bits, where two factors below 2**31 cannot overflow, and keep a
-# maximum as its offset from the corner of its window in 32.
+# Kernels compute o * stride - padding + j * dilation in 64 bits, where two factors below 2**31 cannot overflow, and
+# keep a maximum as its offset from the corner of its window in 32.
 _LARGEST = 2**31 - 1
 
 
@@ -109,6 +109,14 @@ def window(rank: int, kernel_size: object, stride: object, padding: object, dila
     >>> window(2, 3, None, (0, 1), 1)
     Window(kernel=(3, 3), stride=(3, 3), padding=(0, 1), dilation=(1, 1))
     """
+    given = (kernel_size, padding, dilation, 1 if stride is None else stride)
+    if all([type(argument) is int for argument in given]):
+        # Not for sequences: (2.0, 2.0) equals (2, 2), and what was met before must not decide what is an error.
+        return _kept_window(rank, kernel_size, stride, padding, dilation)
+    return _window(rank, kernel_size, stride, padding, dilation)
+
+
+def _window(rank: int, kernel_size: object, stride: object, padding: object, dilation: object) -> Window:
     kernel = _per_axis("kernel_size", kernel_size, rank, 1)
     checked = Window(
         kernel,
@@ -120,6 +128,9 @@ def window(rank: int, kernel_size: object, stride: object, padding: object, dila
         if pad > size // 2:
             raise errors.padding_too_large(checked.padding, kernel)
     return checked
+
+
+_kept_window = lru_cache(maxsize=256)(_window)
 
 
 def is_channels_last(data_format: str) -> bool:
@@ -182,9 +193,7 @@ def unpool(
     return _plan(window, batch, channels, pooled, sizes, channels_last, shape, sized_by=sized_by, validate=validate)
 
 
-def _split(
-    argument: str, shape: tuple[int, ...], rank: int, channels_last: bool
-) -> tuple[int, int, tuple[int, ...]]:
+def _split(argument: str, shape: tuple[int, ...], rank: int, channels_last: bool) -> tuple[int, int, tuple[int, ...]]:
     """Take a shape apart into batch, channels and spatial sizes."""
     unbatched = len(shape) == rank + 1
     if not unbatched and len(shape) != rank + 2:

@@ -24,8 +24,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 openmp = _kernels.openmp
 max_threads = _kernels.max_threads
 
-# Below this, the allocator hands recycled memory out, which the kernel zeroes plane by plane while it is in cache; above,
-# glibc maps fresh pages, which are zero already and would only be touched twice.
+# Below this, the allocator hands out recycled memory, which the kernel zeroes plane by plane while it is in cache;
+# above, glibc maps fresh pages, which are zero already and would only be touched twice.
 _FRESH_PAGES = 32 << 20
 
 if hasattr(os, "register_at_fork"):
@@ -50,9 +50,7 @@ class CPU:
             _kernels.pool(cells, values, indices, plan, name(cells.dtype))
         return values, indices
 
-    def scatter(
-        self, values: Array, indices: Array, plan: Plan, duplicates: Duplicates, out: Array | None
-    ) -> Array:
+    def scatter(self, values: Array, indices: Array, plan: Plan, duplicates: Duplicates, out: Array | None) -> Array:
         pooled, wanted = _ready(values), _ready_indices(indices)
         zeroed = False
         if out is not None:
@@ -66,9 +64,7 @@ class CPU:
             _check(found, indices, plan, touched=out is not None)
         return planes
 
-    def gather(
-        self, grad: Array, indices: Array, plan: Plan, duplicates: Duplicates, out: Array | None
-    ) -> Array:
+    def gather(self, grad: Array, indices: Array, plan: Plan, duplicates: Duplicates, out: Array | None) -> Array:
         planes, wanted = _ready(grad), _ready_indices(indices)
         if out is not None:
             _check_out("out", out, planes, wanted)

@@ -1,0 +1,98 @@
+# What is wrong with the indices of a strip, if anything: outside the plane, or there before.
+
+cdef inline Py_ssize_t first_bad(const index *indices, const Job *job, Py_ssize_t width) noexcept nogil:
+    """The offset of the strip's first index outside the plane, or -1."""
+    cdef Py_ssize_t i, c
+    for i in range(job.windows):
+        for c in range(width):
+            if <uint64_t> <int64_t> indices[i * job.step + c] >= <uint64_t> job.cells:
+                return i * job.step + c
+    return -1
+
+
+cdef inline bint first_visit(uint64_t *seen, Py_ssize_t bit) noexcept nogil:
+    cdef uint64_t mask = (<uint64_t> 1) << (bit & 63)
+    cdef bint new = not seen[bit >> 6] & mask
+    seen[bit >> 6] |= mask
+    return new
+
+
+cdef inline void clear(uint64_t *seen, Py_ssize_t bits) noexcept nogil:
+    memset(seen, 0, ((bits + 63) >> 6) * sizeof(uint64_t))
+
+
+cdef Py_ssize_t first_repeated(
+    const index *indices, const Job *job, Py_ssize_t width, uint64_t *seen
+) noexcept nogil:
+    """The offset of the strip's first index that stood there before in its own plane, or -1; all are in range."""
+    cdef Py_ssize_t i, c, at, cell, low = 0, found = -1
+    cdef Py_ssize_t span = min(job.cells, SEEN_BITS // width)
+    while low < job.cells:
+        clear(seen, span * width)
+        for i in range(job.windows):
+            for c in range(width):
+                at = i * job.step + c
+                cell = <Py_ssize_t> indices[at] - low
+                if 0 <= cell < span and not first_visit(seen, cell * width + c):
+                    if found < 0 or at < found:
+                        found = at
+        low += span
+    return found
+
+
+cdef bint own_run(
+    const index *indices, const Job *job, const Span *d, const Span *h, const Span *w, Py_ssize_t count
+) noexcept nogil:
+    """Whether the indices of `count` windows of one row, or channels of one window, lie in their own window."""
+    cdef int32_t[TILE] away
+    cdef int32_t[TILE] own
+    cdef Py_ssize_t i, kd, kh
+    cdef Py_ssize_t corner = d.start * job.cell_apart[0] + h.start * job.cell_apart[1] + w.start
+    cdef uint32_t apart = <uint32_t> (job.stride[2] if job.step == 1 else 0), shift = 0
+    cdef uint32_t columns = <uint32_t> (w.end - w.first)
+    cdef int32_t first, all_own = 1
+    cdef int64_t offset
+    cdef uint64_t far = 0
+    for i in range(count):
+        # 64 bits tell whether the rest may be done in 32.
+        offset = indices[i] - corner
+        far |= <uint64_t> offset >> 31
+        away[i] = <int32_t> (<uint32_t> offset - shift)
+        shift += apart
+        own[i] = 0
+    if far:
+        return False
+    for kd in range(d.first, d.end):
+        for kh in range(h.first, h.end):
+            first = <int32_t> (kd * job.cell_apart[0] + kh * job.cell_apart[1] + w.first)
+            for i in range(count):
+                # One unsigned comparison for two, and no branch: a mispredicted one costs more than all the rest.
+                own[i] |= <uint32_t> away[i] - <uint32_t> first < columns
+    for i in range(count):
+        all_own &= own[i]
+    return all_own
+
+
+cdef bint all_own(const index *indices, const Job *job, Py_ssize_t width) noexcept nogil:
+    """Whether windows lie apart and every index of the strip is in its own: then none is bad, and none is repeated."""
+    cdef Py_ssize_t od, oh, ow, windows, whole
+    cdef Span d, h, w
+    if not job.apart:
+        return False
+    for od in range(job.windows_along[0]):
+        d = clip(job, 0, od)
+        for oh in range(job.windows_along[1]):
+            h = clip(job, 1, oh)
+            ow = 0
+            while ow < job.windows_along[2]:
+                w = clip(job, 2, ow)
+                windows = 1
+                if job.step == 1 and w.end - w.first == job.kernel[2]:
+                    # All of these windows are whole, and one comparison serves them.
+                    whole = (job.cells_along[2] - w.start - job.kernel[2]) // job.stride[2] + 1
+                    windows = min(min(TILE, job.windows_along[2] - ow), whole)
+                if not own_run(indices, job, &d, &h, &w, windows if job.step == 1 else width):
+                    return False
+                ow += windows
+                indices += windows * job.step
+    return True

@@ -1,0 +1,184 @@
+# What every kernel is given: the element types, the sizes of a call, and how it is cut into strips.
+
+cdef extern from *:
+    """
+    #ifdef _OPENMP
+    #include <omp.h>
+    #define UNPOOL_OPENMP _OPENMP
+    #else
+    #define UNPOOL_OPENMP 0
+    #define omp_get_max_threads() 1
+    #endif
+    """
+    const int UNPOOL_OPENMP
+    int omp_get_max_threads() nogil
+
+
+cdef extern from "numbers.h" nogil:
+    ctypedef struct half "unpool_half":
+        pass
+    ctypedef struct bfloat16 "unpool_bfloat16":
+        pass
+    ctypedef struct complex64 "unpool_complex64":
+        pass
+    ctypedef struct complex128 "unpool_complex128":
+        pass
+    ctypedef struct boolean "unpool_bool":
+        pass
+    ctypedef struct word128 "unpool_word128":
+        pass
+    half half_lowest "unpool_half_lowest"() noexcept
+    bfloat16 bfloat16_lowest "unpool_bfloat16_lowest"() noexcept
+    half half_add "unpool_half_add"(half, half) noexcept
+    bfloat16 bfloat16_add "unpool_bfloat16_add"(bfloat16, bfloat16) noexcept
+    complex64 complex64_add "unpool_complex64_add"(complex64, complex64) noexcept
+    complex128 complex128_add "unpool_complex128_add"(complex128, complex128) noexcept
+    boolean boolean_add "unpool_bool_add"(boolean, boolean) noexcept
+    bint half_better "unpool_half_better"(half, half) noexcept
+    bint bfloat16_better "unpool_bfloat16_better"(bfloat16, bfloat16) noexcept
+
+
+# Moving a value needs its size, adding its arithmetic (two's complement: unsigned serves signed), pooling its order.
+ctypedef fused word:
+    uint8_t
+    uint16_t
+    uint32_t
+    uint64_t
+    word128
+
+ctypedef fused number:
+    boolean
+    uint8_t
+    uint16_t
+    uint32_t
+    uint64_t
+    half
+    bfloat16
+    float
+    double
+    complex64
+    complex128
+
+ctypedef fused real:
+    int8_t
+    int16_t
+    int32_t
+    int64_t
+    uint8_t
+    uint16_t
+    uint32_t
+    uint64_t
+    half
+    bfloat16
+    float
+    double
+
+ctypedef fused index:
+    int32_t
+    int64_t
+
+
+cdef enum:
+    LAST = 0
+    SUM = 1
+    ERROR = 2
+    # Bits of a thread's map of cells that have a value: half a megabyte.  Larger strips are done in several passes.
+    SEEN_BITS = 1 << 22
+    # Elements of the larger side below which a second thread costs more than it does.
+    SERIAL = 1 << 15
+    # Windows, or channels, that are pooled together: what the kernel keeps of them lies in the first-level cache.
+    TILE = 1024
+    # The least channels of a channels-last strip: whole cache lines.
+    STRIP = 32
+
+
+cdef enum Kind:
+    BOOL, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64
+    FLOAT16, BFLOAT16, FLOAT32, FLOAT64, COMPLEX64, COMPLEX128
+
+
+cdef struct Found:
+    # The first bad and the first repeated index that one thread saw, as flat positions, or INT64_MAX.
+    int64_t bad
+    int64_t repeated
+    int64_t _cache_line[6]
+
+
+cdef struct Job:
+    void *pooled
+    void *indices
+    void *plane
+    Py_ssize_t[3] kernel
+    Py_ssize_t[3] stride
+    Py_ssize_t[3] padding
+    Py_ssize_t[3] dilation
+    Py_ssize_t[3] windows_along
+    Py_ssize_t[3] cells_along
+    Py_ssize_t[3] cell_apart
+    Py_ssize_t batch
+    Py_ssize_t channels
+    Py_ssize_t windows
+    Py_ssize_t cells
+    # How the call is cut: `strips` of them, `strips_each` per sample, `width` channels in each but the last.
+    Py_ssize_t strips
+    Py_ssize_t strips_each
+    Py_ssize_t width
+    Py_ssize_t step
+    Py_ssize_t chunk
+    int threads
+    int duplicates
+    # Whether a new plane is zero already.
+    bint zeroed
+    # Whether windows are solid and share no cell, in planes whose cells 32 bits can count.
+    bint apart
+    uint64_t *seen
+    Py_ssize_t seen_words
+    Found *found
+
+
+cdef struct Strip:
+    Py_ssize_t pooled
+    Py_ssize_t plane
+    Py_ssize_t width
+
+
+cdef inline Strip strip_at(const Job *job, Py_ssize_t nth) noexcept nogil:
+    """Where a strip starts in the pooled arrays and in the planes, and how many channels it has."""
+    cdef Strip strip
+    cdef Py_ssize_t sample = nth // job.strips_each
+    cdef Py_ssize_t channel = (nth % job.strips_each) * job.width
+    cdef Py_ssize_t apart_pooled = 1 if job.step > 1 else job.windows
+    cdef Py_ssize_t apart_plane = 1 if job.step > 1 else job.cells
+    strip.pooled = sample * job.channels * job.windows + channel * apart_pooled
+    strip.plane = sample * job.channels * job.cells + channel * apart_plane
+    strip.width = min(job.width, job.channels - channel)
+    return strip
+
+
+cdef inline void report(
+    const Job *job, const Strip *strip, int thread, Py_ssize_t bad, Py_ssize_t repeated
+) noexcept nogil:
+    cdef Found *found = &job.found[thread]
+    if bad >= 0:
+        found.bad = min(found.bad, strip.pooled + bad)
+    if repeated >= 0:
+        found.repeated = min(found.repeated, strip.pooled + repeated)
+
+
+cdef struct Span:
+    # The steps first..end-1 of a window that lie inside the plane along one axis.
+    Py_ssize_t start
+    Py_ssize_t first
+    Py_ssize_t end
+
+
+cdef inline Span clip(const Job *job, int axis, Py_ssize_t window) noexcept nogil:
+    """Where a window starts along one axis, maybe in the padding, and which steps are inside; at least one is."""
+    cdef Span span
+    cdef Py_ssize_t dilation = job.dilation[axis]
+    span.start = window * job.stride[axis] - job.padding[axis]
+    span.first = 0 if span.start >= 0 else (dilation - 1 - span.start) // dilation
+    span.end = job.kernel[axis]
+    if span.start + (span.end - 1) * dilation >= job.cells_along[axis]:
+        span.end = (job.cells_along[axis] - span.start + dilation - 1) // dilation
+    return span
