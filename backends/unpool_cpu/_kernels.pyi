@@ -3,6 +3,8 @@ from typing import Any
 from unpool.backends import Duplicates
 from unpool.plan import Plan
 
+__all__ = ["gather", "max_threads", "openmp", "pool", "scatter", "stay_serial"]
+
 def scatter(
     values: Any, indices: Any, plane: Any, plan: Plan, dtype: str, duplicates: Duplicates, zeroed: bool
 ) -> tuple[int, int]: ...

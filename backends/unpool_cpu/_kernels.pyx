@@ -23,6 +23,8 @@ from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, u
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
+__all__ = ["gather", "max_threads", "openmp", "pool", "scatter", "stay_serial"]
+
 include "job.pxi"
 include "indices.pxi"
 include "moving.pxi"
@@ -145,18 +147,23 @@ cdef class Buffer:
         PyBuffer_Release(&self.view)
 
 
+cdef int read_triple(Py_ssize_t *to, tuple entries) except -1:
+    to[0], to[1], to[2] = entries
+    return 0
+
+
 cdef int read_plan(Job *job, plan) except -1:
     """Take the sizes from a Plan and cut the work."""
     cdef Py_ssize_t axis
     job.batch, job.channels, job.windows, job.cells = plan.batch, plan.channels, plan.windows, plan.cells
     job.apart = job.cells <= INT32_MAX
+    read_triple(job.kernel, plan.kernel)
+    read_triple(job.stride, plan.stride)
+    read_triple(job.padding, plan.padding)
+    read_triple(job.dilation, plan.dilation)
+    read_triple(job.windows_along, plan.pooled)
+    read_triple(job.cells_along, plan.plane)
     for axis in range(3):
-        job.kernel[axis] = plan.kernel[axis]
-        job.stride[axis] = plan.stride[axis]
-        job.padding[axis] = plan.padding[axis]
-        job.dilation[axis] = plan.dilation[axis]
-        job.windows_along[axis] = plan.pooled[axis]
-        job.cells_along[axis] = plan.plane[axis]
         job.apart &= job.kernel[axis] <= job.stride[axis] and (job.dilation[axis] == 1 or job.kernel[axis] == 1)
     job.cell_apart[0] = job.cells_along[1] * job.cells_along[2]
     job.cell_apart[1] = job.cells_along[2]
