@@ -16,7 +16,7 @@ more than the rest of unpool.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
@@ -78,6 +78,13 @@ def check_duplicates(duplicates: str) -> None:
         raise errors.unknown_choice("duplicates", duplicates, DUPLICATES)
 
 
+def check_name(backend: str | None) -> None:
+    if backend is not None and backend not in tuple(BUILT_IN):
+        names = (*BUILT_IN, *_entry_points())
+        if backend not in names:
+            raise errors.unknown_backend(backend, names)
+
+
 def route(arrays: Iterable[tuple[str, Any]], backend: str | None = None) -> Backend:
     """Return the backend for these arrays, given as (name of the argument, array); all must be of one kind.
 
@@ -94,8 +101,10 @@ def route(arrays: Iterable[tuple[str, Any]], backend: str | None = None) -> Back
         if not kind:
             kind, first, one = name, argument, array
         elif name != kind:
-            raise errors.mixed_kinds(first, one, argument, array, _convert(kind))
+            convert = BUILT_IN[kind].convert if kind in BUILT_IN else None
+            raise errors.mixed_kinds(first, one, argument, array, kind, convert)
     if backend is not None and backend != kind:
+        check_name(backend)
         if backend in BUILT_IN:
             raise errors.wrong_kind(first, one, backend, BUILT_IN[backend].convert)
         kind = backend
@@ -166,22 +175,15 @@ def _load(name: str) -> Backend:
                 raise errors.missing_framework(name, row.framework, row.extra) from None
             raise errors.broken_backend(name, error) from error
     else:
-        plugins = _entry_points()
-        if name not in plugins:
-            raise errors.unknown_backend(name, (*BUILT_IN, *plugins))
         try:
-            backend = plugins[name].load()
+            backend = _entry_points()[name].load()
         except Exception as error:
             raise errors.broken_backend(name, error) from error
     _loaded[name] = cast(Backend, backend)
     return _loaded[name]
 
 
-def _entry_points() -> dict[str, EntryPoint]:
+def _entry_points() -> Mapping[Any, EntryPoint]:
     from importlib.metadata import entry_points
 
     return {point.name: point for point in entry_points(group="unpool.backends")}
-
-
-def _convert(name: str) -> str:
-    return BUILT_IN[name].convert if name in BUILT_IN else f"the array type of {name}"

@@ -104,7 +104,7 @@ class _Geometry:
             raise errors.not_an_array("indices", indices) from None
         dtypes.check_indices(dtype)
         self.xp = backends.namespace("indices", indices)
-        self.size = plan.integers("output_size", output_size)
+        self.size = plan.sizes("output_size", output_size)
         self.rank = len(shape) - 2
         if self.rank not in (1, 2, 3):
             raise errors.unbatched_indices(shape)

@@ -21,10 +21,13 @@ def not_an_integer(argument: str, value: object) -> TypeError:
     return TypeError(f"`{argument}` must be an integer or a sequence of integers, got {value!r}")
 
 
+def not_sizes(argument: str, value: object) -> TypeError:
+    return TypeError(f"`{argument}` must be a sequence of integers, got {value!r}: pass the shape of an array")
+
+
 def wrong_length(argument: str, value: Sequence[int], rank: int) -> ValueError:
-    return ValueError(
-        f"`{argument}` must be one integer or {rank} of them, one per spatial dimension, got {tuple(value)}"
-    )
+    rule = f"one integer or {rank} of them, one per spatial dimension" if rank > 1 else "one integer"
+    return ValueError(f"`{argument}` must be {rule}, got {tuple(value)}")
 
 
 def out_of_bounds(argument: str, value: object, low: int, high: int) -> ValueError:
@@ -56,6 +59,9 @@ def kind_of(value: object) -> str:
 
 
 def not_an_array(argument: str, value: object) -> TypeError:
+    if _is_result(argument):
+        hint = "; a pair belongs to return_indices=True" if isinstance(value, tuple) else ""
+        return TypeError(f"`{argument}` must be an array, got {kind_of(value)}: {_an_empty_one('the input')}{hint}")
     hint = " (`indices` comes second, the sizes after it)" if isinstance(value, (int, tuple)) else ""
     return TypeError(
         f"`{argument}` must be an array, got {kind_of(value)}: pass numpy.asarray({argument}), or an array of another "
@@ -72,16 +78,22 @@ def unknown_array(argument: str, value: object, kinds: Sequence[str]) -> TypeErr
 
 
 def masked_array(argument: str) -> TypeError:
+    advice = f"pass {argument}.filled(value), or {argument}.data to ignore it yourself"
     return TypeError(
-        f"`{argument}` must not be a numpy.ma.MaskedArray, whose mask pooling would ignore: pass "
-        f"{argument}.filled(value), or {argument}.data to ignore it yourself"
+        f"`{argument}` must not be a numpy.ma.MaskedArray, whose mask pooling would ignore: "
+        f"{f'pass {argument}.data' if _is_result(argument) else advice}"
     )
 
 
-def mixed_kinds(first: str, one: object, second: str, other: object, convert: str) -> TypeError:
+def mixed_kinds(first: str, one: object, second: str, other: object, library: str, convert: str | None) -> TypeError:
+    if _is_result(second):
+        advice = _an_empty_one(f"`{first}`")
+    elif convert is None:
+        advice = f"convert `{second}` to an array of {library}"
+    else:
+        advice = f"pass {convert}({second})"
     return TypeError(
-        f"`{first}` and `{second}` must be arrays of one library, got {kind_of(one)} and {kind_of(other)}: pass "
-        f"{convert}({second})"
+        f"`{first}` and `{second}` must be arrays of one library, got {kind_of(one)} and {kind_of(other)}: {advice}"
     )
 
 
@@ -219,7 +231,7 @@ def wrong_size_length(argument: str, value: Sequence[int], rank: int, ndim: int)
 def wrong_leading(argument: str, value: Sequence[int], other: str, shape: Sequence[int]) -> ValueError:
     return ValueError(
         f"`{argument}` must keep the batch and channels of `{other}`, got {tuple(value)} for shape {tuple(shape)}: "
-        f"pass the spatial entries alone, or the shape of the array that was pooled"
+        f"{_what_was_pooled(argument, spatial=True)}"
     )
 
 
@@ -233,7 +245,7 @@ def size_out_of_range(
 ) -> ValueError:
     low, high = bounds
     if low > high:
-        rule = f"no plane pools to {pooled} in spatial dimension {axis}"
+        rule = f"`{argument}` has no right value: no plane pools to {pooled} in spatial dimension {axis}"
         advice = "pass the arguments of the pooling call"
     elif value is None:
         rule = f"`{argument}` must be given: the size that follows is empty in spatial dimension {axis}"
@@ -243,12 +255,15 @@ def size_out_of_range(
             f"`{argument}` must be between {low} and {high} (both allowed) in spatial dimension {axis} to pool to "
             f"{pooled}"
         )
-        advice = "pass the shape of the array that was pooled"
+        advice = _what_was_pooled(argument)
     return ValueError(f"{rule}, got {argument}={value} with {_arguments(window)}: {advice}")
 
 
 def too_many_cells(argument: str, shape: Sequence[int]) -> ValueError:
-    return ValueError(f"`{argument}` must hold fewer than 2**63 elements, got shape {tuple(shape)}")
+    return ValueError(
+        f"`{argument}` must be the size of an array of fewer than 2**63 elements, got shape {tuple(shape)}: pass the "
+        f"arguments of the pooling call"
+    )
 
 
 # --- indices --------------------------------------------------------------------------------------------------------
@@ -261,10 +276,10 @@ def bad_index(
     cells = 1
     for size in plane:
         cells *= size
-    advice = f"pass the shape of the array that was pooled as `{sized_by}`"
     return IndexError(
         f"{_at(position)} = {value} is out of range for {_a_plane(plane)}: expected 0..{cells - 1}. The indices belong "
-        f"to another plane; {advice}{_touched(touched)}"
+        f"to another plane; "
+        f"{_what_was_pooled(sized_by, f' as `{sized_by}`')}{_touched(touched)}"
     )
 
 
@@ -319,6 +334,22 @@ def _arguments(window: Sequence[Sequence[int]]) -> str:
 
 def _at(position: Sequence[int]) -> str:
     return f"indices[{', '.join(map(str, position))}]"
+
+
+def _is_result(argument: str) -> bool:
+    """Whether an argument is written into: a converted copy of it would be thrown away."""
+    return argument.startswith("out")
+
+
+def _an_empty_one(library_of: str) -> str:
+    return f"pass an empty array of the library of {library_of}"
+
+
+def _what_was_pooled(argument: str, as_what: str = "", *, spatial: bool = False) -> str:
+    """Advice for an argument that gave the size of the plane."""
+    if argument == "grad_output":
+        return "pass the gradient of the array that was unpooled"
+    return f"pass {'the spatial entries alone, or ' if spatial else ''}the shape of the array that was pooled{as_what}"
 
 
 def _a_plane(plane: Sequence[int]) -> str:

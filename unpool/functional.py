@@ -527,7 +527,7 @@ def _unpool(
     call = plan.unpool(
         shape,
         window,
-        None if output_size is None else plan.integers("output_size", output_size),
+        None if output_size is None else plan.sizes("output_size", output_size),
         channels_last=plan.is_channels_last(data_format),
         validate=bool(validate),
     )
@@ -551,7 +551,7 @@ def _pool_backward(
     call = plan.unpool(
         shape,
         window,
-        plan.integers("input_size", input_size),
+        plan.sizes("input_size", input_size),
         channels_last=plan.is_channels_last(data_format),
         argument="grad_output",
         sized_by="input_size",

@@ -33,6 +33,7 @@ class _MaxPool:
     def __post_init__(self) -> None:
         _keep_window(self)
         plan.is_channels_last(self.data_format)
+        backends.check_name(self.backend)
         object.__setattr__(self, "index_dtype", dtypes.check_index_dtype(self.index_dtype))
 
     def __call__(self, input: Any, *, out: Any = None) -> Any:
@@ -70,6 +71,7 @@ class _MaxUnpool:
         _keep_window(self)
         plan.is_channels_last(self.data_format)
         backends.check_duplicates(self.duplicates)
+        backends.check_name(self.backend)
 
     def __call__(self, input: Any, indices: Any, output_size: Sequence[int] | None = None, *, out: Any = None) -> Any:
         """Call the function of the same name with the arguments kept."""
@@ -96,6 +98,7 @@ def _keep_window(module: _MaxPool | _MaxUnpool) -> None:
         object.__setattr__(module, name, entries)
 
 
+@dataclass(frozen=True)
 class MaxPool1d(_MaxPool):
     """Take the maximum of each window of a row; arguments as in `max_pool1d`, in the order of `torch.nn.MaxPool1d`.
 
@@ -104,9 +107,10 @@ class MaxPool1d(_MaxPool):
     [[5, 4]]
     """
 
-    rank = 1
+    rank: ClassVar[int] = 1
 
 
+@dataclass(frozen=True)
 class MaxPool2d(_MaxPool):
     """Take the maximum of each window of a plane; arguments as in `max_pool2d`, in the order of `torch.nn.MaxPool2d`.
 
@@ -116,9 +120,10 @@ class MaxPool2d(_MaxPool):
     ([[[5]]], [[[1]]])
     """
 
-    rank = 2
+    rank: ClassVar[int] = 2
 
 
+@dataclass(frozen=True)
 class MaxPool3d(_MaxPool):
     """Take the maximum of each window of a volume; arguments as in `max_pool3d`, in the order of `torch.nn.MaxPool3d`.
 
@@ -127,9 +132,10 @@ class MaxPool3d(_MaxPool):
     [[[[7]]]]
     """
 
-    rank = 3
+    rank: ClassVar[int] = 3
 
 
+@dataclass(frozen=True)
 class MaxUnpool1d(_MaxUnpool):
     """Put each value of a pooled row back; arguments as in `max_unpool1d`.
 
@@ -138,9 +144,10 @@ class MaxUnpool1d(_MaxUnpool):
     [[0, 5, 0, 4]]
     """
 
-    rank = 1
+    rank: ClassVar[int] = 1
 
 
+@dataclass(frozen=True)
 class MaxUnpool2d(_MaxUnpool):
     """Put each value back where pooling took it from; arguments as in `max_unpool2d`.
 
@@ -153,9 +160,10 @@ class MaxUnpool2d(_MaxUnpool):
     [[[0, 0, 0, 0, 0], [0, 7, 0, 9, 0], [0, 0, 0, 0, 0], [0, 17, 0, 19, 0]]]
     """
 
-    rank = 2
+    rank: ClassVar[int] = 2
 
 
+@dataclass(frozen=True)
 class MaxUnpool3d(_MaxUnpool):
     """Put each value of a pooled volume back; arguments as in `max_unpool3d`.
 
@@ -164,4 +172,4 @@ class MaxUnpool3d(_MaxUnpool):
     [[[[0, 0], [0, 0]], [[0, 0], [7, 0]]]]
     """
 
-    rank = 3
+    rank: ClassVar[int] = 3

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from typing import Any, NamedTuple, SupportsIndex, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from unpool import errors
 
@@ -78,25 +78,36 @@ class Plan:
     index_dtype: str | None = None
 
 
-def integers(argument: str, value: object) -> tuple[int, ...]:
-    """Return one integer or a sequence of them as a tuple."""
+def sizes(argument: str, value: object) -> tuple[int, ...]:
+    """Return a sequence of integers as a tuple.
+
+    >>> sizes("output_size", [4, 5])
+    (4, 5)
+    """
+    entries = _integers(argument, value)
+    if not isinstance(entries, tuple):
+        raise errors.not_sizes(argument, value)
+    return entries
+
+
+def _integers(argument: str, value: Any) -> int | tuple[int, ...]:
+    """Return an integer, or a sequence of them as a tuple."""
+    if hasattr(value, "tolist"):  # NumPy's scalars and arrays
+        value = value.tolist()
     try:
-        if isinstance(value, Sequence) and not isinstance(value, str):
+        if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
             return tuple([operator.index(entry) for entry in value])
-        return (operator.index(cast(SupportsIndex, value)),)
+        return operator.index(value)
     except TypeError:
         raise errors.not_an_integer(argument, value) from None
 
 
 def _per_axis(argument: str, value: object, rank: int, low: int) -> tuple[int, ...]:
-    if type(value) is int:
-        entries = (value,) * rank
-    else:
-        entries = integers(argument, value)
-        if not isinstance(value, Sequence):
-            entries *= rank
-        elif len(entries) != rank:
-            raise errors.wrong_length(argument, entries, rank)
+    entries = _integers(argument, value)
+    if not isinstance(entries, tuple):
+        entries = (entries,) * rank
+    elif len(entries) != rank:
+        raise errors.wrong_length(argument, entries, rank)
     for entry in entries:
         if not low <= entry <= _LARGEST:
             raise errors.out_of_bounds(argument, value, low, _LARGEST)
@@ -220,7 +231,7 @@ def _windows(axis: int, shape: tuple[int, ...], sizes: tuple[int, ...], window: 
         # index outside the plane.
         for start in range(-padding, min(0, (count - 1) * stride - padding + 1), stride):
             first = -(start // dilation)  # the first step at or past cell 0
-            if first >= kernel or start + first * dilation >= size:
+            if start + first * dilation >= size:
                 raise errors.window_in_padding("input", size, axis, window)
     return count
 

@@ -1,0 +1,259 @@
+"""What the tests feed the library: dtypes, values that are hard on it, pooling arguments, memory layouts."""
+
+from functools import cache
+from typing import NamedTuple
+
+import ml_dtypes
+import numpy as np
+import pytest
+import reference
+
+import unpool
+
+FORMATS = ("channels_first", "channels_last")
+DUPLICATES = ("last", "sum", "error")
+FLOATS = tuple(map(np.dtype, ("float16", ml_dtypes.bfloat16, "float32", "float64")))
+INTEGERS = tuple(map(np.dtype, ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")))
+REALS = (*FLOATS, *INTEGERS, np.dtype(bool))
+VALUES = (*REALS, np.dtype("complex64"), np.dtype("complex128"))
+
+
+class Pooling(NamedTuple):
+    """A plane and how it is pooled."""
+
+    size: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    ceil_mode: bool
+
+    @property
+    def rank(self):
+        return len(self.size)
+
+    def shape(self, leading, data_format):
+        """Shape of an array of such planes; `leading` is (batch, channels) or (channels,)."""
+        return arranged(leading, self.size, data_format)
+
+    def function(self, name):
+        """Return ``unpool.max_pool2d`` for ``max_pool``, ``unpool.max_pool2d_backward`` for ``max_pool_backward``."""
+        stem, backward, _ = name.partition("_backward")
+        return getattr(unpool, f"{stem}{self.rank}d{backward}")
+
+    @property
+    def window(self):
+        """The arguments that all public functions share."""
+        return dict(zip(("kernel_size", "stride", "padding", "dilation"), self[1:5], strict=True))
+
+    @property
+    def arguments(self):
+        """The arguments of pooling."""
+        return self.window | {"ceil_mode": self.ceil_mode}
+
+    def pool(self, x, data_format):
+        """Pool by the reference."""
+        return reference.max_pool(x, *self[1:], channels_last=data_format == "channels_last")
+
+
+def pooling(size, kernel, stride=None, padding=0, dilation=1, ceil_mode=False):
+    """Make a Pooling, spelling integers out."""
+    along = [entry if isinstance(entry, tuple) else (entry,) * len(size) for entry in (kernel, padding, dilation)]
+    steps = along[0] if stride is None else stride if isinstance(stride, tuple) else (stride,) * len(size)
+    return Pooling(size, along[0], steps, along[1], along[2], ceil_mode)
+
+
+def arranged(leading, size, data_format):
+    return (*leading[:-1], *size, leading[-1]) if data_format == "channels_last" else (*leading, *size)
+
+
+POOLINGS = {
+    "row": pooling((8,), 2),
+    "row, odd": pooling((9,), 2),
+    "row, overlap and padding": pooling((9,), 3, 2, 1),
+    "row, gaps": pooling((11,), 2, 3),
+    "row, dilated": pooling((11,), 3, 2, 1, 2),
+    "row, ceil": pooling((10,), 3, 2, ceil_mode=True),
+    "even": pooling((6, 8), 2),
+    "odd": pooling((7, 5), 2),
+    "one cell": pooling((1, 1), 1),
+    "one window": pooling((5, 4), (5, 4)),
+    "windows of one cell": pooling((4, 3), 1),
+    "windows of one cell, apart": pooling((7, 8), 1, 3),
+    "overlap": pooling((7, 6), 3, 1),
+    "overlap and padding": pooling((9, 8), 3, 2, 1),
+    "padding": pooling((6, 6), 2, 2, 1),
+    "wide padding": pooling((5, 6), 5, 1, 2),
+    "gaps": pooling((10, 11), (2, 1), (3, 2)),
+    "gaps and padding": pooling((10, 9), 2, 4, 1),
+    "a mixture": pooling((6, 9), (2, 3), (1, 2), (1, 0), (2, 1)),
+    "dilated": pooling((9, 10), (3, 2), (2, 3), 0, (2, 3)),
+    "dilated and padding": pooling((9, 8), 3, 2, 1, 2),
+    "ceil": pooling((8, 11), 3, 2, ceil_mode=True),
+    "ceil and padding": pooling((8, 7), 3, 2, 1, ceil_mode=True),
+    "ceil, last window dropped": pooling((5, 5), 2, 2, 1, ceil_mode=True),
+    "ceil, gaps": pooling((9, 9), 2, 3, ceil_mode=True),
+    "ceil and dilated": pooling((8, 9), 2, 3, 0, 3, ceil_mode=True),
+    "wide": pooling((3, 67), 2),
+    "tall": pooling((67, 3), (2, 1)),
+    "volume": pooling((4, 6, 4), 2),
+    "volume, odd": pooling((5, 3, 7), 2),
+    "volume, overlap and padding": pooling((5, 4, 6), 3, 2, 1),
+    "volume, gaps": pooling((4, 5, 6), (1, 2, 2), (2, 3, 3)),
+    "volume, dilated, ceil": pooling((6, 5, 7), 2, (1, 2, 3), (0, 1, 1), (3, 2, 1), ceil_mode=True),
+}
+
+
+# More than one thread's work: a pooling, (batch, channels) or (channels,), a data format.
+LARGE = {
+    "many planes": (pooling((60, 62), 2), (4, 12), "channels_first"),
+    "many small planes": (pooling((7, 6), 2), (16, 200), "channels_first"),
+    "one plane": (pooling((270, 265), 5, 4, 2), (1,), "channels_first"),
+    "one plane, no overlap": (pooling((270, 265), 2), (1, 1), "channels_first"),
+    "one plane, gaps": (pooling((270, 265), 3, 5), (1, 1), "channels_first"),
+    "one long row": (pooling((80_001,), 11, 9, 5), (1,), "channels_first"),
+    "one volume": (pooling((40, 41, 42), (4, 3, 3), (4, 2, 3), (1, 1, 0)), (1,), "channels_first"),
+    "many channels": (pooling((30, 31), 2), (3, 70), "channels_last"),
+    "many channels, overlap": (pooling((30, 31), 3, 2, 1), (2, 130), "channels_last"),
+    "one channel": (pooling((270, 265), 3), (1, 1), "channels_last"),
+    "one image": (pooling((200, 210), 3), (3,), "channels_last"),
+}
+
+
+def bits(dtype, shape, seed=0):
+    """Random bytes: of floats, every exponent, denormals and NaNs of many payloads."""
+    dtype, rng = np.dtype(dtype), np.random.default_rng(seed)
+    if dtype.kind == "b":
+        return rng.integers(0, 2, shape).astype(bool)
+    return np.frombuffer(rng.bytes(int(np.prod(shape)) * dtype.itemsize), dtype).reshape(shape).copy()
+
+
+def crowded(dtype, shape, seed=0):
+    """Few different values, so that most windows have equal ones: the extremes, both zeros, NaNs that differ."""
+    return np.random.default_rng(seed).choice(special(dtype), shape)
+
+
+def special(dtype):
+    dtype = np.dtype(dtype)
+    if dtype.kind == "b":
+        return np.array([False, True])
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        return np.array([info.min, info.max, info.max - 1, 0, 1, 2], dtype)
+    if dtype.kind == "c":
+        parts = special(dtype.type(0).real.dtype)
+        return np.concatenate([parts, parts[::-1]]).view(dtype)
+    info = ml_dtypes.finfo(dtype)
+    numbers = [0, -0.0, 1, -1, info.max, info.min, info.smallest_subnormal, -info.smallest_subnormal, np.inf, -np.inf]
+    numbers = np.array(numbers, np.float64).astype(dtype)
+    word = f"u{dtype.itemsize}"
+    infinity = np.array(np.inf, dtype).view(word)
+    quiet = np.array(np.nan, dtype).view(word) & ~np.array(1 << (dtype.itemsize * 8 - 1), word)
+    sign = np.array(-0.0, dtype).view(word)
+    # Two quiet NaNs and a signalling one, with payloads and both signs.
+    nans = np.array([quiet | 5, quiet | sign | 2, infinity | 3], word).view(dtype)
+    return np.concatenate([numbers, numbers, nans])  # more numbers than NaNs, or every window would hold one
+
+
+def whole(dtype, shape, seed=0):
+    """Small integers, which add up exactly."""
+    return np.random.default_rng(seed).integers(0, 2 if np.dtype(dtype) == bool else 9, shape).astype(dtype)
+
+
+def anywhere(shape, cells, seed=0, dtype="int64"):
+    """Indices made by hand: anywhere in the plane, most of them more than once."""
+    return np.random.default_rng(seed).integers(0, cells, shape).astype(dtype)
+
+
+@cache
+def solved(case, leading, data_format):
+    """Return an input, and the values and indices of its pooling by the reference; not to be written to."""
+    x = crowded("float32", case.shape(leading, data_format))
+    return x, *case.pool(x, data_format)
+
+
+def pooled(case, leading, data_format):
+    """Return the indices of a pooling; not to be written to."""
+    return solved(case, leading, data_format)[2]
+
+
+def planes_of(indices, rank, data_format):
+    """View an array channels first, to write into a plane of it."""
+    return np.moveaxis(indices, -1, -rank - 1) if data_format == "channels_last" else indices
+
+
+def unique(shape, cells, rank, data_format, seed=0):
+    """Indices made by hand, anywhere in the plane, none of them twice."""
+    rng = np.random.default_rng(seed)
+    indices = np.empty(shape, "int64")
+    planes = planes_of(indices, rank, data_format)
+    for plane in np.ndindex(planes.shape[:-rank]):
+        planes[plane] = rng.choice(cells, planes.shape[-rank:], replace=False)
+    return indices
+
+
+# --- memory layouts: functions from an array to one with the same elements ------------------------------------------
+
+
+def fortran(array):
+    return np.asfortranarray(array)
+
+
+def backwards(array):
+    """Negative strides along every axis."""
+    flip = (slice(None, None, -1),) * array.ndim
+    return np.ascontiguousarray(array[flip])[flip]
+
+
+def sliced(array):
+    """Every second element of a larger array, along every axis."""
+    larger = bits(array.dtype, [2 * size + 1 for size in array.shape], 99)
+    part = larger[(slice(1, None, 2),) * array.ndim]
+    part[...] = array
+    return part
+
+
+def turned(array):
+    """Axes stored in another order."""
+    order = [*range(1, array.ndim), 0]
+    return np.ascontiguousarray(array.transpose(order)).transpose(np.argsort(order))
+
+
+def unaligned(array):
+    """One byte off any alignment."""
+    memory = np.empty(array.nbytes + 1, np.uint8)
+    memory[1:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return memory[1:].view(array.dtype).reshape(array.shape)
+
+
+def swapped(array):
+    """The other byte order."""
+    return array.byteswap().view(array.dtype.newbyteorder())
+
+
+def swapped_backwards(array):
+    return backwards(swapped(array))
+
+
+def read_only(array):
+    copy = array.copy()
+    copy.flags.writeable = False
+    return copy
+
+
+LAYOUTS = (fortran, backwards, sliced, turned, unaligned, swapped, swapped_backwards, read_only)
+
+
+def suits(layout, dtype):
+    """NumPy has other byte orders of its own dtypes only, not of bfloat16."""
+    return np.dtype(dtype).kind != "V" or layout not in (swapped, swapped_backwards)
+
+
+def laid_out(dtypes):
+    """Pair layouts with dtypes."""
+    return [
+        pytest.param(layout, dtype, id=f"{layout.__name__}-{dtype}")
+        for layout in LAYOUTS
+        for dtype in dtypes
+        if suits(layout, dtype)
+    ]

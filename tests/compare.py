@@ -1,0 +1,65 @@
+"""How the tests compare: bit for bit, and around what was written too."""
+
+import math
+
+import numpy as np
+
+
+def assert_same_bits(actual, expected):
+    """Same shape, dtype and bytes: -0.0 is not 0.0, and a NaN keeps its payload."""
+    assert actual.shape == expected.shape
+    assert actual.dtype == expected.dtype
+    differ = np.any(_bytes(actual) != _bytes(expected), axis=-1)
+    if differ.any():
+        shown = [
+            f"[{', '.join(map(str, at))}]: got {actual[tuple(at)]!r}, expected {expected[tuple(at)]!r}"
+            for at in np.argwhere(differ)[:5]
+        ]
+        raise AssertionError("\n".join([f"{differ.sum()} of {differ.size} elements differ in their bits:", *shown]))
+
+
+def assert_same_numbers(actual, expected):
+    """Same bits, except that a NaN is a NaN: adding two leaves it to the processor which payload survives."""
+    assert_same_bits(_one_nan(actual), _one_nan(expected))
+
+
+def at(position):
+    """Name a position as messages do."""
+    return f"indices[{', '.join(map(str, position))}]"
+
+
+class Guarded:
+    """An array in the middle of a larger buffer, every byte of which holds a pattern; `intact` says if the rest does.
+
+    `shift` moves the array that many of its alignments off a cache line, so that a kernel which writes in wider steps
+    than one element meets every remainder.
+    """
+
+    PATTERN = 0xA5
+    GUARD = 4096
+
+    def __init__(self, shape, dtype, shift=0):
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        self.buffer = np.full(size + 2 * self.GUARD + 128, self.PATTERN, np.uint8)
+        self.start = self.GUARD + -self.buffer.ctypes.data % 64 + shift * np.dtype(dtype).alignment
+        self.stop = self.start + size
+        self.array = self.buffer[self.start : self.stop].view(dtype).reshape(shape)
+
+    def intact(self):
+        return bool(
+            np.all(self.buffer[: self.start] == self.PATTERN) and np.all(self.buffer[self.stop :] == self.PATTERN)
+        )
+
+
+def _bytes(array):
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(*array.shape, array.dtype.itemsize)
+
+
+def _one_nan(array):
+    if array.dtype.kind in "biu":
+        return array
+    parts = np.array(array, order="C").reshape(-1)
+    parts = parts.view(parts.real.dtype)  # the real and imaginary ones; a real number is its own
+    with np.errstate(invalid="ignore"):  # a signalling NaN says so
+        parts[parts != parts] = np.nan
+    return parts.view(array.dtype).reshape(array.shape)

@@ -1,0 +1,114 @@
+"""Arrays as lists of Python numbers, and their backend for unpool: a whole third-party plugin.
+
+It shows what a backend must do and how little it has to know: everything but the values comes from the Plan.  Speed is
+no concern of it; every number is a Python object and every loop a Python loop.
+"""
+
+from itertools import product
+
+from unpool import errors
+
+
+class Grid:
+    """Cells in a row-major list, a shape, and the name of a dtype: all that unpool asks of an array."""
+
+    def __init__(self, cells, shape, dtype):
+        self.cells, self.shape, self.dtype = list(cells), tuple(shape), dtype
+
+
+class GridBackend:
+    """The three primitives of `unpool.backends.Backend` on Grids."""
+
+    def pool(self, input, plan, out):
+        values, indices = [], []
+        for window, start, step in _places(plan):
+            best = None
+            for cell in _cells(window, plan):
+                value = input.cells[start + cell * step]
+                if best is None or value > best or value != value:
+                    best, index = value, cell
+            values.append(best)
+            indices.append(index)
+        out_values, out_indices = out or (None, None)
+        return (
+            _deliver(values, plan.pooled_shape, input.dtype, out_values),
+            None if plan.index_dtype is None else _deliver(indices, plan.pooled_shape, plan.index_dtype, out_indices),
+        )
+
+    def scatter(self, values, indices, plan, duplicates, out):
+        planes = [0] * (plan.batch * plan.channels * plan.cells)
+        filled = set()
+        for value, target in zip(values.cells, _targets(indices, plan, duplicates), strict=True):
+            # The first of a sum is put, not added to zero, which would lose the sign of -0.0.
+            planes[target] = planes[target] + value if duplicates == "sum" and target in filled else value
+            filled.add(target)
+        return _deliver(planes, plan.plane_shape, values.dtype, out)
+
+    def gather(self, grad, indices, plan, duplicates, out):
+        targets = _targets(indices, plan, duplicates)
+        winners = {target: at for at, target in enumerate(targets)}
+        values = [
+            0 if duplicates == "last" and winners[target] != at else grad.cells[target]
+            for at, target in enumerate(targets)
+        ]
+        return _deliver(values, plan.pooled_shape, grad.dtype, out)
+
+
+BACKEND = GridBackend()
+
+
+def _places(plan):
+    """Yield of every pooled value, in order: its window, where its plane starts, and the step between cells."""
+    for sample in range(plan.batch):
+        start = sample * plan.channels * plan.cells
+        if plan.channels_last:
+            for window, channel in product(range(plan.windows), range(plan.channels)):
+                yield window, start + channel, plan.channels
+        else:
+            for channel, window in product(range(plan.channels), range(plan.windows)):
+                yield window, start + channel * plan.cells, 1
+
+
+def _cells(window, plan):
+    """Yield the cells of a plane that a window reads."""
+    along = []
+    for axis, at in enumerate(_position(window, plan.pooled)):
+        corner = at * plan.stride[axis] - plan.padding[axis]
+        reach = range(corner, corner + plan.kernel[axis] * plan.dilation[axis], plan.dilation[axis])
+        along.append([step for step in reach if 0 <= step < plan.plane[axis]])
+    _, height, width = plan.plane
+    for d, h, w in product(*along):
+        yield (d * height + h) * width + w
+
+
+def _targets(indices, plan, duplicates):
+    """Return where in the planes' cells every index points, in their order."""
+    targets = []
+    for at, (_, start, step) in enumerate(_places(plan)):
+        index = indices.cells[at]
+        if not 0 <= index < plan.cells:
+            raise errors.bad_index(_position(at, indices.shape), index, plan.spatial, plan.sized_by)
+        targets.append(start + index * step)
+    if duplicates == "error":
+        for at, target in enumerate(targets):
+            first = targets.index(target)
+            if first < at:
+                raise errors.duplicate_index(
+                    _position(first, indices.shape), _position(at, indices.shape), indices.cells[at]
+                )
+    return targets
+
+
+def _position(flat, shape):
+    position = []
+    for size in reversed(shape):
+        flat, at = divmod(flat, size)
+        position.insert(0, at)
+    return tuple(position)
+
+
+def _deliver(cells, shape, dtype, out):
+    if out is None:
+        return Grid(cells, shape, dtype)
+    out.cells[:] = cells
+    return out

@@ -1,0 +1,116 @@
+"""What the library promises, computed one window at a time: slow, short, and independent of what it checks.
+
+Every function moves its arrays to rows, one row a plane, and works on all planes at once; a Python loop goes through
+the windows of a plane in row-major order, which is what "first" and "last" mean everywhere below.  Kernels, strides and
+sizes are tuples of one entry per spatial dimension.
+"""
+
+import math
+from itertools import product
+
+import numpy as np
+
+quiet = np.errstate(all="ignore")  # sums overflow and NaNs are compared, on purpose
+
+
+@quiet
+def max_pool(x, kernel, stride, padding, dilation, ceil_mode=False, channels_last=False):
+    """Return values and int64 indices; ValueError where a window reads nothing but padding."""
+    spatial = _spatial(x, len(kernel), channels_last)
+    along = [_windows(*axis, ceil_mode) for axis in zip(spatial, kernel, stride, padding, dilation, strict=True)]
+    rows = _rows(x, len(kernel), channels_last)
+    index = np.arange(math.prod(spatial)).reshape(spatial)
+    every = np.arange(len(rows))
+    values, indices = [], []
+    for window in product(*along):
+        cells = index[np.ix_(*window)].ravel()
+        if not cells.size:
+            raise ValueError("a window reads nothing but padding")
+        found = np.full(len(rows), cells[0])
+        for cell in cells[1:]:
+            best, value = rows[every, found], rows[:, cell]
+            better = (value > best) | (value != value)  # the first of equal maxima, the last NaN
+            found = np.where(better, cell, found)
+        values.append(rows[every, found])
+        indices.append(found)
+    pooled = tuple(len(windows) for windows in along)
+    return (
+        _array(np.stack(values, 1), x, pooled, channels_last),
+        _array(np.stack(indices, 1).astype(np.int64), x, pooled, channels_last),
+    )
+
+
+@quiet
+def max_unpool(values, indices, plane_size, duplicates="last", channels_last=False):
+    """Return planes of zeros with each value put at its index, or added to it; every index must be in range."""
+    rows, wanted = (_rows(array, len(plane_size), channels_last) for array in (values, indices))
+    planes = np.zeros((len(rows), math.prod(plane_size)), rows.dtype)
+    every = np.arange(len(rows))
+    for i in range(rows.shape[1]):
+        cell = wanted[:, i].astype(np.int64)
+        planes[every, cell] = planes[every, cell] + rows[:, i] if duplicates == "sum" else rows[:, i]
+    return _array(planes, values, plane_size, channels_last)
+
+
+def max_pool_backward(grad, indices, plane_size, channels_last=False):
+    return max_unpool(grad, indices, plane_size, "sum", channels_last)
+
+
+def max_unpool_backward(grad, indices, rank, duplicates="last", channels_last=False):
+    """Return what each value's cell has; where only the last of several values counts, zero for the others."""
+    rows, wanted = (_rows(array, rank, channels_last) for array in (grad, indices))
+    values = np.zeros(wanted.shape, rows.dtype)
+    winner = np.empty(rows.shape, np.int64)
+    every = np.arange(len(rows))
+    for i in range(wanted.shape[1]):
+        winner[every, wanted[:, i].astype(np.int64)] = i
+    for i in range(wanted.shape[1]):
+        cell = wanted[:, i].astype(np.int64)
+        kept = (winner[every, cell] == i) | (duplicates == "sum")
+        values[kept, i] = rows[every, cell][kept]
+    return _array(values, indices, _spatial(indices, rank, channels_last), channels_last)
+
+
+def first_bad(indices, cells):
+    """Return the first position in the array whose index is outside a plane of so many cells, or None."""
+    return next((at for at in np.ndindex(indices.shape) if not 0 <= int(indices[at]) < cells), None)
+
+
+def first_repeated(indices, rank, channels_last=False):
+    """Return the first position whose index stood in its own plane before, after the one where it did; or None."""
+    seen = {}
+    for at in np.ndindex(indices.shape):
+        plane = (at[: -rank - 1], at[-1]) if channels_last else at[:-rank]
+        earlier = seen.setdefault((plane, int(indices[at])), at)
+        if earlier != at:
+            return earlier, at
+    return None
+
+
+def _windows(size, kernel, stride, padding, dilation, ceil_mode):
+    """List the cells of each window along one axis, those in the padding left out."""
+    last = size + padding - dilation * (kernel - 1) - 1  # a window that starts here ends with the padding
+    starts = range(-padding, last + 1, stride)
+    if ceil_mode:  # one window may stick out, if it starts in the input
+        starts = [start for start in range(-padding, last + stride, stride) if start < size]
+    windows = [[start + j * dilation for j in range(kernel)] for start in starts]
+    return [np.array([cell for cell in window if 0 <= cell < size], np.intp) for window in windows]
+
+
+def _spatial(array, rank, channels_last):
+    return array.shape[-rank - 1 : -1] if channels_last else array.shape[-rank:]
+
+
+def _rows(array, rank, channels_last):
+    """Copy an array (N, C, *spatial) or (C, *spatial), or with the channels last, to one row a plane."""
+    first = np.moveaxis(array, -1, -rank - 1) if channels_last else array
+    return first.reshape(math.prod(first.shape[:-rank]), math.prod(first.shape[-rank:])).copy()
+
+
+def _array(rows, like, spatial, channels_last):
+    """Give rows the batch and channels of an array, and a C-contiguous copy in its data format."""
+    rank = len(spatial)
+    if channels_last:
+        first = rows.reshape(*like.shape[: -rank - 1], like.shape[-1], *spatial)
+        return np.ascontiguousarray(np.moveaxis(first, -rank - 1, -1))
+    return rows.reshape(*like.shape[:-rank], *spatial)

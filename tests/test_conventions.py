@@ -1,0 +1,339 @@
+"""Every conversion agrees with the definitions, computed one index at a time, and refuses what it cannot mean."""
+
+import itertools
+
+import numpy as np
+import pytest
+from needs import require
+
+import unpool
+
+CONVENTIONS = ("plane", "tensorflow", "tensorflow_batch", "onnx", "window")
+WINDOWS = {
+    "apart": {"kernel_size": (2, 3, 2), "stride": None, "padding": (0, 0, 0), "dilation": (1, 1, 1)},
+    "overlapping": {"kernel_size": (3, 3, 4), "stride": (1, 2, 3), "padding": (1, 0, 2), "dilation": (1, 1, 1)},
+    "dilated": {"kernel_size": (2, 3, 2), "stride": (2, 1, 1), "padding": (1, 1, 0), "dilation": (2, 2, 3)},
+}
+
+
+class Example:
+    """Indices at every place of a pooled array, each of a random cell of its own window, in every convention."""
+
+    def __init__(self, rank, channels_last, window, dtype="int64"):
+        generator = np.random.default_rng(rank)
+        self.data_format = "channels_last" if channels_last else "channels_first"
+        self.window = {name: value and value[:rank] for name, value in window.items()}
+        kernel, stride, padding, dilation = self.window.values()
+        stride = stride or kernel
+        samples, channels, plane = 2, 3, (9, 8, 10)[:rank]
+        pooled = tuple(
+            (size + 2 * pad - step * (length - 1) - 1) // apart + 1
+            for size, length, apart, pad, step in zip(plane, kernel, stride, padding, dilation, strict=True)
+        )
+        self.output_size = (samples, *plane, channels) if channels_last else (samples, channels, *plane)
+        shape = (samples, *pooled, channels) if channels_last else (samples, channels, *pooled)
+        self.indices = {convention: np.empty(shape, dtype) for convention in CONVENTIONS}
+        for n, c, *at in itertools.product(range(samples), range(channels), *map(range, pooled)):
+            place = (n, *at, c) if channels_last else (n, c, *at)
+            inside = False
+            while not inside:
+                step = [int(generator.integers(length)) for length in kernel]
+                cell = [
+                    o * apart - pad + j * space
+                    for o, apart, pad, j, space in zip(at, stride, padding, step, dilation, strict=True)
+                ]
+                inside = all(0 <= coordinate < size for coordinate, size in zip(cell, plane, strict=True))
+            flat, offset, cells = 0, 0, 1
+            for axis in range(rank):
+                flat = flat * plane[axis] + cell[axis]
+                offset = offset * kernel[axis] + step[axis]
+                cells *= plane[axis]
+            self.indices["plane"][place] = flat
+            self.indices["tensorflow"][place] = flat * channels + c
+            self.indices["tensorflow_batch"][place] = (n * cells + flat) * channels + c
+            self.indices["onnx"][place] = (n * channels + c) * cells + flat
+            self.indices["window"][place] = offset
+
+    def convert(self, source, target, **window):
+        return unpool.convert_indices(
+            self.indices[source],
+            source,
+            target,
+            output_size=self.output_size,
+            data_format=self.data_format,
+            **window,
+        )
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("channels_last", [False, True], ids=["channels_first", "channels_last"])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_every_pair_agrees_with_the_definitions(rank, channels_last, window):
+    example = Example(rank, channels_last, WINDOWS[window])
+    for source, target in itertools.product(CONVENTIONS, CONVENTIONS):
+        before = example.indices[source].copy()
+        found = example.convert(source, target, **example.window)
+        np.testing.assert_array_equal(found, example.indices[target], err_msg=f"{source} to {target}")
+        assert found.dtype == "int64"
+        # A new array, also where nothing is to be done.
+        assert not np.shares_memory(found, example.indices[source])
+        np.testing.assert_array_equal(example.indices[source], before)
+
+
+@pytest.mark.parametrize("channels_last", [False, True], ids=["channels_first", "channels_last"])
+def test_only_windows_need_the_window(channels_last):
+    example = Example(2, channels_last, WINDOWS["apart"])
+    flat = CONVENTIONS[:-1]
+    for source, target in itertools.product(flat, flat):
+        np.testing.assert_array_equal(example.convert(source, target), example.indices[target])
+    for other in CONVENTIONS:
+        for source, target in ((other, "window"), ("window", other)):
+            with pytest.raises(TypeError, match="`kernel_size` is needed"):
+                example.convert(source, target)
+
+
+def test_an_argument_of_the_window_may_be_one_integer():
+    window = {"kernel_size": (3, 3, 3), "stride": (2, 2, 2), "padding": (1, 1, 1), "dilation": (1, 1, 1)}
+    example = Example(2, False, window)
+    found = example.convert("plane", "window", kernel_size=3, stride=2, padding=1)
+    np.testing.assert_array_equal(found, example.indices["window"])
+
+
+@pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
+def test_what_pooling_returns_comes_back(data_format):
+    shape = (2, 3, 7, 9) if data_format == "channels_first" else (2, 7, 9, 3)
+    x = np.random.default_rng(0).standard_normal(shape)
+    window = {"kernel_size": 3, "stride": 2, "padding": 1}
+    values, indices = unpool.max_pool2d(x, **window, return_indices=True, data_format=data_format)
+    named = {"output_size": shape, "data_format": data_format, **window}
+    for target in CONVENTIONS:
+        there = unpool.convert_indices(indices, "plane", target, **named)
+        back = unpool.convert_indices(there, target, "plane", **named)
+        np.testing.assert_array_equal(back, indices)
+    restored = unpool.max_unpool2d(values, back, **window, output_size=shape, data_format=data_format)
+    assert np.isin(restored[restored != 0], x).all()
+
+
+# --- by hand --------------------------------------------------------------------------------------------------------
+
+
+def test_tensorflow_by_hand():
+    """TensorFlow documents "(y * width + x) * channels + c", and "((b * height + y) * width + x) * channels + c"."""
+    # Two images of 2 x 4 cells with 3 channels, pooled by 2 to 1 x 2; an entry is the cell (y, x) of the maximum.
+    cells = {
+        (0, 0): [(0, 1), (1, 0), (1, 1)],
+        (0, 1): [(1, 2), (0, 3), (0, 2)],
+        (1, 0): [(0, 0), (1, 1), (0, 1)],
+        (1, 1): [(1, 3), (1, 2), (0, 3)],
+    }
+    plain = [[[[3, 13, 17], [18, 10, 8]]], [[[0, 16, 5], [21, 19, 11]]]]
+    batch = [[[[3, 13, 17], [18, 10, 8]]], [[[24, 40, 29], [45, 43, 35]]]]
+    plane = [[[[1, 4, 5], [6, 3, 2]]], [[[0, 5, 1], [7, 6, 3]]]]
+    for (b, o), maxima in cells.items():
+        for c, (y, x) in enumerate(maxima):
+            assert plain[b][0][o][c] == (y * 4 + x) * 3 + c
+            assert batch[b][0][o][c] == ((b * 2 + y) * 4 + x) * 3 + c
+            assert plane[b][0][o][c] == y * 4 + x
+    named = {"output_size": (2, 2, 4, 3), "data_format": "channels_last"}
+    for source, indices in (("tensorflow", plain), ("tensorflow_batch", batch)):
+        assert unpool.convert_indices(np.array(indices), source, "plane", **named).tolist() == plane
+        assert unpool.convert_indices(np.array(plane), "plane", source, **named).tolist() == indices
+
+
+def test_a_window_by_hand():
+    """A 3 x 3 window a cell into the padding: its offset 4 is cell (0, 0)."""
+    window = {"kernel_size": 3, "stride": 2, "padding": 1, "output_size": (1, 1, 3, 3)}
+    indices = np.array([[[[4, 3], [1, 0]]]])
+    plane = unpool.convert_indices(indices, "window", "plane", **window)
+    assert plane.tolist() == [[[[0, 1], [3, 4]]]]
+
+
+def test_torch_indices_by_way_of_onnx():
+    torch = require("torch", "its indices are what is converted")
+    x = torch.randn(2, 3, 7, 9, generator=torch.Generator().manual_seed(0))
+    values, flat = torch.nn.functional.max_pool2d(x, 2, return_indices=True)
+    n, c = torch.meshgrid(torch.arange(2), torch.arange(3), indexing="ij")
+    onnx = (n * 3 + c)[..., None, None] * (7 * 9) + flat
+    plane = unpool.convert_indices(onnx.numpy(), "onnx", "plane", output_size=x.shape)
+    np.testing.assert_array_equal(plane, flat.numpy())
+    expected = torch.nn.functional.max_unpool2d(values, flat, 2, output_size=x.shape)
+    found = unpool.max_unpool2d(values.numpy(), plane, 2, output_size=x.shape)
+    np.testing.assert_array_equal(found, expected.numpy())
+
+
+# --- dtypes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"])
+def test_results_are_int64_unless_given_int32_that_suffices(dtype):
+    example = Example(1, False, WINDOWS["apart"], dtype)
+    for source, target in itertools.product(CONVENTIONS, CONVENTIONS):
+        found = example.convert(source, target, **example.window)
+        assert found.dtype == ("int32" if dtype == "int32" else "int64")
+        np.testing.assert_array_equal(found, example.indices[target])
+
+
+@pytest.mark.parametrize(
+    ("target", "channels", "samples", "expected"),
+    [
+        ("plane", 2, 2, "int32"),
+        ("tensorflow", 1, 2, "int32"),
+        ("tensorflow", 2, 1, "int64"),
+        ("tensorflow_batch", 1, 2, "int64"),
+        ("onnx", 1, 1, "int32"),
+        ("onnx", 1, 2, "int64"),
+    ],
+)
+def test_int32_widens_where_the_largest_index_does_not_fit(target, channels, samples, expected):
+    """Planes of 2**31 cells, the last of which int32 just holds."""
+    last = 2**31 - 1
+    indices = np.full((samples, channels, 1, 1), last, "int32")
+    named = {"output_size": (samples, channels, 2**16, 2**15)}
+    found = unpool.convert_indices(indices, "plane", target, **named)
+    assert found.dtype == expected
+    assert (found >= last).all()
+    np.testing.assert_array_equal(unpool.convert_indices(found, target, "plane", **named), indices)
+
+
+def test_byte_order_and_memory_order_do_not_matter():
+    example = Example(2, False, WINDOWS["apart"])
+    expected = example.indices["onnx"]
+    for indices in (
+        example.indices["plane"].astype(">i8"),
+        example.indices["plane"].copy("F"),
+        example.indices["plane"][::-1][::-1],
+    ):
+        found = unpool.convert_indices(indices, "plane", "onnx", output_size=example.output_size)
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype.isnative
+
+
+def test_no_samples_are_no_mistake():
+    indices = np.zeros((0, 3, 2, 2), "int64")
+    for source, target in itertools.product(CONVENTIONS, CONVENTIONS):
+        found = unpool.convert_indices(indices, source, target, output_size=(0, 3, 4, 4), kernel_size=2)
+        assert (found.shape, found.dtype) == ((0, 3, 2, 2), "int64")
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+
+def refused(source, place, value, **window):
+    """Plant a value among indices that are right and return the message; the place is (n, c, h, w)."""
+    example = Example(2, False, WINDOWS["overlapping"])
+    target = "onnx" if source == "plane" else "plane"
+    indices = example.indices[source]
+    indices[place] = value(indices[place]) if callable(value) else value
+    with pytest.raises(IndexError) as caught:
+        example.convert(source, target, **(window or example.window))
+    text = str(caught.value)
+    assert text.startswith(f"indices[{', '.join(map(str, place))}] = {indices[place]} does not fit the convention")
+    assert repr(source) in text
+    assert "`output_size`" in text
+    return text
+
+
+AT = (1, 2, 3, 1)
+
+
+@pytest.mark.parametrize("source", CONVENTIONS)
+@pytest.mark.parametrize("value", [-1, 2**62, -(2**63)])
+def test_outside_everything(source, value):
+    refused(source, AT, value)
+
+
+@pytest.mark.parametrize(
+    ("source", "value", "rule"),
+    [
+        ("plane", 72, "a plane has the cells 0..71"),
+        ("tensorflow", lambda index: index - 1, "remainder"),
+        ("tensorflow", lambda index: index + 72 * 3, "remainder"),
+        ("tensorflow_batch", lambda index: index + 1, "remainder"),
+        ("tensorflow_batch", lambda index: index - 72 * 3, "remainder"),
+        ("onnx", lambda index: index - 72, "a plane of 72 cells follows the other"),
+        ("onnx", lambda index: index + 72 * 3, "a plane of 72 cells follows the other"),
+        ("window", 9, "window of (3, 3)"),
+    ],
+    ids=[
+        "past the plane",
+        "another channel",
+        "past the channels-last plane",
+        "another channel of a batch",
+        "another sample",
+        "another channel's plane",
+        "another sample's plane",
+        "past the window",
+    ],
+)
+def test_of_another_place(source, value, rule):
+    assert rule in refused(source, AT, value)
+
+
+def test_in_the_padding():
+    """Row 0 of windows starts a cell above the plane, and row 8 ends a cell below it."""
+    assert "outside the padding" in refused("window", (0, 0, 0, 0), 0)
+    assert "outside the padding" in refused("window", (1, 2, 0, 1), 2)
+    assert "outside the padding" in refused("window", (0, 0, 8, 1), 6)
+
+
+def test_outside_its_own_window():
+    """Cells that a plane has but that its window does not read: too far off, or stepped over by dilation."""
+    for window, place, index in (
+        ({"kernel_size": 2}, "0, 0", 2),
+        ({"kernel_size": 2}, "0, 0", 8),
+        ({"kernel_size": 2}, "0, 1", 0),
+        ({"kernel_size": 2}, "0, 1", 5),
+        ({"kernel_size": 2, "stride": 1, "dilation": 2}, "0, 0", 1),
+        ({"kernel_size": 2, "stride": 1, "dilation": 2}, "0, 0", 4),
+    ):
+        # The same cell for all windows, some of which read it; the first that does not is named.
+        indices = np.full((1, 1, 2, 2), index)
+        with pytest.raises(IndexError, match=rf"indices\[0, 0, {place}\] = {index} .*its own window"):
+            unpool.convert_indices(indices, "plane", "window", output_size=(1, 1, 4, 4), **window)
+
+
+def test_the_first_in_row_major_order():
+    indices = np.zeros((2, 2, 2, 2), "int64")
+    indices[0, 1, 1, 0] = indices[0, 1, 1, 1] = indices[1, 0, 0, 0] = 99
+    with pytest.raises(IndexError, match=r"indices\[0, 1, 1, 0\] = 99"):
+        unpool.convert_indices(indices, "plane", "onnx", output_size=(2, 2, 4, 4))
+
+
+def test_unsigned_indices_are_shown_as_they_are():
+    with pytest.raises(IndexError, match="= 18446744073709551615 does"):
+        unpool.convert_indices(np.full((1, 1, 1), 2**64 - 1, "uint64"), "plane", "onnx", output_size=(1, 1, 4))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"source": "pytorch"}, ValueError, "`source` must be one of 'plane', 'tensorflow', .* got 'pytorch'"),
+        ({"target": "ONNX"}, ValueError, "`target` must be one of 'plane', 'tensorflow', .* got 'ONNX'"),
+        ({"data_format": "NHWC"}, ValueError, "`data_format` must be one of"),
+        ({"output_size": (4, 4)}, ValueError, "`output_size` must have as many dimensions as `indices`"),
+        ({"output_size": (1, 1, 4.0, 4)}, TypeError, "`output_size` must be an integer"),
+        ({"output_size": (2, 1, 4, 4)}, ValueError, "`output_size` must keep the batch and channels of `indices`"),
+        ({"output_size": (1, 2, 4, 4)}, ValueError, "`output_size` must keep the batch and channels of `indices`"),
+        ({"data_format": "channels_last"}, ValueError, "`output_size` must keep the batch and channels of `indices`"),
+        ({"output_size": (1, 1, 6, 4), "kernel_size": 2}, ValueError, "`output_size` must be between 3 and 5"),
+        ({"kernel_size": 0}, ValueError, "`kernel_size` must be between"),
+        ({"kernel_size": 2, "padding": 2}, ValueError, "`padding` must be at most half"),
+        ({"indices": np.zeros((1, 1, 2, 2))}, TypeError, "`indices` must be integers"),
+        ({"indices": np.zeros((1, 1, 2, 2), bool)}, TypeError, "`indices` must be integers"),
+        ({"indices": [[[[0]]]]}, TypeError, "`indices` must be an array, got list"),
+        ({"indices": np.zeros((2, 2), int)}, ValueError, "`indices` must have the batch and channels"),
+        ({"indices": np.zeros((1,) * 6, int)}, ValueError, "`indices` must have the batch and channels"),
+        ({"indices": np.ma.zeros((1, 1, 2, 2), int)}, TypeError, "`indices` must not be a numpy.ma.MaskedArray"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments(changes, error, message):
+    arguments = {
+        "indices": np.zeros((1, 1, 2, 2), int),
+        "source": "plane",
+        "target": "onnx",
+        "output_size": (1, 1, 4, 4),
+    }
+    assert unpool.convert_indices(**arguments).tolist() == [[[[0, 0], [0, 0]]]]
+    with pytest.raises(error, match=message):
+        unpool.convert_indices(**(arguments | changes))

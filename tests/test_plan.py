@@ -1,0 +1,321 @@
+"""Sizes agree with counting windows one by one, and a Plan depends on the call alone, never on earlier ones."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+import unpool
+from unpool import plan
+
+X = np.arange(1, 17, dtype="float32").reshape(1, 1, 4, 4)
+P, I = unpool.max_pool2d(X, 2, return_indices=True)
+
+# Along one axis: kernel, stride, padding, dilation.
+WINDOWS = [
+    (kernel, stride, padding, dilation)
+    for kernel, stride, dilation in itertools.product((1, 2, 3, 4, 5), (1, 2, 3, 4), (1, 2, 3))
+    for padding in range(kernel // 2 + 1)
+]
+SIZES = range(1, 25)
+
+
+def window_1d(kernel, stride, padding, dilation):
+    return plan.window(1, kernel, stride, padding, dilation)
+
+
+def cells_read(size, kernel, stride, padding, dilation, ceil_mode):
+    """The cells of every window along an axis of `size` cells, found by trying windows until one does not count.
+
+    A window counts if it fits; rounding up, also if less than a stride of it lies past the end and it starts before the
+    end of the input.  Cells in the padding are not listed.
+    """
+    found = []
+    first = -padding
+    while True:
+        past_the_end = first + dilation * (kernel - 1) + 1 - (size + padding)
+        if past_the_end > 0 and not (ceil_mode and past_the_end < stride and first < size):
+            return found
+        found.append([first + step * dilation for step in range(kernel) if 0 <= first + step * dilation < size])
+        first += stride
+
+
+def pooled_size(size, window, ceil_mode):
+    call = plan.pool((1, 1, size), window, ceil_mode=ceil_mode, channels_last=False, index_dtype=None)
+    return call.pooled[2]
+
+
+@pytest.mark.parametrize("ceil_mode", [False, True], ids=["floor", "ceil"])
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+def test_pooling_counts_the_windows(dilation, ceil_mode):
+    outcomes = set()
+    for arguments in (window for window in WINDOWS if window[3] == dilation):
+        window = window_1d(*arguments)
+        for size in SIZES:
+            reads = cells_read(size, *arguments, ceil_mode)
+            if not reads:
+                outcome = "none"
+                with pytest.raises(ValueError, match="pools to nothing"):
+                    pooled_size(size, window, ceil_mode)
+            elif not all(reads):
+                outcome = "padding"
+                with pytest.raises(ValueError, match="reads only padding"):
+                    pooled_size(size, window, ceil_mode)
+            else:
+                outcome = "pooled"
+                assert pooled_size(size, window, ceil_mode) == len(reads), (size, arguments)
+            outcomes.add(outcome)
+    # Undilated windows are never all padding, which the rule `padding <= kernel // 2` is for.
+    assert outcomes == ({"none", "pooled"} if dilation == 1 else {"none", "pooled", "padding"})
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+def test_every_size_that_pools_to_it_can_be_restored(dilation):
+    for arguments in (window for window in WINDOWS if window[3] == dilation):
+        window = window_1d(*arguments)
+        for size, ceil_mode in itertools.product(SIZES, (False, True)):
+            pooled = len(cells_read(size, *arguments, ceil_mode))
+            if pooled:
+                call = plan.unpool((1, 1, pooled), window, (size,), channels_last=False)
+                assert call.plane == (1, 1, size)
+                assert call.pooled == (1, 1, pooled)
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+def test_sizes_follow_the_formula(dilation):
+    """`default - stride < size < default + stride`, and a plane has at least one cell."""
+    for kernel, stride, padding, _ in (window for window in WINDOWS if window[3] == dilation):
+        window = window_1d(kernel, stride, padding, dilation)
+        for pooled in range(1, 5):
+            default = (pooled - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1
+            for size in range(-1, default + stride + 3):
+                if default - stride < size < default + stride and size >= 1:
+                    assert plan.unpool((1, 1, pooled), window, (size,), channels_last=False).plane[2] == size
+                else:
+                    with pytest.raises(ValueError, match=rf"got output_size=\({size},\)"):
+                        plan.unpool((1, 1, pooled), window, (size,), channels_last=False)
+            if default >= 1:
+                assert plan.unpool((1, 1, pooled), window, None, channels_last=False).plane[2] == default
+            else:
+                with pytest.raises(ValueError, match=r"must be given|no plane pools to"):
+                    plan.unpool((1, 1, pooled), window, None, channels_last=False)
+
+
+def test_bounds_in_a_message_are_inclusive():
+    for kernel, stride, padding, dilation in WINDOWS:
+        default = 2 * stride - 2 * padding + dilation * (kernel - 1) + 1
+        low, high = max(1, default - stride + 1), default + stride - 1
+        window = window_1d(kernel, stride, padding, dilation)
+        for wrong in (low - 1, high + 1):
+            with pytest.raises(ValueError, match=rf"between {low} and {high} \(both allowed\)"):
+                plan.unpool((1, 1, 3), window, (wrong,), channels_last=False)
+        for right in (low, high):
+            plan.unpool((1, 1, 3), window, (right,), channels_last=False)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("channels_last", [False, True], ids=["channels_first", "channels_last"])
+@pytest.mark.parametrize("leading", [(), (0,), (5,)], ids=["unbatched", "no samples", "batch"])
+def test_axes_do_not_mix(rank, channels_last, leading):
+    """Every axis has its own sizes, wherever it stands in the shape; backends see three of them."""
+    kernel, stride, padding, dilation = (2, 3, 4)[:rank], (1, 2, 3)[:rank], (0, 1, 2)[:rank], (1, 2, 1)[:rank]
+    window = plan.window(rank, kernel, stride, padding, dilation)
+    sizes = (9, 10, 11)[:rank]
+    pooled = tuple(len(cells_read(*axis, False)) for axis in zip(sizes, *window, strict=True))
+
+    def full(spatial):
+        return (*leading, *spatial, 7) if channels_last else (*leading, 7, *spatial)
+
+    pooling = plan.pool(full(sizes), window, ceil_mode=False, channels_last=channels_last, index_dtype="int64")
+    unpoolings = [
+        plan.unpool(full(pooled), window, output_size, channels_last=channels_last)
+        for output_size in (sizes, full(sizes))
+    ]
+    for call in (pooling, *unpoolings):
+        assert call.pooled_shape == full(pooled)
+        assert call.plane_shape == full(sizes)
+        assert call.spatial == sizes
+        assert call.plane == (1,) * (3 - rank) + sizes
+        assert call.pooled == (1,) * (3 - rank) + pooled
+        assert call.kernel == (1,) * (3 - rank) + kernel
+        assert call.stride == (1,) * (3 - rank) + stride
+        assert call.padding == (0,) * (3 - rank) + padding
+        assert call.dilation == (1,) * (3 - rank) + dilation
+        assert (call.batch, call.channels) == ((*leading, 1)[0], 7)
+        assert (call.cells, call.windows) == (np.prod(sizes), np.prod(pooled))
+        assert call.channels_last == channels_last
+
+
+def test_an_output_size_has_one_of_three_lengths():
+    kinds = {
+        "batch": (P, I, [(4, 5), (1, 1, 4, 5)], [(4,), (1, 4, 5), (1, 1, 1, 4, 5), ()]),
+        "unbatched": (P[0], I[0], [(4, 5), (1, 4, 5)], [(5,), (1, 1, 4, 5), ()]),
+    }
+    for pooled, indices, right, wrong in kinds.values():
+        for size in right:
+            assert unpool.max_unpool2d(pooled, indices, 2, output_size=size).shape[-2:] == (4, 5)
+        for size in wrong:
+            with pytest.raises(ValueError, match="must have 2 entries"):
+                unpool.max_unpool2d(pooled, indices, 2, output_size=size)
+
+
+@pytest.mark.parametrize("windows", [2**31, 2**31 + 2])
+def test_int32_holds_planes_of_two_to_the_31_cells(windows):
+    """Their last position is 2**31 - 1."""
+    arguments = {"ceil_mode": False, "channels_last": False}
+    window = window_1d(2, 2, 0, 1)
+    if windows == 2**31:
+        assert plan.pool((1, 1, windows), window, **arguments, index_dtype="int32").index_dtype == "int32"
+    else:
+        with pytest.raises(ValueError, match="pass index_dtype='int64'"):
+            plan.pool((1, 1, windows), window, **arguments, index_dtype="int32")
+    assert plan.pool((1, 1, windows), window, **arguments, index_dtype="int64").index_dtype == "int64"
+
+
+# --- a Plan is a value ----------------------------------------------------------------------------------------------
+
+
+def a_plan(**changes):
+    arguments = {"shape": (1, 3, 4, 4), "output_size": None, "channels_last": False} | changes
+    shape, output_size = arguments.pop("shape"), arguments.pop("output_size")
+    return plan.unpool(shape, plan.window(2, 2, None, 0, 1), output_size, **arguments)
+
+
+def test_a_plan_is_frozen():
+    for field in dataclasses.fields(unpool.Plan):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(a_plan(), field.name, None)
+
+
+def test_a_plan_holds_nothing_that_can_change():
+    """Integers, strings and tuples of integers: what a backend may hash, compare, print and send elsewhere."""
+    for call in (a_plan(), a_plan(output_size=(9, 9))):
+        for field in dataclasses.fields(call):
+            value = getattr(call, field.name)
+            entries = value if isinstance(value, tuple) else (value,)
+            assert all(type(entry) in (int, bool, str, type(None)) for entry in entries), field.name
+
+
+def test_equal_plans_are_one_key():
+    plan.unpool.cache_clear()
+    first = a_plan()
+    plan.unpool.cache_clear()
+    second = a_plan()
+    assert first is not second
+    assert first == second
+    assert len({first: 1, second: 2}) == 1
+    assert a_plan(validate=False) != first
+    assert a_plan(output_size=(9, 9)) != first
+
+
+# --- no history -----------------------------------------------------------------------------------------------------
+
+
+class Spy:
+    """A backend that keeps the plans it is called with."""
+
+    def __init__(self):
+        self.plans = []
+
+    def pool(self, input, plan, out):
+        self.plans.append(plan)
+        return None, None
+
+    def scatter(self, values, indices, plan, duplicates, out):
+        self.plans.append(plan)
+
+    gather = scatter
+
+
+@pytest.fixture
+def plans(monkeypatch):
+    spy = Spy()
+    monkeypatch.setattr("unpool.backends._loaded", {"cpu": spy})
+    plan.pool.cache_clear()
+    plan.unpool.cache_clear()
+    return spy.plans
+
+
+@pytest.mark.parametrize("first", ["right", "wrong"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: unpool.max_pool2d(X, 2.0),
+        lambda: unpool.max_pool2d(X, np.float64(2)),
+        lambda: unpool.max_pool2d(X, (2.0, 2)),
+        lambda: unpool.max_pool2d(X, 2, 2.0),
+        lambda: unpool.max_pool2d(X, 2, 2, 0.0),
+        lambda: unpool.max_pool2d(X, 2, 2, 0, 1.0),
+        lambda: unpool.max_unpool2d(P, I, 2, 2.0),
+        lambda: unpool.max_unpool2d(P, I, 2, output_size=(4.0, 4)),
+        lambda: unpool.max_unpool2d(P, I, 2, output_size=(1, 1, 4, 4.0)),
+        lambda: unpool.max_pool2d_backward(P, I, (4.0, 4.0), 2),
+        lambda: unpool.max_unpool2d_backward(X, I, (2, 2.0)),
+    ],
+)
+def test_a_float_is_refused_whatever_was_called_before(plans, first, wrong):
+    """2 == 2.0 and they hash alike, so a cache that saw one must not answer for the other."""
+
+    def right():
+        unpool.max_pool2d(X, 2, 2, 0, 1)
+        unpool.max_unpool2d(P, I, 2, 2, output_size=(4, 4))
+        unpool.max_unpool2d(P, I, 2, 2, output_size=(1, 1, 4, 4))
+        unpool.max_pool2d_backward(P, I, (4, 4), 2)
+        unpool.max_unpool2d_backward(X, I, 2)
+
+    if first == "right":
+        right()
+    for _ in range(2):
+        with pytest.raises(TypeError, match="must be an integer"):
+            wrong()
+        right()
+
+
+TWOS = [2, (2, 2), [2, 2], np.int64(2), np.uint8(2), (np.int32(2), 2), np.array(2)]
+
+
+def test_all_ways_to_write_an_integer_are_one_plan(plans):
+    for kernel, stride in itertools.product(TWOS, [*TWOS, None]):
+        unpool.max_pool2d(X, kernel, stride)
+        unpool.max_unpool2d(P, I, kernel, stride)
+    for kind in (plans[::2], plans[1::2]):
+        assert len(set(kind)) == 1
+    for call in plans:
+        assert all(type(entry) is int for entry in (*call.kernel, *call.stride))
+
+
+def test_all_ways_to_write_a_size_are_one_plan(plans):
+    for size in ((4, 5), [4, 5], (np.int64(4), 5), (1, 1, 4, 5), [1, 1, np.int16(4), 5], np.array([4, 5])):
+        unpool.max_unpool2d(P, I, 2, output_size=size)
+        unpool.max_pool2d_backward(P, I, size, 2)
+    for kind in (plans[::2], plans[1::2]):
+        assert len(set(kind)) == 1
+        assert all(type(entry) is int for entry in kind[0].spatial)
+
+
+def test_true_is_the_integer_one_before_and_after(plans):
+    """`operator.index(True)` is 1, so Python says that True is an integer; what matters is that no cache decides."""
+    for _ in range(2):
+        unpool.max_pool2d(X, True, True, False, True)
+        unpool.max_pool2d(X, 1, 1, 0, 1)
+    assert len(set(plans)) == 1
+    assert all(type(entry) is int for entry in (*plans[0].kernel, *plans[0].padding, *plans[-1].kernel))
+
+
+def test_flags_are_booleans_in_a_plan(plans):
+    for validate in (True, 1, np.True_, False, 0):
+        unpool.max_unpool2d(P, I, 2, validate=validate)
+    assert [call.validate for call in plans] == [True, True, True, False, False]
+    assert all(type(call.validate) is bool for call in plans)
+    unpool.max_pool2d(X, 2, ceil_mode=1)
+    unpool.max_pool2d(X, 2, ceil_mode=np.True_)
+    assert plans[-1] == plans[-2]
+
+
+def test_index_dtype_is_a_name_however_it_is_written(plans):
+    for index_dtype in ("int32", np.int32, np.dtype("int32"), np.dtype(">i4")):
+        unpool.max_pool2d(X, 2, return_indices=True, index_dtype=index_dtype)
+    assert {call.index_dtype for call in plans} == {"int32"}
+    unpool.max_pool2d(X, 2, index_dtype="int32")
+    assert plans[-1].index_dtype is None  # nobody asked for indices

@@ -1,0 +1,184 @@
+"""One signature for every array type, the same for every rank, and PyTorch's names in PyTorch's order."""
+
+import doctest
+import inspect
+
+import pytest
+from needs import require
+
+import unpool
+from unpool import backends
+
+# What DESIGN.md promises, section 2.  A function's rank is no part of its signature.
+FUNCTIONS = {
+    "max_pool{}d": (
+        "(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False, *, "
+        "data_format='channels_first', index_dtype='int64', out=None, backend=None)"
+    ),
+    "max_unpool{}d": (
+        "(input, indices, kernel_size, stride=None, padding=0, output_size=None, *, dilation=1, "
+        "data_format='channels_first', duplicates='last', out=None, validate=True, backend=None)"
+    ),
+    "max_pool{}d_backward": (
+        "(grad_output, indices, input_size, kernel_size, stride=None, padding=0, *, dilation=1, "
+        "data_format='channels_first', out=None, backend=None)"
+    ),
+    "max_unpool{}d_backward": (
+        "(grad_output, indices, kernel_size, stride=None, padding=0, *, dilation=1, "
+        "data_format='channels_first', duplicates='last', out=None, backend=None)"
+    ),
+}
+MODULES = {
+    "MaxPool{}d": (
+        (
+            "(kernel_size, stride=None, padding=0, dilation=1, return_indices=False, ceil_mode=False, *, "
+            "data_format='channels_first', index_dtype='int64', backend=None)"
+        ),
+        "(input, *, out=None)",
+    ),
+    "MaxUnpool{}d": (
+        (
+            "(kernel_size, stride=None, padding=0, *, dilation=1, data_format='channels_first', duplicates='last', "
+            "validate=True, backend=None)"
+        ),
+        "(input, indices, output_size=None, *, out=None)",
+    ),
+}
+CONVERT_INDICES = (
+    "(indices, source, target, *, output_size, data_format='channels_first', kernel_size=None, stride=None, padding=0, "
+    "dilation=1)"
+)
+RANKS = (1, 2, 3)
+CALLABLES = {
+    name: value
+    for name, value in vars(unpool).items()
+    if name in unpool.__all__ and (inspect.isfunction(value) or name.startswith("Max"))
+}
+
+
+def signature(function):
+    """The signature without annotations and `self`, as text."""
+    found = inspect.signature(function)
+    bare = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for name, parameter in found.parameters.items()
+        if name != "self"
+    ]
+    return str(found.replace(parameters=bare, return_annotation=inspect.Signature.empty))
+
+
+def positional(function):
+    """The names that can be given by position."""
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self"]
+
+
+# --- the public API -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize(("name", "expected"), FUNCTIONS.items(), ids=FUNCTIONS)
+def test_functions(name, expected, rank):
+    assert signature(getattr(unpool, name.format(rank))) == expected
+
+
+@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize(("name", "expected"), MODULES.items(), ids=MODULES)
+def test_modules(name, expected, rank):
+    module = getattr(unpool, name.format(rank))
+    assert (signature(module), signature(module.__call__)) == expected
+
+
+def test_other_functions():
+    assert signature(unpool.convert_indices) == CONVERT_INDICES
+    assert signature(unpool.available) == "()"
+
+
+def test_the_lists_above_are_complete():
+    listed = {name.format(rank) for name in (*FUNCTIONS, *MODULES) for rank in RANKS}
+    assert set(CALLABLES) == listed | {"available", "convert_indices"}
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_every_argument_and_result_has_a_type(name):
+    for function in (CALLABLES[name], CALLABLES[name].__call__) if name.startswith("Max") else (CALLABLES[name],):
+        found = inspect.signature(function)
+        for parameter in found.parameters.values():
+            assert parameter.name == "self" or parameter.annotation is not inspect.Parameter.empty, parameter
+        assert found.return_annotation is not inspect.Signature.empty
+
+
+def test_all_is_complete_and_sorted():
+    public = {name for name, value in vars(unpool).items() if not name.startswith("_") and not inspect.ismodule(value)}
+    assert unpool.__all__ == sorted(public | {"__version__"})
+
+
+@pytest.mark.parametrize("name", [name for name in unpool.__all__ if name != "__version__"])
+def test_everything_public_says_what_it_is(name):
+    text = inspect.getdoc(getattr(unpool, name))
+    assert text
+    assert text.splitlines()[0].endswith((".", ":"))
+    # A dataclass without a docstring gets its signature for one.
+    assert not text.startswith(f"{name}(")
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_every_callable_has_an_example(name):
+    """Whether it runs is for test_documentation.py to say."""
+    examples = doctest.DocTestParser().get_examples(CALLABLES[name].__doc__)
+    assert any(f"{name}(" in example.source for example in examples)
+    assert any(example.want for example in examples)
+
+
+# --- PyTorch's order ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def torch():
+    return require("torch", "its signatures are what ours are compared with")
+
+
+@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_have_the_order_of_torch(torch, name, rank):
+    ours, theirs = getattr(unpool, name.format(rank)), getattr(torch.nn, name.format(rank))
+    assert positional(ours) == positional(theirs)
+    assert positional(ours.__call__) == positional(theirs.forward)
+
+
+@pytest.mark.parametrize("rank", RANKS)
+def test_functions_have_the_order_of_torch(torch, rank):
+    functional = torch.nn.functional
+    name = f"max_unpool{rank}d"
+    assert positional(getattr(unpool, name)) == positional(getattr(functional, name))
+    # Its max_pool is dispatched on return_indices; this is the one with all the arguments.
+    theirs = positional(getattr(functional, f"max_pool{rank}d_with_indices"))
+    assert positional(getattr(unpool, f"max_pool{rank}d")) == theirs
+
+
+# --- backends -------------------------------------------------------------------------------------------------------
+
+PRIMITIVES = ("gather", "pool", "scatter")
+
+
+def parameters(function):
+    found = inspect.signature(function).parameters.values()
+    return [(p.name, p.kind, p.default) for p in found if p.name != "self"]
+
+
+def test_the_protocol_is_three_primitives():
+    assert tuple(sorted(name for name in vars(backends.Backend) if not name.startswith("_"))) == PRIMITIVES
+    for name in PRIMITIVES:
+        assert getattr(backends.Backend, name).__doc__
+
+
+def test_every_backend_follows_the_protocol():
+    """Third-party ones too, where some are installed."""
+    names = [name for name, reason in unpool.available().items() if reason is None]
+    assert "cpu" in names
+    for name in names:
+        backend = backends._loaded[name]
+        assert tuple(sorted(method for method in dir(backend) if not method.startswith("_"))) == PRIMITIVES, name
+        for method in PRIMITIVES:
+            expected = parameters(getattr(backends.Backend, method))
+            assert parameters(getattr(backend, method)) == expected, (name, method)

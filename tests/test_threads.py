@@ -1,0 +1,225 @@
+"""No result depends on how many threads compute it, who calls at the same time, or what was forked."""
+
+import itertools
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import unpool_cpu
+from threadpoolctl import threadpool_limits
+
+import unpool
+
+THREADS = (1, 2, 3, 8)
+# Where a compiler has no OpenMP, one thread is all there is; CI's has it, so there a serial build fails.
+needs_openmp = pytest.mark.skipif(
+    unpool_cpu.openmp() == 0 and "CI" not in os.environ, reason="unpool_cpu was built without OpenMP: one thread"
+)
+
+
+@pytest.fixture(scope="module", params=["channels_first", "channels_last"])
+def work(request):
+    """Every primitive on data large enough for eight threads, as a function without arguments for each."""
+    data_format = request.param
+    generator = np.random.default_rng(7)
+
+    def normal(shape):
+        values = generator.standard_normal(shape, "float32")
+        values.flat[:: values.size // 50] = np.nan
+        return values
+
+    def laid_out(array):
+        return array if data_format == "channels_first" else np.ascontiguousarray(np.moveaxis(array, 1, -1))
+
+    # Many planes; and one alone, of which threads take parts or none.
+    inputs = {"many": laid_out(normal((4, 70, 48, 48))), "one": laid_out(normal((1, 1, 1024, 1024)))}
+    # Windows that overlap, so that maxima repeat; and those that do not, which other kernels may serve.
+    windows = {"overlapping": {"kernel_size": 3, "stride": 2, "padding": 1}, "apart": {"kernel_size": 2}}
+    calls = {}
+    for (size, x), (name, window) in itertools.product(inputs.items(), windows.items()):
+        window = {**window, "data_format": data_format}
+        values, indices = unpool.max_pool2d(x, **window, return_indices=True)
+        # In the upper rows of the plane: many values for each cell, from all over.
+        anywhere = generator.integers(0, 200, indices.shape)
+        grads = generator.standard_normal(values.shape, "float32")
+        calls |= bind(f"{size}, {name}", x, values, indices, grads, window)
+        calls |= bind(f"{size}, {name}, any indices", x, values, anywhere, grads, window)
+    return calls
+
+
+def bind(name, x, values, indices, grads, window):
+    shape = {"output_size": x.shape}
+    out = np.empty_like(x)
+    return {
+        f"{name}: pool": lambda: unpool.max_pool2d(x, **window, return_indices=True),
+        f"{name}: last": lambda: unpool.max_unpool2d(values, indices, **window, **shape),
+        f"{name}: sum": lambda: unpool.max_unpool2d(values, indices, **window, **shape, duplicates="sum"),
+        f"{name}: out": lambda: unpool.max_unpool2d(values, indices, **window, **shape, out=out).copy(),
+        f"{name}: gradient of pooling": lambda: unpool.max_pool2d_backward(grads, indices, x.shape, **window),
+        f"{name}: gradient of last": lambda: unpool.max_unpool2d_backward(x, indices, **window),
+        f"{name}: gradient of sum": lambda: unpool.max_unpool2d_backward(x, indices, **window, duplicates="sum"),
+    }
+
+
+def bits(result):
+    arrays = result if isinstance(result, tuple) else (result,)
+    return [(array.shape, array.dtype, array.tobytes()) for array in arrays]
+
+
+@needs_openmp
+def test_any_number_of_threads_gives_the_same_bits(work):
+    found = {}
+    for threads in THREADS:
+        with threadpool_limits(threads, user_api="openmp"):
+            assert unpool_cpu.max_threads() == threads, "the limit did not take hold, so nothing would be compared"
+            found[threads] = {name: bits(call()) for name, call in work.items()}
+    for threads in THREADS[1:]:
+        different = [name for name in work if found[threads][name] != found[1][name]]
+        assert not different, f"{threads} threads"
+
+
+@needs_openmp
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("duplicates", ["last", "sum", "error"])
+def test_any_number_of_threads_names_the_same_index(threads, duplicates):
+    """The first in row-major order, however many threads meet one."""
+    values, indices = np.ones((8, 16, 32, 32), "float32"), np.zeros((8, 16, 32, 32), "int64")
+    indices[...] = np.arange(32 * 32).reshape(32, 32)
+    indices[3:, 5, 9:, 7] = -1
+    with threadpool_limits(threads, user_api="openmp"), pytest.raises(IndexError, match=r"indices\[3, 5, 9, 7\] = -1 "):
+        unpool.max_unpool2d(values, indices, 2, duplicates=duplicates)
+    if duplicates == "error":
+        repeated = np.where(indices < 0, 3, indices)
+        with (
+            threadpool_limits(threads, user_api="openmp"),
+            pytest.raises(ValueError, match=r"indices\[3, 5, 0, 3\] = indices\[3, 5, 9, 7\] = 3:"),
+        ):
+            unpool.max_unpool2d(values, repeated, 2, duplicates=duplicates)
+
+
+def test_many_callers_on_shared_arrays(work):
+    expected = {name: bits(call()) for name, call in work.items() if not name.endswith("out")}
+    names = [*expected] * 3
+    with ThreadPoolExecutor(8) as pool:
+        results = pool.map(lambda name: bits(work[name]()), names)
+        different = {name for name, result in zip(names, results, strict=True) if result != expected[name]}
+    assert not different
+
+
+def test_many_callers_make_their_own_mistakes():
+    """An error belongs to the call that made it."""
+    values, plane = np.ones((2, 8, 64, 64), "float32"), np.arange(64 * 64).reshape(64, 64)
+
+    def call(nth):
+        indices = np.broadcast_to(plane, values.shape).copy()
+        if nth % 2:
+            indices.flat[nth] = -nth
+        try:
+            unpool.max_unpool2d(values, indices, 2)
+        except IndexError as error:
+            return str(error).partition(" is out")[0]
+        return "fine"
+
+    with ThreadPoolExecutor(8) as pool:
+        for nth, text in enumerate(pool.map(call, range(48))):
+            assert text == (f"indices[0, 0, 0, {nth}] = -{nth}" if nth % 2 else "fine")
+
+
+def run(script, **environment):
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, env={**os.environ, **environment}
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.split()
+
+
+def test_the_first_call_can_be_made_by_many_at_once():
+    """Backends are loaded by the first call, here by sixteen of them together, in a process that has loaded nothing."""
+    script = """
+import sys
+import threading
+import numpy as np
+import unpool
+
+x = np.arange(2 * 4 * 64 * 64, dtype="float32").reshape(2, 4, 64, 64)
+barrier = threading.Barrier(16)
+results = []
+
+def first():
+    barrier.wait()
+    values, indices = unpool.max_pool2d(x, 2, return_indices=True)
+    restored = unpool.max_unpool2d(values, indices, 2)
+    results.append((values.tobytes(), indices.tobytes(), restored.tobytes()))
+
+sys.setswitchinterval(1e-6)
+threads = [threading.Thread(target=first) for _ in range(16)]
+assert "unpool_cpu" not in sys.modules
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert len(results) == 16, "a thread failed"
+assert len(set(results)) == 1
+assert results[0][0] == x[:, :, 1::2, 1::2].tobytes()
+print("done")
+"""
+    assert run(script) == ["done"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+def test_a_forked_child_works_and_its_parent_goes_on():
+    """The child has none of its parent's threads, and would wait for them forever."""
+    script = """
+import os
+import signal
+import time
+import warnings
+import numpy as np
+import unpool
+import unpool_cpu
+
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of what is tested here
+x = np.random.default_rng(0).standard_normal((8, 32, 96, 96), "float32")
+
+def call():
+    values, indices = unpool.max_pool2d(x, 2, return_indices=True)
+    results = (
+        values,
+        indices,
+        unpool.max_unpool2d(values, indices, 2),
+        unpool.max_unpool2d(values, indices, 2, duplicates="sum"),
+        unpool.max_unpool2d_backward(x, indices, 2),
+    )
+    return [result.tobytes() for result in results]
+
+expected = call()
+before = unpool_cpu.max_threads()
+child = os.fork()
+if child == 0:
+    code = 1
+    try:
+        same = call() == expected
+        code = 0 if same and unpool_cpu.max_threads() == 1 else 2
+    finally:
+        os._exit(code)
+deadline = time.monotonic() + 60
+status = None
+while time.monotonic() < deadline:
+    found, code = os.waitpid(child, os.WNOHANG)
+    if found:
+        status = os.waitstatus_to_exitcode(code)
+        break
+    time.sleep(0.02)
+else:
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+assert status == 0, f"the child ended with {status}; None: it hung"
+assert call() == expected
+assert unpool_cpu.max_threads() == before
+print(before)
+"""
+    threads = run(script, OMP_NUM_THREADS="4")
+    assert threads == ["4" if unpool_cpu.openmp() else "1"]
