@@ -217,9 +217,19 @@ def test_a_missing_backend_says_what_to_do(cuda):
     with pytest.raises(unpool.BackendUnavailableError) as caught:
         unpool.max_pool2d(stranger("cupy"), 2)
     assert str(caught.value) == (
-        "this version of unpool does not have backend 'cuda' (package unpool_cuda): pass NumPy arrays, for example "
-        "numpy.asarray(input)"
+        "backend 'cuda' (package unpool_cuda) is not installed: this version of unpool does not have it; pass NumPy "
+        "arrays, for example numpy.asarray(input)"
     )
+
+
+def test_a_source_tree_that_was_not_built_says_so():
+    """Run beside `unpool/`, without `backends/` on the path."""
+    script = (
+        "import sys; sys.modules['unpool_cpu'] = None\n"  # what import makes of None is a missing module
+        "import unpool; print(unpool.available()['cpu'])"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "pip install ." in result.stdout
 
 
 def test_a_missing_framework_names_the_extra(cuda):

@@ -49,22 +49,21 @@ class Backend(Protocol):
 
 
 class _BuiltIn(NamedTuple):
+    """One row of the table; the name of a row is also that of its extra, ``pip install "unpool[cuda]"``."""
+
     framework: str  # the package that a backend imports
     packages: tuple[str, ...]  # where its array types are defined
     target: str  # "module:object"
     convert: str  # what a user writes to make such an array
-    extra: str  # pip install "unpool[extra]"
 
 
 BUILT_IN = {
-    "cpu": _BuiltIn("numpy", ("numpy",), "unpool_cpu:BACKEND", "numpy.asarray", "cpu"),
-    "cuda": _BuiltIn("cupy", ("cupy",), "unpool_cuda:BACKEND", "cupy.asarray", "cuda"),
-    "tensorflow": _BuiltIn(
-        "tensorflow", ("tensorflow",), "unpool_tensorflow:BACKEND", "tensorflow.convert_to_tensor", "tensorflow"
-    ),
-    "torch": _BuiltIn("torch", ("torch",), "unpool_torch:BACKEND", "torch.as_tensor", "torch"),
-    "jax": _BuiltIn("jax", ("jax", "jaxlib"), "unpool_jax:BACKEND", "jax.numpy.asarray", "jax"),
-    "dask": _BuiltIn("dask", ("dask",), "unpool_dask:BACKEND", "dask.array.asarray", "dask"),
+    "cpu": _BuiltIn("numpy", ("numpy",), "unpool_cpu:BACKEND", "numpy.asarray"),
+    "cuda": _BuiltIn("cupy", ("cupy",), "unpool_cuda:BACKEND", "cupy.asarray"),
+    "tensorflow": _BuiltIn("tensorflow", ("tensorflow",), "unpool_tensorflow:BACKEND", "tensorflow.convert_to_tensor"),
+    "torch": _BuiltIn("torch", ("torch",), "unpool_torch:BACKEND", "torch.as_tensor"),
+    "jax": _BuiltIn("jax", ("jax", "jaxlib"), "unpool_jax:BACKEND", "jax.numpy.asarray"),
+    "dask": _BuiltIn("dask", ("dask",), "unpool_dask:BACKEND", "dask.array.asarray"),
 }
 _BY_PACKAGE = {package: name for name, row in BUILT_IN.items() for package in row.packages}
 
@@ -172,7 +171,7 @@ def _load(name: str) -> Backend:
             if missing == module:
                 raise errors.missing_backend(name, module) from None
             if missing == row.framework:
-                raise errors.missing_framework(name, row.framework, row.extra) from None
+                raise errors.missing_framework(name, row.framework) from None
             raise errors.broken_backend(name, error) from error
     else:
         try:

@@ -301,17 +301,18 @@ def foreign_index(position: Sequence[int], value: int, convention: str, rule: st
 # --- backends -------------------------------------------------------------------------------------------------------
 
 
-def missing_framework(backend: str, framework: str, extra: str) -> BackendUnavailableError:
+def missing_framework(backend: str, framework: str) -> BackendUnavailableError:
     return BackendUnavailableError(
-        f'{framework} is not installed, which backend {backend!r} needs: pip install "unpool[{extra}]"'
+        f'{framework} is not installed, which backend {backend!r} needs: pip install "unpool[{backend}]"'
     )
 
 
 def missing_backend(backend: str, package: str) -> BackendUnavailableError:
-    return BackendUnavailableError(
-        f"this version of unpool does not have backend {backend!r} (package {package}): pass NumPy arrays, for "
-        f"example numpy.asarray(input)"
-    )
+    if backend == "cpu":  # in every version, so this is a source tree that was not built
+        advice = "build it, in the folder that holds pyproject.toml, with: pip install ."
+    else:
+        advice = "this version of unpool does not have it; pass NumPy arrays, for example numpy.asarray(input)"
+    return BackendUnavailableError(f"backend {backend!r} (package {package}) is not installed: {advice}")
 
 
 def broken_backend(backend: str, cause: BaseException) -> BackendUnavailableError:
