@@ -18,7 +18,7 @@ every_call = pytest.mark.parametrize("call", CALLS)
 
 
 def assert_error(error, text, case, values, indices, data_format, call, *, untouched=None):
-    """Make a call with and without `out`: both must raise, and write nothing around `out`.
+    """Make a call with `out` and without: both must raise, and write nothing around `out`.
 
     `untouched` is a byte that stands in no element but those that must not be moved.
     """
@@ -37,7 +37,7 @@ def assert_error(error, text, case, values, indices, data_format, call, *, untou
     gathers = backward and call != "pool_backward"
     given = np.ones(planes, values.dtype) if gathers else values
     written = Guarded(indices.shape if gathers else planes, values.dtype, 1)
-    for out in (None, written.array):
+    for out in (written.array, None):  # where a bug would do no harm, first
         with pytest.raises(error) as caught:
             case.function(name)(given, indices, **arguments, out=out)
         assert text in str(caught.value)
