@@ -165,6 +165,7 @@ cdef int read_plan(Job *job, plan) except -1:
     read_triple(job.cells_along, plan.plane)
     for axis in range(3):
         job.apart &= job.kernel[axis] <= job.stride[axis] and (job.dilation[axis] == 1 or job.kernel[axis] == 1)
+    job.apart &= job.kernel[0] <= MOST_ROWS and job.kernel[1] <= MOST_ROWS // job.kernel[0]
     job.cell_apart[0] = job.cells_along[1] * job.cells_along[2]
     job.cell_apart[1] = job.cells_along[2]
     job.cell_apart[2] = 1

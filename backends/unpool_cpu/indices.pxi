@@ -40,41 +40,56 @@ cdef Py_ssize_t first_repeated(
     return found
 
 
-cdef bint own_run(
-    const index *indices, const Job *job, const Span *d, const Span *h, const Span *w, Py_ssize_t count
+cdef inline bint own_rows(
+    const index *indices, Py_ssize_t count, Py_ssize_t corner, uint32_t apart, const uint32_t *row, Py_ssize_t rows,
+    uint32_t columns
 ) noexcept nogil:
-    """Whether the indices of `count` windows of one row, or channels of one window, lie in their own window."""
-    cdef int32_t[TILE] away
-    cdef int32_t[TILE] own
-    cdef Py_ssize_t i, kd, kh
-    cdef Py_ssize_t corner = d.start * job.cell_apart[0] + h.start * job.cell_apart[1] + w.start
-    cdef uint32_t apart = <uint32_t> (job.stride[2] if job.step == 1 else 0), shift = 0
-    cdef uint32_t columns = <uint32_t> (w.end - w.first)
-    cdef int32_t first, all_own = 1
+    # One unsigned comparison for two, and no branch: a mispredicted one costs more than all the rest.
+    cdef Py_ssize_t i, r
+    cdef uint32_t shift = 0, away
     cdef int64_t offset
     cdef uint64_t far = 0
+    cdef int32_t own, missing = 0
     for i in range(count):
         # 64 bits tell whether the rest may be done in 32.
         offset = indices[i] - corner
         far |= <uint64_t> offset >> 31
-        away[i] = <int32_t> (<uint32_t> offset - shift)
+        away = <uint32_t> offset - shift
         shift += apart
-        own[i] = 0
-    if far:
-        return False
+        own = 0
+        for r in range(rows):
+            own |= away - row[r] < columns
+        missing |= own ^ 1
+    return not (far or missing)
+
+
+cdef bint own_run(
+    const index *indices, const Job *job, const Span *d, const Span *h, const Span *w, Py_ssize_t count
+) noexcept nogil:
+    """Whether the indices of `count` windows of one row, or channels of one window, lie in their own window."""
+    cdef uint32_t[MOST_ROWS] row
+    cdef uint32_t apart = <uint32_t> (job.stride[2] if job.step == 1 else 0)
+    cdef uint32_t columns = <uint32_t> (w.end - w.first)
+    cdef Py_ssize_t corner = d.start * job.cell_apart[0] + h.start * job.cell_apart[1] + w.start
+    cdef Py_ssize_t kd, kh, rows = 0
     for kd in range(d.first, d.end):
         for kh in range(h.first, h.end):
-            first = <int32_t> (kd * job.cell_apart[0] + kh * job.cell_apart[1] + w.first)
-            for i in range(count):
-                # One unsigned comparison for two, and no branch: a mispredicted one costs more than all the rest.
-                own[i] |= <uint32_t> away[i] - <uint32_t> first < columns
-    for i in range(count):
-        all_own &= own[i]
-    return all_own
+            row[rows] = <uint32_t> (kd * job.cell_apart[0] + kh * job.cell_apart[1] + w.first)
+            rows += 1
+    # A number of rows that the compiler knows lets it make one vector loop.
+    if rows == 1:
+        return own_rows(indices, count, corner, apart, row, 1, columns)
+    elif rows == 2:
+        return own_rows(indices, count, corner, apart, row, 2, columns)
+    elif rows == 3:
+        return own_rows(indices, count, corner, apart, row, 3, columns)
+    elif rows == 4:
+        return own_rows(indices, count, corner, apart, row, 4, columns)
+    return own_rows(indices, count, corner, apart, row, rows, columns)
 
 
 cdef bint all_own(const index *indices, const Job *job, Py_ssize_t width) noexcept nogil:
-    """Whether windows lie apart and every index of the strip is in its own: then none is bad, and none is repeated."""
+    """Whether windows lie apart and every index of the strip is in its own: then none is bad, and none repeated."""
     cdef Py_ssize_t od, oh, ow, windows, whole
     cdef Span d, h, w
     if not job.apart:

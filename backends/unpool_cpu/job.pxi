@@ -88,6 +88,8 @@ cdef enum:
     SERIAL = 1 << 15
     # Windows, or channels, that are pooled together: what the kernel keeps of them lies in the first-level cache.
     TILE = 1024
+    # Rows of a window up to which its indices are held against it instead of a map; larger windows are rare.
+    MOST_ROWS = 16
     # The least channels of a channels-last strip: whole cache lines.
     STRIP = 32
 
@@ -129,7 +131,7 @@ cdef struct Job:
     int duplicates
     # Whether a new plane is zero already.
     bint zeroed
-    # Whether windows are solid and share no cell, in planes whose cells 32 bits can count.
+    # Whether windows are solid and share no cell, have few rows, and lie in planes whose cells 31 bits can count.
     bint apart
     uint64_t *seen
     Py_ssize_t seen_words
