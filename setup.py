@@ -5,6 +5,7 @@ Where it is missing, the build goes on and the kernels run on one thread; `pytho
 """
 
 import os
+import shlex
 import subprocess
 import sysconfig
 import tempfile
@@ -50,9 +51,9 @@ class BuildExt(build_ext):
             print(BOX, flush=True)
         for extension in self.extensions:
             extension.extra_compile_args += ["/O2"] if msvc else ["-O3"]
-            if openmp:
-                extension.extra_compile_args += openmp[0]
-                extension.extra_link_args += openmp[1]
+            # Without a working OpenMP the kernels must not think that they have one, whatever CFLAGS says.
+            extension.extra_compile_args += openmp[0] if openmp else ["/U_OPENMP" if msvc else "-U_OPENMP"]
+            extension.extra_link_args += openmp[1] if openmp else []
         super().build_extensions()
 
     def runs(self, compile_args, link_args):
@@ -63,7 +64,9 @@ class BuildExt(build_ext):
             try:
                 objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=compile_args)
                 program = str(Path(folder, "probe"))
-                self.compiler.link_executable(objects, program, extra_postargs=link_args)
+                # Extensions are linked with LDFLAGS by themselves, programs are not.
+                flags = shlex.split(os.environ.get("LDFLAGS", ""))
+                self.compiler.link_executable(objects, program, extra_postargs=link_args + flags)
                 result = subprocess.run([program], capture_output=True, text=True, timeout=60)
             except Exception as error:  # every compiler class has its own
                 print(f"unpool: no OpenMP with {compile_args}: {error}", flush=True)
@@ -81,7 +84,7 @@ kernels = Extension(
     py_limited_api=abi3,
 )
 setup(
-    ext_modules=cythonize([kernels], include_path=["backends"], build_dir="build", nthreads=os.cpu_count() or 1),
+    ext_modules=cythonize([kernels], include_path=["backends"], build_dir="build"),
     cmdclass={"build_ext": BuildExt},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if abi3 else {},
 )

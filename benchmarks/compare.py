@@ -42,7 +42,7 @@ def main() -> None:
     for _ in range(options.rounds):
         for peer in PEERS:
             command = [sys.executable, __file__, "--peer", peer, "--threads", str(options.threads)]
-            result = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+            result = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
             report = json.loads(result.stdout)
             runs[peer].append(report["milliseconds"])
             versions[peer] = report["version"]

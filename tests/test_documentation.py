@@ -58,3 +58,11 @@ def test_the_examples_of_the_readme_run():
     assert prompts, "the README shows no example that runs"
     test = doctest.DocTestParser().get_doctest("\n\n".join(prompts), {}, "README.md", str(README), 0)
     assert run([test])
+
+
+@pytest.mark.skipif(not README.exists(), reason="the tests run away from the source tree, where the README is not")
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (README.parent / page).read_text())
+    missing = [link for link in links if not (README.parent / link).exists()]
+    assert not missing

@@ -152,9 +152,9 @@ ARGUMENTS = {
         lambda out: unpool.max_pool2d(X, 2, dilation=None, out=out.pooled),
     ),
     "output_size_float": Case(
-        "not_an_integer",
+        "not_sizes",
         TypeError,
-        "`output_size` must be an integer or a sequence of integers, got (4.0, 4)",
+        "`output_size` must be a sequence of integers, got (4.0, 4): pass the shape of an array",
         lambda out: unpool.max_unpool2d(P, I, 2, output_size=(4.0, 4), out=out.plane),
     ),
     "kernel_bytes": Case(
@@ -164,9 +164,9 @@ ARGUMENTS = {
         lambda out: unpool.max_pool2d(X, b"\2\2", out=out.pooled),
     ),
     "input_size_none": Case(
-        "not_an_integer",
+        "not_sizes",
         TypeError,
-        "`input_size` must be an integer or a sequence of integers, got None",
+        "`input_size` must be a sequence of integers, got None: pass the shape of an array",
         lambda out: unpool.max_pool2d_backward(P, I, None, 2, out=out.plane),
     ),
     "kernel_zero": Case(
@@ -550,7 +550,7 @@ ARGUMENTS = {
     "too_many_cells": Case(
         "too_many_cells",
         ValueError,
-        "`output_size` must be the size of an array of fewer than 2**63 elements, got shape (1, 2147483647, "
+        "`output_size` must be the size of an array of fewer than 2**59 elements, got shape (1, 2147483647, "
         "2147483647, 2147483647): pass the arguments of the pooling call",
         lambda out: unpool.max_unpool3d(P[..., :1, :1], I[..., :1, :1], 2**31 - 1, out=out.plane),
     ),
@@ -601,6 +601,38 @@ ARGUMENTS = {
         ValueError,
         "`output_size` must have 2 entries (the spatial ones) or 4 (the full shape), got 5: (1, 1, 1, 4, 4)",
         lambda out: unpool.max_unpool2d(P, I, 2, output_size=(1, 1, 1, 4, 4), out=out.plane),
+    ),
+    "shape_as_stride": Case(
+        "wrong_length",
+        ValueError,
+        "`stride` must be one integer or 2 of them, one per spatial dimension, got (1, 1, 4, 4): a shape is passed as "
+        "`output_size`",
+        lambda out: unpool.max_unpool2d(P, I, 2, PLANE_SHAPE, out=out.plane),
+    ),
+    "data_format_array": Case(
+        "unknown_choice",
+        ValueError,
+        None,
+        lambda out: unpool.max_unpool2d(P, I, 2, data_format=np.zeros(2), out=out.plane),
+    ),
+    "not_the_full_size": Case(
+        "not_the_full_size",
+        ValueError,
+        "`output_size` must be the full shape of the array that was pooled, with the batch and channels of `indices`, "
+        "got (4, 4) for shape (1, 1, 2, 2): pass all of it; unbatched arrays need a leading 1 in both",
+        lambda out: unpool.convert_indices(I, "plane", "onnx", output_size=(4, 4)),
+    ),
+    "negative_size": Case(
+        "empty_dimension",
+        ValueError,
+        "`output_size` must have at least one element in every dimension but the batch, got shape (1, 1, -4, -4)",
+        lambda out: unpool.convert_indices(I, "plane", "onnx", output_size=(1, 1, -4, -4)),
+    ),
+    "uncountable_size": Case(
+        "too_many_cells",
+        ValueError,
+        None,
+        lambda out: unpool.convert_indices(I, "plane", "onnx", output_size=(1, 1, 2**32, 2**31)),
     ),
     "backend_list": Case(
         "unknown_backend",
@@ -1066,7 +1098,7 @@ def test_a_wrong_index_says_that_out_was_touched(call, shape):
     for out, touched in ((noise(shape), True), (None, False)):
         with pytest.raises((IndexError, ValueError)) as caught:
             call(out)
-        assert str(caught.value).endswith(". `out` was partly overwritten") == touched
+        assert str(caught.value).endswith(". `out` may be partly overwritten") == touched
 
 
 @pytest.mark.parametrize(

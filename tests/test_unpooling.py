@@ -524,3 +524,16 @@ def test_an_output_of_fresh_pages(duplicates, data_format):
     actual = unpool.max_unpool2d(values, indices, 100, duplicates=duplicates, data_format=data_format)
     assert actual.nbytes > 32 << 20
     assert_same(actual, expected_of(values, indices, case.size, duplicates, data_format), duplicates)
+
+
+def test_complex64_is_aligned_to_its_floats():
+    """NumPy calls it aligned at 4 bytes, where a word of 8 may not lie."""
+    memory = np.zeros(8 * 64 + 4, np.uint8)[4:]
+    values = memory.view("complex64").reshape(1, 1, 8, 8)
+    values[...] = np.arange(64).reshape(values.shape) * (1 + 2j)
+    indices = np.arange(256).reshape(1, 1, 16, 16)[..., ::2, 1::2]
+    assert values.flags.aligned
+    assert values.ctypes.data % 8 == 4
+    actual = unpool.max_unpool2d(values, indices, 2)
+    assert_same_bits(actual, reference.max_unpool(values, indices, (16, 16)))
+    assert_same_bits(unpool.max_unpool2d_backward(actual, indices, 2), values)

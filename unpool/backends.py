@@ -72,11 +72,6 @@ _names: dict[type, str] = {}
 _loaded: dict[str, Backend] = {}
 
 
-def check_duplicates(duplicates: str) -> None:
-    if duplicates not in DUPLICATES:
-        raise errors.unknown_choice("duplicates", duplicates, DUPLICATES)
-
-
 def check_name(backend: str | None) -> None:
     if backend is not None and backend not in tuple(BUILT_IN):
         names = (*BUILT_IN, *_entry_points())

@@ -74,8 +74,7 @@ def convert_indices(
     [[[[1, 3]]]]
     """
     for argument, convention in (("source", source), ("target", target)):
-        if convention not in CONVENTIONS:
-            raise errors.unknown_choice(argument, convention, CONVENTIONS)
+        plan.check_choice(argument, convention, CONVENTIONS)
     geometry = _Geometry(
         indices, output_size, plan.is_channels_last(data_format), kernel_size, stride, padding, dilation
     )
@@ -108,13 +107,15 @@ class _Geometry:
         self.rank = len(shape) - 2
         if self.rank not in (1, 2, 3):
             raise errors.unbatched_indices(shape)
-        if len(self.size) != len(shape):
-            raise errors.dimensions_differ("output_size", self.size, "indices", shape)
         first = 1 if channels_last else 2
         self.spatial = slice(first, first + self.rank)
         self.channel_axis = len(shape) - 1 if channels_last else 1
-        if (self.size[0], self.size[self.channel_axis]) != (shape[0], shape[self.channel_axis]):
-            raise errors.wrong_leading("output_size", self.size, "indices", shape)
+        leading = [(size[0], size[self.channel_axis]) for size in (self.size, shape) if len(size) == len(shape)]
+        if len(leading) < 2 or leading[0] != leading[1]:
+            raise errors.not_the_full_size(self.size, shape)
+        if min(self.size[self.spatial]) < 1:
+            raise errors.empty_dimension("output_size", self.size)
+        plan.check_countable("output_size", self.size)
         self.shape = shape
         self.plane = self.size[self.spatial]
         self.cells = prod(self.plane)

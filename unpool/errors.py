@@ -27,7 +27,8 @@ def not_sizes(argument: str, value: object) -> TypeError:
 
 def wrong_length(argument: str, value: Sequence[int], rank: int) -> ValueError:
     rule = f"one integer or {rank} of them, one per spatial dimension" if rank > 1 else "one integer"
-    return ValueError(f"`{argument}` must be {rule}, got {tuple(value)}")
+    hint = ": a shape is passed as `output_size`" if len(value) > rank and argument == "stride" else ""
+    return ValueError(f"`{argument}` must be {rule}, got {tuple(value)}{hint}")
 
 
 def out_of_bounds(argument: str, value: object, low: int, high: int) -> ValueError:
@@ -135,6 +136,13 @@ def unbatched_indices(shape: Sequence[int]) -> ValueError:
     return ValueError(
         f"`indices` must have the batch and channels and 1 to 3 spatial dimensions, got shape {tuple(shape)}: give "
         f"unbatched ones a leading 1, and `output_size` too"
+    )
+
+
+def not_the_full_size(size: Sequence[int], shape: Sequence[int]) -> ValueError:
+    return ValueError(
+        f"`output_size` must be the full shape of the array that was pooled, with the batch and channels of `indices`, "
+        f"got {tuple(size)} for shape {tuple(shape)}: pass all of it; unbatched arrays need a leading 1 in both"
     )
 
 
@@ -261,7 +269,7 @@ def size_out_of_range(
 
 def too_many_cells(argument: str, shape: Sequence[int]) -> ValueError:
     return ValueError(
-        f"`{argument}` must be the size of an array of fewer than 2**63 elements, got shape {tuple(shape)}: pass the "
+        f"`{argument}` must be the size of an array of fewer than 2**59 elements, got shape {tuple(shape)}: pass the "
         f"arguments of the pooling call"
     )
 
@@ -361,4 +369,4 @@ def _a_plane(plane: Sequence[int]) -> str:
 
 
 def _touched(touched: bool) -> str:
-    return ". `out` was partly overwritten" if touched else ""
+    return ". `out` may be partly overwritten" if touched else ""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
 from unpool import backends, dtypes, errors, plan
-from unpool.backends import Duplicates
+from unpool.backends import DUPLICATES, Duplicates
 
 ArrayT = TypeVar("ArrayT")
 DataFormat = Literal["channels_first", "channels_last"]
@@ -523,7 +523,7 @@ def _unpool(
     backend: str | None,
 ) -> ArrayT:
     shape, dtype = _pooled("input", input, indices, dtypes.VALUES)
-    backends.check_duplicates(duplicates)
+    plan.check_choice("duplicates", duplicates, DUPLICATES)
     call = plan.unpool(
         shape,
         window,
@@ -578,7 +578,7 @@ def _unpool_backward(
     dtypes.check_indices(index_dtype)
     if len(size) != len(shape):
         raise errors.dimensions_differ("grad_output", size, "indices", shape)
-    backends.check_duplicates(duplicates)
+    plan.check_choice("duplicates", duplicates, DUPLICATES)
     call = plan.unpool(
         shape,
         window,

@@ -11,7 +11,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 from unpool import backends, dtypes, functional, plan
-from unpool.backends import Duplicates
+from unpool.backends import DUPLICATES, Duplicates
 from unpool.functional import DataFormat
 
 
@@ -70,7 +70,7 @@ class _MaxUnpool:
     def __post_init__(self) -> None:
         _keep_window(self)
         plan.is_channels_last(self.data_format)
-        backends.check_duplicates(self.duplicates)
+        plan.check_choice("duplicates", self.duplicates, DUPLICATES)
         backends.check_name(self.backend)
 
     def __call__(self, input: Any, indices: Any, output_size: Sequence[int] | None = None, *, out: Any = None) -> Any:

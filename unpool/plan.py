@@ -84,14 +84,14 @@ def sizes(argument: str, value: object) -> tuple[int, ...]:
     >>> sizes("output_size", [4, 5])
     (4, 5)
     """
-    entries = _integers(argument, value)
+    entries = _integers(value)
     if not isinstance(entries, tuple):
         raise errors.not_sizes(argument, value)
     return entries
 
 
-def _integers(argument: str, value: Any) -> int | tuple[int, ...]:
-    """Return an integer, or a sequence of them as a tuple."""
+def _integers(value: Any) -> int | tuple[int, ...] | None:
+    """Return an integer, a sequence of them as a tuple, and None for anything else."""
     if hasattr(value, "tolist"):  # NumPy's scalars and arrays
         value = value.tolist()
     try:
@@ -99,11 +99,13 @@ def _integers(argument: str, value: Any) -> int | tuple[int, ...]:
             return tuple([operator.index(entry) for entry in value])
         return operator.index(value)
     except TypeError:
-        raise errors.not_an_integer(argument, value) from None
+        return None
 
 
 def _per_axis(argument: str, value: object, rank: int, low: int) -> tuple[int, ...]:
-    entries = _integers(argument, value)
+    entries = _integers(value)
+    if entries is None:
+        raise errors.not_an_integer(argument, value)
     if not isinstance(entries, tuple):
         entries = (entries,) * rank
     elif len(entries) != rank:
@@ -144,9 +146,13 @@ def _window(rank: int, kernel_size: object, stride: object, padding: object, dil
 _kept_window = lru_cache(maxsize=256)(_window)
 
 
+def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
+    if not isinstance(value, str) or value not in choices:
+        raise errors.unknown_choice(argument, value, choices)
+
+
 def is_channels_last(data_format: str) -> bool:
-    if data_format not in DATA_FORMATS:
-        raise errors.unknown_choice("data_format", data_format, DATA_FORMATS)
+    check_choice("data_format", data_format, DATA_FORMATS)
     return data_format == "channels_last"
 
 
@@ -226,12 +232,11 @@ def _windows(axis: int, shape: tuple[int, ...], sizes: tuple[int, ...], window: 
         count -= 1
     if count < 1:
         raise errors.pooled_to_nothing("input", shape, axis, window)
-    if dilation > 1 and padding:
-        # Only windows that start in the padding can step over the whole input; PyTorch pools those to -inf and an
-        # index outside the plane.
+    if padding and dilation > size:
+        # A window that starts in the padding may step over the whole input; PyTorch pools those to -inf and an index
+        # outside the plane.  Its first cell from 0 on is where it starts, modulo the dilation.
         for start in range(-padding, min(0, (count - 1) * stride - padding + 1), stride):
-            first = -(start // dilation)  # the first step at or past cell 0
-            if start + first * dilation >= size:
+            if start % dilation >= size:
                 raise errors.window_in_padding("input", size, axis, window)
     return count
 
@@ -278,8 +283,7 @@ def _plan(
     def full(spatial: tuple[int, ...]) -> tuple[int, ...]:
         return (*leading, *spatial, channels) if channels_last else (*leading, channels, *spatial)
 
-    if channels * max(1, batch) * prod(sizes) >= 2**63:
-        raise errors.too_many_cells(rest["sized_by"], full(sizes))
+    check_countable(rest["sized_by"], full(sizes))
     return Plan(
         kernel=_triple(window.kernel, 1),
         stride=_triple(window.stride, 1),
@@ -297,6 +301,12 @@ def _plan(
         spatial=sizes,
         **rest,
     )
+
+
+def check_countable(argument: str, shape: tuple[int, ...]) -> None:
+    """Refuse arrays whose bytes 64 bits cannot count, at up to 16 an element."""
+    if prod(max(1, size) for size in shape) >= 2**59:
+        raise errors.too_many_cells(argument, shape)
 
 
 def _triple(entries: tuple[int, ...], fill: int) -> Triple:

@@ -34,7 +34,7 @@ include "pooling.pxi"
 # --- choosing a kernel ----------------------------------------------------------------------------------------------
 
 
-cdef int scatter_of(index *index_kind, Py_ssize_t itemsize, const Job *job) except -1 nogil:
+cdef void scatter_of(index *index_kind, Py_ssize_t itemsize, const Job *job) noexcept nogil:
     if itemsize == 1:
         scatter_all(<uint8_t *> NULL, index_kind, job)
     elif itemsize == 2:
@@ -42,13 +42,12 @@ cdef int scatter_of(index *index_kind, Py_ssize_t itemsize, const Job *job) exce
     elif itemsize == 4:
         scatter_all(<uint32_t *> NULL, index_kind, job)
     elif itemsize == 8:
-        scatter_all(<uint64_t *> NULL, index_kind, job)
+        scatter_all(<word64 *> NULL, index_kind, job)
     else:
         scatter_all(<word128 *> NULL, index_kind, job)
-    return 0
 
 
-cdef int gather_of(index *index_kind, Py_ssize_t itemsize, const Job *job) except -1 nogil:
+cdef void gather_of(index *index_kind, Py_ssize_t itemsize, const Job *job) noexcept nogil:
     if itemsize == 1:
         gather_all(<uint8_t *> NULL, index_kind, job)
     elif itemsize == 2:
@@ -56,13 +55,12 @@ cdef int gather_of(index *index_kind, Py_ssize_t itemsize, const Job *job) excep
     elif itemsize == 4:
         gather_all(<uint32_t *> NULL, index_kind, job)
     elif itemsize == 8:
-        gather_all(<uint64_t *> NULL, index_kind, job)
+        gather_all(<word64 *> NULL, index_kind, job)
     else:
         gather_all(<word128 *> NULL, index_kind, job)
-    return 0
 
 
-cdef int sum_of(index *index_kind, Kind kind, const Job *job) except -1 nogil:
+cdef void sum_of(index *index_kind, Kind kind, const Job *job) noexcept nogil:
     if kind == BOOL:
         sum_all(<boolean *> NULL, index_kind, job)
     elif kind == INT8 or kind == UINT8:
@@ -85,7 +83,6 @@ cdef int sum_of(index *index_kind, Kind kind, const Job *job) except -1 nogil:
         sum_all(<complex64 *> NULL, index_kind, job)
     else:
         sum_all(<complex128 *> NULL, index_kind, job)
-    return 0
 
 
 cdef int pool_of(index *index_kind, Kind kind, const Job *job) except -1 nogil:
@@ -155,8 +152,9 @@ cdef int read_triple(Py_ssize_t *to, tuple entries) except -1:
 cdef int read_plan(Job *job, plan) except -1:
     """Take the sizes from a Plan and cut the work."""
     cdef Py_ssize_t axis
+    cdef Py_ssize_t threads = 1 if forked else omp_get_max_threads()
     job.batch, job.channels, job.windows, job.cells = plan.batch, plan.channels, plan.windows, plan.cells
-    job.apart = job.cells <= INT32_MAX
+    job.disjoint = job.cells <= INT32_MAX
     read_triple(job.kernel, plan.kernel)
     read_triple(job.stride, plan.stride)
     read_triple(job.padding, plan.padding)
@@ -164,8 +162,8 @@ cdef int read_plan(Job *job, plan) except -1:
     read_triple(job.windows_along, plan.pooled)
     read_triple(job.cells_along, plan.plane)
     for axis in range(3):
-        job.apart &= job.kernel[axis] <= job.stride[axis] and (job.dilation[axis] == 1 or job.kernel[axis] == 1)
-    job.apart &= job.kernel[0] <= MOST_ROWS and job.kernel[1] <= MOST_ROWS // job.kernel[0]
+        job.disjoint &= job.kernel[axis] <= job.stride[axis] and (job.dilation[axis] == 1 or job.kernel[axis] == 1)
+    job.disjoint &= job.kernel[0] <= MOST_ROWS and job.kernel[1] <= MOST_ROWS // job.kernel[0]
     job.cell_apart[0] = job.cells_along[1] * job.cells_along[2]
     job.cell_apart[1] = job.cells_along[2]
     job.cell_apart[2] = 1
@@ -173,8 +171,8 @@ cdef int read_plan(Job *job, plan) except -1:
         job.step = job.channels
         # As many channels as make one strip a thread, in whole cache lines.
         job.width = job.channels
-        if not forked and job.batch < omp_get_max_threads():
-            job.width = (job.channels * job.batch + omp_get_max_threads() - 1) // omp_get_max_threads()
+        if job.batch < threads:
+            job.width = (job.channels + threads // job.batch - 1) // (threads // job.batch)
             job.width = (job.width + STRIP - 1) // STRIP * STRIP
         job.width = min(min(job.width, TILE), job.channels)
     else:
@@ -184,9 +182,7 @@ cdef int read_plan(Job *job, plan) except -1:
     job.strips = job.batch * job.strips_each
     # Hand out chunks of about SERIAL elements: enough to pay for the asking, few enough to share the work evenly.
     job.chunk = max(1, SERIAL // (job.width * max(job.cells, job.windows)))
-    job.threads = 1
-    if not forked and job.strips > job.chunk:
-        job.threads = <int> min(omp_get_max_threads(), (job.strips + job.chunk - 1) // job.chunk)
+    job.threads = <int> min(threads, (job.strips + job.chunk - 1) // job.chunk)
     job.zeroed = False
     job.seen = NULL
     job.seen_words = 0

@@ -25,15 +25,16 @@ cdef Py_ssize_t first_repeated(
     const index *indices, const Job *job, Py_ssize_t width, uint64_t *seen
 ) noexcept nogil:
     """The offset of the strip's first index that stood there before in its own plane, or -1; all are in range."""
-    cdef Py_ssize_t i, c, at, cell, low = 0, found = -1
+    cdef Py_ssize_t i, c, at, low = 0, found = -1
     cdef Py_ssize_t span = min(job.cells, SEEN_BITS // width)
+    cdef uint64_t cell
     while low < job.cells:
         clear(seen, span * width)
         for i in range(job.windows):
             for c in range(width):
                 at = i * job.step + c
-                cell = <Py_ssize_t> indices[at] - low
-                if 0 <= cell < span and not first_visit(seen, cell * width + c):
+                cell = <uint64_t> <int64_t> indices[at] - <uint64_t> low
+                if cell < <uint64_t> span and not first_visit(seen, <Py_ssize_t> cell * width + c):
                     if found < 0 or at < found:
                         found = at
         low += span
@@ -52,7 +53,7 @@ cdef inline bint own_rows(
     cdef int32_t own, missing = 0
     for i in range(count):
         # 64 bits tell whether the rest may be done in 32.
-        offset = indices[i] - corner
+        offset = <int64_t> (<uint64_t> <int64_t> indices[i] - <uint64_t> corner)
         far |= <uint64_t> offset >> 31
         away = <uint32_t> offset - shift
         shift += apart
@@ -92,7 +93,7 @@ cdef bint all_own(const index *indices, const Job *job, Py_ssize_t width) noexce
     """Whether windows lie apart and every index of the strip is in its own: then none is bad, and none repeated."""
     cdef Py_ssize_t od, oh, ow, windows, whole
     cdef Span d, h, w
-    if not job.apart:
+    if not job.disjoint:
         return False
     for od in range(job.windows_along[0]):
         d = clip(job, 0, od)

@@ -25,6 +25,8 @@ cdef extern from "numbers.h" nogil:
         pass
     ctypedef struct boolean "unpool_bool":
         pass
+    ctypedef struct word64 "unpool_word64":
+        pass
     ctypedef struct word128 "unpool_word128":
         pass
     half half_lowest "unpool_half_lowest"() noexcept
@@ -43,7 +45,7 @@ ctypedef fused word:
     uint8_t
     uint16_t
     uint32_t
-    uint64_t
+    word64
     word128
 
 ctypedef fused number:
@@ -132,7 +134,7 @@ cdef struct Job:
     # Whether a new plane is zero already.
     bint zeroed
     # Whether windows are solid and share no cell, have few rows, and lie in planes whose cells 31 bits can count.
-    bint apart
+    bint disjoint
     uint64_t *seen
     Py_ssize_t seen_words
     Found *found

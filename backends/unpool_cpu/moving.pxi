@@ -1,12 +1,14 @@
 # Scatter and gather: values are moved as words of their size, and only "sum" knows arithmetic.
 
-cdef inline void zero(char *plane, const Job *job, Py_ssize_t width, Py_ssize_t itemsize) noexcept nogil:
-    cdef Py_ssize_t cell
+cdef inline void zero(
+    char *strip, const Job *job, Py_ssize_t rows, Py_ssize_t width, Py_ssize_t itemsize
+) noexcept nogil:
+    cdef Py_ssize_t row
     if width == job.step:
-        memset(plane, 0, job.cells * width * itemsize)
+        memset(strip, 0, rows * width * itemsize)
     else:
-        for cell in range(job.cells):
-            memset(plane + cell * job.step * itemsize, 0, width * itemsize)
+        for row in range(rows):
+            memset(strip + row * job.step * itemsize, 0, width * itemsize)
 
 
 cdef inline Py_ssize_t put(
@@ -58,20 +60,21 @@ cdef inline Py_ssize_t take(
 cdef void take_winners(
     word *values, const index *indices, const word *plane, const Job *job, Py_ssize_t width, uint64_t *seen
 ) noexcept nogil:
-    """Take the value at each index that no later one repeats, zero at the others; all are in range."""
-    cdef Py_ssize_t i, c, at, cell, low = 0
+    """Take the value at each index that no later one repeats; the others are zero."""
+    cdef Py_ssize_t i, c, at, low = 0
     cdef Py_ssize_t span = min(job.cells, SEEN_BITS // width)
+    cdef uint64_t cell, here
+    zero(<char *> values, job, job.windows, width, sizeof(word))
     while low < job.cells:
         clear(seen, span * width)
+        # Indices were checked, but may have changed since in another thread's hands; so they are once more.
+        here = min(span, job.cells - low)
         for i in range(job.windows - 1, -1, -1):
             for c in range(width):
                 at = i * job.step + c
-                cell = <Py_ssize_t> indices[at] - low
-                if 0 <= cell < span:
-                    if first_visit(seen, cell * width + c):
-                        values[at] = plane[(cell + low) * job.step + c]
-                    else:
-                        memset(&values[at], 0, sizeof(word))
+                cell = <uint64_t> <int64_t> indices[at] - <uint64_t> low
+                if cell < here and first_visit(seen, <Py_ssize_t> cell * width + c):
+                    values[at] = plane[(<Py_ssize_t> cell + low) * job.step + c]
         low += span
 
 
@@ -88,7 +91,7 @@ cdef void scatter_strip(word *kind, index *index_kind, const Job *job, Py_ssize_
             repeated = first_repeated(indices, job, strip.width, seen)
     if bad < 0 and repeated < 0:
         if not job.zeroed:
-            zero(<char *> plane, job, strip.width, sizeof(word))
+            zero(<char *> plane, job, job.cells, strip.width, sizeof(word))
         bad = put(values, indices, plane, job, strip.width)
     report(job, &strip, thread, bad, repeated)
 
@@ -107,7 +110,8 @@ cdef void gather_strip(word *kind, index *index_kind, const Job *job, Py_ssize_t
         if bad < 0:
             if job.duplicates == ERROR:
                 repeated = first_repeated(indices, job, strip.width, seen)
-            take_winners(values, indices, plane, job, strip.width, seen)
+            if repeated < 0:
+                take_winners(values, indices, plane, job, strip.width, seen)
     report(job, &strip, thread, bad, repeated)
 
 
@@ -146,7 +150,7 @@ cdef void sum_strip(number *kind, index *index_kind, const Job *job, Py_ssize_t 
     cdef Py_ssize_t i, c, at
     cdef int64_t cell
     if not job.zeroed:
-        zero(<char *> plane, job, strip.width, sizeof(number))
+        zero(<char *> plane, job, job.cells, strip.width, sizeof(number))
     for i in range(job.windows):
         for c in range(strip.width):
             at = i * job.step + c

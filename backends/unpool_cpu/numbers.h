@@ -14,7 +14,9 @@ typedef struct { uint16_t bits; } unpool_bfloat16;
 typedef struct { float re, im; } unpool_complex64;
 typedef struct { double re, im; } unpool_complex128;
 typedef struct { uint8_t bits; } unpool_bool;
-typedef struct { uint64_t low, high; } unpool_word128;
+/* Words to move.  In halves of 32 bits, because an array of complex64 is aligned to no more than its floats. */
+typedef struct { uint32_t part[2]; } unpool_word64;
+typedef struct { uint32_t part[4]; } unpool_word128;
 
 static inline float unpool_float_of(uint32_t bits) {
     float value;

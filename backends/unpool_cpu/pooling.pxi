@@ -80,6 +80,9 @@ cdef void pool_row(
     cdef Py_ssize_t stride = job.stride[2], dilation = job.dilation[2], cells = job.cells_along[2]
     cdef Py_ssize_t start = w * stride - job.padding[2]
     cdef Py_ssize_t corner = d.start * job.cell_apart[0] + h.start * job.cell_apart[1] + start
+    # Columns that some window of the run has inside: the last window has the first of them, the first the last.
+    cdef Py_ssize_t first_column = max(0, (dilation - 1 - start - (count - 1) * stride) // dilation)
+    cdef Py_ssize_t end_column = min(job.kernel[2], (cells - start + dilation - 1) // dilation)
     reset(values, found, <int32_t> first_row(job, d, h), count)
     # On the left edge, the first element is not in the first column.
     for i in range(min(count, (stride - 1 - start) // stride) if start < 0 else 0):
@@ -87,7 +90,7 @@ cdef void pool_row(
     for kd in range(d.first, d.end):
         for kh in range(h.first, h.end):
             row = kd * job.dilation[0] * job.cell_apart[0] + kh * job.dilation[1] * job.cell_apart[1]
-            for kw in range(job.kernel[2]):
+            for kw in range(first_column, end_column):
                 # Windows low..high-1 of the run have this column inside the plane.
                 column = start + kw * dilation
                 low = 0 if column >= 0 else (stride - 1 - column) // stride
