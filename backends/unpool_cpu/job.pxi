@@ -9,9 +9,15 @@ cdef extern from *:
     #define UNPOOL_OPENMP 0
     #define omp_get_max_threads() 1
     #endif
+    #if defined(__GNUC__)
+    #define unpool_prefetch(address) __builtin_prefetch((const void *)(address))
+    #else
+    #define unpool_prefetch(address) ((void)(address))
+    #endif
     """
     const int UNPOOL_OPENMP
     int omp_get_max_threads() nogil
+    void unpool_prefetch(size_t) noexcept nogil
 
 
 cdef extern from "numbers.h" nogil:
@@ -86,6 +92,8 @@ cdef enum:
     ERROR = 2
     # Bits of a thread's map of cells that have a value: half a megabyte.  Larger strips are done in several passes.
     SEEN_BITS = 1 << 22
+    # How many values ahead a gather asks memory for: the window of a processor holds half as many.
+    AHEAD = 64
     # Elements of the larger side below which a second thread costs more than it does.
     SERIAL = 1 << 15
     # Windows, or channels, that are pooled together: what the kernel keeps of them lies in the first-level cache.

@@ -40,8 +40,12 @@ cdef inline Py_ssize_t take(
     """Take the value at each index; return the offset of the first bad index, or -1."""
     cdef Py_ssize_t i, c, at
     cdef int64_t cell
+    cdef uint64_t ahead
     if width == 1 and job.step == 1:
         for i in range(job.windows):
+            # As a number: an index that was not checked yet must make no pointer, and asking for it does no harm.
+            ahead = <uint64_t> <int64_t> indices[min(i + AHEAD, job.windows - 1)]
+            unpool_prefetch(<size_t> plane + <size_t> ahead * sizeof(word))
             cell = indices[i]
             if <uint64_t> cell >= <uint64_t> job.cells:
                 return i
