@@ -82,9 +82,15 @@ static inline unpool_bfloat16 unpool_bfloat16_add(unpool_bfloat16 a, unpool_bflo
 
 /* --- which is larger: NaN beats everything, a later NaN beats an earlier one (PyTorch's rule) -------------------- */
 
-static inline int unpool_sign_magnitude(uint16_t bits) {
-    const int magnitude = bits & 0x7fff;
-    return bits & 0x8000 ? -magnitude : magnitude;
+static inline int32_t unpool_sign_magnitude(uint16_t bits) {
+    const int32_t magnitude = bits & 0x7fff, sign = -(int32_t)(bits >> 15);
+    return (magnitude ^ sign) - sign;
+}
+
+/* Both formats alike, but for where NaN begins.  No branch: that is for the compiler to make vectors of. */
+static inline int unpool_half_word_better(uint16_t value, uint16_t best, int32_t infinity) {
+    const int value_is_nan = (value & 0x7fff) > infinity, best_is_number = (best & 0x7fff) <= infinity;
+    return value_is_nan | (best_is_number & (unpool_sign_magnitude(value) > unpool_sign_magnitude(best)));
 }
 
 static inline unpool_half unpool_half_lowest(void) {
@@ -98,15 +104,11 @@ static inline unpool_bfloat16 unpool_bfloat16_lowest(void) {
 }
 
 static inline int unpool_half_better(unpool_half value, unpool_half best) {
-    if ((value.bits & 0x7fffu) > 0x7c00u) return 1;
-    if ((best.bits & 0x7fffu) > 0x7c00u) return 0;
-    return unpool_sign_magnitude(value.bits) > unpool_sign_magnitude(best.bits);
+    return unpool_half_word_better(value.bits, best.bits, 0x7c00);
 }
 
 static inline int unpool_bfloat16_better(unpool_bfloat16 value, unpool_bfloat16 best) {
-    if ((value.bits & 0x7fffu) > 0x7f80u) return 1;
-    if ((best.bits & 0x7fffu) > 0x7f80u) return 0;
-    return unpool_sign_magnitude(value.bits) > unpool_sign_magnitude(best.bits);
+    return unpool_half_word_better(value.bits, best.bits, 0x7f80);
 }
 
 /* --- the rest --------------------------------------------------------------------------------------------------- */
