@@ -289,6 +289,21 @@ def test_every_dtype_of_pooling(backend, dtype, make, data_format):
             assert_same_numbers(actual, added(grad, indices, case, data_format))
 
 
+@pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
+def test_windows_past_the_plane_own_no_cell(data_format):
+    """With gaps between windows, the smallest legal size ends before the last one: what it holds may be a repeat."""
+    indices = np.array([[0, 6], [6, 10]])
+    grad = np.arange(1.0, 13).reshape(6, 2)
+    if data_format == "channels_first":
+        indices, grad = indices[np.newaxis, np.newaxis], grad[np.newaxis, np.newaxis]
+    else:
+        indices, grad = indices[np.newaxis, ..., np.newaxis], grad[np.newaxis, ..., np.newaxis]
+    actual = unpool.max_unpool2d_backward(grad, indices, 1, 3, data_format=data_format)
+    assert actual.ravel().tolist() == [1, 0, 7, 11]
+    with pytest.raises(ValueError, match="must not repeat"):
+        unpool.max_unpool2d(actual, indices, 1, 3, output_size=(6, 2), data_format=data_format, duplicates="error")
+
+
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
 def test_what_cannot_be_pooled_has_no_gradient(backend, dtype):
     with pytest.raises(TypeError, match="`grad_output` must be of one of the dtypes"):

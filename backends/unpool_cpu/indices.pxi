@@ -73,6 +73,8 @@ cdef bint own_run(
     cdef uint32_t columns = <uint32_t> (w.end - w.first)
     cdef Py_ssize_t corner = d.start * job.cell_apart[0] + h.start * job.cell_apart[1] + w.start
     cdef Py_ssize_t kd, kh, rows = 0
+    if w.end <= w.first:  # where there are gaps between windows, the last one may lie past the plane
+        return False
     for kd in range(d.first, d.end):
         for kh in range(h.first, h.end):
             row[rows] = <uint32_t> (kd * job.cell_apart[0] + kh * job.cell_apart[1] + w.first)
