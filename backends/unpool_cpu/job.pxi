@@ -98,6 +98,8 @@ cdef enum:
     SERIAL = 1 << 15
     # Windows, or channels, that are pooled together: what the kernel keeps of them lies in the first-level cache.
     TILE = 1024
+    # Channels below which a row of windows is pooled channel by channel.
+    FEW = 16
     # Rows of a window up to which its indices are held against it instead of a map; larger windows are rare.
     MOST_ROWS = 16
     # The least channels of a channels-last strip: whole cache lines.

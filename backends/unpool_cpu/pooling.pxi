@@ -70,12 +70,14 @@ cdef void pool_row(
     const real *plane, real *values, index *indices, const Job *job, const Span *d, const Span *h, Py_ssize_t w,
     Py_ssize_t count
 ) noexcept nogil:
-    """Pool `count` neighbouring windows of one row, from window `w` on.
+    """Pool `count` neighbouring windows of one row and channel, from window `w` on.
 
     Rows of the windows are outermost, then their columns, then the windows themselves, along which memory is read.  A
     cell is kept as its offset from the corner of its window: 32 bits, as the plan makes sure, move in half the time.
     """
     cdef int32_t[TILE] found
+    cdef real[TILE] side_by_side
+    cdef real *best = values if job.step == 1 else side_by_side
     cdef Py_ssize_t kd, kh, kw, i, row, column, low, high
     cdef Py_ssize_t stride = job.stride[2], dilation = job.dilation[2], cells = job.cells_along[2]
     cdef Py_ssize_t start = w * stride - job.padding[2]
@@ -83,7 +85,7 @@ cdef void pool_row(
     # Columns that some window of the run has inside: the last window has the first of them, the first the last.
     cdef Py_ssize_t first_column = max(0, (dilation - 1 - start - (count - 1) * stride) // dilation)
     cdef Py_ssize_t end_column = min(job.kernel[2], (cells - start + dilation - 1) // dilation)
-    reset(values, found, <int32_t> first_row(job, d, h), count)
+    reset(best, found, <int32_t> first_row(job, d, h), count)
     # On the left edge, the first element is not in the first column.
     for i in range(min(count, (stride - 1 - start) // stride) if start < 0 else 0):
         found[i] += <int32_t> ((dilation - 1 - start - i * stride) // dilation * dilation)
@@ -97,12 +99,15 @@ cdef void pool_row(
                 high = 0 if column >= cells else min(count, (cells - column + stride - 1) // stride)
                 if low < high:
                     improve(
-                        plane + corner + row + kw * dilation + low * stride, stride, high - low,
-                        <int32_t> (row + kw * dilation), values + low, found + low,
+                        plane + (corner + row + kw * dilation + low * stride) * job.step, stride * job.step,
+                        high - low, <int32_t> (row + kw * dilation), best + low, found + low,
                     )
+    if job.step > 1:
+        for i in range(count):
+            values[i * job.step] = best[i]
     if indices != NULL:
         for i in range(count):
-            indices[i] = <index> (corner + i * stride + found[i])
+            indices[i * job.step] = <index> (corner + i * stride + found[i])
 
 
 cdef void pool_channels(
@@ -139,7 +144,9 @@ cdef void pool_strip(real *kind, index *index_kind, const Job *job, Py_ssize_t n
     cdef const real *plane = <const real *> job.plane + strip.plane
     cdef real *values = <real *> job.pooled + strip.pooled
     cdef index *indices = NULL
-    cdef Py_ssize_t od, oh, ow, windows
+    cdef Py_ssize_t od, oh, ow, c, windows
+    # A few channels make too short a run; then their windows do.
+    cdef bint across = strip.width < FEW
     cdef Span d, h
     if job.indices != NULL:
         indices = <index *> job.indices + strip.pooled
@@ -149,11 +156,13 @@ cdef void pool_strip(real *kind, index *index_kind, const Job *job, Py_ssize_t n
             h = clip(job, 1, oh)
             ow = 0
             while ow < job.windows_along[2]:
-                if job.step == 1:
-                    windows = min(TILE, job.windows_along[2] - ow)
-                    pool_row(plane, values, indices, job, &d, &h, ow, windows)
+                windows = min(TILE, job.windows_along[2] - ow) if across else 1
+                if across:
+                    for c in range(strip.width):
+                        pool_row(
+                            plane + c, values + c, indices + c if indices != NULL else NULL, job, &d, &h, ow, windows
+                        )
                 else:
-                    windows = 1
                     pool_channels(plane, values, indices, job, &d, &h, ow, strip.width)
                 ow += windows
                 values += windows * job.step
