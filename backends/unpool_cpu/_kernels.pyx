@@ -8,7 +8,8 @@ neighbouring channels of one sample, so that whole cache lines are read:
     channels first   plane[n, c, cell]    a strip is (n, c),            elements lie 1 apart          (step 1, width 1)
     channels last    plane[n, cell, c]    a strip is (n, c0..c0+width)  cells lie `channels` apart    (step channels)
 
-Within a strip, cells come in row-major order on one thread: that alone makes "last" and "sum" deterministic.
+Within a strip, cells come in row-major order on one thread: that alone makes "last" and "sum" deterministic.  Pooling,
+whose windows do not depend on each other, cuts a few large strips further, by rows.
 
 Python functions here take C-contiguous, aligned, native arrays and a Plan; they hold buffers of the right length for as
 long as they run, and return the flat positions in `indices` of the first bad index and of the first repeated one, or
@@ -149,9 +150,9 @@ cdef int read_triple(Py_ssize_t *to, tuple entries) except -1:
     return 0
 
 
-cdef int read_plan(Job *job, plan) except -1:
-    """Take the sizes from a Plan and cut the work."""
-    cdef Py_ssize_t axis
+cdef int read_plan(Job *job, plan, bint by_rows) except -1:
+    """Take the sizes from a Plan and cut the work: into strips, and `by_rows` of windows where those are few and large."""
+    cdef Py_ssize_t axis, work
     cdef Py_ssize_t threads = 1 if forked else omp_get_max_threads()
     job.batch, job.channels, job.windows, job.cells = plan.batch, plan.channels, plan.windows, plan.cells
     job.disjoint = job.cells <= INT32_MAX
@@ -169,9 +170,9 @@ cdef int read_plan(Job *job, plan) except -1:
     job.cell_apart[2] = 1
     if plan.channels_last:
         job.step = job.channels
-        # As many channels as make one strip a thread, in whole cache lines.
+        # As many channels as make one strip a thread, in whole cache lines; rows make better parts than channels.
         job.width = job.channels
-        if job.batch < threads:
+        if job.batch < threads and not by_rows:
             job.width = (job.channels + threads // job.batch - 1) // (threads // job.batch)
             job.width = (job.width + STRIP - 1) // STRIP * STRIP
         job.width = min(min(job.width, TILE), job.channels)
@@ -180,9 +181,14 @@ cdef int read_plan(Job *job, plan) except -1:
         job.width = 1
     job.strips_each = (job.channels + job.width - 1) // job.width
     job.strips = job.batch * job.strips_each
+    work = job.width * max(job.cells, job.windows)
+    job.rows = job.windows_along[0] * job.windows_along[1]
+    job.parts = 1
+    if by_rows and job.strips < PARTS * threads:
+        job.parts = max(1, min(min(work // SERIAL, job.rows), PARTS * threads // job.strips))
     # Hand out chunks of about SERIAL elements: enough to pay for the asking, few enough to share the work evenly.
-    job.chunk = max(1, SERIAL // (job.width * max(job.cells, job.windows)))
-    job.threads = <int> min(threads, (job.strips + job.chunk - 1) // job.chunk)
+    job.chunk = max(1, SERIAL // (work // job.parts))
+    job.threads = <int> min(threads, (job.strips * job.parts + job.chunk - 1) // job.chunk)
     job.zeroed = False
     job.seen = NULL
     job.seen_words = 0
@@ -220,7 +226,7 @@ cdef tuple release(Job *job):
 def scatter(values, indices, plane, plan, str dtype, str duplicates, bint zeroed):
     """Write planes with each value at its index; return the first bad and the first repeated position, or -1."""
     cdef Job job
-    read_plan(&job, plan)
+    read_plan(&job, plan, False)
     cdef Py_ssize_t planes = job.batch * job.channels
     cdef Buffer pooled = Buffer(values, planes * job.windows, False)
     cdef Buffer wanted = Buffer(indices, planes * job.windows, False)
@@ -249,7 +255,7 @@ def scatter(values, indices, plane, plan, str dtype, str duplicates, bint zeroed
 def gather(plane, indices, values, plan, str dtype, str duplicates):
     """Write the value at each index, zero for losers in "last"; return as `scatter` does."""
     cdef Job job
-    read_plan(&job, plan)
+    read_plan(&job, plan, False)
     cdef Py_ssize_t planes = job.batch * job.channels
     cdef Buffer written = Buffer(values, planes * job.windows, True)
     cdef Buffer wanted = Buffer(indices, planes * job.windows, False)
@@ -270,7 +276,7 @@ def gather(plane, indices, values, plan, str dtype, str duplicates):
 def pool(plane, values, indices, plan, str dtype):
     """Write the largest value of each window, and its index unless `indices` is None."""
     cdef Job job
-    read_plan(&job, plan)
+    read_plan(&job, plan, True)
     cdef Py_ssize_t planes = job.batch * job.channels
     cdef Buffer read = Buffer(plane, planes * job.cells, False)
     cdef Buffer written = Buffer(values, planes * job.windows, True)

@@ -96,6 +96,8 @@ cdef enum:
     AHEAD = 64
     # Elements of the larger side below which a second thread costs more than it does.
     SERIAL = 1 << 15
+    # Parts a thread of the work of a few large strips, so that a thread which is held up costs its share.
+    PARTS = 4
     # Windows, or channels, that are pooled together: what the kernel keeps of them lies in the first-level cache.
     TILE = 1024
     # Channels below which a row of windows is pooled channel by channel.
@@ -136,6 +138,9 @@ cdef struct Job:
     # How the call is cut: `strips` of them, `strips_each` per sample, `width` channels in each but the last.
     Py_ssize_t strips
     Py_ssize_t strips_each
+    # Rows of windows in a strip, and how many parts it is cut into by rows, where they do not depend on each other.
+    Py_ssize_t rows
+    Py_ssize_t parts
     Py_ssize_t width
     Py_ssize_t step
     Py_ssize_t chunk

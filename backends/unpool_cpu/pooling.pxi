@@ -139,38 +139,39 @@ cdef inline Py_ssize_t first_row(const Job *job, const Span *d, const Span *h) n
     return d.first * job.dilation[0] * job.cell_apart[0] + h.first * job.dilation[1] * job.cell_apart[1]
 
 
-cdef void pool_strip(real *kind, index *index_kind, const Job *job, Py_ssize_t nth) noexcept nogil:
-    cdef Strip strip = strip_at(job, nth)
+cdef void pool_part(real *kind, index *index_kind, const Job *job, Py_ssize_t nth) noexcept nogil:
+    cdef Strip strip = strip_at(job, nth // job.parts)
+    cdef Py_ssize_t part = nth % job.parts
+    cdef Py_ssize_t row = part * job.rows // job.parts, end_row = (part + 1) * job.rows // job.parts
+    cdef Py_ssize_t first = strip.pooled + row * job.windows_along[2] * job.step
     cdef const real *plane = <const real *> job.plane + strip.plane
-    cdef real *values = <real *> job.pooled + strip.pooled
+    cdef real *values = <real *> job.pooled + first
     cdef index *indices = NULL
-    cdef Py_ssize_t od, oh, ow, c, windows
+    cdef Py_ssize_t w, c, windows
     # A few channels make too short a run; then their windows do.
     cdef bint across = strip.width < FEW
     cdef Span d, h
     if job.indices != NULL:
-        indices = <index *> job.indices + strip.pooled
-    for od in range(job.windows_along[0]):
-        d = clip(job, 0, od)
-        for oh in range(job.windows_along[1]):
-            h = clip(job, 1, oh)
-            ow = 0
-            while ow < job.windows_along[2]:
-                windows = min(TILE, job.windows_along[2] - ow) if across else 1
-                if across:
-                    for c in range(strip.width):
-                        pool_row(
-                            plane + c, values + c, indices + c if indices != NULL else NULL, job, &d, &h, ow, windows
-                        )
-                else:
-                    pool_channels(plane, values, indices, job, &d, &h, ow, strip.width)
-                ow += windows
-                values += windows * job.step
-                if indices != NULL:
-                    indices += windows * job.step
+        indices = <index *> job.indices + first
+    for row in range(row, end_row):
+        d = clip(job, 0, row // job.windows_along[1])
+        h = clip(job, 1, row % job.windows_along[1])
+        w = 0
+        while w < job.windows_along[2]:
+            windows = min(TILE, job.windows_along[2] - w) if across else 1
+            if across:
+                for c in range(strip.width):
+                    pool_row(plane + c, values + c, indices + c if indices != NULL else NULL, job, &d, &h, w, windows)
+            else:
+                pool_channels(plane, values, indices, job, &d, &h, w, strip.width)
+            w += windows
+            values += windows * job.step
+            if indices != NULL:
+                indices += windows * job.step
 
 
 cdef void pool_all(real *kind, index *index_kind, const Job *job) noexcept nogil:
     cdef Py_ssize_t nth
-    for nth in prange(job.strips, num_threads=job.threads, schedule="dynamic", chunksize=job.chunk):
-        pool_strip(kind, index_kind, job, nth)
+    cdef Py_ssize_t tasks = job.strips * job.parts
+    for nth in prange(tasks, num_threads=job.threads, schedule="dynamic", chunksize=job.chunk):
+        pool_part(kind, index_kind, job, nth)
