@@ -122,8 +122,8 @@ def window(rank: int, kernel_size: object, stride: object, padding: object, dila
     >>> window(2, 3, None, (0, 1), 1)
     Window(kernel=(3, 3), stride=(3, 3), padding=(0, 1), dilation=(1, 1))
     """
-    given = (kernel_size, padding, dilation, 1 if stride is None else stride)
-    if {int}.issuperset(map(type, given)):
+    plain = type(kernel_size) is int and type(padding) is int and type(dilation) is int
+    if plain and (stride is None or type(stride) is int):
         # Not for sequences: (2.0, 2.0) equals (2, 2), and what was met before must not decide what is an error.
         return _kept_window(rank, kernel_size, stride, padding, dilation)
     return _window(rank, kernel_size, stride, padding, dilation)

@@ -89,12 +89,14 @@ def _ready(array: Array) -> Array:
 
 
 def _ready_indices(indices: Array) -> Array:
-    if indices.dtype.kind == "u" and indices.dtype.itemsize == 8:
-        # From 2**63 on these turn negative, which is as far out of range.
+    """Return int32 and int64 as they are, and other integers as int64."""
+    dtype = indices.dtype
+    if dtype.kind == "i" and dtype.itemsize >= 4:
+        return _ready(indices)
+    if dtype.itemsize == 8:
+        # Unsigned: from 2**63 on these turn negative, which is as far out of range.
         return _ready(indices).view(np.int64)
-    if indices.dtype.itemsize < 4 or indices.dtype.kind == "u":
-        indices = indices.astype(np.int64)
-    return _ready(indices)
+    return _ready(indices.astype(np.int64))
 
 
 def _check_out(argument: str, out: Array, *others: Array) -> None:

@@ -189,6 +189,8 @@ cdef int read_plan(Job *job, plan, bint by_rows) except -1:
     # Hand out chunks of about SERIAL elements: enough to pay for the asking, few enough to share the work evenly.
     job.chunk = max(1, SERIAL // (work // job.parts))
     job.threads = <int> min(threads, (job.strips * job.parts + job.chunk - 1) // job.chunk)
+    # Letting others have the interpreter for a microsecond costs them and us more than that.
+    job.brief = job.batch * job.channels * (job.cells + job.windows) <= BRIEF
     job.zeroed = False
     job.seen = NULL
     job.seen_words = 0
@@ -239,17 +241,24 @@ def scatter(values, indices, plane, plan, str dtype, str duplicates, bint zeroed
     job.duplicates = DUPLICATES[duplicates]
     job.zeroed = zeroed
     borrow(&job, job.duplicates == ERROR)
-    with nogil:
-        if job.duplicates == SUM:
-            if wanted.view.itemsize == 4:
-                sum_of(<int32_t *> NULL, kind, &job)
-            else:
-                sum_of(<int64_t *> NULL, kind, &job)
-        elif wanted.view.itemsize == 4:
-            scatter_of(<int32_t *> NULL, itemsize, &job)
-        else:
-            scatter_of(<int64_t *> NULL, itemsize, &job)
+    cdef bint narrow = wanted.view.itemsize == 4
+    if job.brief:
+        run_scatter(&job, kind, itemsize, narrow)
+    else:
+        with nogil:
+            run_scatter(&job, kind, itemsize, narrow)
     return release(&job)
+
+
+cdef void run_scatter(const Job *job, Kind kind, Py_ssize_t itemsize, bint narrow) noexcept nogil:
+    if job.duplicates == SUM and narrow:
+        sum_of(<int32_t *> NULL, kind, job)
+    elif job.duplicates == SUM:
+        sum_of(<int64_t *> NULL, kind, job)
+    elif narrow:
+        scatter_of(<int32_t *> NULL, itemsize, job)
+    else:
+        scatter_of(<int64_t *> NULL, itemsize, job)
 
 
 def gather(plane, indices, values, plan, str dtype, str duplicates):
@@ -265,12 +274,20 @@ def gather(plane, indices, values, plan, str dtype, str duplicates):
     job.pooled, job.indices, job.plane = written.view.buf, wanted.view.buf, read.view.buf
     job.duplicates = DUPLICATES[duplicates]
     borrow(&job, job.duplicates != SUM)
-    with nogil:
-        if wanted.view.itemsize == 4:
-            gather_of(<int32_t *> NULL, itemsize, &job)
-        else:
-            gather_of(<int64_t *> NULL, itemsize, &job)
+    cdef bint narrow = wanted.view.itemsize == 4
+    if job.brief:
+        run_gather(&job, itemsize, narrow)
+    else:
+        with nogil:
+            run_gather(&job, itemsize, narrow)
     return release(&job)
+
+
+cdef void run_gather(const Job *job, Py_ssize_t itemsize, bint narrow) noexcept nogil:
+    if narrow:
+        gather_of(<int32_t *> NULL, itemsize, job)
+    else:
+        gather_of(<int64_t *> NULL, itemsize, job)
 
 
 def pool(plane, values, indices, plan, str dtype):

@@ -96,6 +96,8 @@ cdef enum:
     AHEAD = 64
     # Elements of the larger side below which a second thread costs more than it does.
     SERIAL = 1 << 15
+    # Elements on both sides up to which values are moved without letting go of the interpreter.
+    BRIEF = 1 << 10
     # Parts a thread of the work of a few large strips, so that a thread which is held up costs its share.
     PARTS = 4
     # Windows, or channels, that are pooled together: what the kernel keeps of them lies in the first-level cache.
@@ -146,6 +148,7 @@ cdef struct Job:
     Py_ssize_t chunk
     int threads
     int duplicates
+    bint brief
     # Whether a new plane is zero already.
     bint zeroed
     # Whether windows are solid and share no cell, have few rows, and lie in planes whose cells 31 bits can count.

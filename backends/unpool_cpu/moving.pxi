@@ -121,12 +121,20 @@ cdef void gather_strip(word *kind, index *index_kind, const Job *job, Py_ssize_t
 
 cdef void scatter_all(word *kind, index *index_kind, const Job *job) noexcept nogil:
     cdef Py_ssize_t nth
+    if job.threads == 1:
+        for nth in range(job.strips):
+            scatter_strip(kind, index_kind, job, nth, 0)
+        return
     for nth in prange(job.strips, num_threads=job.threads, schedule="dynamic", chunksize=job.chunk):
         scatter_strip(kind, index_kind, job, nth, threadid())
 
 
 cdef void gather_all(word *kind, index *index_kind, const Job *job) noexcept nogil:
     cdef Py_ssize_t nth
+    if job.threads == 1:
+        for nth in range(job.strips):
+            gather_strip(kind, index_kind, job, nth, 0)
+        return
     for nth in prange(job.strips, num_threads=job.threads, schedule="dynamic", chunksize=job.chunk):
         gather_strip(kind, index_kind, job, nth, threadid())
 
@@ -167,5 +175,9 @@ cdef void sum_strip(number *kind, index *index_kind, const Job *job, Py_ssize_t 
 
 cdef void sum_all(number *kind, index *index_kind, const Job *job) noexcept nogil:
     cdef Py_ssize_t nth
+    if job.threads == 1:
+        for nth in range(job.strips):
+            sum_strip(kind, index_kind, job, nth, 0)
+        return
     for nth in prange(job.strips, num_threads=job.threads, schedule="dynamic", chunksize=job.chunk):
         sum_strip(kind, index_kind, job, nth, threadid())

@@ -173,5 +173,9 @@ cdef void pool_part(real *kind, index *index_kind, const Job *job, Py_ssize_t nt
 cdef void pool_all(real *kind, index *index_kind, const Job *job) noexcept nogil:
     cdef Py_ssize_t nth
     cdef Py_ssize_t tasks = job.strips * job.parts
+    if job.threads == 1:
+        for nth in range(tasks):
+            pool_part(kind, index_kind, job, nth)
+        return
     for nth in prange(tasks, num_threads=job.threads, schedule="dynamic", chunksize=job.chunk):
         pool_part(kind, index_kind, job, nth)
