@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import reference
 from cases import (
     FORMATS,
     LARGE,
@@ -278,6 +279,20 @@ def test_threads_do_not_show(name, threads):
         values, indices = pool(case, x, data_format)
     assert_same_bits(values, expected_values)
     assert_same_bits(indices, expected_indices)
+
+
+@every_format
+@pytest.mark.parametrize("channels", [1, 3, 15, 16, 17])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "uint8"])
+def test_rows_longer_than_what_is_pooled_at_once(dtype, channels, data_format):
+    """A row is done in pieces of 1024 windows, whichever way few or many channels lie."""
+    generator = np.random.default_rng(channels)
+    shape = (1, channels, 2 * 1024 + 9) if data_format == "channels_first" else (1, 2 * 1024 + 9, channels)
+    x = generator.integers(0, 9, shape).astype(dtype)
+    values, indices = unpool.max_pool1d(x, 3, 1, 1, 2, return_indices=True, data_format=data_format)
+    expected = reference.max_pool(x, (3,), (1,), (1,), (2,), channels_last=data_format == "channels_last")
+    assert_same_bits(values, expected[0])
+    assert_same_bits(indices, expected[1])
 
 
 def test_int32_is_refused_where_it_cannot_count_the_cells():
