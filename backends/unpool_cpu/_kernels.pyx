@@ -151,7 +151,7 @@ cdef int read_triple(Py_ssize_t *to, tuple entries) except -1:
 
 
 cdef int read_plan(Job *job, plan, bint by_rows) except -1:
-    """Take the sizes from a Plan and cut the work into strips, and `by_rows` of windows where those are few and large."""
+    """Take the sizes from a Plan and cut the work into strips; `by_rows` too, where those are few and large."""
     cdef Py_ssize_t axis, work
     cdef Py_ssize_t threads = 1 if forked else omp_get_max_threads()
     job.batch, job.channels, job.windows, job.cells = plan.batch, plan.channels, plan.windows, plan.cells
