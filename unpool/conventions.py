@@ -97,10 +97,7 @@ class _Geometry:
         padding: Any,
         dilation: Any,
     ) -> None:
-        try:
-            shape, dtype = tuple(indices.shape), dtypes.name(indices.dtype)
-        except (AttributeError, TypeError):
-            raise errors.not_an_array("indices", indices) from None
+        shape, dtype = dtypes.describe("indices", indices)
         dtypes.check_indices(dtype)
         self.xp = backends.namespace("indices", indices)
         self.size = plan.sizes("output_size", output_size)
@@ -110,8 +107,8 @@ class _Geometry:
         first = 1 if channels_last else 2
         self.spatial = slice(first, first + self.rank)
         self.channel_axis = len(shape) - 1 if channels_last else 1
-        leading = [(size[0], size[self.channel_axis]) for size in (self.size, shape) if len(size) == len(shape)]
-        if len(leading) < 2 or leading[0] != leading[1]:
+        full = len(self.size) == len(shape)
+        if not full or any(self.size[axis] != shape[axis] for axis in (0, self.channel_axis)):
             raise errors.not_the_full_size(self.size, shape)
         if min(self.size[self.spatial]) < 1:
             raise errors.empty_dimension("output_size", self.size)

@@ -28,6 +28,14 @@ def name(dtype: Any) -> str:
     return str(text).rpartition(".")[2].removesuffix("_")
 
 
+def describe(argument: str, array: Any) -> tuple[tuple[int, ...], str]:
+    """Return the shape and the name of the dtype of whatever has both."""
+    try:
+        return tuple(array.shape), name(array.dtype)
+    except (AttributeError, TypeError):
+        raise errors.not_an_array(argument, array) from None
+
+
 def check_values(argument: str, dtype: str, allowed: tuple[str, ...]) -> None:
     if dtype not in allowed:
         raise errors.wrong_values(argument, dtype, allowed)

@@ -484,7 +484,7 @@ def _pool(
     out: Any,
     backend: str | None,
 ) -> Any:
-    shape, dtype = _array("input", input)
+    shape, dtype = dtypes.describe("input", input)
     dtypes.check_values("input", dtype, dtypes.REALS)
     index_dtype = dtypes.check_index_dtype(index_dtype)
     call = plan.pool(
@@ -572,8 +572,8 @@ def _unpool_backward(
     out: Any,
     backend: str | None,
 ) -> ArrayT:
-    size, dtype = _array("grad_output", grad_output)
-    shape, index_dtype = _array("indices", indices)
+    size, dtype = dtypes.describe("grad_output", grad_output)
+    shape, index_dtype = dtypes.describe("indices", indices)
     dtypes.check_values("grad_output", dtype, dtypes.VALUES)
     dtypes.check_indices(index_dtype)
     if len(size) != len(shape):
@@ -594,18 +594,10 @@ def _unpool_backward(
     return output
 
 
-def _array(argument: str, array: Any) -> tuple[tuple[int, ...], str]:
-    """Return the shape and the name of the dtype of whatever has both."""
-    try:
-        return tuple(array.shape), dtypes.name(array.dtype)
-    except (AttributeError, TypeError):
-        raise errors.not_an_array(argument, array) from None
-
-
 def _pooled(argument: str, array: Any, indices: Any, allowed: tuple[str, ...]) -> tuple[tuple[int, ...], str]:
     """Check pooled values and their indices against each other."""
-    shape, dtype = _array(argument, array)
-    indices_shape, index_dtype = _array("indices", indices)
+    shape, dtype = dtypes.describe(argument, array)
+    indices_shape, index_dtype = dtypes.describe("indices", indices)
     dtypes.check_values(argument, dtype, allowed)
     dtypes.check_indices(index_dtype)
     if indices_shape != shape:
@@ -614,7 +606,7 @@ def _pooled(argument: str, array: Any, indices: Any, allowed: tuple[str, ...]) -
 
 
 def _out(argument: str, out: Any, shape: tuple[int, ...], dtype: str) -> tuple[str, Any]:
-    found, found_dtype = _array(argument, out)
+    found, found_dtype = dtypes.describe(argument, out)
     if found != shape or found_dtype != dtype:
         raise errors.wrong_out(argument, found, found_dtype, shape, dtype)
     return argument, out

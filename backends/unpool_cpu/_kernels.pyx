@@ -189,8 +189,6 @@ cdef int read_plan(Job *job, plan, bint by_rows) except -1:
     # Hand out chunks of about SERIAL elements: enough to pay for the asking, few enough to share the work evenly.
     job.chunk = max(1, SERIAL // (work // job.parts))
     job.threads = <int> min(threads, (job.strips * job.parts + job.chunk - 1) // job.chunk)
-    # Letting others have the interpreter for a microsecond costs them and us more than that.
-    job.brief = job.batch * job.channels * (job.cells + job.windows) <= BRIEF
     job.zeroed = False
     job.seen = NULL
     job.seen_words = 0
@@ -242,11 +240,8 @@ def scatter(values, indices, plane, plan, str dtype, str duplicates, bint zeroed
     job.zeroed = zeroed
     borrow(&job, job.duplicates == ERROR)
     cdef bint narrow = wanted.view.itemsize == 4
-    if job.brief:
+    with nogil:
         run_scatter(&job, kind, itemsize, narrow)
-    else:
-        with nogil:
-            run_scatter(&job, kind, itemsize, narrow)
     return release(&job)
 
 
@@ -275,11 +270,8 @@ def gather(plane, indices, values, plan, str dtype, str duplicates):
     job.duplicates = DUPLICATES[duplicates]
     borrow(&job, job.duplicates != SUM)
     cdef bint narrow = wanted.view.itemsize == 4
-    if job.brief:
+    with nogil:
         run_gather(&job, itemsize, narrow)
-    else:
-        with nogil:
-            run_gather(&job, itemsize, narrow)
     return release(&job)
 
 
