@@ -80,7 +80,7 @@ kernels = Extension(
     "unpool_cpu._kernels",
     ["backends/unpool_cpu/_kernels.pyx"],
     define_macros=[("Py_LIMITED_API", "0x030B0000")] if abi3 else [],
-    depends=["backends/unpool_cpu/numbers.h"],
+    depends=["backends/unpool_cpu/numbers.h", "backends/unpool_cpu/stream.h"],
     py_limited_api=abi3,
 )
 setup(

@@ -27,6 +27,8 @@ max_threads = _kernels.max_threads
 # Below this, the allocator hands out recycled memory, which the kernel zeroes plane by plane while it is in cache;
 # above, glibc maps fresh pages, which are zero already and would only be touched twice.
 _FRESH_PAGES = 32 << 20
+# From this on, planes that are not fresh are written past the caches, which they would not fit anyway.
+_PAST_CACHES = 16 << 20
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_kernels.stay_serial)
@@ -52,15 +54,17 @@ class CPU:
 
     def scatter(self, values: Array, indices: Array, plan: Plan, duplicates: Duplicates, out: Array | None) -> Array:
         pooled, wanted = _ready(values), _ready_indices(indices)
+        size = plan.batch * plan.channels * plan.cells * pooled.itemsize
         zeroed = False
         if out is not None:
             _check_out("out", out, pooled, wanted)
             planes = out
         else:
-            zeroed = plan.batch * plan.channels * plan.cells * pooled.itemsize >= _FRESH_PAGES
+            zeroed = size >= _FRESH_PAGES
             planes = (np.zeros if zeroed else np.empty)(plan.plane_shape, pooled.dtype)
         if plan.batch:
-            found = _kernels.scatter(pooled, wanted, planes, plan, name(pooled.dtype), duplicates, zeroed)
+            streamed = size >= _PAST_CACHES
+            found = _kernels.scatter(pooled, wanted, planes, plan, name(pooled.dtype), duplicates, zeroed, streamed)
             _check(found, indices, plan, touched=out is not None)
         return planes
 

@@ -6,7 +6,14 @@ from unpool.plan import Plan
 __all__ = ["gather", "max_threads", "openmp", "pool", "scatter", "stay_serial"]
 
 def scatter(
-    values: Any, indices: Any, plane: Any, plan: Plan, dtype: str, duplicates: Duplicates, zeroed: bool
+    values: Any,
+    indices: Any,
+    plane: Any,
+    plan: Plan,
+    dtype: str,
+    duplicates: Duplicates,
+    zeroed: bool,
+    streamed: bool,
 ) -> tuple[int, int]: ...
 def gather(
     plane: Any, indices: Any, values: Any, plan: Plan, dtype: str, duplicates: Duplicates

@@ -21,27 +21,28 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY
 from libc.stdint cimport INT8_MIN, INT16_MIN, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
 __all__ = ["gather", "max_threads", "openmp", "pool", "scatter", "stay_serial"]
 
 include "job.pxi"
 include "indices.pxi"
-include "moving.pxi"
+include "scatter.pxi"
+include "gather.pxi"
 include "pooling.pxi"
 
 
 # --- choosing a kernel ----------------------------------------------------------------------------------------------
 
 
-cdef void scatter_of(index *index_kind, Py_ssize_t itemsize, const Job *job) noexcept nogil:
+cdef void assign_of(index *index_kind, Py_ssize_t itemsize, const Job *job) noexcept nogil:
     if itemsize == 1:
-        scatter_all(<uint8_t *> NULL, index_kind, job)
+        scatter_all(<word8 *> NULL, index_kind, job)
     elif itemsize == 2:
-        scatter_all(<uint16_t *> NULL, index_kind, job)
+        scatter_all(<word16 *> NULL, index_kind, job)
     elif itemsize == 4:
-        scatter_all(<uint32_t *> NULL, index_kind, job)
+        scatter_all(<word32 *> NULL, index_kind, job)
     elif itemsize == 8:
         scatter_all(<word64 *> NULL, index_kind, job)
     else:
@@ -50,11 +51,11 @@ cdef void scatter_of(index *index_kind, Py_ssize_t itemsize, const Job *job) noe
 
 cdef void gather_of(index *index_kind, Py_ssize_t itemsize, const Job *job) noexcept nogil:
     if itemsize == 1:
-        gather_all(<uint8_t *> NULL, index_kind, job)
+        gather_all(<word8 *> NULL, index_kind, job)
     elif itemsize == 2:
-        gather_all(<uint16_t *> NULL, index_kind, job)
+        gather_all(<word16 *> NULL, index_kind, job)
     elif itemsize == 4:
-        gather_all(<uint32_t *> NULL, index_kind, job)
+        gather_all(<word32 *> NULL, index_kind, job)
     elif itemsize == 8:
         gather_all(<word64 *> NULL, index_kind, job)
     else:
@@ -63,27 +64,27 @@ cdef void gather_of(index *index_kind, Py_ssize_t itemsize, const Job *job) noex
 
 cdef void sum_of(index *index_kind, Kind kind, const Job *job) noexcept nogil:
     if kind == BOOL:
-        sum_all(<boolean *> NULL, index_kind, job)
+        scatter_all(<boolean *> NULL, index_kind, job)
     elif kind == INT8 or kind == UINT8:
-        sum_all(<uint8_t *> NULL, index_kind, job)
+        scatter_all(<uint8_t *> NULL, index_kind, job)
     elif kind == INT16 or kind == UINT16:
-        sum_all(<uint16_t *> NULL, index_kind, job)
+        scatter_all(<uint16_t *> NULL, index_kind, job)
     elif kind == INT32 or kind == UINT32:
-        sum_all(<uint32_t *> NULL, index_kind, job)
+        scatter_all(<uint32_t *> NULL, index_kind, job)
     elif kind == INT64 or kind == UINT64:
-        sum_all(<uint64_t *> NULL, index_kind, job)
+        scatter_all(<uint64_t *> NULL, index_kind, job)
     elif kind == FLOAT16:
-        sum_all(<half *> NULL, index_kind, job)
+        scatter_all(<half *> NULL, index_kind, job)
     elif kind == BFLOAT16:
-        sum_all(<bfloat16 *> NULL, index_kind, job)
+        scatter_all(<bfloat16 *> NULL, index_kind, job)
     elif kind == FLOAT32:
-        sum_all(<float *> NULL, index_kind, job)
+        scatter_all(<float *> NULL, index_kind, job)
     elif kind == FLOAT64:
-        sum_all(<double *> NULL, index_kind, job)
+        scatter_all(<double *> NULL, index_kind, job)
     elif kind == COMPLEX64:
-        sum_all(<complex64 *> NULL, index_kind, job)
+        scatter_all(<complex64 *> NULL, index_kind, job)
     else:
-        sum_all(<complex128 *> NULL, index_kind, job)
+        scatter_all(<complex128 *> NULL, index_kind, job)
 
 
 cdef int pool_of(index *index_kind, Kind kind, const Job *job) except -1 nogil:
@@ -150,83 +151,137 @@ cdef int read_triple(Py_ssize_t *to, tuple entries) except -1:
     return 0
 
 
-cdef int read_plan(Job *job, plan, bint by_rows) except -1:
-    """Take the sizes from a Plan and cut the work into strips; `by_rows` too, where those are few and large."""
-    cdef Py_ssize_t axis, work
+cdef class Geometry:
+    """What a Job takes from a Plan, read once."""
+
+    cdef object plan
+    cdef Job job
+
+    def __cinit__(self, plan):
+        cdef Job *job = &self.job
+        cdef Py_ssize_t axis
+        self.plan = plan
+        job.batch, job.channels, job.windows, job.cells = plan.batch, plan.channels, plan.windows, plan.cells
+        read_triple(job.kernel, plan.kernel)
+        read_triple(job.stride, plan.stride)
+        read_triple(job.padding, plan.padding)
+        read_triple(job.dilation, plan.dilation)
+        read_triple(job.windows_along, plan.pooled)
+        read_triple(job.cells_along, plan.plane)
+        job.apart = True
+        job.solid = job.cells <= INT32_MAX
+        for axis in range(3):
+            job.apart &= (job.kernel[axis] - 1) * job.dilation[axis] < job.stride[axis]
+            job.solid &= job.dilation[axis] == 1 or job.kernel[axis] == 1
+        job.solid &= job.apart and job.kernel[0] <= MOST_ROWS and job.kernel[1] <= MOST_ROWS // job.kernel[0]
+        job.cell_apart[0] = job.cells_along[1] * job.cells_along[2]
+        job.cell_apart[1] = job.cells_along[2]
+        job.cell_apart[2] = 1
+        job.step = job.channels if plan.channels_last else 1
+        job.width = min(job.step, TILE)
+        job.strips_each = (job.channels + job.width - 1) // job.width
+        job.strips = job.batch * job.strips_each
+
+
+# By the id of a Plan, which Geometry keeps alive and so its own: hashing a Plan takes longer than a tiny call.
+cdef dict geometries = {}
+
+
+cdef Geometry geometry_of(plan):
+    geometry = geometries.get(id(plan))
+    if geometry is None:
+        if len(geometries) >= PLANS:
+            geometries.clear()
+        geometry = geometries[id(plan)] = Geometry(plan)
+    return geometry
+
+
+cdef void cut(Job *job, Py_ssize_t rows, Py_ssize_t piece) noexcept:
+    """Cut strips into blocks of so many rows of windows, or pieces of a row; and the work into tasks for threads."""
     cdef Py_ssize_t threads = 1 if forked else omp_get_max_threads()
-    job.batch, job.channels, job.windows, job.cells = plan.batch, plan.channels, plan.windows, plan.cells
-    job.disjoint = job.cells <= INT32_MAX
-    read_triple(job.kernel, plan.kernel)
-    read_triple(job.stride, plan.stride)
-    read_triple(job.padding, plan.padding)
-    read_triple(job.dilation, plan.dilation)
-    read_triple(job.windows_along, plan.pooled)
-    read_triple(job.cells_along, plan.plane)
-    for axis in range(3):
-        job.disjoint &= job.kernel[axis] <= job.stride[axis] and (job.dilation[axis] == 1 or job.kernel[axis] == 1)
-    job.disjoint &= job.kernel[0] <= MOST_ROWS and job.kernel[1] <= MOST_ROWS // job.kernel[0]
-    job.cell_apart[0] = job.cells_along[1] * job.cells_along[2]
-    job.cell_apart[1] = job.cells_along[2]
-    job.cell_apart[2] = 1
-    if plan.channels_last:
-        job.step = job.channels
-        # As many channels as make one strip a thread, in whole cache lines; rows make better parts than channels.
-        job.width = job.channels
-        if job.batch < threads and not by_rows:
-            job.width = (job.channels + threads // job.batch - 1) // (threads // job.batch)
-            job.width = (job.width + STRIP - 1) // STRIP * STRIP
-        job.width = min(min(job.width, TILE), job.channels)
-    else:
-        job.step = 1
-        job.width = 1
-    job.strips_each = (job.channels + job.width - 1) // job.width
-    job.strips = job.batch * job.strips_each
-    work = job.width * max(job.cells, job.windows)
-    job.rows = job.windows_along[0] * job.windows_along[1]
-    job.parts = 1
-    if by_rows and job.strips < PARTS * threads:
-        job.parts = max(1, min(min(work // SERIAL, job.rows), PARTS * threads // job.strips))
+    cdef Py_ssize_t work = job.width * max(job.cells, job.windows), tasks
+    job.rows = max(1, min(rows, job.windows_along[1]))
+    job.row_blocks = (job.windows_along[1] + job.rows - 1) // job.rows
+    job.piece = max(1, min(piece, job.windows_along[2]))
+    job.pieces = (job.windows_along[2] + job.piece - 1) // job.piece
+    job.blocks = job.windows_along[0] * job.row_blocks * job.pieces
+    job.parts = job.ranges = 1
+    if threads > 1 and job.strips < PARTS * threads:
+        job.parts = max(1, min(min(work // SERIAL, job.blocks), PARTS * threads // job.strips))
+    if job.parts > 1 and job.strips < threads:
+        # Fewer than parts, since each goes through all indices.
+        job.ranges = (threads + job.strips - 1) // job.strips
+    tasks = job.strips * (job.parts if job.in_blocks else job.ranges)
     # Hand out chunks of about SERIAL elements: enough to pay for the asking, few enough to share the work evenly.
-    job.chunk = max(1, SERIAL // (work // job.parts))
-    job.threads = <int> min(threads, (job.strips * job.parts + job.chunk - 1) // job.chunk)
-    job.zeroed = False
-    job.seen = NULL
-    job.seen_words = 0
-    return 0
+    job.chunk = max(1, SERIAL // max(1, work * job.strips // tasks))
+    job.threads = <int> min(threads, (tasks + job.chunk - 1) // job.chunk)
+    if job.threads == 1:
+        job.parts = job.ranges = 1
+
+
+cdef void cut_by_cells(Job *job, Py_ssize_t itemsize) noexcept:
+    """Cut so that the cells around a block's windows fit half of a first-level cache."""
+    cdef Py_ssize_t window = job.stride[0] * job.stride[1] * job.stride[2] * job.width * itemsize
+    cdef Py_ssize_t row = job.stride[0] * job.stride[1] * job.cells_along[2] * job.width * itemsize
+    if row <= BLOCK:
+        cut(job, BLOCK // row, job.windows_along[2])
+    else:
+        cut(job, 1, BLOCK // window)
 
 
 cdef int borrow(Job *job, bint seen) except -1:
-    """Take the scratch memory of a call; `release` gives it back."""
+    """Take the scratch memory of a call, less than a megabyte a thread; `release` gives it back."""
     cdef int thread
     job.found = <Found *> malloc(job.threads * sizeof(Found))
-    if job.found == NULL:
+    job.seen_words = (min(SEEN_BITS, job.cells * job.width) + 63) // 64
+    if seen:
+        job.seen = <uint64_t *> malloc(job.threads * job.seen_words * sizeof(uint64_t))
+    if job.parts > 1:
+        job.strayed = <uint8_t *> calloc(job.strips * job.parts, 1)
+    if job.streamed:
+        job.stage = <char *> malloc(job.threads * STAGE)
+    if (
+        job.found == NULL or seen and job.seen == NULL or job.parts > 1 and job.strayed == NULL
+        or job.streamed and job.stage == NULL
+    ):
+        release(job)
         raise MemoryError()
     for thread in range(job.threads):
         job.found[thread].bad = job.found[thread].repeated = INT64_MAX
-    if seen:
-        job.seen_words = (min(SEEN_BITS, job.cells * job.width) + 63) // 64
-        job.seen = <uint64_t *> malloc(job.threads * job.seen_words * sizeof(uint64_t))
-        if job.seen == NULL:
-            free(job.found)
-            raise MemoryError()
     return 0
 
 
-cdef tuple release(Job *job):
+cdef void release(Job *job) noexcept:
+    free(job.found)
+    free(job.seen)
+    free(job.strayed)
+    free(job.stage)
+
+
+cdef tuple finish(Job *job):
+    """Release a job; return the first bad and the first repeated position that any thread found, or -1."""
     cdef int64_t bad = INT64_MAX, repeated = INT64_MAX
     cdef int thread
     for thread in range(job.threads):
         bad = min(bad, job.found[thread].bad)
         repeated = min(repeated, job.found[thread].repeated)
-    free(job.found)
-    free(job.seen)
+    release(job)
     return (-1 if bad == INT64_MAX else bad, -1 if repeated == INT64_MAX else repeated)
 
 
-def scatter(values, indices, plane, plan, str dtype, str duplicates, bint zeroed):
-    """Write planes with each value at its index; return the first bad and the first repeated position, or -1."""
-    cdef Job job
-    read_plan(&job, plan, False)
+cdef bint fits_stage(const Job *job, Py_ssize_t itemsize) noexcept:
+    """Whether every block fits a stage: the last along an axis has up to twice the cells of a window."""
+    cdef Py_ssize_t columns = job.cells_along[2] if job.pieces == 1 else (job.piece + 1) * job.stride[2]
+    cdef Py_ssize_t cells = 2 * job.stride[0] * (job.rows + 1) * job.stride[1] * columns
+    return job.width == job.step and cells <= STAGE // (job.width * itemsize)
+
+
+def scatter(values, indices, plane, plan, str dtype, str duplicates, bint zeroed, bint streamed):
+    """Write planes with each value at its index; return the first bad and the first repeated position, or -1.
+
+    Planes may be zero already, or else be streamed past the caches, where that can be done.
+    """
+    cdef Job job = geometry_of(plan).job
     cdef Py_ssize_t planes = job.batch * job.channels
     cdef Buffer pooled = Buffer(values, planes * job.windows, False)
     cdef Buffer wanted = Buffer(indices, planes * job.windows, False)
@@ -238,11 +293,14 @@ def scatter(values, indices, plane, plan, str dtype, str duplicates, bint zeroed
     job.pooled, job.indices, job.plane = pooled.view.buf, wanted.view.buf, written.view.buf
     job.duplicates = DUPLICATES[duplicates]
     job.zeroed = zeroed
+    job.in_blocks = job.solid if job.duplicates == ERROR else job.apart
+    cut_by_cells(&job, itemsize)
+    job.streamed = streamed and not zeroed and STREAMS and job.in_blocks and fits_stage(&job, itemsize)
     borrow(&job, job.duplicates == ERROR)
     cdef bint narrow = wanted.view.itemsize == 4
     with nogil:
         run_scatter(&job, kind, itemsize, narrow)
-    return release(&job)
+    return finish(&job)
 
 
 cdef void run_scatter(const Job *job, Kind kind, Py_ssize_t itemsize, bint narrow) noexcept nogil:
@@ -251,15 +309,14 @@ cdef void run_scatter(const Job *job, Kind kind, Py_ssize_t itemsize, bint narro
     elif job.duplicates == SUM:
         sum_of(<int64_t *> NULL, kind, job)
     elif narrow:
-        scatter_of(<int32_t *> NULL, itemsize, job)
+        assign_of(<int32_t *> NULL, itemsize, job)
     else:
-        scatter_of(<int64_t *> NULL, itemsize, job)
+        assign_of(<int64_t *> NULL, itemsize, job)
 
 
 def gather(plane, indices, values, plan, str dtype, str duplicates):
     """Write the value at each index, zero for losers in "last"; return as `scatter` does."""
-    cdef Job job
-    read_plan(&job, plan, False)
+    cdef Job job = geometry_of(plan).job
     cdef Py_ssize_t planes = job.batch * job.channels
     cdef Buffer written = Buffer(values, planes * job.windows, True)
     cdef Buffer wanted = Buffer(indices, planes * job.windows, False)
@@ -268,11 +325,13 @@ def gather(plane, indices, values, plan, str dtype, str duplicates):
     check_sizes(written, read, wanted, itemsize)
     job.pooled, job.indices, job.plane = written.view.buf, wanted.view.buf, read.view.buf
     job.duplicates = DUPLICATES[duplicates]
+    job.in_blocks = job.duplicates == SUM or job.solid
+    cut_by_cells(&job, itemsize)
     borrow(&job, job.duplicates != SUM)
     cdef bint narrow = wanted.view.itemsize == 4
     with nogil:
         run_gather(&job, itemsize, narrow)
-    return release(&job)
+    return finish(&job)
 
 
 cdef void run_gather(const Job *job, Py_ssize_t itemsize, bint narrow) noexcept nogil:
@@ -284,8 +343,7 @@ cdef void run_gather(const Job *job, Py_ssize_t itemsize, bint narrow) noexcept 
 
 def pool(plane, values, indices, plan, str dtype):
     """Write the largest value of each window, and its index unless `indices` is None."""
-    cdef Job job
-    read_plan(&job, plan, True)
+    cdef Job job = geometry_of(plan).job
     cdef Py_ssize_t planes = job.batch * job.channels
     cdef Buffer read = Buffer(plane, planes * job.cells, False)
     cdef Buffer written = Buffer(values, planes * job.windows, True)
@@ -297,6 +355,8 @@ def pool(plane, values, indices, plan, str dtype):
     check_sizes(written, read, found, itemsize)
     job.pooled, job.plane = written.view.buf, read.view.buf
     job.indices = NULL if found is None else found.view.buf
+    job.in_blocks = True
+    cut(&job, 1, TILE)
     with nogil:
         if narrow:
             pool_of(<int32_t *> NULL, kind, &job)

@@ -22,13 +22,14 @@ cdef inline void clear(uint64_t *seen, Py_ssize_t bits) noexcept nogil:
 
 
 cdef Py_ssize_t first_repeated(
-    const index *indices, const Job *job, Py_ssize_t width, uint64_t *seen
+    const index *indices, const Job *job, Py_ssize_t width, Py_ssize_t low, Py_ssize_t end, uint64_t *seen
 ) noexcept nogil:
-    """The offset of the strip's first index that stood there before in its own plane, or -1; all are in range."""
-    cdef Py_ssize_t i, c, at, low = 0, found = -1
-    cdef Py_ssize_t span = min(job.cells, SEEN_BITS // width)
+    """The offset of the strip's first index of a cell low..end-1 that stood there before in its own plane, or -1."""
+    cdef Py_ssize_t i, c, at, found = -1
+    cdef Py_ssize_t span
     cdef uint64_t cell
-    while low < job.cells:
+    while low < end:
+        span = min(end - low, SEEN_BITS // width)
         clear(seen, span * width)
         for i in range(job.windows):
             for c in range(width):
@@ -64,53 +65,60 @@ cdef inline bint own_rows(
     return not (far or missing)
 
 
-cdef bint own_run(
-    const index *indices, const Job *job, const Span *d, const Span *h, const Span *w, Py_ssize_t count
+cdef cloned own_run(
+    const index *indices, const Job *job, const Span *d, const Span *h, const Span *w, Py_ssize_t count, bint *own
 ) noexcept nogil:
-    """Whether the indices of `count` windows of one row, or channels of one window, lie in their own window."""
+    """Tell whether the indices of `count` windows of one row, or channels of one window, lie in their own window."""
     cdef uint32_t[MOST_ROWS] row
     cdef uint32_t apart = <uint32_t> (job.stride[2] if job.step == 1 else 0)
     cdef uint32_t columns = <uint32_t> (w.end - w.first)
     cdef Py_ssize_t corner = d.start * job.cell_apart[0] + h.start * job.cell_apart[1] + w.start
     cdef Py_ssize_t kd, kh, rows = 0
-    if w.end <= w.first:  # where there are gaps between windows, the last one may lie past the plane
-        return False
     for kd in range(d.first, d.end):
         for kh in range(h.first, h.end):
             row[rows] = <uint32_t> (kd * job.cell_apart[0] + kh * job.cell_apart[1] + w.first)
             rows += 1
+    if w.end <= w.first:  # where there are gaps between windows, the last one may lie past the plane
+        own[0] = False
     # A number of rows that the compiler knows lets it make one vector loop.
-    if rows == 1:
-        return own_rows(indices, count, corner, apart, row, 1, columns)
+    elif rows == 1:
+        own[0] = own_rows(indices, count, corner, apart, row, 1, columns)
     elif rows == 2:
-        return own_rows(indices, count, corner, apart, row, 2, columns)
+        own[0] = own_rows(indices, count, corner, apart, row, 2, columns)
     elif rows == 3:
-        return own_rows(indices, count, corner, apart, row, 3, columns)
+        own[0] = own_rows(indices, count, corner, apart, row, 3, columns)
     elif rows == 4:
-        return own_rows(indices, count, corner, apart, row, 4, columns)
-    return own_rows(indices, count, corner, apart, row, rows, columns)
+        own[0] = own_rows(indices, count, corner, apart, row, 4, columns)
+    else:
+        own[0] = own_rows(indices, count, corner, apart, row, rows, columns)
 
 
-cdef bint all_own(const index *indices, const Job *job, Py_ssize_t width) noexcept nogil:
-    """Whether windows lie apart and every index of the strip is in its own: then none is bad, and none repeated."""
-    cdef Py_ssize_t od, oh, ow, windows, whole
-    cdef Span d, h, w
-    if not job.disjoint:
-        return False
-    for od in range(job.windows_along[0]):
-        d = clip(job, 0, od)
-        for oh in range(job.windows_along[1]):
-            h = clip(job, 1, oh)
-            ow = 0
-            while ow < job.windows_along[2]:
-                w = clip(job, 2, ow)
-                windows = 1
-                if job.step == 1 and w.end - w.first == job.kernel[2]:
-                    # All of these windows are whole, and one comparison serves them.
-                    whole = (job.cells_along[2] - w.start - job.kernel[2]) // job.stride[2] + 1
-                    windows = min(min(TILE, job.windows_along[2] - ow), whole)
-                if not own_run(indices, job, &d, &h, &w, windows if job.step == 1 else width):
-                    return False
-                ow += windows
-                indices += windows * job.step
+cdef bint own_row(
+    const index *indices, const Job *job, Py_ssize_t depth, Py_ssize_t row, Py_ssize_t column, Py_ssize_t end,
+    Py_ssize_t width
+) noexcept nogil:
+    """Whether the indices of some windows of a row are each in their own: then none is bad, and none repeated."""
+    cdef Span d = clip(job, 0, depth), h = clip(job, 1, row), w
+    cdef Py_ssize_t windows
+    cdef bint own
+    while column < end:
+        w = clip(job, 2, column)
+        windows = 1
+        if job.step == 1 and w.end - w.first == job.kernel[2]:
+            # All of these windows are whole, and one comparison serves them.
+            windows = min(end - column, (job.cells_along[2] - w.start - job.kernel[2]) // job.stride[2] + 1)
+        own_run(indices, job, &d, &h, &w, windows if job.step == 1 else width, &own)
+        if not own:
+            return False
+        column += windows
+        indices += windows * job.step
+    return True
+
+
+cdef inline bint own_block(const index *indices, const Job *job, const Block *block, Py_ssize_t width) noexcept nogil:
+    cdef Py_ssize_t row
+    for row in range(block.row, block.end_row):
+        if not own_row(indices, job, block.depth, row, block.column, block.end_column, width):
+            return False
+        indices += job.windows_along[2] * job.step
     return True

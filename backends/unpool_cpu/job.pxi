@@ -14,10 +14,19 @@ cdef extern from *:
     #else
     #define unpool_prefetch(address) ((void)(address))
     #endif
+    /* Compiled twice where the loader can choose by processor: one wheel serves every x86-64, and AVX2 those that have it. */
+    #define UNPOOL_CLONED
+    #if defined(__x86_64__) && defined(__GLIBC__) && defined(__has_attribute)
+    #if __has_attribute(target_clones)
+    #undef UNPOOL_CLONED
+    #define UNPOOL_CLONED __attribute__((target_clones("avx2", "default")))
+    #endif
+    #endif
     """
+    ctypedef void cloned "UNPOOL_CLONED void"
     const int UNPOOL_OPENMP
     int omp_get_max_threads() nogil
-    void unpool_prefetch(size_t) noexcept nogil
+    void prefetch "unpool_prefetch"(size_t) noexcept nogil
 
 
 cdef extern from "numbers.h" nogil:
@@ -30,6 +39,12 @@ cdef extern from "numbers.h" nogil:
     ctypedef struct complex128 "unpool_complex128":
         pass
     ctypedef struct boolean "unpool_bool":
+        pass
+    ctypedef struct word8 "unpool_word8":
+        pass
+    ctypedef struct word16 "unpool_word16":
+        pass
+    ctypedef struct word32 "unpool_word32":
         pass
     ctypedef struct word64 "unpool_word64":
         pass
@@ -46,15 +61,27 @@ cdef extern from "numbers.h" nogil:
     bint bfloat16_better "unpool_bfloat16_better"(bfloat16, bfloat16) noexcept
 
 
+cdef extern from "stream.h" nogil:
+    const bint STREAMS "UNPOOL_STREAMS"
+    void stream "unpool_stream"(char *, const char *, size_t) noexcept
+    void stream_end "unpool_stream_end"() noexcept
+
+
 # Moving a value needs its size, adding its arithmetic (two's complement: unsigned serves signed), pooling its order.
+# What is put is either: words are assigned, numbers are added to what is there.
 ctypedef fused word:
-    uint8_t
-    uint16_t
-    uint32_t
+    word8
+    word16
+    word32
     word64
     word128
 
-ctypedef fused number:
+ctypedef fused item:
+    word8
+    word16
+    word32
+    word64
+    word128
     boolean
     uint8_t
     uint16_t
@@ -104,8 +131,12 @@ cdef enum:
     FEW = 16
     # Rows of a window up to which its indices are held against it instead of a map; larger windows are rare.
     MOST_ROWS = 16
-    # The least channels of a channels-last strip: whole cache lines.
-    STRIP = 32
+    # Plans whose geometry is kept, as many as `unpool.plan` keeps.
+    PLANS = 1024
+    # Bytes of a block of cells: half of a first-level cache.
+    BLOCK = 1 << 14
+    # Bytes in which a block is put together before it is streamed out, for those with large windows.
+    STAGE = 1 << 16
 
 
 cdef enum Kind:
@@ -135,21 +166,34 @@ cdef struct Job:
     Py_ssize_t channels
     Py_ssize_t windows
     Py_ssize_t cells
-    # How the call is cut: `strips` of them, `strips_each` per sample, `width` channels in each but the last.
+    # The strips of the call: `strips_each` per sample, `width` channels in each but the last.
     Py_ssize_t strips
     Py_ssize_t strips_each
-    # Rows of windows in a strip, and how many parts it is cut into by rows, where they do not depend on each other.
-    Py_ssize_t rows
-    Py_ssize_t parts
     Py_ssize_t width
     Py_ssize_t step
+    # The blocks of a strip: `rows` rows of windows of one depth each, or one of `pieces` pieces of a row.
+    Py_ssize_t blocks
+    Py_ssize_t rows
+    Py_ssize_t row_blocks
+    Py_ssize_t piece
+    Py_ssize_t pieces
+    # Tasks: a strip's blocks are shared out in `parts`; where blocks do not serve, its cells in `ranges`.
+    Py_ssize_t parts
+    Py_ssize_t ranges
     Py_ssize_t chunk
     int threads
     int duplicates
-    # Whether a new plane is zero already.
+    # Whether windows share no cell; and are solid too, with few rows, in planes whose cells 31 bits can count.
+    bint apart
+    bint solid
+    # Whether to work by blocks first, and only where an index lies outside of its block, by cells.
+    bint in_blocks
+    # Whether a new plane is zero already; whether blocks are put together in `stage` and streamed out.
     bint zeroed
-    # Whether windows are solid and share no cell, have few rows, and lie in planes whose cells 31 bits can count.
-    bint disjoint
+    bint streamed
+    char *stage
+    # For each part of strips that threads share, whether an index of it lay outside of its block.
+    uint8_t *strayed
     uint64_t *seen
     Py_ssize_t seen_words
     Found *found
@@ -182,6 +226,42 @@ cdef inline void report(
         found.bad = min(found.bad, strip.pooled + bad)
     if repeated >= 0:
         found.repeated = min(found.repeated, strip.pooled + repeated)
+
+
+cdef struct Block:
+    # The windows of a block: some rows of one depth, or columns of one row.  They follow each other in the strip.
+    Py_ssize_t depth
+    Py_ssize_t row
+    Py_ssize_t end_row
+    Py_ssize_t column
+    Py_ssize_t end_column
+    Py_ssize_t first
+    Py_ssize_t count
+
+
+cdef inline Block block_at(const Job *job, Py_ssize_t nth) noexcept nogil:
+    cdef Block block
+    cdef Py_ssize_t rows = nth // job.pieces
+    block.column = (nth % job.pieces) * job.piece
+    block.end_column = min(block.column + job.piece, job.windows_along[2])
+    block.depth = rows // job.row_blocks
+    block.row = (rows % job.row_blocks) * job.rows
+    block.end_row = min(block.row + job.rows, job.windows_along[1])
+    block.first = (block.depth * job.windows_along[1] + block.row) * job.windows_along[2] + block.column
+    block.count = (block.end_row - block.row - 1) * job.windows_along[2] + block.end_column - block.column
+    return block
+
+
+cdef inline bint any_strayed(const Job *job, Py_ssize_t strip, Py_ssize_t end) noexcept nogil:
+    """Whether some of these strips are left to be done by cells."""
+    cdef Py_ssize_t part
+    if not job.in_blocks:
+        return True
+    if job.parts > 1:
+        for part in range(strip * job.parts, end * job.parts):
+            if job.strayed[part]:
+                return True
+    return False
 
 
 cdef struct Span:

@@ -14,7 +14,10 @@ typedef struct { uint16_t bits; } unpool_bfloat16;
 typedef struct { float re, im; } unpool_complex64;
 typedef struct { double re, im; } unpool_complex128;
 typedef struct { uint8_t bits; } unpool_bool;
-/* Words to move.  In halves of 32 bits, because an array of complex64 is aligned to no more than its floats. */
+/* Words to move.  The long ones in parts of 32 bits, because an array of complex64 is aligned to no more than floats. */
+typedef struct { uint8_t part[1]; } unpool_word8;
+typedef struct { uint16_t part[1]; } unpool_word16;
+typedef struct { uint32_t part[1]; } unpool_word32;
 typedef struct { uint32_t part[2]; } unpool_word64;
 typedef struct { uint32_t part[4]; } unpool_word128;
 

@@ -66,7 +66,7 @@ cdef inline void reset(real *best, int32_t *found, int32_t offset, Py_ssize_t co
         found[i] = offset
 
 
-cdef void pool_row(
+cdef cloned pool_row(
     const real *plane, real *values, index *indices, const Job *job, const Span *d, const Span *h, Py_ssize_t w,
     Py_ssize_t count
 ) noexcept nogil:
@@ -110,7 +110,7 @@ cdef void pool_row(
             indices[i * job.step] = <index> (corner + i * stride + found[i])
 
 
-cdef void pool_channels(
+cdef cloned pool_channels(
     const real *plane, real *values, index *indices, const Job *job, const Span *d, const Span *h, Py_ssize_t w,
     Py_ssize_t count
 ) noexcept nogil:
@@ -141,41 +141,40 @@ cdef inline Py_ssize_t first_row(const Job *job, const Span *d, const Span *h) n
 
 cdef void pool_part(real *kind, index *index_kind, const Job *job, Py_ssize_t nth) noexcept nogil:
     cdef Strip strip = strip_at(job, nth // job.parts)
-    cdef Py_ssize_t part = nth % job.parts
-    cdef Py_ssize_t row = part * job.rows // job.parts, end_row = (part + 1) * job.rows // job.parts
-    cdef Py_ssize_t first = strip.pooled + row * job.windows_along[2] * job.step
     cdef const real *plane = <const real *> job.plane + strip.plane
-    cdef real *values = <real *> job.pooled + first
+    cdef real *values
     cdef index *indices = NULL
-    cdef Py_ssize_t w, c, windows
-    # A few channels make too short a run; then their windows do.
-    cdef bint across = strip.width < FEW
+    cdef Py_ssize_t part = nth % job.parts, b, w, c, first
+    cdef Block block
     cdef Span d, h
-    if job.indices != NULL:
-        indices = <index *> job.indices + first
-    for row in range(row, end_row):
-        d = clip(job, 0, row // job.windows_along[1])
-        h = clip(job, 1, row % job.windows_along[1])
-        w = 0
-        while w < job.windows_along[2]:
-            windows = min(TILE, job.windows_along[2] - w) if across else 1
-            if across:
-                for c in range(strip.width):
-                    pool_row(plane + c, values + c, indices + c if indices != NULL else NULL, job, &d, &h, w, windows)
-            else:
-                pool_channels(plane, values, indices, job, &d, &h, w, strip.width)
-            w += windows
-            values += windows * job.step
-            if indices != NULL:
-                indices += windows * job.step
+    for b in range(part * job.blocks // job.parts, (part + 1) * job.blocks // job.parts):
+        block = block_at(job, b)
+        first = strip.pooled + block.first * job.step
+        values = <real *> job.pooled + first
+        if job.indices != NULL:
+            indices = <index *> job.indices + first
+        d = clip(job, 0, block.depth)
+        h = clip(job, 1, block.row)
+        # A few channels make too short a run; then their windows do.
+        if strip.width < FEW:
+            for c in range(strip.width):
+                pool_row(
+                    plane + c, values + c, indices + c if indices != NULL else NULL, job, &d, &h, block.column,
+                    block.count,
+                )
+        else:
+            for w in range(block.count):
+                pool_channels(
+                    plane, values + w * job.step, indices + w * job.step if indices != NULL else NULL, job, &d, &h,
+                    block.column + w, strip.width,
+                )
 
 
 cdef void pool_all(real *kind, index *index_kind, const Job *job) noexcept nogil:
     cdef Py_ssize_t nth
-    cdef Py_ssize_t tasks = job.strips * job.parts
     if job.threads == 1:
-        for nth in range(tasks):
+        for nth in range(job.strips):
             pool_part(kind, index_kind, job, nth)
         return
-    for nth in prange(tasks, num_threads=job.threads, schedule="dynamic", chunksize=job.chunk):
+    for nth in prange(job.strips * job.parts, num_threads=job.threads, schedule="dynamic", chunksize=job.chunk):
         pool_part(kind, index_kind, job, nth)

@@ -1,0 +1,108 @@
+# Gather, the gradient of unpooling: the value at each index, but zero for one that a later index hid.
+
+cdef inline Py_ssize_t take(
+    word *values, const index *indices, const word *plane, const Job *job, Py_ssize_t count, Py_ssize_t width
+) noexcept nogil:
+    """Take the value at each of `count` windows' indices; return the offset of the first bad index, or -1."""
+    cdef Py_ssize_t i, c, at
+    cdef int64_t cell
+    cdef uint64_t ahead
+    if job.step == 1:
+        for i in range(count):
+            # As a number: an index that was not checked yet must make no pointer, and asking for it does no harm.
+            ahead = <uint64_t> <int64_t> indices[min(i + AHEAD, count - 1)]
+            prefetch(<size_t> plane + <size_t> ahead * sizeof(word))
+            cell = indices[i]
+            if <uint64_t> cell >= <uint64_t> job.cells:
+                return i
+            values[i] = plane[cell]
+        return -1
+    for i in range(count):
+        for c in range(width):
+            at = i * job.step + c
+            cell = indices[at]
+            if <uint64_t> cell >= <uint64_t> job.cells:
+                return at
+            values[at] = plane[cell * job.step + c]
+    return -1
+
+
+cdef void gather_part(word *kind, index *index_kind, const Job *job, Py_ssize_t nth, int thread) noexcept nogil:
+    cdef Strip strip = strip_at(job, nth // job.parts)
+    cdef word *values = <word *> job.pooled + strip.pooled
+    cdef const index *indices = <const index *> job.indices + strip.pooled
+    cdef const word *plane = <const word *> job.plane + strip.plane
+    cdef Py_ssize_t part = nth % job.parts, b, bad, first
+    cdef Block block
+    for b in range(part * job.blocks // job.parts, (part + 1) * job.blocks // job.parts):
+        block = block_at(job, b)
+        first = block.first * job.step
+        if job.duplicates != SUM and not own_block(indices + first, job, &block, strip.width):
+            if job.parts == 1:
+                gather_range(kind, index_kind, job, nth, thread)
+            else:
+                job.strayed[nth] = True
+            return
+        bad = take(values + first, indices + first, plane, job, block.count, strip.width)
+        if bad >= 0:
+            report(job, &strip, thread, first + bad, -1)
+            return
+
+
+cdef void take_winners(
+    word *values, const index *indices, const word *plane, const Job *job, Py_ssize_t width, Py_ssize_t low,
+    Py_ssize_t end, uint64_t *seen
+) noexcept nogil:
+    """Take the value at each index of low..end-1 that no later one repeats; the others are zero."""
+    cdef Py_ssize_t i, c, at, span
+    cdef uint64_t cell
+    while low < end:
+        # Indices were checked, but may have changed since in another thread's hands; so they are once more.
+        span = min(end - low, SEEN_BITS // width)
+        clear(seen, span * width)
+        for i in range(job.windows - 1, -1, -1):
+            for c in range(width):
+                at = i * job.step + c
+                cell = <uint64_t> <int64_t> indices[at] - <uint64_t> low
+                if cell < <uint64_t> span:
+                    if first_visit(seen, <Py_ssize_t> cell * width + c):
+                        values[at] = plane[(<Py_ssize_t> cell + low) * job.step + c]
+                    else:
+                        memset(&values[at], 0, sizeof(word))
+        low += span
+
+
+cdef void gather_range(word *kind, index *index_kind, const Job *job, Py_ssize_t nth, int thread) noexcept nogil:
+    """Take from some cells of a strip, as `scatter_range` puts."""
+    cdef Strip strip = strip_at(job, nth // job.ranges)
+    cdef word *values = <word *> job.pooled + strip.pooled
+    cdef const index *indices = <const index *> job.indices + strip.pooled
+    cdef const word *plane = <const word *> job.plane + strip.plane
+    cdef Py_ssize_t low = (nth % job.ranges) * job.cells // job.ranges
+    cdef Py_ssize_t end = (nth % job.ranges + 1) * job.cells // job.ranges
+    cdef uint64_t *seen = job.seen + thread * job.seen_words
+    cdef Py_ssize_t bad = first_bad(indices, job, strip.width), repeated = -1
+    if bad < 0 and job.duplicates == ERROR:
+        repeated = first_repeated(indices, job, strip.width, low, end, seen)
+    if bad < 0 and repeated < 0:
+        take_winners(values, indices, plane, job, strip.width, low, end, seen)
+    report(job, &strip, thread, bad, repeated)
+
+
+cdef void gather_all(word *kind, index *index_kind, const Job *job) noexcept nogil:
+    cdef Py_ssize_t nth
+    if job.threads == 1:
+        for nth in range(job.strips):
+            if job.in_blocks:
+                gather_part(kind, index_kind, job, nth, 0)
+            else:
+                gather_range(kind, index_kind, job, nth, 0)
+        return
+    if job.in_blocks:
+        for nth in prange(job.strips * job.parts, num_threads=job.threads, schedule="dynamic", chunksize=job.chunk):
+            gather_part(kind, index_kind, job, nth, threadid())
+        if not any_strayed(job, 0, job.strips):
+            return
+    for nth in prange(job.strips * job.ranges, num_threads=job.threads, schedule="dynamic", chunksize=job.chunk):
+        if any_strayed(job, nth // job.ranges, nth // job.ranges + 1):
+            gather_range(kind, index_kind, job, nth, threadid())

@@ -1,0 +1,243 @@
+# Scatter: words are assigned to their cells, numbers are added; the cells of a block of windows at a time, if they can.
+
+cdef inline void place(item *cell, item value) noexcept nogil:
+    if item is word8 or item is word16 or item is word32 or item is word64 or item is word128:
+        cell[0] = value
+    elif item is half:
+        cell[0] = half_add(cell[0], value)
+    elif item is bfloat16:
+        cell[0] = bfloat16_add(cell[0], value)
+    elif item is complex64:
+        cell[0] = complex64_add(cell[0], value)
+    elif item is complex128:
+        cell[0] = complex128_add(cell[0], value)
+    elif item is boolean:
+        cell[0] = boolean_add(cell[0], value)
+    else:
+        cell[0] = <item> (cell[0] + value)
+
+
+cdef inline void zero(
+    char *cells, const Job *job, Py_ssize_t count, Py_ssize_t width, Py_ssize_t itemsize
+) noexcept nogil:
+    cdef Py_ssize_t cell
+    if width == job.step:
+        memset(cells, 0, count * width * itemsize)
+    else:
+        for cell in range(count):
+            memset(cells + cell * job.step * itemsize, 0, width * itemsize)
+
+
+# --- by blocks: windows lie apart, so the cells of a block are nobody else's ------------------------------------------
+
+
+cdef struct Area:
+    # The cells around the windows of a block, all of the plane being shared out among them: runs[0] x runs[1] runs of
+    # `length` cells from `cell` on, apart[0] and apart[1] cells from each other.
+    Py_ssize_t cell
+    Py_ssize_t length
+    Py_ssize_t[2] runs
+    Py_ssize_t[2] apart
+
+
+cdef inline Py_ssize_t edge(const Job *job, int axis, Py_ssize_t window) noexcept nogil:
+    """Where the cells of a window begin, and so those of the one before it end."""
+    if window == 0:
+        return 0
+    if window == job.windows_along[axis]:
+        return job.cells_along[axis]
+    return min(window * job.stride[axis] - job.padding[axis], job.cells_along[axis])
+
+
+cdef inline Area area_of(const Job *job, const Block *block) noexcept nogil:
+    cdef Area area
+    cdef Py_ssize_t depth = edge(job, 0, block.depth), row = edge(job, 1, block.row), column = 0
+    area.runs[0] = edge(job, 0, block.depth + 1) - depth
+    area.apart[0] = job.cell_apart[0]
+    area.runs[1] = edge(job, 1, block.end_row) - row
+    area.apart[1] = job.cell_apart[1]
+    if job.pieces == 1:
+        # Whole rows follow each other.
+        area.length = area.runs[1] * job.cells_along[2]
+        area.runs[1] = 1
+    else:
+        column = edge(job, 2, block.column)
+        area.length = edge(job, 2, block.end_column) - column
+    area.cell = depth * job.cell_apart[0] + row * job.cell_apart[1] + column
+    return area
+
+
+cdef inline uint64_t run_of(uint64_t offset, Py_ssize_t runs, Py_ssize_t apart) noexcept nogil:
+    # Two runs are chosen between without a branch, which would be mispredicted every other time.
+    if runs == 1:
+        return 0
+    if runs == 2:
+        return offset >= <uint64_t> apart
+    return min(offset // <uint64_t> apart, <uint64_t> (runs - 1))
+
+
+cdef inline bint put_in_runs(
+    const item *values, const index *indices, item *to, const Job *job, const Area *area, Py_ssize_t count,
+    Py_ssize_t width, Py_ssize_t step, Py_ssize_t to_step, Py_ssize_t planes, Py_ssize_t rows, const Py_ssize_t *apart
+) noexcept nogil:
+    cdef Py_ssize_t i, c
+    cdef uint64_t offset, plane, row
+    cdef uint64_t cell = area.cell, length = area.length, plane_apart = area.apart[0], row_apart = area.apart[1]
+    cdef uint64_t plane_back = plane_apart - apart[0], row_back = row_apart - apart[1]
+    for i in range(count):
+        for c in range(width):
+            offset = <uint64_t> <int64_t> indices[i * step + c] - cell
+            plane = run_of(offset, planes, plane_apart)
+            row = run_of(offset - plane * plane_apart, rows, row_apart)
+            if offset - plane * plane_apart - row * row_apart >= length:
+                return False
+            place(&to[(offset - plane * plane_back - row * row_back) * to_step + c], values[i * step + c])
+    return True
+
+
+cdef inline bint put_in_area(
+    const item *values, const index *indices, item *to, const Job *job, const Area *area, Py_ssize_t count,
+    Py_ssize_t width, Py_ssize_t step, Py_ssize_t to_step, const Py_ssize_t *apart
+) noexcept nogil:
+    # Numbers of runs that the compiler knows make the usual loops short.
+    if area.runs[0] == 1 and area.runs[1] == 1:
+        return put_in_runs(values, indices, to, job, area, count, width, step, to_step, 1, 1, apart)
+    elif area.runs[0] == 1 and area.runs[1] == 2:
+        return put_in_runs(values, indices, to, job, area, count, width, step, to_step, 1, 2, apart)
+    elif area.runs[0] == 2 and area.runs[1] == 1:
+        return put_in_runs(values, indices, to, job, area, count, width, step, to_step, 2, 1, apart)
+    return put_in_runs(
+        values, indices, to, job, area, count, width, step, to_step, area.runs[0], area.runs[1], apart
+    )
+
+
+cdef inline bint put_block(
+    const item *values, const index *indices, item *to, const Job *job, const Area *area, Py_ssize_t count,
+    Py_ssize_t width, Py_ssize_t to_step, const Py_ssize_t *apart
+) noexcept nogil:
+    """Put each value at its index, in `to`, whose runs may lie less far apart; False if one lies outside of the area."""
+    if job.step == 1:
+        return put_in_area(values, indices, to, job, area, count, 1, 1, 1, apart)
+    return put_in_area(values, indices, to, job, area, count, width, job.step, to_step, apart)
+
+
+cdef bint scatter_block(
+    const item *values, const index *indices, item *plane, const Job *job, Py_ssize_t nth, Py_ssize_t width, char *stage
+) noexcept nogil:
+    """Write the cells of a block; False, and what was written to be written again, if an index lies outside of them."""
+    cdef Block block = block_at(job, nth)
+    cdef Area area = area_of(job, &block)
+    cdef Py_ssize_t[2] apart
+    cdef Py_ssize_t depth, row, bytes
+    values += block.first * job.step
+    indices += block.first * job.step
+    plane += area.cell * job.step
+    if area.runs[0] < 1 or area.runs[1] < 1 or area.length < 1:  # the last windows may lie past the plane
+        return False
+    if job.duplicates == ERROR and not own_block(indices, job, &block, width):
+        return False
+    if not job.streamed:
+        if not job.zeroed:
+            for depth in range(area.runs[0]):
+                for row in range(area.runs[1]):
+                    zero(
+                        <char *> (plane + (depth * area.apart[0] + row * area.apart[1]) * job.step), job, area.length,
+                        width, sizeof(item),
+                    )
+        return put_block(values, indices, plane, job, &area, block.count, width, job.step, area.apart)
+    apart[1] = area.length
+    apart[0] = area.runs[1] * area.length
+    bytes = area.length * width * sizeof(item)
+    memset(stage, 0, area.runs[0] * area.runs[1] * bytes)
+    if not put_block(values, indices, <item *> stage, job, &area, block.count, width, width, apart):
+        return False
+    for depth in range(area.runs[0]):
+        for row in range(area.runs[1]):
+            stream(<char *> (plane + (depth * area.apart[0] + row * area.apart[1]) * job.step), stage, bytes)
+            stage += bytes
+    return True
+
+
+cdef void scatter_part(item *kind, index *index_kind, const Job *job, Py_ssize_t nth, int thread) noexcept nogil:
+    cdef Strip strip = strip_at(job, nth // job.parts)
+    cdef const item *values = <const item *> job.pooled + strip.pooled
+    cdef const index *indices = <const index *> job.indices + strip.pooled
+    cdef item *plane = <item *> job.plane + strip.plane
+    cdef Py_ssize_t part = nth % job.parts, block
+    for block in range(part * job.blocks // job.parts, (part + 1) * job.blocks // job.parts):
+        if not scatter_block(values, indices, plane, job, block, strip.width, job.stage + thread * STAGE):
+            if job.parts == 1:
+                scatter_range(kind, index_kind, job, nth, thread)
+            else:
+                job.strayed[nth] = True
+            break
+    if job.streamed:
+        stream_end()
+
+
+# --- by cells: exact for any indices ------------------------------------------------------------------------------
+
+
+cdef inline Py_ssize_t put(
+    const item *values, const index *indices, item *plane, const Job *job, Py_ssize_t width, Py_ssize_t low,
+    Py_ssize_t end, bint whole
+) noexcept nogil:
+    """Put each value at its index, if that is one of low..end-1; return the offset of the first bad index, or -1."""
+    cdef Py_ssize_t i, c, at
+    cdef int64_t cell
+    for i in range(job.windows):
+        for c in range(width):
+            at = i * job.step + c
+            cell = indices[at]
+            if <uint64_t> cell >= <uint64_t> job.cells:
+                return at
+            if whole or low <= cell < end:
+                place(&plane[cell * job.step + c], values[at])
+    return -1
+
+
+cdef void scatter_range(item *kind, index *index_kind, const Job *job, Py_ssize_t nth, int thread) noexcept nogil:
+    """Write some cells of a strip: threads that share one all go through its indices, and put what lies in their cells."""
+    cdef Strip strip = strip_at(job, nth // job.ranges)
+    cdef const item *values = <const item *> job.pooled + strip.pooled
+    cdef const index *indices = <const index *> job.indices + strip.pooled
+    cdef item *plane = <item *> job.plane + strip.plane
+    cdef Py_ssize_t low = (nth % job.ranges) * job.cells // job.ranges
+    cdef Py_ssize_t end = (nth % job.ranges + 1) * job.cells // job.ranges
+    cdef Py_ssize_t bad = -1, repeated = -1
+    if job.duplicates == ERROR:
+        bad = first_bad(indices, job, strip.width)
+        if bad < 0:
+            repeated = first_repeated(
+                indices, job, strip.width, low, end, job.seen + thread * job.seen_words
+            )
+    if bad < 0 and repeated < 0:
+        # What blocks assigned before one of their indices strayed is assigned again, but sums begin anew.
+        if not job.zeroed or job.duplicates == SUM:
+            zero(<char *> (plane + low * job.step), job, end - low, strip.width, sizeof(item))
+        if job.ranges > 1:
+            bad = put(values, indices, plane, job, strip.width, low, end, False)
+        elif job.step == 1:
+            bad = put(values, indices, plane, job, 1, low, end, True)
+        else:
+            bad = put(values, indices, plane, job, strip.width, low, end, True)
+    report(job, &strip, thread, bad, repeated)
+
+
+cdef void scatter_all(item *kind, index *index_kind, const Job *job) noexcept nogil:
+    cdef Py_ssize_t nth
+    if job.threads == 1:
+        for nth in range(job.strips):
+            if job.in_blocks:
+                scatter_part(kind, index_kind, job, nth, 0)
+            else:
+                scatter_range(kind, index_kind, job, nth, 0)
+        return
+    if job.in_blocks:
+        for nth in prange(job.strips * job.parts, num_threads=job.threads, schedule="dynamic", chunksize=job.chunk):
+            scatter_part(kind, index_kind, job, nth, threadid())
+        if not any_strayed(job, 0, job.strips):
+            return
+    for nth in prange(job.strips * job.ranges, num_threads=job.threads, schedule="dynamic", chunksize=job.chunk):
+        if any_strayed(job, nth // job.ranges, nth // job.ranges + 1):
+            scatter_range(kind, index_kind, job, nth, threadid())
