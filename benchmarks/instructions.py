@@ -1,0 +1,222 @@
+"""Instructions that the kernels execute, counted by callgrind and held against the record in `instructions.json`.
+
+    python benchmarks/instructions.py [--update]
+
+Counts repeat to a thousandth on a busy machine, where times do not; that of the tiny call to 2 % from one installation
+to another, since Python's caches go by addresses.  They see work that was added, and neither cache misses, page faults,
+mispredicted branches nor threads: for these, `compare.py` takes the time.
+
+One process under valgrind runs every case on one thread and calls `getppid` between them, at which callgrind writes
+down what was executed since.  So no kernel is known by its name, and what it calls in the C library counts too.
+
+valgrind shows the program a processor with AVX2 at most, and none of AVX-512: of kernels that are compiled for several,
+the one for AVX2 is counted, whatever the machine has beyond that.
+
+Exit status: 0 if nothing grew, or nothing can be compared; 1 if a case grew, or the cases are not those of the record;
+2 if nothing could be measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import gc
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+from unpool_cpu import _kernels
+
+import unpool
+
+RECORD = Path(__file__).with_suffix(".json")
+# What a case may grow, or shrink without being recorded, as a part of the record.
+TOLERANCE = 0.05
+# The least of these counts: Python and the dynamic linker spend the first on what later ones find done.
+ROUNDS = 4
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+    # `rep stos`, one instruction to the processor, is counted once a byte: memset would outweigh every kernel.
+    "GLIBC_TUNABLES": "glibc.cpu.x86_rep_stosb_threshold=0x40000000:glibc.cpu.x86_rep_movsb_threshold=0x40000000",
+}
+
+
+class Case(NamedTuple):
+    call: Callable[[], object]
+    # Elements of the larger side; 1 counts per call.
+    elements: int
+    # Calls in a round.
+    calls: int = 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--update", action="store_true", help="make these counts the record")
+    parser.add_argument("--calls", action="store_true", help=argparse.SUPPRESS)  # what valgrind's process is told
+    options = parser.parse_args()
+    if options.calls:
+        print(json.dumps(run(cases())))
+        return
+
+    if not shutil.which("valgrind"):
+        fail("valgrind is not installed; your system's package of that name has it")
+    if not RECORD.exists() and not options.update:
+        fail(f"there is no {RECORD.name}; make one with --update")
+    report: dict[str, Any] = {"date": datetime.date.today().isoformat(), "toolchain": toolchain(), "counts": measure()}
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else report
+    comparable = report["toolchain"] == record["toolchain"]
+
+    print(f"{', '.join(report['toolchain'].values())}; instructions per element of the larger side; tiny: per call\n")
+    print("| case | count | recorded | change |\n|---|---|---|---|")
+    for name, count in report["counts"].items():
+        recorded = record["counts"].get(name) if comparable else None
+        print(f"| {name} | {count:g} |", f"{recorded:g} | {count / recorded - 1:+.1%} |" if recorded else "- | - |")
+    print()
+    if options.update:
+        RECORD.write_text(json.dumps(report, indent=4) + "\n")
+        print(f"recorded in {RECORD.name}")
+        return
+    status, lines = compare(report, record)
+    print(*lines, sep="\n")
+    sys.exit(status)
+
+
+def compare(report: dict[str, Any], record: dict[str, Any]) -> tuple[int, list[str]]:
+    """Return the exit status and what to say of a report beside the record, which has the same keys."""
+    made, kept = report["toolchain"], record["toolchain"]
+    if made != kept:
+        others = [f"{now}, recorded with {kept.get(what)}" for what, now in made.items() if now != kept.get(what)]
+        return 0, [f"nothing compared: {'; '.join(others)}"]
+    counts, recorded = report["counts"], record["counts"]
+    accept = f"to accept it, run {Path(__file__).name} --update"
+    wrong = [f"{name}: not in the record; {accept}" for name in counts if name not in recorded]
+    wrong += [f"{name}: in the record, but no case; {accept}" for name in recorded if name not in counts]
+    faster = []
+    for name in counts:
+        change = counts[name] / recorded.get(name, counts[name]) - 1
+        if change > TOLERANCE:
+            wrong.append(f"{name}: grew by {change:.1%}, from {recorded[name]:g} to {counts[name]:g}; {accept}")
+        elif change < -TOLERANCE:
+            faster.append(f"{name}: faster: record it; {-change:.1%}, from {recorded[name]:g} to {counts[name]:g}")
+    return int(bool(wrong)), wrong + faster or [f"no case changed by more than {TOLERANCE:.0%}"]
+
+
+def toolchain() -> dict[str, str]:
+    """What the counts depend on besides the sources: a record made with another says little."""
+    flags = Path("/proc/cpuinfo").read_text().split()
+    # The sections of an object file name its compiler; beside clang, GCC built what the linker adds.
+    binary = Path(_kernels.__file__).read_bytes()
+    found = re.search(rb"(clang) version (\d+)", binary) or re.search(rb"(GCC): \([^)]*\) (\d+)", binary)
+    return {
+        "architecture": platform.machine() + (" with AVX2" if "avx2" in flags else ""),
+        "compiler": b" ".join(found.groups()).decode() if found else "an unknown compiler",
+        # These two are most of the tiny call.
+        "python": f"Python {'.'.join(platform.python_version_tuple()[:2])}",
+        "numpy": f"NumPy {'.'.join(np.__version__.split('.')[:2])}",
+    }
+
+
+def measure() -> dict[str, float]:
+    """Instructions per element of each case, to four digits."""
+    with tempfile.TemporaryDirectory() as folder:
+        counts = Path(folder, "counts")
+        command = [
+            *("valgrind", "--quiet", "--tool=callgrind", "--dump-before=getppid"),
+            *("--combine-dumps=yes", f"--callgrind-out-file={counts}"),
+            *(sys.executable, __file__, "--calls"),
+        ]
+        result = subprocess.run(command, env=os.environ | ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+        if result.returncode:
+            fail(f"valgrind, or the calls under it, ended with status {result.returncode}")
+        per = json.loads(result.stdout)
+        # The last is what comes after all cases.
+        totals = [int(total) for total in re.findall(r"^totals: (\d+)", counts.read_text(), re.MULTILINE)][:-1]
+    if len(totals) != len(per) * (ROUNDS + 1):
+        fail(f"callgrind wrote down {len(totals)} counts where {len(per) * (ROUNDS + 1)} were asked for")
+    # The first of each case is what came before it.
+    least = [min(totals[start + 1 : start + 1 + ROUNDS]) for start in range(0, len(totals), ROUNDS + 1)]
+    return {name: float(f"{count / per[name]:.4g}") for name, count in zip(per, least, strict=True)}
+
+
+def fail(why: str) -> NoReturn:
+    print(f"{Path(__file__).name}: {why}", file=sys.stderr)
+    sys.exit(2)
+
+
+def run(cases: dict[str, Case]) -> dict[str, int]:
+    """Call each case with a mark before and after each round; return by what to divide its counts."""
+    gc.disable()
+    for case in cases.values():
+        os.getppid()
+        for _ in range(ROUNDS):
+            for _ in range(case.calls):
+                case.call()
+            os.getppid()
+    return {name: case.elements * case.calls for name, case in cases.items()}
+
+
+def cases() -> dict[str, Case]:
+    """Every kernel and the ways through it, on arrays just large enough that a call's Python hardly shows."""
+    random = np.random.default_rng(0)
+    x = random.standard_normal((1, 16, 224, 224), dtype=np.float32)
+    half, odd = x.astype(np.float16), np.ascontiguousarray(x[..., :-1, :-1])
+    last = x.reshape(1, 112, 112, 64)
+    values, indices = unpool.max_pool2d(x, 2, return_indices=True)
+    values_last, indices_last = unpool.max_pool2d(last, 2, return_indices=True, data_format="channels_last")
+    overlapping = unpool.max_pool2d(x, 3, 2, return_indices=True)
+    # In range and all different, but in the windows of others.
+    foreign = np.ascontiguousarray(indices[..., ::-1, ::-1])
+    anywhere = random.integers(0, 224 * 224, indices.shape)
+    narrow, out = indices.astype(np.int32), np.empty_like(x)
+    # An output that the system hands out zeroed.
+    many, many_indices = (np.tile(array, (11, 1, 1, 1)) for array in (values, indices))
+    small, small_indices = unpool.max_pool2d(x[:, :1, :4, :4], 2, return_indices=True)
+
+    def scatter(values: Any, indices: Any, *window: Any, **options: Any) -> Case:
+        output = unpool.max_unpool2d(values, indices, *window, **options)
+        return Case(lambda: unpool.max_unpool2d(values, indices, *window, **options), output.size)
+
+    def gather(indices: Any, **options: Any) -> Case:
+        return Case(lambda: unpool.max_unpool2d_backward(x, indices, 2, **options), x.size)
+
+    def pool(x: Any, kernel: int, stride: int, **options: Any) -> Case:
+        return Case(lambda: unpool.max_pool2d(x, kernel, stride, return_indices=True, **options), x.size)
+
+    return {
+        "unpool k2": scatter(values, indices, 2),
+        "unpool k2, out=": scatter(values, indices, 2, out=out),
+        "unpool k2, fresh pages": scatter(many, many_indices, 2),
+        "unpool k2, channels last": scatter(values_last, indices_last, 2, data_format="channels_last"),
+        "unpool k2, int32 indices": scatter(values, narrow, 2),
+        "unpool k2, uint8": scatter(indices.astype(np.uint8), indices, 2),
+        "unpool k2, float64": scatter(values.astype(np.float64), indices, 2),
+        "unpool k2, random indices": scatter(values, anywhere, 2),
+        "unpool k2, sum": scatter(values, indices, 2, duplicates="sum"),
+        "unpool k2, error": scatter(values, indices, 2, duplicates="error"),
+        "unpool k2, error, foreign indices": scatter(values, foreign, 2, duplicates="error"),
+        "unpool k3 s2": scatter(*overlapping, 3, 2, output_size=(224, 224)),
+        "gradient of unpool, last": gather(indices),
+        "gradient of unpool, last, foreign indices": gather(foreign),
+        "gradient of unpool, sum": gather(indices, duplicates="sum"),
+        "pool k2": pool(x, 2, 2),
+        "pool k2, channels last": pool(last, 2, 2, data_format="channels_last"),
+        "pool k2, float16": pool(half, 2, 2),
+        "pool k3 s2": pool(x, 3, 2),
+        "pool k3 s1": pool(x, 3, 1),
+        "pool k3 s2 p1 d2, odd size": pool(odd, 3, 2, padding=1, dilation=2),
+        "tiny: unpool k2, (1, 1, 2, 2)": Case(lambda: unpool.max_unpool2d(small, small_indices, 2), 1, calls=100),
+    }
+
+
+if __name__ == "__main__":
+    main()
