@@ -326,7 +326,7 @@ def gather(plane, indices, values, plan, str dtype, str duplicates):
     job.pooled, job.indices, job.plane = written.view.buf, wanted.view.buf, read.view.buf
     job.duplicates = DUPLICATES[duplicates]
     job.in_blocks = job.duplicates == SUM or job.solid
-    cut_by_cells(&job, itemsize)
+    cut(&job, 128 // (job.windows_along[2] * job.width), 128 // job.width)
     borrow(&job, job.duplicates != SUM)
     cdef bint narrow = wanted.view.itemsize == 4
     with nogil:

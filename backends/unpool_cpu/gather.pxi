@@ -1,16 +1,17 @@
 # Gather, the gradient of unpooling: the value at each index, but zero for one that a later index hid.
 
 cdef inline Py_ssize_t take(
-    word *values, const index *indices, const word *plane, const Job *job, Py_ssize_t count, Py_ssize_t width
+    word *values, const index *indices, const word *plane, const Job *job, Py_ssize_t count, Py_ssize_t left,
+    Py_ssize_t width
 ) noexcept nogil:
-    """Take the value at each of `count` windows' indices; return the offset of the first bad index, or -1."""
+    """Take the value at each index of `count` windows, `left` of them to come; return the offset of a bad one, or -1."""
     cdef Py_ssize_t i, c, at
     cdef int64_t cell
     cdef uint64_t ahead
     if job.step == 1:
         for i in range(count):
             # As a number: an index that was not checked yet must make no pointer, and asking for it does no harm.
-            ahead = <uint64_t> <int64_t> indices[min(i + AHEAD, count - 1)]
+            ahead = <uint64_t> <int64_t> indices[min(i + AHEAD, left - 1)]
             prefetch(<size_t> plane + <size_t> ahead * sizeof(word))
             cell = indices[i]
             if <uint64_t> cell >= <uint64_t> job.cells:
@@ -43,7 +44,9 @@ cdef void gather_part(word *kind, index *index_kind, const Job *job, Py_ssize_t 
             else:
                 job.strayed[nth] = True
             return
-        bad = take(values + first, indices + first, plane, job, block.count, strip.width)
+        bad = take(
+            values + first, indices + first, plane, job, block.count, job.windows - block.first, strip.width
+        )
         if bad >= 0:
             report(job, &strip, thread, first + bad, -1)
             return
