@@ -259,6 +259,7 @@ def test_a_float_is_refused_whatever_was_called_before(plans, first, wrong):
 
     def right():
         unpool.max_pool2d(X, 2, 2, 0, 1)
+        unpool.max_pool2d(X, (2, 2))
         unpool.max_unpool2d(P, I, 2, 2, output_size=(4, 4))
         unpool.max_unpool2d(P, I, 2, 2, output_size=(1, 1, 4, 4))
         unpool.max_pool2d_backward(P, I, (4, 4), 2)

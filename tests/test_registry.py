@@ -58,8 +58,8 @@ def plugin(monkeypatch, folder, name, text):
 
 
 def test_numpy_arrays_go_to_the_cpu():
-    assert type(backends.route([("input", X)])).__module__ == "unpool_cpu"
-    assert backends.route([("input", X)], "cpu") is backends.route([("input", X)])
+    assert type(backends.route(["input"], [X])).__module__ == "unpool_cpu"
+    assert backends.route(["input"], [X], "cpu") is backends.route(["input"], [X])
     np.testing.assert_array_equal(unpool.max_pool2d(X, 2, backend="cpu"), POOLED)
 
 
@@ -78,8 +78,8 @@ def test_numpy_arrays_go_to_the_cpu():
 def test_a_type_is_known_by_the_package_that_defines_it(monkeypatch, module, name):
     loaded = object()
     monkeypatch.setattr(backends, "_loaded", {name: loaded})
-    assert backends.route([("input", stranger(module))]) is loaded
-    assert backends.route([("input", stranger(module))], name) is loaded
+    assert backends.route(["input"], [stranger(module)]) is loaded
+    assert backends.route(["input"], [stranger(module)], name) is loaded
 
 
 def test_a_package_is_not_known_by_the_beginning_of_its_name():
@@ -91,7 +91,7 @@ def test_subclasses_go_where_their_base_goes(monkeypatch):
     loaded = object()
     monkeypatch.setattr(backends, "_loaded", {"torch": loaded})
     parameter = type("Parameter", (type(stranger("torch")),), {"__module__": "somebody"})()
-    assert backends.route([("input", parameter)]) is loaded
+    assert backends.route(["input"], [parameter]) is loaded
 
 
 class Picture(np.ndarray):
@@ -259,9 +259,9 @@ def test_a_broken_backend_shows_the_reason(cuda, text, reason):
 def test_a_failure_is_not_remembered(cuda):
     cuda(None)
     with pytest.raises(unpool.BackendUnavailableError):
-        backends.route([("input", stranger("cupy"))])
+        backends.route(["input"], [stranger("cupy")])
     cuda("BACKEND = 'repaired'")
-    assert backends.route([("input", stranger("cupy"))]) == "repaired"
+    assert backends.route(["input"], [stranger("cupy")]) == "repaired"
 
 
 def test_available_tells_every_name_and_a_remedy(cuda):

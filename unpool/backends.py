@@ -16,7 +16,7 @@ more than the rest of unpool.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
@@ -79,8 +79,8 @@ def check_name(backend: str | None) -> None:
             raise errors.unknown_backend(backend, names)
 
 
-def route(arrays: Iterable[tuple[str, Any]], backend: str | None = None) -> Backend:
-    """Return the backend for these arrays, given as (name of the argument, array); all must be of one kind.
+def route(arguments: Sequence[str], arrays: Sequence[Any], backend: str | None = None) -> Backend:
+    """Return the backend for these arrays, which must be of one kind; `arguments` names them, in order.
 
     Raises
     ------
@@ -89,20 +89,25 @@ def route(arrays: Iterable[tuple[str, Any]], backend: str | None = None) -> Back
     BackendUnavailableError
         If the backend is known, but is not installed or does not load.
     """
-    kind, first, one = "", "", None
-    for argument, array in arrays:
-        name = _names.get(type(array)) or _name_of(argument, array)
-        if not kind:
-            kind, first, one = name, argument, array
-        elif name != kind:
-            convert = BUILT_IN[kind].convert if kind in BUILT_IN else None
-            raise errors.mixed_kinds(first, one, argument, array, kind, convert)
+    first = arrays[0]
+    cls = type(first)
+    kind = _names.get(cls) or _name_of(arguments[0], first)
+    for array in arrays:
+        if type(array) is not cls:  # of one type are of one kind
+            _check_kinds(kind, arguments, arrays)
     if backend is not None and backend != kind:
         check_name(backend)
         if backend in BUILT_IN:
-            raise errors.wrong_kind(first, one, backend, BUILT_IN[backend].convert)
+            raise errors.wrong_kind(arguments[0], first, backend, BUILT_IN[backend].convert)
         kind = backend
     return _loaded.get(kind) or _load(kind)
+
+
+def _check_kinds(kind: str, arguments: Sequence[str], arrays: Sequence[Any]) -> None:
+    for argument, array in zip(arguments, arrays, strict=False):  # `out` has a name in calls without one, too
+        if (_names.get(type(array)) or _name_of(argument, array)) != kind:
+            convert = BUILT_IN[kind].convert if kind in BUILT_IN else None
+            raise errors.mixed_kinds(arguments[0], arrays[0], argument, array, kind, convert)
 
 
 def namespace(argument: str, array: Any) -> Any:

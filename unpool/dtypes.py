@@ -36,6 +36,25 @@ def describe(argument: str, array: Any) -> tuple[tuple[int, ...], str]:
         raise errors.not_an_array(argument, array) from None
 
 
+def describe_pair(argument: str, values: Any, indices: Any, real: bool) -> tuple[tuple[int, ...], tuple[int, ...], str]:
+    """Check values and the indices that go with them; return both shapes and the name of the values' dtype."""
+    try:
+        return tuple(values.shape), tuple(indices.shape), _check_pair(argument, values.dtype, indices.dtype, real)
+    except (AttributeError, TypeError):
+        describe(argument, values)
+        describe("indices", indices)
+        raise  # both are arrays, so it is one of their dtypes that is refused
+
+
+@lru_cache(maxsize=256)
+def _check_pair(argument: str, dtype: Any, index_dtype: Any, real: bool) -> str:
+    """Check two dtypes at once; only what passes is kept."""
+    found, indices_found = name(dtype), name(index_dtype)
+    check_values(argument, found, REALS if real else VALUES)
+    check_indices(indices_found)
+    return found
+
+
 def check_values(argument: str, dtype: str, allowed: tuple[str, ...]) -> None:
     if dtype not in allowed:
         raise errors.wrong_values(argument, dtype, allowed)

@@ -1,7 +1,8 @@
 """The public functions: check, plan, route, call.
 
-Each is a signature and a docstring around one of four private functions, which serve every rank; nothing here computes.
-The file is long because it holds twelve signatures and their documentation, and nothing else would.
+Each is a signature and a docstring around one of three functions, named as the primitives of a backend, which serve
+every rank, and the objects of `modules` too; nothing here computes.  The file is long because it holds twelve
+signatures and their documentation, and nothing else would.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def max_pool1d(
     ([[5, 4]], [[1, 3]])
     """
     window = plan.window(1, kernel_size, stride, padding, dilation)
-    return _pool(input, window, ceil_mode, return_indices, data_format, index_dtype, out, backend)
+    return pool(input, window, ceil_mode, return_indices, data_format, index_dtype, out, backend)
 
 
 def max_pool2d(
@@ -111,7 +112,7 @@ def max_pool2d(
     Source: the semantics of ``torch.nn.functional.max_pool2d``.
     """
     window = plan.window(2, kernel_size, stride, padding, dilation)
-    return _pool(input, window, ceil_mode, return_indices, data_format, index_dtype, out, backend)
+    return pool(input, window, ceil_mode, return_indices, data_format, index_dtype, out, backend)
 
 
 def max_pool3d(
@@ -138,7 +139,7 @@ def max_pool3d(
     ([[[[7]]]], [[[[7]]]])
     """
     window = plan.window(3, kernel_size, stride, padding, dilation)
-    return _pool(input, window, ceil_mode, return_indices, data_format, index_dtype, out, backend)
+    return pool(input, window, ceil_mode, return_indices, data_format, index_dtype, out, backend)
 
 
 # --- unpooling --------------------------------------------------------------------------------------------------------
@@ -166,7 +167,7 @@ def max_unpool1d(
     [[0, 5, 0, 4]]
     """
     window = plan.window(1, kernel_size, stride, padding, dilation)
-    return _unpool(input, indices, window, output_size, data_format, duplicates, out, validate, backend)
+    return scatter(input, indices, window, output_size, data_format, duplicates, out, validate, backend)
 
 
 def max_unpool2d(
@@ -242,7 +243,7 @@ def max_unpool2d(
     ``torch.nn.MaxUnpool2d``.
     """
     window = plan.window(2, kernel_size, stride, padding, dilation)
-    return _unpool(input, indices, window, output_size, data_format, duplicates, out, validate, backend)
+    return scatter(input, indices, window, output_size, data_format, duplicates, out, validate, backend)
 
 
 def max_unpool3d(
@@ -267,7 +268,7 @@ def max_unpool3d(
     [[[[0, 0], [0, 0]], [[0, 0], [7, 0]]]]
     """
     window = plan.window(3, kernel_size, stride, padding, dilation)
-    return _unpool(input, indices, window, output_size, data_format, duplicates, out, validate, backend)
+    return scatter(input, indices, window, output_size, data_format, duplicates, out, validate, backend)
 
 
 # --- gradient of pooling ----------------------------------------------------------------------------------------------
@@ -293,7 +294,7 @@ def max_pool1d_backward(
     [[0.0, 4.0, 0.0]]
     """
     window = plan.window(1, kernel_size, stride, padding, dilation)
-    return _pool_backward(grad_output, indices, input_size, window, data_format, out, backend)
+    return scatter(grad_output, indices, window, input_size, data_format, "sum", out, True, backend, _GRADIENT)
 
 
 def max_pool2d_backward(
@@ -344,7 +345,7 @@ def max_pool2d_backward(
     [[[0.0, 3.0], [0.0, 0.0]]]
     """
     window = plan.window(2, kernel_size, stride, padding, dilation)
-    return _pool_backward(grad_output, indices, input_size, window, data_format, out, backend)
+    return scatter(grad_output, indices, window, input_size, data_format, "sum", out, True, backend, _GRADIENT)
 
 
 def max_pool3d_backward(
@@ -367,7 +368,7 @@ def max_pool3d_backward(
     [[[[0.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [3.0, 0.0]]]]
     """
     window = plan.window(3, kernel_size, stride, padding, dilation)
-    return _pool_backward(grad_output, indices, input_size, window, data_format, out, backend)
+    return scatter(grad_output, indices, window, input_size, data_format, "sum", out, True, backend, _GRADIENT)
 
 
 # --- gradient of unpooling --------------------------------------------------------------------------------------------
@@ -395,7 +396,7 @@ def max_unpool1d_backward(
     [[0.0, 2.0]]
     """
     window = plan.window(1, kernel_size, stride, padding, dilation)
-    return _unpool_backward(grad_output, indices, window, data_format, duplicates, out, backend)
+    return gather(grad_output, indices, window, data_format, duplicates, out, backend)
 
 
 def max_unpool2d_backward(
@@ -445,7 +446,7 @@ def max_unpool2d_backward(
     [[[2.0]]]
     """
     window = plan.window(2, kernel_size, stride, padding, dilation)
-    return _unpool_backward(grad_output, indices, window, data_format, duplicates, out, backend)
+    return gather(grad_output, indices, window, data_format, duplicates, out, backend)
 
 
 def max_unpool3d_backward(
@@ -468,13 +469,19 @@ def max_unpool3d_backward(
     [[[[6.0]]]]
     """
     window = plan.window(3, kernel_size, stride, padding, dilation)
-    return _unpool_backward(grad_output, indices, window, data_format, duplicates, out, backend)
+    return gather(grad_output, indices, window, data_format, duplicates, out, backend)
 
 
 # --- what they share --------------------------------------------------------------------------------------------------
 
 
-def _pool(
+# The gradient of pooling is an unpooling by another name.  What each calls its arrays and its size, and whether the
+# values must be real:
+_UNPOOLING = ("input", "indices", "out"), "output_size", False
+_GRADIENT = ("grad_output", "indices", "out"), "input_size", True
+
+
+def pool(
     input: Any,
     window: plan.Window,
     ceil_mode: bool,
@@ -484,87 +491,62 @@ def _pool(
     out: Any,
     backend: str | None,
 ) -> Any:
+    """Pool: `max_pool1d` to `max_pool3d`."""
     shape, dtype = dtypes.describe("input", input)
     dtypes.check_values("input", dtype, dtypes.REALS)
     index_dtype = dtypes.check_index_dtype(index_dtype)
-    call = plan.pool(
-        shape,
-        window,
-        ceil_mode=bool(ceil_mode),
-        channels_last=plan.is_channels_last(data_format),
-        index_dtype=index_dtype if return_indices else None,
-    )
-    arrays = [("input", input)]
+    channels_last = plan.is_channels_last(data_format)
+    call = plan.pool(shape, window, bool(ceil_mode), channels_last, index_dtype if return_indices else None)
+    arguments: tuple[str, ...] = ("input",)
+    arrays: tuple[Any, ...] = (input,)
     pair = None
     if out is not None and return_indices:
         if not isinstance(out, (tuple, list)) or len(out) != 2:
             raise errors.out_not_a_pair(out)
+        _check_out("out[0]", out[0], call.pooled_shape, dtype)
+        _check_out("out[1]", out[1], call.pooled_shape, index_dtype)
         pair = (out[0], out[1])
-        arrays += [
-            _out("out[0]", pair[0], call.pooled_shape, dtype),
-            _out("out[1]", pair[1], call.pooled_shape, index_dtype),
-        ]
+        arguments, arrays = ("input", "out[0]", "out[1]"), (input, *pair)
     elif out is not None:
+        _check_out("out", out, call.pooled_shape, dtype)
         pair = (out, None)
-        arrays.append(_out("out", out, call.pooled_shape, dtype))
-    values, indices = backends.route(arrays, backend).pool(input, call, pair)
+        arguments, arrays = ("input", "out"), (input, out)
+    values, indices = backends.route(arguments, arrays, backend).pool(input, call, pair)
     return (values, indices) if return_indices else values
 
 
-def _unpool(
-    input: ArrayT,
+def scatter(
+    values: ArrayT,
     indices: Any,
     window: plan.Window,
-    output_size: Sequence[int] | None,
+    size: Sequence[int] | None,
     data_format: str,
     duplicates: Duplicates,
     out: Any,
     validate: bool,
     backend: str | None,
+    terms: tuple[tuple[str, ...], str, bool] = _UNPOOLING,
 ) -> ArrayT:
-    shape, dtype = _pooled("input", input, indices, dtypes.VALUES)
+    """Put values into planes: `max_unpool1d` to `max_unpool3d`, and the gradients of pooling."""
+    arguments, sized_by, real = terms
+    argument = arguments[0]
+    shape, indices_shape, dtype = dtypes.describe_pair(argument, values, indices, real)
+    if indices_shape != shape:
+        raise errors.shapes_differ("indices", indices_shape, argument, shape)
     plan.check_choice("duplicates", duplicates, DUPLICATES)
-    call = plan.unpool(
-        shape,
-        window,
-        None if output_size is None else plan.sizes("output_size", output_size),
-        channels_last=plan.is_channels_last(data_format),
-        validate=bool(validate),
-    )
-    arrays: list[tuple[str, Any]] = [("input", input), ("indices", indices)]
+    if size is not None or terms is _GRADIENT:  # unpooling alone has a default
+        size = plan.sizes(sized_by, size)
+    channels_last = plan.is_channels_last(data_format)
+    call = plan.unpool(shape, window, size, channels_last, bool(validate), argument, sized_by)
     if out is not None:
-        arrays.append(_out("out", out, call.plane_shape, dtype))
-    output: ArrayT = backends.route(arrays, backend).scatter(input, indices, call, duplicates, out)
+        _check_out("out", out, call.plane_shape, dtype)
+    arrays = (values, indices) if out is None else (values, indices, out)
+    output: ArrayT = backends.route(arguments, arrays, backend).scatter(values, indices, call, duplicates, out)
     return output
 
 
-def _pool_backward(
-    grad_output: ArrayT,
-    indices: Any,
-    input_size: Sequence[int],
-    window: plan.Window,
-    data_format: str,
-    out: Any,
-    backend: str | None,
-) -> ArrayT:
-    shape, dtype = _pooled("grad_output", grad_output, indices, dtypes.REALS)
-    call = plan.unpool(
-        shape,
-        window,
-        plan.sizes("input_size", input_size),
-        channels_last=plan.is_channels_last(data_format),
-        argument="grad_output",
-        sized_by="input_size",
-    )
-    arrays: list[tuple[str, Any]] = [("grad_output", grad_output), ("indices", indices)]
-    if out is not None:
-        arrays.append(_out("out", out, call.plane_shape, dtype))
-    output: ArrayT = backends.route(arrays, backend).scatter(grad_output, indices, call, "sum", out)
-    return output
-
-
-def _unpool_backward(
-    grad_output: ArrayT,
+def gather(
+    grad: ArrayT,
     indices: Any,
     window: plan.Window,
     data_format: str,
@@ -572,41 +554,22 @@ def _unpool_backward(
     out: Any,
     backend: str | None,
 ) -> ArrayT:
-    size, dtype = dtypes.describe("grad_output", grad_output)
-    shape, index_dtype = dtypes.describe("indices", indices)
-    dtypes.check_values("grad_output", dtype, dtypes.VALUES)
-    dtypes.check_indices(index_dtype)
+    """Take values out of planes: the gradients of unpooling."""
+    arguments = ("grad_output", "indices", "out")
+    size, shape, dtype = dtypes.describe_pair("grad_output", grad, indices, real=False)
     if len(size) != len(shape):
         raise errors.dimensions_differ("grad_output", size, "indices", shape)
     plan.check_choice("duplicates", duplicates, DUPLICATES)
-    call = plan.unpool(
-        shape,
-        window,
-        size,
-        channels_last=plan.is_channels_last(data_format),
-        argument="indices",
-        sized_by="grad_output",
-    )
-    arrays: list[tuple[str, Any]] = [("grad_output", grad_output), ("indices", indices)]
+    channels_last = plan.is_channels_last(data_format)
+    call = plan.unpool(shape, window, size, channels_last, True, "indices", "grad_output")
     if out is not None:
-        arrays.append(_out("out", out, call.pooled_shape, dtype))
-    output: ArrayT = backends.route(arrays, backend).gather(grad_output, indices, call, duplicates, out)
+        _check_out("out", out, call.pooled_shape, dtype)
+    arrays = (grad, indices) if out is None else (grad, indices, out)
+    output: ArrayT = backends.route(arguments, arrays, backend).gather(grad, indices, call, duplicates, out)
     return output
 
 
-def _pooled(argument: str, array: Any, indices: Any, allowed: tuple[str, ...]) -> tuple[tuple[int, ...], str]:
-    """Check pooled values and their indices against each other."""
-    shape, dtype = dtypes.describe(argument, array)
-    indices_shape, index_dtype = dtypes.describe("indices", indices)
-    dtypes.check_values(argument, dtype, allowed)
-    dtypes.check_indices(index_dtype)
-    if indices_shape != shape:
-        raise errors.shapes_differ("indices", indices_shape, argument, shape)
-    return shape, dtype
-
-
-def _out(argument: str, out: Any, shape: tuple[int, ...], dtype: str) -> tuple[str, Any]:
+def _check_out(argument: str, out: Any, shape: tuple[int, ...], dtype: str) -> None:
     found, found_dtype = dtypes.describe(argument, out)
     if found != shape or found_dtype != dtype:
         raise errors.wrong_out(argument, found, found_dtype, shape, dtype)
-    return argument, out

@@ -7,7 +7,7 @@ written and not at the first call.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar
 
 from unpool import backends, dtypes, functional, plan
@@ -29,6 +29,7 @@ class _MaxPool:
     data_format: DataFormat = "channels_first"
     index_dtype: Any = "int64"
     backend: str | None = None
+    _window: plan.Window = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _keep_window(self)
@@ -37,19 +38,16 @@ class _MaxPool:
         object.__setattr__(self, "index_dtype", dtypes.check_index_dtype(self.index_dtype))
 
     def __call__(self, input: Any, *, out: Any = None) -> Any:
-        """Call the function of the same name with the arguments kept."""
-        return getattr(functional, f"max_pool{self.rank}d")(
+        """Do as the function of the same name, with the arguments kept."""
+        return functional.pool(
             input,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.dilation,
+            self._window,
             self.ceil_mode,
             self.return_indices,
-            data_format=self.data_format,
-            index_dtype=self.index_dtype,
-            out=out,
-            backend=self.backend,
+            self.data_format,
+            self.index_dtype,
+            out,
+            self.backend,
         )
 
 
@@ -66,6 +64,7 @@ class _MaxUnpool:
     duplicates: Duplicates = "last"
     validate: bool = True
     backend: str | None = None
+    _window: plan.Window = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _keep_window(self)
@@ -74,20 +73,17 @@ class _MaxUnpool:
         backends.check_name(self.backend)
 
     def __call__(self, input: Any, indices: Any, output_size: Sequence[int] | None = None, *, out: Any = None) -> Any:
-        """Call the function of the same name with the arguments kept."""
-        return getattr(functional, f"max_unpool{self.rank}d")(
+        """Do as the function of the same name, with the arguments kept."""
+        return functional.scatter(
             input,
             indices,
-            self.kernel_size,
-            self.stride,
-            self.padding,
+            self._window,
             output_size,
-            dilation=self.dilation,
-            data_format=self.data_format,
-            duplicates=self.duplicates,
-            out=out,
-            validate=self.validate,
-            backend=self.backend,
+            self.data_format,
+            self.duplicates,
+            out,
+            self.validate,
+            self.backend,
         )
 
 
@@ -96,6 +92,7 @@ def _keep_window(module: _MaxPool | _MaxUnpool) -> None:
     window = plan.window(module.rank, module.kernel_size, module.stride, module.padding, module.dilation)
     for name, entries in zip(("kernel_size", "stride", "padding", "dilation"), window, strict=True):
         object.__setattr__(module, name, entries)
+    object.__setattr__(module, "_window", window)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from unpool import errors
 
 Triple: TypeAlias = "tuple[int, int, int]"
 
-DATA_FORMATS = ("channels_first", "channels_last")
+_IS_LAST = {"channels_first": False, "channels_last": True}
 LAYOUTS = {
     # One and two dimensions too, so that a message shows the user's own layout.
     (1, False): ("(N, C, L)", "(C, L)"),
@@ -84,10 +84,20 @@ def sizes(argument: str, value: object) -> tuple[int, ...]:
     >>> sizes("output_size", [4, 5])
     (4, 5)
     """
-    entries = _integers(value)
+    entries = value if _is_plain(value) else _integers(value)
     if not isinstance(entries, tuple):
         raise errors.not_sizes(argument, value)
     return entries
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is a Python integer or a tuple of them, as shapes are, and nothing that merely equals one."""
+    if type(value) is not tuple:
+        return type(value) is int
+    for entry in value:  # noqa: SIM110 - all() takes twice as long, at every call
+        if type(entry) is not int:
+            return False
+    return True
 
 
 def _integers(value: Any) -> int | tuple[int, ...] | None:
@@ -123,10 +133,12 @@ def window(rank: int, kernel_size: object, stride: object, padding: object, dila
     Window(kernel=(3, 3), stride=(3, 3), padding=(0, 1), dilation=(1, 1))
     """
     plain = type(kernel_size) is int and type(padding) is int and type(dilation) is int
-    if plain and (stride is None or type(stride) is int):
-        # Not for sequences: (2.0, 2.0) equals (2, 2), and what was met before must not decide what is an error.
-        return _kept_window(rank, kernel_size, stride, padding, dilation)
-    return _window(rank, kernel_size, stride, padding, dilation)
+    if not plain or (stride is not None and type(stride) is not int):
+        for argument in (kernel_size, stride, padding, dilation):
+            if argument is not None and not _is_plain(argument):
+                # Not kept: 2.0 equals 2, and what was met before must not decide what is an error.
+                return _window(rank, kernel_size, stride, padding, dilation)
+    return _kept_window(rank, kernel_size, stride, padding, dilation)
 
 
 def _window(rank: int, kernel_size: object, stride: object, padding: object, dilation: object) -> Window:
@@ -152,14 +164,14 @@ def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
 
 
 def is_channels_last(data_format: str) -> bool:
-    check_choice("data_format", data_format, DATA_FORMATS)
-    return data_format == "channels_last"
+    try:
+        return _IS_LAST[data_format]
+    except (KeyError, TypeError):  # TypeError: unhashable
+        raise errors.unknown_choice("data_format", data_format, tuple(_IS_LAST)) from None
 
 
 @lru_cache(maxsize=1024)
-def pool(
-    shape: tuple[int, ...], window: Window, *, ceil_mode: bool, channels_last: bool, index_dtype: str | None
-) -> Plan:
+def pool(shape: tuple[int, ...], window: Window, ceil_mode: bool, channels_last: bool, index_dtype: str | None) -> Plan:
     """Plan a pooling of an array of this shape.
 
     >>> pool((1, 3, 5, 5), window(2, 2, 2, 0, 1), ceil_mode=True, channels_last=False, index_dtype=None).pooled_shape
@@ -184,7 +196,6 @@ def unpool(
     shape: tuple[int, ...],
     window: Window,
     output_size: tuple[int, ...] | None,
-    *,
     channels_last: bool,
     validate: bool = True,
     argument: str = "input",
