@@ -1,4 +1,4 @@
-"""The ratios as a picture: a bar to the right of 1 is a peer that takes longer than unpool, one to the left is faster."""
+"""The ratios as a picture: a bar right of 1 is a peer that takes longer than unpool, left of 1 one that is faster."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from unpool.bench import Report, medians
 
@@ -44,13 +44,13 @@ def draw(report: Report, file: Path) -> None:
     high = max(2.0, *(min(ratio, FAR) * 1.6 for _, ratio, _ in bars))
     axes.set(xscale="log", xlim=(low, high), ylim=(y - GAP / 2, -GAP / 2))
     axes.axvspan(low, 1, color="#f3e3e3", linewidth=0)
-    axes.hlines(lines[:-1], low, high, color="white", linewidth=1.5)
+    axes.hlines(lines[:-1], low, high, color="#dddddd", linewidth=0.6)
     for middle, ratio, colour in bars:
         end = min(max(ratio, 1 / FAR), FAR)
         axes.barh(middle, end - 1, BAR * 0.9, left=1, color=colour)
         right = ratio >= 1
         axes.annotate(
-            f"{ratio:.2g}x" if ratio < 10 else f"{ratio:.0f}x",
+            f"{ratio:#.2g}x" if ratio < 10 else f"{ratio:.0f}x",
             (end, middle),
             (3 if right else -3, 0),
             textcoords="offset points",
@@ -61,9 +61,9 @@ def draw(report: Report, file: Path) -> None:
     axes.axvline(1, color="black", linewidth=1.2)
     axes.set_yticks([middle for middle, _ in labels], [text for _, text in labels], size=9)
     axes.tick_params(axis="y", length=0)
-    axes.xaxis.set_major_locator(LogLocator(base=2))
+    axes.xaxis.set_major_locator(LogLocator(base=2, numticks=99))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}x" if ratio >= 1 else f"1/{1 / ratio:g}x"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     for side in axes.spines.values():

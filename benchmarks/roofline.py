@@ -2,8 +2,8 @@
 
     bound = bytes read / read bandwidth + bytes written / write bandwidth,    share = bound / measured time
 
-The bandwidths are those of the best pass of `stream.c`, which runs before every round and after the last.  Whatever fits
-a cache may be faster than memory, so only a case that moves more than `SMALLEST` bytes has a share.
+The bandwidths are those of the best pass of `stream.c`, which runs before every round and after the last.  What fits a
+cache may be faster than memory, so only a case that moves more than `SMALLEST` bytes has a share.
 """
 
 from __future__ import annotations

@@ -344,11 +344,11 @@ def serve(calls: Callable[[Data], Mapping[str, Call]]) -> None:
     os.dup2(2, 1)  # frameworks talk
     print(json.dumps({name: sys.modules[name].__version__ for name in request["needs"]}), file=answers, flush=True)
     for case in map(from_json, request["cases"]):
-        for answer in _answers(calls, prepare(case), request["seconds"]):
+        for answer in timings(calls, prepare(case), request["seconds"]):
             print(json.dumps({"case": case.name} | answer), file=answers, flush=True)
 
 
-def _answers(calls: Callable[[Data], Mapping[str, Call]], data: Data, seconds: float) -> Iterator[dict[str, Any]]:
+def timings(calls: Callable[[Data], Mapping[str, Call]], data: Data, seconds: float) -> Iterator[dict[str, Any]]:
     try:
         columns = calls(data)
     except Exception as error:
@@ -477,7 +477,7 @@ def table(report: Report, **more: Mapping[str, str]) -> str:
     foot = [f"\\* {column} has no {what}." for column, what in sorted({(c, what) for (_, c), what in lacks.items()})]
     foot += sorted(
         {
-            f"{answer.get('column') or answer['peer']}, {answer['case'] or 'all'}: {answer['problem']}"
+            f"{answer.get('column') or answer['peer']}, {answer['case'] or 'all cases'}: {answer['problem']}"
             for answers in report["rounds"]
             for answer in answers
             if "problem" in answer
