@@ -377,7 +377,7 @@ def _same(result: Any, expected: Any, rounded: bool) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".partition("\n")[0][:120]
+    return f"{type(error).__name__}: {error}".partition("\n")[0][:300]
 
 
 def usable_cores() -> int:

@@ -43,14 +43,14 @@ def calls(data: Data) -> dict[str, Call]:
             input=plane, grad=gradient, argmax=argmax, ksize=window[0], strides=window[1], padding="VALID"
         )
 
+    # Of these two, XLA has no kernel for the CPU.
     if case.operation in ("pool", "pool_backward") and (case.rank != 2 or case.ceil or any(case.window[2])):
         return {}
     if case.operation == "pool":
-        # XLA cannot compile it.
         return both(pool, [plane], lambda result: pooled(result, convention), xla=False)
     if case.operation == "pool_backward":
         argmax = convert_indices(indices, "plane", "tensorflow", **convention)
-        return both(pool_gradient, [plane, values, argmax])
+        return both(pool_gradient, [plane, values, argmax], xla=False)
     flat = convert_indices(indices, "plane", "tensorflow_batch", **convention).reshape(-1, 1)
     if case.operation == "unpool_backward":
         lacks = 'gradient of "last" (here that of "sum", a gather_nd)' if case.duplicates == "last" else ""
