@@ -15,12 +15,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -63,8 +61,6 @@ def main() -> None:
     shares = {case: f"{share:.0%}" for case, share in roofline.shares(report).items()}
     print(bench.table(report, roofline=shares))
     print(roofline.says(report))
-    if max(report["busy"]) > 0.1:
-        print(f"Not quiet: before a round, other programs used {', '.join(f'{n:.1f}' for n in report['busy'])} cores.")
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
     if options.plot:
@@ -94,34 +90,18 @@ def measure(options: argparse.Namespace) -> bench.Report:
         sys.exit(f"no case has a name that matches {options.cases.pattern!r}")
     peers = {name: peer for name, peer in PEERS.items() if name in options.peers or name == "unpool"}
     report = bench.start(cases, options.threads)
-    report["bandwidths"], report["busy"] = [], []
+    report["bandwidths"] = []
     if options.load:
         report["load"] = ", with one core kept busy by another program"
     with tempfile.TemporaryDirectory() as folder, busy_core() if options.load else nullcontext():
         stream = roofline.stream(folder)
         for _ in range(options.rounds):
-            report["busy"].append(busy_cores() - options.load)
             report["bandwidths"] += stream(options.threads)
             bench.add_round(report, peers, SECONDS)
         report["bandwidths"] += stream(options.threads)
     # Last, for it makes arrays with unpool, whose threads would be in the way of the others.
     report["traffic"] = {case.name: roofline.traffic(case) for case in cases}
     return report
-
-
-def busy_cores(seconds: float = 1.0) -> float:
-    """Return how many cores others use, the host of a virtual machine among them; 0 where nothing tells."""
-    if not Path("/proc/stat").exists():
-        return 0.0
-
-    def look() -> tuple[int, int]:
-        times = [int(ticks) for ticks in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-        return sum(times), times[3] + times[4]  # idle, and waiting for a disk
-
-    total, idle = look()
-    time.sleep(seconds)
-    later, idle_later = look()
-    return (1 - (idle_later - idle) / (later - total)) * (os.cpu_count() or 1)
 
 
 @contextmanager

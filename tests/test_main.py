@@ -200,10 +200,12 @@ class TestBench:
                 ]
             )
         report["missing"] = {"numpy": "numpy"}
+        report["others"] = [[0.1, 10.0], [2.5, 5.0]]
         text = bench.table(report)
         assert "| usual | 2.00   | 9.00 (4.50x)* |" in text
         assert "\\* PyTorch has no `out=`." in text
         assert "numpy is not installed: pip install numpy" in text
+        assert "other programs kept up to 0.5 cores busy" in text
 
     def test_a_wrong_result_is_not_timed(self) -> None:
         def wrong(data: bench.Data) -> dict[str, bench.Call]:

@@ -318,8 +318,8 @@ PEERS = {
 # --- measuring --------------------------------------------------------------------------------------------------------
 
 
-def milliseconds(call: Callable[[], object], seconds: float) -> float:
-    """Median time of a call after warming up; calls of less than a millisecond are timed many at a time."""
+def milliseconds(call: Callable[[], object], seconds: float) -> tuple[float, float]:
+    """Median and least time of a call after warming up; short calls are timed many at a time."""
     now = time.perf_counter
     start, calls = now(), 0
     while calls < 3 and now() - start < seconds:
@@ -334,7 +334,7 @@ def milliseconds(call: Callable[[], object], seconds: float) -> float:
         for _ in range(batch):
             call()
         times.append((now() - before) / batch)
-    return statistics.median(times) * 1e3
+    return statistics.median(times) * 1e3, min(times) * 1e3
 
 
 def serve(calls: Callable[[Data], Mapping[str, Call]]) -> None:
@@ -362,7 +362,8 @@ def timings(calls: Callable[[Data], Mapping[str, Call]], data: Data, seconds: fl
             if calls is not unpool_calls and not _same(call.arrays(call.run()), expected, rounded=data.case.sums):
                 yield {"column": column, "problem": "has another result than unpool, and was not timed"}
                 continue
-            answer = {"column": column, "milliseconds": milliseconds(call.run, seconds)}
+            median, fastest = milliseconds(call.run, seconds)
+            answer = {"column": column, "milliseconds": median, "fastest": fastest}
         except Exception as error:
             answer = {"column": column, "problem": _first_line(error)}
         yield answer | ({"lacks": call.lacks} if call.lacks else {})
@@ -400,6 +401,7 @@ def start(cases: Collection[Case], threads: int) -> Report:
         "columns": [],
         "cases": [asdict(case) for case in cases],
         "rounds": [],
+        "others": [],  # seconds of processors that other programs used during each process, and seconds that it took
     }
 
 
@@ -411,6 +413,7 @@ def add_round(report: Report, peers: Mapping[str, Peer], seconds: float) -> None
             report["missing"][name] = peer.install
             continue
         print(f"round {len(report['rounds']) + 1}: {', '.join(peer.columns)}", file=sys.stderr, flush=True)
+        before = _others()
         request = {"needs": peer.needs, "cases": report["cases"], "seconds": seconds}
         # The path of this process, so that both have the same unpool; -P leaves the working directory out.
         path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
@@ -421,6 +424,7 @@ def add_round(report: Report, peers: Mapping[str, Peer], seconds: float) -> None
             capture_output=True,
             text=True,
         )
+        report["others"].append([now - then for now, then in zip(_others(), before, strict=True)])
         versions, *lines = process.stdout.splitlines() or ["{}"]
         report["versions"] |= json.loads(versions)
         report["columns"] += [column for column in peer.columns if column not in report["columns"]]
@@ -429,6 +433,18 @@ def add_round(report: Report, peers: Mapping[str, Peer], seconds: float) -> None
             said = process.stderr.strip().rpartition("\n")[2]
             answers.append({"peer": name, "case": "", "problem": f"ended with {process.returncode}: {said}"})
     report["rounds"].append(answers)
+
+
+def _others() -> tuple[float, float]:
+    """Seconds of processors used by all but the processes started here, since some time; 0 where nothing tells."""
+    ours = os.times()
+    try:
+        ticks = [int(text) for text in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]]
+    except OSError:
+        return 0.0, ours.elapsed
+    # Without the 4th and 5th, idle time; with the 8th, what the host of a virtual machine gave to others.
+    used = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+    return used - ours.children_user - ours.children_system, ours.elapsed
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
@@ -483,6 +499,9 @@ def table(report: Report, **more: Mapping[str, str]) -> str:
             if "problem" in answer
         }
     )
+    cores = max((used / seconds for used, seconds in report["others"] if seconds), default=0.0)
+    if cores > 0.1:
+        foot.append(f"Not quiet: other programs kept up to {cores:.1f} cores busy meanwhile.")
     foot += [f"{name} is not installed: pip install {install}" for name, install in report["missing"].items()]
     return "\n".join([head, "", *lines, *[""] * bool(foot), *foot])
 
