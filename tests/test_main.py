@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import struct
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from needs import require
 
 import unpool
+from unpool import bench
 
 
 def python(*arguments: str, first: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -39,7 +43,9 @@ def rows(text: str) -> dict[str, str]:
 
 
 def test_import_leaves_the_command_line_alone() -> None:
-    result = python("-c", "import sys, unpool; print(*{'argparse', 'matplotlib', 'unpool.demo'} & set(sys.modules))")
+    result = python(
+        "-c", "import sys, unpool; print(*{'argparse', 'matplotlib', 'unpool.demo', 'unpool.bench'} & set(sys.modules))"
+    )
     assert result.stdout.strip() == "", result.stderr
 
 
@@ -49,6 +55,7 @@ def test_no_command_prints_help() -> None:
     assert result.stdout.startswith("usage: python -m unpool")
     assert "info" in result.stdout
     assert "demo" in result.stdout
+    assert "bench" in result.stdout
 
 
 def test_unknown_command() -> None:
@@ -139,3 +146,101 @@ class TestDemo:
         result = main("demo", "--output", str(tmp_path / "demo.png"), first=tmp_path)
         assert "kiwisolver" in result.stderr
         assert "unpool[demo]" not in result.stderr
+
+
+# Everything that the recipes tell apart: ranks, layouts, padding, a size that must be given, overlaps and sums.
+SMALL = (
+    bench.Case("usual", "pool", (2, 3, 6, 8)),
+    bench.Case("ceil", "pool", (2, 3, 5, 7), ceil=True),
+    bench.Case("padded", "pool", (1, 2, 4, 6, 7), kernel=(1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1)),
+    bench.Case("padded, last", "pool", (2, 3, 9, 7), 3, 2, 1, data_format="channels_last", index_dtype="int32"),
+    bench.Case("back", "unpool", (2, 3, 5, 7), ceil=True),
+    bench.Case("back, out", "unpool", (2, 3, 6, 8), out=True),
+    bench.Case("back, last", "unpool", (2, 3, 7, 9), 3, 2, data_format="channels_last"),
+    bench.Case("back, row", "unpool", (2, 3, 31), 15),
+    bench.Case("back, sum", "unpool", (2, 3, 20), 10, 5, duplicates="sum"),
+    bench.Case("gradient", "unpool_backward", (2, 3, 6, 8)),
+    bench.Case("gradient, last", "unpool_backward", (2, 3, 6, 8), duplicates="sum", data_format="channels_last"),
+    bench.Case("gradient of pool", "pool_backward", (2, 3, 7, 9), kernel=3, stride=2),
+    bench.Case("half", "unpool", (2, 3, 6, 8), dtype="float16"),
+)
+
+
+@pytest.fixture(scope="module")
+def report() -> dict[str, Any]:
+    report = bench.start(SMALL, threads=1)
+    bench.add_round(report, bench.PEERS, seconds=0)
+    return report
+
+
+class TestBench:
+    def test_every_peer_has_the_results_of_unpool(self, report: dict[str, Any]) -> None:
+        """Each was compared in its process; NumPy's recipes know every case, PyTorch the most."""
+        assert [answer for answer in report["rounds"][0] if "problem" in answer] == []
+        found = bench.medians(report)
+        assert list(found) == [case.name for case in SMALL]
+        assert all(row["unpool"] > 0 and row["NumPy"] > 0 for row in found.values())
+        assert ("torch" in report["missing"]) == (find_spec("torch") is None)
+
+    def test_the_table_has_a_row_for_each_case(self, report: dict[str, Any]) -> None:
+        lines = bench.table(report, more={"usual": "77%"}).splitlines()
+        cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
+        assert cells[0] == ["case", *report["columns"], "more"]
+        assert [row[0] for row in cells[2:]] == [case.name for case in SMALL]
+        assert [row[-1] for row in cells[2:]] == ["77%", *["-"] * (len(SMALL) - 1)]
+
+    def test_ratios_are_of_medians_over_the_rounds(self) -> None:
+        report = bench.start(SMALL[:1], threads=1)
+        report["columns"] = ["unpool", "PyTorch"]
+        for ours, theirs in ((1.0, 4.0), (2.0, 500.0), (3.0, 9.0)):
+            report["rounds"].append(
+                [
+                    {"peer": "unpool", "case": "usual", "column": "unpool", "milliseconds": ours},
+                    {"peer": "torch", "case": "usual", "column": "PyTorch", "milliseconds": theirs, "lacks": "`out=`"},
+                ]
+            )
+        report["missing"] = {"numpy": "numpy"}
+        report["others"] = [[0.1, 10.0], [2.5, 5.0]]
+        text = bench.table(report)
+        assert "| usual | 2.00   | 9.00 (4.50x)* |" in text
+        assert "\\* PyTorch has no `out=`." in text
+        assert "numpy is not installed: pip install numpy" in text
+        assert "other programs kept up to 0.5 cores busy" in text
+
+    def test_a_wrong_result_is_not_timed(self) -> None:
+        def wrong(data: bench.Data) -> dict[str, bench.Call]:
+            return {"wrong": bench.Call(lambda: np.zeros_like(data.plane))}
+
+        (answer,) = bench.timings(wrong, bench.prepare(SMALL[5]), seconds=0)
+        assert answer == {"column": "wrong", "problem": "has another result than unpool, and was not timed"}
+
+    def test_a_peer_that_dies_is_a_line_below_the_table(self) -> None:
+        report = bench.start(SMALL[:1], threads=1)
+        dying = bench.Peer(("numpy",), "numpy", ("Dying",), "raise SystemExit('no more memory')")
+        bench.add_round(report, {"dying": dying}, seconds=0)
+        assert "dying, all cases: ended with 1: no more memory" in bench.table(report)
+
+    def test_prints_a_table_and_writes_what_it_is_of(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        from unpool.__main__ import main
+
+        monkeypatch.setattr(bench, "CASES", SMALL[:2])
+        monkeypatch.setattr(bench, "PEERS", {name: bench.PEERS[name] for name in ("unpool", "numpy")})
+        monkeypatch.setattr(bench, "SECONDS", 0)
+        main(["bench", "--threads", "1", "--json", str(tmp_path / "bench.json")])
+        report = json.loads((tmp_path / "bench.json").read_text())
+        assert report["threads"] == 1
+        assert report["versions"]["unpool"] == unpool.__version__
+        assert bench.table(report) == capsys.readouterr().out.strip()
+
+    @pytest.mark.parametrize("threads", ["0", "-1", "two", "1.5"])
+    def test_threads_that_are_none(self, threads: str) -> None:
+        result = main("bench", f"--threads={threads}")
+        assert result.returncode == 2
+        assert f"argument --threads: must be an integer of at least 1, got {threads!r}" in result.stderr
+
+    def test_a_file_that_cannot_be_written_is_told_before_measuring(self, tmp_path: Path) -> None:
+        result = main("bench", "--json", str(tmp_path / "missing" / "bench.json"))
+        assert result.returncode == 2
+        assert "argument --json: must be a file that can be written, got" in result.stderr

@@ -1,4 +1,4 @@
-"""The command line, ``python -m unpool``: what is installed, and a demo to look at.
+"""The command line, ``python -m unpool``: what is installed, a demo to look at, and how fast it is.
 
 A subcommand is one parser in `_parser` and one function that takes the parsed arguments.  What only one of them needs
 is imported inside it.
@@ -69,6 +69,13 @@ def demo(options: argparse.Namespace) -> None:
     run(options.output)
 
 
+def bench(options: argparse.Namespace) -> None:
+    """Measure a few cases beside NumPy's recipes and, if it is installed, PyTorch."""
+    from unpool.bench import run
+
+    run(options.threads, options.json)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m unpool", description="Max pooling with indices and its inverse, for every array framework."
@@ -85,7 +92,31 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=Path, default=output, metavar="FILE", help="PNG to write (default: %(default)s)"
     )
     command.set_defaults(command=demo)
+
+    command = commands.add_parser("bench", help="time unpool beside NumPy's recipes, and PyTorch if it is installed")
+    command.add_argument(
+        "--threads", type=positive, metavar="N", help="of every contestant (default: the cores of this process)"
+    )
+    command.add_argument("--json", type=new_file, metavar="FILE", help="also write every figure to a file")
+    command.set_defaults(command=bench)
     return parser
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, got {text!r}")
+    return int(text)
+
+
+def new_file(text: str) -> Path:
+    """Make the file, so that measuring for minutes is not in vain."""
+    try:
+        with Path(text).open("a"):
+            return Path(text)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(
+            f"must be a file that can be written, got {text!r} ({error.strerror or error})"
+        ) from error
 
 
 def _row(name: str, value: str) -> None:
