@@ -4,7 +4,7 @@
 
 Counts repeat to a thousandth on a busy machine, where times do not; that of the tiny call to 2 % from one installation
 to another, since Python's caches go by addresses.  They see work that was added, and neither cache misses, page faults,
-mispredicted branches nor threads: for these, `compare.py` takes the time.
+mispredicted branches nor threads: for these, `run.py` takes the time.
 
 One process under valgrind runs every case on one thread and calls `getppid` between them, at which callgrind writes
 down what was executed since.  So no kernel is known by its name, and what it calls in the C library counts too.

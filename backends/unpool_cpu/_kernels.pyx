@@ -271,9 +271,14 @@ cdef tuple finish(Job *job):
 
 cdef bint fits_stage(const Job *job, Py_ssize_t itemsize) noexcept:
     """Whether every block fits a stage: the last along an axis has up to twice the cells of a window."""
-    cdef Py_ssize_t columns = job.cells_along[2] if job.pieces == 1 else (job.piece + 1) * job.stride[2]
-    cdef Py_ssize_t cells = 2 * job.stride[0] * (job.rows + 1) * job.stride[1] * columns
-    return job.width == job.step and cells <= STAGE // (job.width * itemsize)
+    cdef Py_ssize_t runs = 2 * job.stride[0], length
+    if job.pieces == 1:
+        length = (job.rows + 1) * job.stride[1] * job.cells_along[2]
+    else:
+        length = (job.piece + 1) * job.stride[2]
+        runs *= 2 * job.stride[1]
+    length += margin_of(job.width * itemsize)
+    return job.width == job.step and runs <= STREAMED_RUNS and runs * length <= STAGE // (job.width * itemsize)
 
 
 def scatter(values, indices, plane, plan, str dtype, str duplicates, bint zeroed, bint streamed):

@@ -63,8 +63,12 @@ cdef extern from "numbers.h" nogil:
 
 cdef extern from "stream.h" nogil:
     const bint STREAMS "UNPOOL_STREAMS"
-    void stream "unpool_stream"(char *, const char *, size_t) noexcept
-    void stream_end "unpool_stream_end"() noexcept
+    const Py_ssize_t LINE "UNPOOL_LINE"
+    ctypedef struct Stream "unpool_stream":
+        size_t pending
+    void stream_write "unpool_stream_write"(Stream *, char *, char *, size_t) noexcept
+    void stream_end "unpool_stream_end"(Stream *) noexcept
+    void fence "unpool_fence"() noexcept
 
 
 # Moving a value needs its size, adding its arithmetic (two's complement: unsigned serves signed), pooling its order.
@@ -133,10 +137,12 @@ cdef enum:
     MOST_ROWS = 16
     # Plans whose geometry is kept, as many as `unpool.plan` keeps.
     PLANS = 1024
-    # Bytes of a block of cells: half of a first-level cache.
-    BLOCK = 1 << 14
-    # Bytes in which a block is put together before it is streamed out, for those with large windows.
+    # Bytes of a block of cells: with its indices and values, they fit a first-level cache twice.
+    BLOCK = 1 << 13
+    # Bytes in which a block is put together before it is streamed out; more than BLOCK, for large windows.
     STAGE = 1 << 16
+    # Runs of cells that a block may have to be streamed.
+    STREAMED_RUNS = 16
 
 
 cdef enum Kind:

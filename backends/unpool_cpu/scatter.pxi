@@ -67,6 +67,15 @@ cdef inline Area area_of(const Job *job, const Block *block) noexcept nogil:
     return area
 
 
+cdef inline Py_ssize_t start_of(const Area *area, Py_ssize_t run) noexcept nogil:
+    return area.cell + run // area.runs[1] * area.apart[0] + run % area.runs[1] * area.apart[1]
+
+
+cdef inline Py_ssize_t margin_of(Py_ssize_t cell) noexcept nogil:
+    """How many cells of so many bytes hold a cache line."""
+    return (LINE + cell - 1) // cell
+
+
 cdef inline uint64_t run_of(uint64_t offset, Py_ssize_t runs, Py_ssize_t apart) noexcept nogil:
     # Two runs are chosen between without a branch, which would be mispredicted every other time.
     if runs == 1:
@@ -122,39 +131,38 @@ cdef inline bint put_block(
 
 
 cdef bint scatter_block(
-    const item *values, const index *indices, item *plane, const Job *job, Py_ssize_t nth, Py_ssize_t width, char *stage
+    const item *values, const index *indices, item *plane, const Job *job, Py_ssize_t nth, Py_ssize_t width,
+    char *stage, Stream *streams
 ) noexcept nogil:
     """Write the cells of a block; False, and what was written to be written again, if an index lies outside of them."""
     cdef Block block = block_at(job, nth)
     cdef Area area = area_of(job, &block)
     cdef Py_ssize_t[2] apart
-    cdef Py_ssize_t depth, row, bytes
+    cdef Py_ssize_t margin, run, cell
     values += block.first * job.step
     indices += block.first * job.step
-    plane += area.cell * job.step
     if area.runs[0] < 1 or area.runs[1] < 1 or area.length < 1:  # the last windows may lie past the plane
         return False
     if job.duplicates == ERROR and not own_block(indices, job, &block, width):
         return False
     if not job.streamed:
-        if not job.zeroed:
-            for depth in range(area.runs[0]):
-                for row in range(area.runs[1]):
-                    zero(
-                        <char *> (plane + (depth * area.apart[0] + row * area.apart[1]) * job.step), job, area.length,
-                        width, sizeof(item),
-                    )
+        for run in range(0 if job.zeroed else area.runs[0] * area.runs[1]):
+            zero(<char *> (plane + start_of(&area, run) * job.step), job, area.length, width, sizeof(item))
+        plane += area.cell * job.step
         return put_block(values, indices, plane, job, &area, block.count, width, job.step, area.apart)
-    apart[1] = area.length
-    apart[0] = area.runs[1] * area.length
-    bytes = area.length * width * sizeof(item)
-    memset(stage, 0, area.runs[0] * area.runs[1] * bytes)
+    # In the stage, each run has room before it for a part of a line.
+    margin = margin_of(width * sizeof(item))
+    apart[1] = margin + area.length
+    apart[0] = area.runs[1] * apart[1]
+    memset(stage, 0, area.runs[0] * apart[0] * width * sizeof(item))
+    stage += margin * width * sizeof(item)
     if not put_block(values, indices, <item *> stage, job, &area, block.count, width, width, apart):
         return False
-    for depth in range(area.runs[0]):
-        for row in range(area.runs[1]):
-            stream(<char *> (plane + (depth * area.apart[0] + row * area.apart[1]) * job.step), stage, bytes)
-            stage += bytes
+    for run in range(area.runs[0] * area.runs[1]):
+        stream_write(
+            &streams[run], <char *> (plane + start_of(&area, run) * job.step),
+            stage + run * apart[1] * width * sizeof(item), area.length * width * sizeof(item),
+        )
     return True
 
 
@@ -163,16 +171,25 @@ cdef void scatter_part(item *kind, index *index_kind, const Job *job, Py_ssize_t
     cdef const item *values = <const item *> job.pooled + strip.pooled
     cdef const index *indices = <const index *> job.indices + strip.pooled
     cdef item *plane = <item *> job.plane + strip.plane
-    cdef Py_ssize_t part = nth % job.parts, block
-    for block in range(part * job.blocks // job.parts, (part + 1) * job.blocks // job.parts):
-        if not scatter_block(values, indices, plane, job, block, strip.width, job.stage + thread * STAGE):
-            if job.parts == 1:
-                scatter_range(kind, index_kind, job, nth, thread)
-            else:
-                job.strayed[nth] = True
+    cdef char *stage = job.stage + thread * STAGE
+    cdef Stream[STREAMED_RUNS] streams
+    cdef Py_ssize_t part = nth % job.parts, b, run
+    cdef bint inside = True
+    for run in range(STREAMED_RUNS if job.streamed else 0):
+        streams[run].pending = 0
+    for b in range(part * job.blocks // job.parts, (part + 1) * job.blocks // job.parts):
+        inside = scatter_block(values, indices, plane, job, b, strip.width, stage, streams)
+        if not inside:
             break
     if job.streamed:
-        stream_end()
+        for run in range(STREAMED_RUNS):
+            if streams[run].pending:
+                stream_end(&streams[run])
+        fence()
+    if not inside and job.parts == 1:
+        scatter_range(kind, index_kind, job, nth, thread)
+    elif not inside:
+        job.strayed[nth] = True
 
 
 # --- by cells: exact for any indices ------------------------------------------------------------------------------

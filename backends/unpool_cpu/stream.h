@@ -1,44 +1,64 @@
-/* Copies a block past the caches: what is written once and is larger than they are would only push out the rest.
+/* Writes past the caches: what is written once and is larger than they are would only push out the rest.
  *
- * Such stores save reading each line of the target before it is written.  SSE2 has them, and every x86-64 has SSE2;
- * other processors copy. */
+ * Such stores go by whole cache lines, and save reading each before it is written.  A stream keeps the part of a line that
+ * it ends with until the next bytes come to make it whole: mixing both kinds of stores in a line takes several times as
+ * long.  SSE2 has these stores, and every x86-64 has SSE2; other processors copy. */
 #ifndef UNPOOL_STREAM_H
 #define UNPOOL_STREAM_H
 
 #include <stdint.h>
 #include <string.h>
 
+#define UNPOOL_LINE 64
+
+typedef struct {
+    char line[UNPOOL_LINE]; /* the bytes before `end` that are not written yet */
+    size_t pending;
+    char *end;
+} unpool_stream;
+
 #if defined(__SSE2__) || defined(_M_X64)
 #include <emmintrin.h>
 #define UNPOOL_STREAMS 1
 
-static inline void unpool_stream(char *to, const char *from, size_t bytes) {
-    const size_t head = -(uintptr_t)to & 63;
-    if (bytes < 128) {
-        memcpy(to, from, bytes);
-        return;
-    }
-    /* Whole cache lines are streamed; a part of one, at either end, belongs to its neighbour too. */
-    memcpy(to, from, head);
-    to += head, from += head, bytes -= head;
-    for (; bytes >= 64; to += 64, from += 64, bytes -= 64) {
-        const __m128i a = _mm_loadu_si128((const __m128i *)from), b = _mm_loadu_si128((const __m128i *)(from + 16));
-        const __m128i c = _mm_loadu_si128((const __m128i *)(from + 32)), d = _mm_loadu_si128((const __m128i *)(from + 48));
-        _mm_stream_si128((__m128i *)to, a);
-        _mm_stream_si128((__m128i *)(to + 16), b);
-        _mm_stream_si128((__m128i *)(to + 32), c);
-        _mm_stream_si128((__m128i *)(to + 48), d);
-    }
-    memcpy(to, from, bytes);
+static inline void unpool_write_lines(char *to, const char *from, size_t bytes) {
+    size_t at;
+    for (at = 0; at < bytes; at += 16)
+        _mm_stream_si128((__m128i *)(to + at), _mm_loadu_si128((const __m128i *)(from + at)));
 }
 
 /* Makes what a thread streamed visible to the others, as its ordinary stores are. */
-static inline void unpool_stream_end(void) { _mm_sfence(); }
+static inline void unpool_fence(void) { _mm_sfence(); }
 
 #else
 #define UNPOOL_STREAMS 0
-static inline void unpool_stream(char *to, const char *from, size_t bytes) { memcpy(to, from, bytes); }
-static inline void unpool_stream_end(void) {}
+static inline void unpool_write_lines(char *to, const char *from, size_t bytes) { memcpy(to, from, bytes); }
+static inline void unpool_fence(void) {}
 #endif
+
+static inline void unpool_stream_end(unpool_stream *stream) {
+    memcpy(stream->end - stream->pending, stream->line, stream->pending);
+    stream->pending = 0;
+}
+
+/* Writes bytes that have room for a line before them, and wherever the last ones did not end just here, begins anew. */
+static inline void unpool_stream_write(unpool_stream *stream, char *to, char *from, size_t bytes) {
+    size_t lines;
+    if (stream->pending && stream->end == to) {
+        from -= stream->pending, to -= stream->pending, bytes += stream->pending;
+        memcpy(from, stream->line, stream->pending);
+    } else {
+        size_t head = -(uintptr_t)to & (UNPOOL_LINE - 1);
+        if (stream->pending) unpool_stream_end(stream);
+        if (head > bytes) head = bytes;
+        memcpy(to, from, head);
+        to += head, from += head, bytes -= head;
+    }
+    lines = bytes & ~(size_t)(UNPOOL_LINE - 1);
+    unpool_write_lines(to, from, lines);
+    stream->pending = bytes - lines;
+    stream->end = to + bytes;
+    memcpy(stream->line, from + lines, stream->pending);
+}
 
 #endif
