@@ -50,7 +50,7 @@ class BuildExt(build_ext):
         if openmp is None:
             print(BOX, flush=True)
         for extension in self.extensions:
-            extension.extra_compile_args += ["/O2"] if msvc else ["-O3"]
+            extension.extra_compile_args += ["/O2"] if msvc else ["-O3", "-g0"]
             # Without a working OpenMP the kernels must not think that they have one, whatever CFLAGS says.
             extension.extra_compile_args += openmp[0] if openmp else ["/U_OPENMP" if msvc else "-U_OPENMP"]
             extension.extra_link_args += openmp[1] if openmp else []

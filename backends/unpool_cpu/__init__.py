@@ -55,15 +55,16 @@ class CPU:
     def scatter(self, values: Array, indices: Array, plan: Plan, duplicates: Duplicates, out: Array | None) -> Array:
         pooled, wanted = _ready(values), _ready_indices(indices)
         size = plan.batch * plan.channels * plan.cells * pooled.itemsize
-        zeroed = False
+        fresh = out is None and size >= _FRESH_PAGES
+        # Not for sums: a fresh page that is read first is mapped twice.
+        zeroed = fresh and duplicates != "sum"
         if out is not None:
             _check_out("out", out, pooled, wanted)
             planes = out
         else:
-            zeroed = size >= _FRESH_PAGES
             planes = (np.zeros if zeroed else np.empty)(plan.plane_shape, pooled.dtype)
         if plan.batch:
-            streamed = size >= _PAST_CACHES
+            streamed = size >= _PAST_CACHES and not fresh
             found = _kernels.scatter(pooled, wanted, planes, plan, name(pooled.dtype), duplicates, zeroed, streamed)
             _check(found, indices, plan, touched=out is not None)
         return planes

@@ -199,7 +199,7 @@ cdef Geometry geometry_of(plan):
 cdef void cut(Job *job, Py_ssize_t rows, Py_ssize_t piece) noexcept:
     """Cut strips into blocks of so many rows of windows, or pieces of a row; and the work into tasks for threads."""
     cdef Py_ssize_t threads = 1 if forked else omp_get_max_threads()
-    cdef Py_ssize_t work = job.width * max(job.cells, job.windows), tasks
+    cdef Py_ssize_t work = job.width * max(job.cells, job.windows), tasks, each
     job.rows = max(1, min(rows, job.windows_along[1]))
     job.row_blocks = (job.windows_along[1] + job.rows - 1) // job.rows
     job.piece = max(1, min(piece, job.windows_along[2]))
@@ -212,8 +212,10 @@ cdef void cut(Job *job, Py_ssize_t rows, Py_ssize_t piece) noexcept:
         # Fewer than parts, since each goes through all indices.
         job.ranges = (threads + job.strips - 1) // job.strips
     tasks = job.strips * (job.parts if job.in_blocks else job.ranges)
-    # Hand out chunks of about SERIAL elements: enough to pay for the asking, few enough to share the work evenly.
-    job.chunk = max(1, SERIAL // max(1, work * job.strips // tasks))
+    # Chunks of SERIAL elements pay for the asking; larger ones, while there are many, keep threads out of each other's
+    # pages.  Being handed out as they are done, they share the work evenly, even if another program takes a core.
+    each = max(1, work * job.strips // tasks)
+    job.chunk = max(1, SERIAL // each, min(CHUNK // each, tasks // (threads * CHUNKS)))
     job.threads = <int> min(threads, (tasks + job.chunk - 1) // job.chunk)
     if job.threads == 1:
         job.parts = job.ranges = 1

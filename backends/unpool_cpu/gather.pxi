@@ -59,6 +59,9 @@ cdef void take_winners(
     """Take the value at each index of low..end-1 that no later one repeats; the others are zero."""
     cdef Py_ssize_t i, c, at, span
     cdef uint64_t cell
+    cdef word nothing
+    cdef const word *source
+    memset(&nothing, 0, sizeof(word))
     while low < end:
         # Indices were checked, but may have changed since in another thread's hands; so they are once more.
         span = min(end - low, SEEN_BITS // width)
@@ -68,10 +71,11 @@ cdef void take_winners(
                 at = i * job.step + c
                 cell = <uint64_t> <int64_t> indices[at] - <uint64_t> low
                 if cell < <uint64_t> span:
-                    if first_visit(seen, <Py_ssize_t> cell * width + c):
-                        values[at] = plane[(<Py_ssize_t> cell + low) * job.step + c]
-                    else:
-                        memset(&values[at], 0, sizeof(word))
+                    # A choice of addresses, not of what to do: repeats come and go, and no branch could foretell them.
+                    source = &plane[(<Py_ssize_t> cell + low) * job.step + c]
+                    if not first_visit(seen, <Py_ssize_t> cell * width + c):
+                        source = &nothing
+                    values[at] = source[0]
         low += span
 
 

@@ -42,27 +42,27 @@ cdef Py_ssize_t first_repeated(
     return found
 
 
-cdef inline bint own_rows(
+cdef inline inlined own_rows(
     const index *indices, Py_ssize_t count, Py_ssize_t corner, uint32_t apart, const uint32_t *row, Py_ssize_t rows,
-    uint32_t columns
+    uint32_t columns, bint *own
 ) noexcept nogil:
     # One unsigned comparison for two, and no branch: a mispredicted one costs more than all the rest.
     cdef Py_ssize_t i, r
     cdef uint32_t shift = 0, away
     cdef int64_t offset
     cdef uint64_t far = 0
-    cdef int32_t own, missing = 0
+    cdef int32_t inside, missing = 0
     for i in range(count):
         # 64 bits tell whether the rest may be done in 32.
         offset = <int64_t> (<uint64_t> <int64_t> indices[i] - <uint64_t> corner)
         far |= <uint64_t> offset >> 31
         away = <uint32_t> offset - shift
         shift += apart
-        own = 0
+        inside = 0
         for r in range(rows):
-            own |= away - row[r] < columns
-        missing |= own ^ 1
-    return not (far or missing)
+            inside |= away - row[r] < columns
+        missing |= inside ^ 1
+    own[0] = not (far or missing)
 
 
 cdef cloned own_run(
@@ -82,15 +82,15 @@ cdef cloned own_run(
         own[0] = False
     # A number of rows that the compiler knows lets it make one vector loop.
     elif rows == 1:
-        own[0] = own_rows(indices, count, corner, apart, row, 1, columns)
+        own_rows(indices, count, corner, apart, row, 1, columns, own)
     elif rows == 2:
-        own[0] = own_rows(indices, count, corner, apart, row, 2, columns)
+        own_rows(indices, count, corner, apart, row, 2, columns, own)
     elif rows == 3:
-        own[0] = own_rows(indices, count, corner, apart, row, 3, columns)
+        own_rows(indices, count, corner, apart, row, 3, columns, own)
     elif rows == 4:
-        own[0] = own_rows(indices, count, corner, apart, row, 4, columns)
+        own_rows(indices, count, corner, apart, row, 4, columns, own)
     else:
-        own[0] = own_rows(indices, count, corner, apart, row, rows, columns)
+        own_rows(indices, count, corner, apart, row, rows, columns, own)
 
 
 cdef bint own_row(

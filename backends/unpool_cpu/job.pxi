@@ -11,10 +11,13 @@ cdef extern from *:
     #endif
     #if defined(__GNUC__)
     #define unpool_prefetch(address) __builtin_prefetch((const void *)(address))
+    #define UNPOOL_INLINED __attribute__((always_inline))
     #else
     #define unpool_prefetch(address) ((void)(address))
+    #define UNPOOL_INLINED
     #endif
-    /* Compiled twice where the loader can choose by processor: one wheel serves every x86-64, and AVX2 those that have it. */
+    /* Loops of their own, which share no registers with their callers.  Where the loader can choose by processor, they
+     * are compiled twice: one wheel serves every x86-64, and uses AVX2 where there is some. */
     #define UNPOOL_CLONED
     #if defined(__x86_64__) && defined(__GLIBC__) && defined(__has_attribute)
     #if __has_attribute(target_clones)
@@ -24,6 +27,7 @@ cdef extern from *:
     #endif
     """
     ctypedef void cloned "UNPOOL_CLONED void"
+    ctypedef void inlined "UNPOOL_INLINED void"
     const int UNPOOL_OPENMP
     int omp_get_max_threads() nogil
     void prefetch "unpool_prefetch"(size_t) noexcept nogil
@@ -129,6 +133,9 @@ cdef enum:
     SERIAL = 1 << 15
     # Parts a thread of the work of a few large strips, so that a thread which is held up costs its share.
     PARTS = 4
+    # Elements of a chunk, of which a thread is to have CHUNKS or more: a few megabytes, larger than the largest pages.
+    CHUNK = 1 << 20
+    CHUNKS = 8
     # Windows, or channels, that are pooled together: what the kernel keeps of them lies in the first-level cache.
     TILE = 1024
     # Channels below which a row of windows is pooled channel by channel.

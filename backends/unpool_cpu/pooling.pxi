@@ -31,7 +31,7 @@ cdef inline real lowest(real like) noexcept nogil:
         return 0
 
 
-cdef inline void keep_better(
+cdef inline inlined keep_better(
     const real *cells, Py_ssize_t apart, Py_ssize_t count, int32_t offset, real *best, int32_t *found
 ) noexcept nogil:
     # Selections instead of branches: the compiler makes vector instructions of them, and random data costs nothing.
@@ -45,7 +45,7 @@ cdef inline void keep_better(
         found[i] = offset if wins else found[i]
 
 
-cdef inline void improve(
+cdef inline inlined improve(
     const real *cells, Py_ssize_t apart, Py_ssize_t count, int32_t offset, real *best, int32_t *found
 ) noexcept nogil:
     """Hold one element of each of `count` windows, `apart` from each other, against the best so far."""
@@ -58,7 +58,7 @@ cdef inline void improve(
         keep_better(cells, apart, count, offset, best, found)
 
 
-cdef inline void reset(real *best, int32_t *found, int32_t offset, Py_ssize_t count) noexcept nogil:
+cdef inline inlined reset(real *best, int32_t *found, int32_t offset, Py_ssize_t count) noexcept nogil:
     """Until something beats it, the first element of a window stands."""
     cdef Py_ssize_t i
     for i in range(count):

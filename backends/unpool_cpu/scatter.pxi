@@ -85,49 +85,53 @@ cdef inline uint64_t run_of(uint64_t offset, Py_ssize_t runs, Py_ssize_t apart) 
     return min(offset // <uint64_t> apart, <uint64_t> (runs - 1))
 
 
-cdef inline bint put_in_runs(
+cdef inline inlined put_in_runs(
     const item *values, const index *indices, item *to, const Job *job, const Area *area, Py_ssize_t count,
-    Py_ssize_t width, Py_ssize_t step, Py_ssize_t to_step, Py_ssize_t planes, Py_ssize_t rows, const Py_ssize_t *apart
+    Py_ssize_t width, Py_ssize_t step, Py_ssize_t to_step, Py_ssize_t planes, Py_ssize_t rows,
+    const Py_ssize_t *apart, bint *inside
 ) noexcept nogil:
     cdef Py_ssize_t i, c
     cdef uint64_t offset, plane, row
     cdef uint64_t cell = area.cell, length = area.length, plane_apart = area.apart[0], row_apart = area.apart[1]
     cdef uint64_t plane_back = plane_apart - apart[0], row_back = row_apart - apart[1]
+    inside[0] = False
     for i in range(count):
         for c in range(width):
             offset = <uint64_t> <int64_t> indices[i * step + c] - cell
             plane = run_of(offset, planes, plane_apart)
             row = run_of(offset - plane * plane_apart, rows, row_apart)
             if offset - plane * plane_apart - row * row_apart >= length:
-                return False
+                return
             place(&to[(offset - plane * plane_back - row * row_back) * to_step + c], values[i * step + c])
-    return True
+    inside[0] = True
 
 
-cdef inline bint put_in_area(
+cdef inline inlined put_in_area(
     const item *values, const index *indices, item *to, const Job *job, const Area *area, Py_ssize_t count,
-    Py_ssize_t width, Py_ssize_t step, Py_ssize_t to_step, const Py_ssize_t *apart
+    Py_ssize_t width, Py_ssize_t step, Py_ssize_t to_step, const Py_ssize_t *apart, bint *inside
 ) noexcept nogil:
     # Numbers of runs that the compiler knows make the usual loops short.
     if area.runs[0] == 1 and area.runs[1] == 1:
-        return put_in_runs(values, indices, to, job, area, count, width, step, to_step, 1, 1, apart)
+        put_in_runs(values, indices, to, job, area, count, width, step, to_step, 1, 1, apart, inside)
     elif area.runs[0] == 1 and area.runs[1] == 2:
-        return put_in_runs(values, indices, to, job, area, count, width, step, to_step, 1, 2, apart)
+        put_in_runs(values, indices, to, job, area, count, width, step, to_step, 1, 2, apart, inside)
     elif area.runs[0] == 2 and area.runs[1] == 1:
-        return put_in_runs(values, indices, to, job, area, count, width, step, to_step, 2, 1, apart)
-    return put_in_runs(
-        values, indices, to, job, area, count, width, step, to_step, area.runs[0], area.runs[1], apart
-    )
+        put_in_runs(values, indices, to, job, area, count, width, step, to_step, 2, 1, apart, inside)
+    else:
+        put_in_runs(
+            values, indices, to, job, area, count, width, step, to_step, area.runs[0], area.runs[1], apart, inside
+        )
 
 
-cdef inline bint put_block(
+cdef cloned put_block(
     const item *values, const index *indices, item *to, const Job *job, const Area *area, Py_ssize_t count,
-    Py_ssize_t width, Py_ssize_t to_step, const Py_ssize_t *apart
+    Py_ssize_t width, Py_ssize_t to_step, const Py_ssize_t *apart, bint *inside
 ) noexcept nogil:
-    """Put each value at its index, in `to`, whose runs may lie less far apart; False if one lies outside of the area."""
+    """Put each value at its index, in `to`, whose runs may lie less far apart; tell if all were inside of the area."""
     if job.step == 1:
-        return put_in_area(values, indices, to, job, area, count, 1, 1, 1, apart)
-    return put_in_area(values, indices, to, job, area, count, width, job.step, to_step, apart)
+        put_in_area(values, indices, to, job, area, count, 1, 1, 1, apart, inside)
+    else:
+        put_in_area(values, indices, to, job, area, count, width, job.step, to_step, apart, inside)
 
 
 cdef bint scatter_block(
@@ -138,7 +142,8 @@ cdef bint scatter_block(
     cdef Block block = block_at(job, nth)
     cdef Area area = area_of(job, &block)
     cdef Py_ssize_t[2] apart
-    cdef Py_ssize_t margin, run, cell
+    cdef Py_ssize_t margin, run
+    cdef bint inside
     values += block.first * job.step
     indices += block.first * job.step
     if area.runs[0] < 1 or area.runs[1] < 1 or area.length < 1:  # the last windows may lie past the plane
@@ -149,14 +154,16 @@ cdef bint scatter_block(
         for run in range(0 if job.zeroed else area.runs[0] * area.runs[1]):
             zero(<char *> (plane + start_of(&area, run) * job.step), job, area.length, width, sizeof(item))
         plane += area.cell * job.step
-        return put_block(values, indices, plane, job, &area, block.count, width, job.step, area.apart)
+        put_block(values, indices, plane, job, &area, block.count, width, job.step, area.apart, &inside)
+        return inside
     # In the stage, each run has room before it for a part of a line.
     margin = margin_of(width * sizeof(item))
     apart[1] = margin + area.length
     apart[0] = area.runs[1] * apart[1]
     memset(stage, 0, area.runs[0] * apart[0] * width * sizeof(item))
     stage += margin * width * sizeof(item)
-    if not put_block(values, indices, <item *> stage, job, &area, block.count, width, width, apart):
+    put_block(values, indices, <item *> stage, job, &area, block.count, width, width, apart, &inside)
+    if not inside:
         return False
     for run in range(area.runs[0] * area.runs[1]):
         stream_write(

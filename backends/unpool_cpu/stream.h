@@ -23,8 +23,16 @@ typedef struct {
 
 static inline void unpool_write_lines(char *to, const char *from, size_t bytes) {
     size_t at;
-    for (at = 0; at < bytes; at += 16)
-        _mm_stream_si128((__m128i *)(to + at), _mm_loadu_si128((const __m128i *)(from + at)));
+    for (at = 0; at < bytes; at += UNPOOL_LINE) {
+        const __m128i *source = (const __m128i *)(from + at);
+        __m128i *target = (__m128i *)(to + at);
+        const __m128i a = _mm_loadu_si128(source), b = _mm_loadu_si128(source + 1);
+        const __m128i c = _mm_loadu_si128(source + 2), d = _mm_loadu_si128(source + 3);
+        _mm_stream_si128(target, a);
+        _mm_stream_si128(target + 1, b);
+        _mm_stream_si128(target + 2, c);
+        _mm_stream_si128(target + 3, d);
+    }
 }
 
 /* Makes what a thread streamed visible to the others, as its ordinary stores are. */
