@@ -17,7 +17,7 @@ long as they run, and return the flat positions in `indices` of the first bad in
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport parallel, threadid
 from libc.math cimport INFINITY
 from libc.stdint cimport INT8_MIN, INT16_MIN, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -27,6 +27,7 @@ from libc.string cimport memset
 __all__ = ["gather", "max_threads", "openmp", "pool", "scatter", "stay_serial"]
 
 include "job.pxi"
+include "threads.pxi"
 include "indices.pxi"
 include "scatter.pxi"
 include "gather.pxi"
@@ -36,7 +37,7 @@ include "pooling.pxi"
 # --- choosing a kernel ----------------------------------------------------------------------------------------------
 
 
-cdef void assign_of(index *index_kind, Py_ssize_t itemsize, const Job *job) noexcept nogil:
+cdef void assign_of(index *index_kind, Py_ssize_t itemsize, Job *job) noexcept nogil:
     if itemsize == 1:
         scatter_all(<word8 *> NULL, index_kind, job)
     elif itemsize == 2:
@@ -49,7 +50,7 @@ cdef void assign_of(index *index_kind, Py_ssize_t itemsize, const Job *job) noex
         scatter_all(<word128 *> NULL, index_kind, job)
 
 
-cdef void gather_of(index *index_kind, Py_ssize_t itemsize, const Job *job) noexcept nogil:
+cdef void gather_of(index *index_kind, Py_ssize_t itemsize, Job *job) noexcept nogil:
     if itemsize == 1:
         gather_all(<word8 *> NULL, index_kind, job)
     elif itemsize == 2:
@@ -62,7 +63,7 @@ cdef void gather_of(index *index_kind, Py_ssize_t itemsize, const Job *job) noex
         gather_all(<word128 *> NULL, index_kind, job)
 
 
-cdef void sum_of(index *index_kind, Kind kind, const Job *job) noexcept nogil:
+cdef void sum_of(index *index_kind, Kind kind, Job *job) noexcept nogil:
     if kind == BOOL:
         scatter_all(<boolean *> NULL, index_kind, job)
     elif kind == INT8 or kind == UINT8:
@@ -87,7 +88,7 @@ cdef void sum_of(index *index_kind, Kind kind, const Job *job) noexcept nogil:
         scatter_all(<complex128 *> NULL, index_kind, job)
 
 
-cdef int pool_of(index *index_kind, Kind kind, const Job *job) except -1 nogil:
+cdef int pool_of(index *index_kind, Kind kind, Job *job) except -1 nogil:
     if kind == BOOL or kind == UINT8:
         pool_all(<uint8_t *> NULL, index_kind, job)
     elif kind == INT8:
@@ -198,7 +199,7 @@ cdef Geometry geometry_of(plan):
 
 cdef void cut(Job *job, Py_ssize_t rows, Py_ssize_t piece) noexcept:
     """Cut strips into blocks of so many rows of windows, or pieces of a row; and the work into tasks for threads."""
-    cdef Py_ssize_t threads = 1 if forked else omp_get_max_threads()
+    cdef Py_ssize_t threads = 1 if forked else team(omp_get_max_threads())
     cdef Py_ssize_t work = job.width * max(job.cells, job.windows), tasks, each
     job.rows = max(1, min(rows, job.windows_along[1]))
     job.row_blocks = (job.windows_along[1] + job.rows - 1) // job.rows
@@ -310,7 +311,7 @@ def scatter(values, indices, plane, plan, str dtype, str duplicates, bint zeroed
     return finish(&job)
 
 
-cdef void run_scatter(const Job *job, Kind kind, Py_ssize_t itemsize, bint narrow) noexcept nogil:
+cdef void run_scatter(Job *job, Kind kind, Py_ssize_t itemsize, bint narrow) noexcept nogil:
     if job.duplicates == SUM and narrow:
         sum_of(<int32_t *> NULL, kind, job)
     elif job.duplicates == SUM:
@@ -341,7 +342,7 @@ def gather(plane, indices, values, plan, str dtype, str duplicates):
     return finish(&job)
 
 
-cdef void run_gather(const Job *job, Py_ssize_t itemsize, bint narrow) noexcept nogil:
+cdef void run_gather(Job *job, Py_ssize_t itemsize, bint narrow) noexcept nogil:
     if narrow:
         gather_of(<int32_t *> NULL, itemsize, job)
     else:

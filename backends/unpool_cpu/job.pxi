@@ -164,6 +164,14 @@ cdef struct Found:
     int64_t _cache_line[6]
 
 
+cdef struct Share:
+    # What the threads of a call have in common: the next task; how many found no more, and when the first of them did.
+    int64_t next
+    int64_t done
+    double began
+    double left
+
+
 cdef struct Job:
     void *pooled
     void *indices
@@ -195,6 +203,7 @@ cdef struct Job:
     Py_ssize_t ranges
     Py_ssize_t chunk
     int threads
+    Share *share
     int duplicates
     # Whether windows share no cell; and are solid too, with few rows, in planes whose cells 31 bits can count.
     bint apart

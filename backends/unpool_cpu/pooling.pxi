@@ -170,11 +170,22 @@ cdef void pool_part(real *kind, index *index_kind, const Job *job, Py_ssize_t nt
                 )
 
 
-cdef void pool_all(real *kind, index *index_kind, const Job *job) noexcept nogil:
-    cdef Py_ssize_t nth
-    if job.threads == 1:
-        for nth in range(job.strips):
+cdef void pool_parts(real *kind, index *index_kind, const Job *job) noexcept nogil:
+    """Do parts of strips, until no more are left."""
+    cdef Py_ssize_t tasks = job.strips * job.parts, first = next_chunk(job), nth
+    while first < tasks:
+        for nth in range(first, min(first + job.chunk, tasks)):
             pool_part(kind, index_kind, job, nth)
-        return
-    for nth in prange(job.strips * job.parts, num_threads=job.threads, schedule="dynamic", chunksize=job.chunk):
-        pool_part(kind, index_kind, job, nth)
+        first = next_chunk(job)
+    leave(job)
+
+
+cdef void pool_all(real *kind, index *index_kind, Job *job) noexcept nogil:
+    cdef Share share
+    begin(job, &share)
+    if job.threads == 1:
+        pool_parts(kind, index_kind, job)
+    else:
+        with parallel(num_threads=job.threads):
+            pool_parts(kind, index_kind, job)
+        learn(job)

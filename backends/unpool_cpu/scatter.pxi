@@ -248,20 +248,41 @@ cdef void scatter_range(item *kind, index *index_kind, const Job *job, Py_ssize_
     report(job, &strip, thread, bad, repeated)
 
 
-cdef void scatter_all(item *kind, index *index_kind, const Job *job) noexcept nogil:
-    cdef Py_ssize_t nth
-    if job.threads == 1:
-        for nth in range(job.strips):
-            if job.in_blocks:
-                scatter_part(kind, index_kind, job, nth, 0)
-            else:
-                scatter_range(kind, index_kind, job, nth, 0)
-        return
-    if job.in_blocks:
-        for nth in prange(job.strips * job.parts, num_threads=job.threads, schedule="dynamic", chunksize=job.chunk):
-            scatter_part(kind, index_kind, job, nth, threadid())
-        if not any_strayed(job, 0, job.strips):
-            return
-    for nth in prange(job.strips * job.ranges, num_threads=job.threads, schedule="dynamic", chunksize=job.chunk):
-        if any_strayed(job, nth // job.ranges, nth // job.ranges + 1):
-            scatter_range(kind, index_kind, job, nth, threadid())
+cdef void scatter_parts(item *kind, index *index_kind, const Job *job, int thread) noexcept nogil:
+    """Do parts of strips, until no more are left."""
+    cdef Py_ssize_t tasks = job.strips * job.parts, first = next_chunk(job), nth
+    while first < tasks:
+        for nth in range(first, min(first + job.chunk, tasks)):
+            scatter_part(kind, index_kind, job, nth, thread)
+        first = next_chunk(job)
+    leave(job)
+
+
+cdef void scatter_ranges(item *kind, index *index_kind, const Job *job, int thread) noexcept nogil:
+    """Do ranges of the strips that are left to be done by cells."""
+    cdef Py_ssize_t tasks = job.strips * job.ranges, first = next_chunk(job), nth
+    while first < tasks:
+        for nth in range(first, min(first + job.chunk, tasks)):
+            if any_strayed(job, nth // job.ranges, nth // job.ranges + 1):
+                scatter_range(kind, index_kind, job, nth, thread)
+        first = next_chunk(job)
+    leave(job)
+
+
+cdef void scatter_all(item *kind, index *index_kind, Job *job) noexcept nogil:
+    cdef Share share
+    begin(job, &share)
+    if job.threads == 1 and job.in_blocks:
+        scatter_parts(kind, index_kind, job, 0)
+    elif job.threads == 1:
+        scatter_ranges(kind, index_kind, job, 0)
+    else:
+        if job.in_blocks:
+            with parallel(num_threads=job.threads):
+                scatter_parts(kind, index_kind, job, threadid())
+            learn(job)
+        if any_strayed(job, 0, job.strips):
+            begin(job, &share)
+            with parallel(num_threads=job.threads):
+                scatter_ranges(kind, index_kind, job, threadid())
+            learn(job)
