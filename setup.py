@@ -11,6 +11,7 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
+import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -83,8 +84,16 @@ kernels = Extension(
     depends=["backends/unpool_cpu/numbers.h", "backends/unpool_cpu/stream.h"],
     py_limited_api=abi3,
 )
+memory = Extension(
+    "unpool_cpu._memory",
+    ["backends/unpool_cpu/_memory.pyx"],
+    define_macros=kernels.define_macros,
+    include_dirs=[numpy.get_include()],
+    depends=["backends/unpool_cpu/memory.h"],
+    py_limited_api=abi3,
+)
 setup(
-    ext_modules=cythonize([kernels], include_path=["backends"], build_dir="build"),
+    ext_modules=cythonize([kernels, memory], include_path=["backends"], build_dir="build"),
     cmdclass={"build_ext": BuildExt},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if abi3 else {},
 )

@@ -40,11 +40,13 @@ SEVERAL = {
 several = pytest.mark.parametrize(("case", "leading", "data_format"), SEVERAL.values(), ids=SEVERAL)
 
 
-@pytest.fixture(params=["plain", "zeroed", "streamed"])
+@pytest.fixture(params=["plain", "fresh", "streamed", "recycled"])
 def way(request, monkeypatch):
     """Take each way whatever the size of the output."""
-    monkeypatch.setattr(unpool_cpu, "_FRESH_PAGES", 0 if request.param == "zeroed" else 1 << 62)
-    monkeypatch.setattr(unpool_cpu, "_PAST_CACHES", 0 if request.param == "streamed" else 1 << 62)
+    monkeypatch.setattr(unpool_cpu, "_LARGE", 0 if request.param == "recycled" else 1 << 62)
+    monkeypatch.setattr(unpool_cpu, "_PAST_CACHES", 0 if request.param in ("streamed", "recycled") else 1 << 62)
+    if request.param == "fresh":
+        monkeypatch.setattr(unpool_cpu, "_new", lambda shape, dtype: (np.zeros(shape, dtype), True))
     return request.param
 
 

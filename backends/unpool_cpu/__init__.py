@@ -6,6 +6,7 @@ This module allocates and words errors; `_kernels.pyx` computes.  Both are calle
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -15,18 +16,19 @@ from unpool import errors
 from unpool.backends import Duplicates
 from unpool.dtypes import name
 from unpool.plan import Plan
-from unpool_cpu import _kernels
+from unpool_cpu import _kernels, _memory
 
-__all__ = ["BACKEND", "CPU", "max_threads", "openmp"]
+__all__ = ["BACKEND", "CPU", "max_threads", "openmp", "release_memory"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 openmp = _kernels.openmp
 max_threads = _kernels.max_threads
+release_memory = _memory.release
 
-# Below this, the allocator hands out recycled memory, which the kernel zeroes plane by plane while it is in cache;
-# above, glibc maps fresh pages, which are zero already and would only be touched twice.
-_FRESH_PAGES = 32 << 20
+# Below this, the allocator hands out memory that was in use before; above, glibc maps fresh pages, whose zeroing takes
+# longer than what is computed: `_memory` spares it where it can.
+_LARGE = 32 << 20
 # From this on, planes that are not fresh are written past the caches, which they would not fit anyway.
 _PAST_CACHES = 16 << 20
 
@@ -41,11 +43,11 @@ class CPU:
         cells = _ready(input)
         values, indices = out or (None, None)
         if values is None:
-            values = np.empty(plan.pooled_shape, cells.dtype)
+            values, _ = _new(plan.pooled_shape, cells.dtype)
         else:
             _check_out("out" if indices is None else "out[0]", values, cells)
         if indices is None and plan.index_dtype is not None:
-            indices = np.empty(plan.pooled_shape, plan.index_dtype)
+            indices, _ = _new(plan.pooled_shape, np.dtype(plan.index_dtype))
         elif indices is not None:
             _check_out("out[1]", indices, cells, values)
         if plan.batch:
@@ -54,17 +56,16 @@ class CPU:
 
     def scatter(self, values: Array, indices: Array, plan: Plan, duplicates: Duplicates, out: Array | None) -> Array:
         pooled, wanted = _ready(values), _ready_indices(indices)
-        size = plan.batch * plan.channels * plan.cells * pooled.itemsize
-        fresh = out is None and size >= _FRESH_PAGES
-        # Not for sums: a fresh page that is read first is mapped twice.
-        zeroed = fresh and duplicates != "sum"
+        fresh = False
         if out is not None:
             _check_out("out", out, pooled, wanted)
             planes = out
         else:
-            planes = (np.zeros if zeroed else np.empty)(plan.plane_shape, pooled.dtype)
+            planes, fresh = _new(plan.plane_shape, pooled.dtype)
         if plan.batch:
-            streamed = size >= _PAST_CACHES and not fresh
+            # Fresh pages are zero.  Not so for sums, which read before they write: that would map a page twice.
+            zeroed = fresh and duplicates != "sum"
+            streamed = planes.nbytes >= _PAST_CACHES and not fresh
             found = _kernels.scatter(pooled, wanted, planes, plan, name(pooled.dtype), duplicates, zeroed, streamed)
             _check(found, indices, plan, touched=out is not None)
         return planes
@@ -75,7 +76,7 @@ class CPU:
             _check_out("out", out, planes, wanted)
             values = out
         else:
-            values = np.empty(plan.pooled_shape, planes.dtype)
+            values, _ = _new(plan.pooled_shape, planes.dtype)
         if plan.batch:
             found = _kernels.gather(planes, wanted, values, plan, name(planes.dtype), duplicates)
             _check(found, indices, plan, touched=out is not None)
@@ -83,6 +84,14 @@ class CPU:
 
 
 BACKEND = CPU()
+
+
+def _new(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Array, bool]:
+    """Return an array that is not initialised, and whether it is of fresh pages, which are zero."""
+    if math.prod(shape) * dtype.itemsize < _LARGE:
+        return np.empty(shape, dtype), False
+    array, used = _memory.empty(shape, dtype)
+    return array, not used
 
 
 def _ready(array: Array) -> Array:

@@ -1,0 +1,9 @@
+from typing import Any
+
+import numpy as np
+
+__all__ = ["empty", "recycles", "release"]
+
+def recycles() -> bool: ...
+def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[np.ndarray[Any, np.dtype[Any]], bool]: ...
+def release() -> None: ...

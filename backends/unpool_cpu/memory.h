@@ -1,0 +1,138 @@
+/* Memory for large results that is used again: blocks that went to arrays and came back.
+ *
+ * A block that comes back is given to the system at once (MADV_FREE): from then on the system may take its pages whenever
+ * it wants memory, without writing them anywhere.  As long as it does not, the next result of that size is spared what
+ * takes longer than computing it: the system zeroing fresh pages.  At most BLOCKS blocks of at most LARGEST bytes are kept.
+ */
+#ifndef UNPOOL_MEMORY_H
+#define UNPOOL_MEMORY_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__linux__)
+#include <pthread.h>
+#include <sys/mman.h>
+#endif
+
+#if defined(__linux__) && defined(MADV_FREE) && defined(MADV_HUGEPAGE) && defined(__GNUC__)
+#define UNPOOL_RECYCLES 1
+#define UNPOOL_BLOCKS 4
+#define UNPOOL_LARGEST ((size_t)256 << 20)
+#define UNPOOL_HUGE ((size_t)2 << 20) /* the size of a large page, and of its alignment */
+#define UNPOOL_ROOM ((size_t)1 << 16) /* before a block, for its size; a whole page of any processor */
+
+static struct { char *block; size_t size; } unpool_kept[UNPOOL_BLOCKS];
+static int unpool_oldest = 0;
+/* Never waited for: who finds it taken, or was forked while it was, does without. */
+static pthread_mutex_t unpool_lock = PTHREAD_MUTEX_INITIALIZER;
+/* Whether the last allocation of this thread had been in use before. */
+static __thread int unpool_used = 0;
+
+static size_t unpool_size_of(const char *block) {
+    size_t size;
+    memcpy(&size, block - UNPOOL_ROOM, sizeof size);
+    return size;
+}
+
+static void unpool_unmap(char *block) { munmap(block - UNPOOL_ROOM, UNPOOL_ROOM + unpool_size_of(block)); }
+
+static char *unpool_map(size_t bytes) {
+    const size_t size = (bytes + UNPOOL_HUGE - 1) / UNPOOL_HUGE * UNPOOL_HUGE;
+    const size_t length = size + UNPOOL_ROOM + UNPOOL_HUGE;
+    char *start, *block;
+    if (size < bytes || length < size) return NULL;
+    start = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (start == MAP_FAILED) return NULL;
+    block = (char *)(((uintptr_t)start + UNPOOL_ROOM + UNPOOL_HUGE - 1) / UNPOOL_HUGE * UNPOOL_HUGE);
+    /* What lies around it goes back. */
+    if (block - UNPOOL_ROOM > start) munmap(start, block - UNPOOL_ROOM - start);
+    if (start + length > block + size) munmap(block + size, start + length - (block + size));
+    madvise(block, size, MADV_HUGEPAGE);
+    memcpy(block - UNPOOL_ROOM, &size, sizeof size);
+    return block;
+}
+
+/* Takes a kept block of this many bytes, or a few more, or else maps a fresh one, which is zero. */
+static void *unpool_malloc(void *context, size_t bytes) {
+    char *block = NULL;
+    int i, best = -1;
+    (void)context;
+    if (!pthread_mutex_trylock(&unpool_lock)) {
+        for (i = 0; i < UNPOOL_BLOCKS; i++) {
+            const size_t size = unpool_kept[i].size;
+            if (size >= bytes && size - bytes <= bytes / 8 && (best < 0 || size < unpool_kept[best].size)) best = i;
+        }
+        if (best >= 0) {
+            block = unpool_kept[best].block;
+            unpool_kept[best].block = NULL;
+            unpool_kept[best].size = 0;
+        }
+        pthread_mutex_unlock(&unpool_lock);
+    }
+    unpool_used = block != NULL;
+    return unpool_used ? block : unpool_map(bytes);
+}
+
+static void *unpool_calloc(void *context, size_t count, size_t bytes) {
+    (void)context;
+    if (bytes && count > SIZE_MAX / bytes) return NULL;
+    return unpool_map(count * bytes); /* fresh, and so zero */
+}
+
+static void unpool_free(void *context, void *pointer, size_t bytes) {
+    char *block = pointer, *old = block;
+    size_t size;
+    (void)context, (void)bytes;
+    if (block == NULL) return;
+    size = unpool_size_of(block);
+    if (size <= UNPOOL_LARGEST && !madvise(block, size, MADV_FREE) && !pthread_mutex_trylock(&unpool_lock)) {
+        int i;
+        for (i = 0; i < UNPOOL_BLOCKS && unpool_kept[i].block != NULL; i++) {}
+        if (i == UNPOOL_BLOCKS) i = unpool_oldest;
+        if (i == unpool_oldest) unpool_oldest = (i + 1) % UNPOOL_BLOCKS;
+        old = unpool_kept[i].block;
+        unpool_kept[i].block = block;
+        unpool_kept[i].size = size;
+        pthread_mutex_unlock(&unpool_lock);
+    }
+    if (old != NULL) unpool_unmap(old);
+}
+
+static void *unpool_realloc(void *context, void *pointer, size_t bytes) {
+    char *block = pointer, *other;
+    if (block != NULL && unpool_size_of(block) >= bytes && unpool_size_of(block) / 2 <= bytes) return block;
+    other = unpool_map(bytes);
+    if (other != NULL && block != NULL) {
+        const size_t size = unpool_size_of(block);
+        memcpy(other, block, size < bytes ? size : bytes);
+        unpool_free(context, block, size);
+    }
+    return other;
+}
+
+/* Unmaps the blocks that are kept now. */
+static void unpool_release(void) {
+    int i;
+    pthread_mutex_lock(&unpool_lock);
+    for (i = 0; i < UNPOOL_BLOCKS; i++) {
+        if (unpool_kept[i].block != NULL) unpool_unmap(unpool_kept[i].block);
+        unpool_kept[i].block = NULL;
+        unpool_kept[i].size = 0;
+    }
+    pthread_mutex_unlock(&unpool_lock);
+}
+
+#else
+#define UNPOOL_RECYCLES 0
+static void unpool_release(void) {}
+static int unpool_used = 0;
+static void *unpool_malloc(void *context, size_t bytes) { (void)context; return malloc(bytes); }
+static void *unpool_calloc(void *context, size_t count, size_t bytes) { (void)context; return calloc(count, bytes); }
+static void *unpool_realloc(void *context, void *pointer, size_t bytes) { (void)context; return realloc(pointer, bytes); }
+static void unpool_free(void *context, void *pointer, size_t bytes) { (void)context, (void)bytes; free(pointer); }
+#endif
+
+#endif
