@@ -21,8 +21,8 @@
 #define UNPOOL_RECYCLES 1
 #define UNPOOL_BLOCKS 4
 #define UNPOOL_LARGEST ((size_t)256 << 20)
-#define UNPOOL_HUGE ((size_t)2 << 20) /* the size of a large page, and of its alignment */
-#define UNPOOL_ROOM ((size_t)1 << 16) /* before a block, for its size; a whole page of any processor */
+#define UNPOOL_HUGE ((size_t)2 << 20) /* the size of a large page, and its alignment */
+#define UNPOOL_PAGE ((size_t)1 << 16) /* of any processor; there is one before a block, for its size */
 
 static struct { char *block; size_t size; } unpool_kept[UNPOOL_BLOCKS];
 static int unpool_oldest = 0;
@@ -33,25 +33,26 @@ static __thread int unpool_used = 0;
 
 static size_t unpool_size_of(const char *block) {
     size_t size;
-    memcpy(&size, block - UNPOOL_ROOM, sizeof size);
+    memcpy(&size, block - UNPOOL_PAGE, sizeof size);
     return size;
 }
 
-static void unpool_unmap(char *block) { munmap(block - UNPOOL_ROOM, UNPOOL_ROOM + unpool_size_of(block)); }
+static void unpool_unmap(char *block) { munmap(block - UNPOOL_PAGE, UNPOOL_PAGE + unpool_size_of(block)); }
 
 static char *unpool_map(size_t bytes) {
-    const size_t size = (bytes + UNPOOL_HUGE - 1) / UNPOOL_HUGE * UNPOOL_HUGE;
-    const size_t length = size + UNPOOL_ROOM + UNPOOL_HUGE;
+    const size_t size = (bytes + UNPOOL_PAGE - 1) / UNPOOL_PAGE * UNPOOL_PAGE;
+    const size_t length = size + UNPOOL_PAGE + UNPOOL_HUGE;
     char *start, *block;
     if (size < bytes || length < size) return NULL;
     start = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (start == MAP_FAILED) return NULL;
-    block = (char *)(((uintptr_t)start + UNPOOL_ROOM + UNPOOL_HUGE - 1) / UNPOOL_HUGE * UNPOOL_HUGE);
+    block = (char *)(((uintptr_t)start + UNPOOL_PAGE + UNPOOL_HUGE - 1) / UNPOOL_HUGE * UNPOOL_HUGE);
     /* What lies around it goes back. */
-    if (block - UNPOOL_ROOM > start) munmap(start, block - UNPOOL_ROOM - start);
+    if (block - UNPOOL_PAGE > start) munmap(start, block - UNPOOL_PAGE - start);
     if (start + length > block + size) munmap(block + size, start + length - (block + size));
-    madvise(block, size, MADV_HUGEPAGE);
-    memcpy(block - UNPOOL_ROOM, &size, sizeof size);
+    /* The rest of the last large page would be memory that nobody asked for. */
+    madvise(block, size / UNPOOL_HUGE * UNPOOL_HUGE, MADV_HUGEPAGE);
+    memcpy(block - UNPOOL_PAGE, &size, sizeof size);
     return block;
 }
 
@@ -116,7 +117,7 @@ static void *unpool_realloc(void *context, void *pointer, size_t bytes) {
 /* Unmaps the blocks that are kept now. */
 static void unpool_release(void) {
     int i;
-    pthread_mutex_lock(&unpool_lock);
+    if (pthread_mutex_trylock(&unpool_lock)) return;
     for (i = 0; i < UNPOOL_BLOCKS; i++) {
         if (unpool_kept[i].block != NULL) unpool_unmap(unpool_kept[i].block);
         unpool_kept[i].block = NULL;
