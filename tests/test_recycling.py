@@ -128,7 +128,7 @@ def test_the_system_may_have_it_back():
     array.fill(1)
     del array
     kept = sum(int(size) for size in re.findall(r"LazyFree:\s+(\d+) kB", Path("/proc/self/smaps").read_text()))
-    assert kept << 10 >= SHAPE[0]
+    assert kept << 10 > 0.9 * SHAPE[0]
 
 
 def test_much_larger_memory_is_not_spent_on_less():
