@@ -11,6 +11,8 @@ from cases import DUPLICATES, FORMATS, POOLINGS, anywhere, bits, planes_of, pool
 from compare import Guarded, assert_same_bits, assert_same_numbers, at
 from threadpoolctl import threadpool_limits
 
+import unpool
+
 every_format = pytest.mark.parametrize("data_format", FORMATS)
 every_mode = pytest.mark.parametrize("duplicates", DUPLICATES)
 
@@ -236,3 +238,31 @@ def test_pooling_several_blocks(case, leading, data_format):
         assert_same_bits(five, one)
     values, indices = found[0]
     assert_same_bits(values, taken(x, indices, case, "sum", data_format))
+
+
+@pytest.mark.parametrize(
+    ("stride", "size", "dtype"),
+    [
+        ((2**30, 2**30), (1, 1), "complex128"),
+        ((2**30, 2**30, 1), (1, 1, 4), "float32"),
+        ((2**31 - 1, 2**31 - 1, 1), (20, 30, 5001), "uint8"),
+        ((2**31 - 1, 2**31 - 1, 2**31 - 1), (20, 30, 50), "float64"),
+        ((2**31 - 1, 1, 2**31 - 1), (20, 1, 5001), "int16"),
+    ],
+)
+@pytest.mark.parametrize("threads", [1, 5])
+def test_strides_whose_product_is_more_than_64_bits(way, stride, size, dtype, threads):
+    """They reach past any plane, and say nothing of how much of it a block of windows has."""
+    rank = len(stride)
+    values = bits(dtype, (2, *(cells if step == 1 else 1 for cells, step in zip(size, stride, strict=True))))
+    expected = np.zeros((2, *size), dtype)
+    expected[(slice(None), *(slice(None) if step == 1 else slice(1) for step in stride))] = values
+    indices = np.broadcast_to(np.arange(values[0].size).reshape(values[0].shape), values.shape)
+    guarded = Guarded(expected.shape, dtype, 1)
+    call = getattr(unpool, f"max_unpool{rank}d")
+    with threadpool_limits(threads, user_api="openmp"):
+        actual = call(values, indices, 1, stride, output_size=size)
+        call(values, indices, 1, stride, output_size=size, out=guarded.array)
+    assert_same_bits(actual, expected)
+    assert_same_bits(guarded.array, expected)
+    assert guarded.intact()

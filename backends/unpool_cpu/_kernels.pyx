@@ -227,8 +227,9 @@ cdef void cut(Job *job, Py_ssize_t rows, Py_ssize_t piece) noexcept:
 
 cdef void cut_by_cells(Job *job, Py_ssize_t itemsize) noexcept:
     """Cut so that the cells around a block's windows fit half of a first-level cache."""
-    cdef Py_ssize_t window = job.stride[0] * job.stride[1] * job.stride[2] * job.width * itemsize
-    cdef Py_ssize_t row = job.stride[0] * job.stride[1] * job.cells_along[2] * job.width * itemsize
+    cdef Py_ssize_t cell = job.width * itemsize
+    cdef Py_ssize_t window = reach(job, 0) * reach(job, 1) * reach(job, 2) * cell
+    cdef Py_ssize_t row = reach(job, 0) * reach(job, 1) * job.cells_along[2] * cell
     if row <= BLOCK:
         cut(job, BLOCK // row, job.windows_along[2])
     else:
@@ -277,12 +278,12 @@ cdef tuple finish(Job *job):
 
 cdef bint fits_stage(const Job *job, Py_ssize_t itemsize) noexcept:
     """Whether every block fits a stage: the last along an axis has up to twice the cells of a window."""
-    cdef Py_ssize_t runs = 2 * job.stride[0], length
+    cdef Py_ssize_t runs = 2 * reach(job, 0), length
     if job.pieces == 1:
-        length = (job.rows + 1) * job.stride[1] * job.cells_along[2]
+        length = (job.rows + 1) * reach(job, 1) * job.cells_along[2]
     else:
-        length = (job.piece + 1) * job.stride[2]
-        runs *= 2 * job.stride[1]
+        length = (job.piece + 1) * reach(job, 2)
+        runs *= 2 * reach(job, 1)
     length += margin_of(job.width * itemsize)
     return job.width == job.step and runs <= STREAMED_RUNS and runs * length <= STAGE // (job.width * itemsize)
 

@@ -227,6 +227,11 @@ cdef struct Strip:
     Py_ssize_t width
 
 
+cdef inline Py_ssize_t reach(const Job *job, int axis) noexcept nogil:
+    """From one window to the next, or to the end of the plane: products of strides alone may not fit 64 bits."""
+    return min(job.stride[axis], job.cells_along[axis])
+
+
 cdef inline Strip strip_at(const Job *job, Py_ssize_t nth) noexcept nogil:
     """Where a strip starts in the pooled arrays and in the planes, and how many channels it has."""
     cdef Strip strip
