@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from unpool.bench import Report, medians
+from unpool.bench.report import Report, medians
 
 # Okabe and Ito's colours, which stay apart for the colour-blind.
 COLOURS = {

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from unpool.bench import Case, Report, medians, prepare
+from unpool.bench.cases import Case, prepare
+from unpool.bench.report import Report, medians
 
 SMALLEST = 100e6  # three times the largest caches of the machines that this ran on
 LINE = 64  # bytes that memory gives at once

@@ -8,7 +8,7 @@ over the rounds of each process's median.  Before a peer is timed, its result is
 arrays.  Peers that are not installed are named, with what installs them; all of them are in the extra `bench`.
 
 A peer is a file in `peers/` with a function from the arrays of a case to what to time, and a line in `PEERS` below.
-unpool, PyTorch and NumPy are in `unpool/bench.py`, because `python -m unpool bench` has them too.
+unpool, PyTorch and NumPy are in `unpool/bench/`, because `python -m unpool bench` has them too.
 """
 
 from __future__ import annotations
@@ -26,27 +26,29 @@ from pathlib import Path
 import roofline
 from cases import ALL, QUICK
 
-from unpool import bench
 from unpool.__main__ import new_file, positive
-from unpool.bench import Peer
+from unpool.bench.measure import add_round
+from unpool.bench.peers import PEERS as OURS
+from unpool.bench.peers import Peer
+from unpool.bench.report import Report, start, table, usable_cores
 
 SECONDS = 1.0  # a call, in each process
 PEERS = {
-    "unpool": bench.PEERS["unpool"],
-    "torch": bench.PEERS["torch"],
+    "unpool": OURS["unpool"],
+    "torch": OURS["torch"],
     "onnxruntime": Peer(
         needs=("onnxruntime", "onnx"),
         install="onnxruntime onnx",
         columns=("ONNX Runtime",),
-        program="from peers.onnxruntime import calls; from unpool.bench import serve; serve(calls)",
+        program="from peers.onnxruntime import calls; from unpool.bench.measure import serve; serve(calls)",
     ),
     "tensorflow": Peer(
         needs=("tensorflow",),
         install="tensorflow",
         columns=("TensorFlow", "TensorFlow XLA"),
-        program="from peers.tensorflow import calls; from unpool.bench import serve; serve(calls)",
+        program="from peers.tensorflow import calls; from unpool.bench.measure import serve; serve(calls)",
     ),
-    "numpy": bench.PEERS["numpy"],
+    "numpy": OURS["numpy"],
 }
 
 
@@ -59,7 +61,7 @@ def main() -> None:
     else:
         report = measure(options)
     shares = {case: f"{share:.0%}" for case, share in roofline.shares(report).items()}
-    print(bench.table(report, roofline=shares))
+    print(table(report, roofline=shares))
     print(roofline.says(report))
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
@@ -73,9 +75,7 @@ def parse() -> argparse.Namespace:
     add("--quick", action="store_true", help="only the cases that the design makes promises about")
     add("--cases", type=re.compile, default=re.compile(""), metavar="PATTERN", help="only those whose name matches")
     add("--rounds", type=positive, default=3, metavar="N")
-    add(
-        "--threads", type=positive, default=bench.usable_cores(), metavar="N", help="of every peer (default: the cores)"
-    )
+    add("--threads", type=positive, default=usable_cores(), metavar="N", help="of every peer (default: the cores)")
     add("--peers", nargs="+", choices=PEERS, default=list(PEERS), help="besides unpool")
     add("--load", action="store_true", help="keep one core busy with something else meanwhile")
     add("--json", type=new_file, metavar="FILE", help="write every run to a file")
@@ -84,12 +84,12 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(options: argparse.Namespace) -> bench.Report:
+def measure(options: argparse.Namespace) -> Report:
     cases = [case for case in (QUICK if options.quick else ALL) if options.cases.search(case.name)]
     if not cases:
         sys.exit(f"no case has a name that matches {options.cases.pattern!r}")
     peers = {name: peer for name, peer in PEERS.items() if name in options.peers or name == "unpool"}
-    report = bench.start(cases, options.threads)
+    report = start(cases, options.threads)
     report["bandwidths"] = []
     if options.load:
         report["load"] = ", with one core kept busy by another program"
@@ -97,7 +97,7 @@ def measure(options: argparse.Namespace) -> bench.Report:
         stream = roofline.stream(folder)
         for _ in range(options.rounds):
             report["bandwidths"] += stream(options.threads)
-            bench.add_round(report, peers, SECONDS)
+            add_round(report, peers, SECONDS)
         report["bandwidths"] += stream(options.threads)
     # Last, for it makes arrays with unpool, whose threads would be in the way of the others.
     report["traffic"] = {case.name: roofline.traffic(case) for case in cases}

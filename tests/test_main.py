@@ -18,6 +18,10 @@ from needs import require
 
 import unpool
 from unpool import bench
+from unpool.bench.cases import Case, Data, prepare
+from unpool.bench.measure import add_round, timings
+from unpool.bench.peers import PEERS, Call, Peer
+from unpool.bench.report import medians, start, table
 
 
 def python(*arguments: str, first: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -150,26 +154,26 @@ class TestDemo:
 
 # Everything that the recipes tell apart: ranks, layouts, padding, a size that must be given, overlaps and sums.
 SMALL = (
-    bench.Case("usual", "pool", (2, 3, 6, 8)),
-    bench.Case("ceil", "pool", (2, 3, 5, 7), ceil=True),
-    bench.Case("padded", "pool", (1, 2, 4, 6, 7), kernel=(1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1)),
-    bench.Case("padded, last", "pool", (2, 3, 9, 7), 3, 2, 1, data_format="channels_last", index_dtype="int32"),
-    bench.Case("back", "unpool", (2, 3, 5, 7), ceil=True),
-    bench.Case("back, out", "unpool", (2, 3, 6, 8), out=True),
-    bench.Case("back, last", "unpool", (2, 3, 7, 9), 3, 2, data_format="channels_last"),
-    bench.Case("back, row", "unpool", (2, 3, 31), 15),
-    bench.Case("back, sum", "unpool", (2, 3, 20), 10, 5, duplicates="sum"),
-    bench.Case("gradient", "unpool_backward", (2, 3, 6, 8)),
-    bench.Case("gradient, last", "unpool_backward", (2, 3, 6, 8), duplicates="sum", data_format="channels_last"),
-    bench.Case("gradient of pool", "pool_backward", (2, 3, 7, 9), kernel=3, stride=2),
-    bench.Case("half", "unpool", (2, 3, 6, 8), dtype="float16"),
+    Case("usual", "pool", (2, 3, 6, 8)),
+    Case("ceil", "pool", (2, 3, 5, 7), ceil=True),
+    Case("padded", "pool", (1, 2, 4, 6, 7), kernel=(1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1)),
+    Case("padded, last", "pool", (2, 3, 9, 7), 3, 2, 1, data_format="channels_last", index_dtype="int32"),
+    Case("back", "unpool", (2, 3, 5, 7), ceil=True),
+    Case("back, out", "unpool", (2, 3, 6, 8), out=True),
+    Case("back, last", "unpool", (2, 3, 7, 9), 3, 2, data_format="channels_last"),
+    Case("back, row", "unpool", (2, 3, 31), 15),
+    Case("back, sum", "unpool", (2, 3, 20), 10, 5, duplicates="sum"),
+    Case("gradient", "unpool_backward", (2, 3, 6, 8)),
+    Case("gradient, last", "unpool_backward", (2, 3, 6, 8), duplicates="sum", data_format="channels_last"),
+    Case("gradient of pool", "pool_backward", (2, 3, 7, 9), kernel=3, stride=2),
+    Case("half", "unpool", (2, 3, 6, 8), dtype="float16"),
 )
 
 
 @pytest.fixture(scope="module")
 def report() -> dict[str, Any]:
-    report = bench.start(SMALL, threads=1)
-    bench.add_round(report, bench.PEERS, seconds=0)
+    report = start(SMALL, threads=1)
+    add_round(report, PEERS, seconds=0)
     return report
 
 
@@ -177,20 +181,20 @@ class TestBench:
     def test_every_peer_has_the_results_of_unpool(self, report: dict[str, Any]) -> None:
         """Each was compared in its process; NumPy's recipes know every case, PyTorch the most."""
         assert [answer for answer in report["rounds"][0] if "problem" in answer] == []
-        found = bench.medians(report)
+        found = medians(report)
         assert list(found) == [case.name for case in SMALL]
         assert all(row["unpool"] > 0 and row["NumPy"] > 0 for row in found.values())
         assert ("torch" in report["missing"]) == (find_spec("torch") is None)
 
     def test_the_table_has_a_row_for_each_case(self, report: dict[str, Any]) -> None:
-        lines = bench.table(report, more={"usual": "77%"}).splitlines()
+        lines = table(report, more={"usual": "77%"}).splitlines()
         cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
         assert cells[0] == ["case", *report["columns"], "more"]
         assert [row[0] for row in cells[2:]] == [case.name for case in SMALL]
         assert [row[-1] for row in cells[2:]] == ["77%", *["-"] * (len(SMALL) - 1)]
 
     def test_ratios_are_of_medians_over_the_rounds(self) -> None:
-        report = bench.start(SMALL[:1], threads=1)
+        report = start(SMALL[:1], threads=1)
         report["columns"] = ["unpool", "PyTorch"]
         for ours, theirs in ((1.0, 4.0), (2.0, 500.0), (3.0, 9.0)):
             report["rounds"].append(
@@ -201,24 +205,24 @@ class TestBench:
             )
         report["missing"] = {"numpy": "numpy"}
         report["others"] = [[0.1, 10.0], [2.5, 5.0]]
-        text = bench.table(report)
+        text = table(report)
         assert "| usual | 2.00   | 9.00 (4.50x)* |" in text
         assert "\\* PyTorch has no `out=`." in text
         assert "numpy is not installed: pip install numpy" in text
         assert "other programs kept up to 0.5 cores busy" in text
 
     def test_a_wrong_result_is_not_timed(self) -> None:
-        def wrong(data: bench.Data) -> dict[str, bench.Call]:
-            return {"wrong": bench.Call(lambda: np.zeros_like(data.plane))}
+        def wrong(data: Data) -> dict[str, Call]:
+            return {"wrong": Call(lambda: np.zeros_like(data.plane))}
 
-        (answer,) = bench.timings(wrong, bench.prepare(SMALL[5]), seconds=0)
+        (answer,) = timings(wrong, prepare(SMALL[5]), seconds=0)
         assert answer == {"column": "wrong", "problem": "has another result than unpool, and was not timed"}
 
     def test_a_peer_that_dies_is_a_line_below_the_table(self) -> None:
-        report = bench.start(SMALL[:1], threads=1)
-        dying = bench.Peer(("numpy",), "numpy", ("Dying",), "raise SystemExit('no more memory')")
-        bench.add_round(report, {"dying": dying}, seconds=0)
-        assert "dying, all cases: ended with 1: no more memory" in bench.table(report)
+        report = start(SMALL[:1], threads=1)
+        dying = Peer(("numpy",), "numpy", ("Dying",), "raise SystemExit('no more memory')")
+        add_round(report, {"dying": dying}, seconds=0)
+        assert "dying, all cases: ended with 1: no more memory" in table(report)
 
     def test_prints_a_table_and_writes_what_it_is_of(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -226,13 +230,13 @@ class TestBench:
         from unpool.__main__ import main
 
         monkeypatch.setattr(bench, "CASES", SMALL[:2])
-        monkeypatch.setattr(bench, "PEERS", {name: bench.PEERS[name] for name in ("unpool", "numpy")})
+        monkeypatch.setattr(bench, "PEERS", {name: PEERS[name] for name in ("unpool", "numpy")})
         monkeypatch.setattr(bench, "SECONDS", 0)
         main(["bench", "--threads", "1", "--json", str(tmp_path / "bench.json")])
         report = json.loads((tmp_path / "bench.json").read_text())
         assert report["threads"] == 1
         assert report["versions"]["unpool"] == unpool.__version__
-        assert bench.table(report) == capsys.readouterr().out.strip()
+        assert table(report) == capsys.readouterr().out.strip()
 
     @pytest.mark.parametrize("threads", ["0", "-1", "two", "1.5"])
     def test_threads_that_are_none(self, threads: str) -> None:
