@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import struct
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,12 +27,16 @@ from unpool.bench.peers import PEERS, Call, Peer
 from unpool.bench.report import medians, start, table
 
 
-def python(*arguments: str, first: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run Python with this one's import path, which `first` precedes."""
+def environment(first: Path | None = None) -> dict[str, str]:
+    """This process's, with its import path, which `first` precedes."""
     path = os.pathsep.join(str(Path(entry).resolve()) for entry in ([first] if first else []) + sys.path if entry)
+    return os.environ | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
+
+
+def python(*arguments: str, first: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments],
-        env=os.environ | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"},
+        env=environment(first),
         capture_output=True,
         encoding="utf-8",
         timeout=300,
@@ -248,3 +255,46 @@ class TestBench:
         result = main("bench", "--json", str(tmp_path / "missing" / "bench.json"))
         assert result.returncode == 2
         assert "argument --json: must be a file that can be written, got" in result.stderr
+        assert not (tmp_path / "missing").exists()
+
+    def test_a_file_that_nothing_is_written_to_is_not_left_behind(self, tmp_path: Path) -> None:
+        kept = tmp_path / "kept.json"
+        kept.write_text("{}")
+        for file in (tmp_path / "new.json", kept):
+            assert main("bench", "--json", str(file), "--threads", "0").returncode == 2
+        assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("kept.json", "{}")]
+
+    def test_a_peer_that_is_missing_is_named_with_what_installs_it(self) -> None:
+        report = start(SMALL[:1], threads=1)
+        add_round(report, {"absent": Peer(("no_such_module",), "no-such-package", ("Absent",), "")}, seconds=0)
+        assert report["columns"] == []
+        assert table(report).endswith("absent is not installed: pip install no-such-package")
+
+    def test_help_says_what_is_done(self) -> None:
+        result = main("bench", "--help")
+        assert result.returncode == 0
+        assert "NumPy's recipes" in result.stdout
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal to a group of processes there")
+    @pytest.mark.parametrize("all_of_them", [True, False], ids=["Ctrl-C", "the parent alone"])
+    def test_interrupted_it_says_nothing_and_leaves_no_process(self, all_of_them: bool) -> None:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "unpool", "bench"],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # a group of its own, as a terminal's foreground job is one
+        )
+        assert process.stderr
+        try:
+            assert process.stderr.readline() == "round 1: unpool\n"  # and next, that peer's process
+            time.sleep(0.5)
+            os.killpg(process.pid, signal.SIGINT) if all_of_them else process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=60) == ("", "")
+            assert process.returncode == 130
+            with pytest.raises(ProcessLookupError):
+                os.killpg(process.pid, 0)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)

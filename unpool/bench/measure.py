@@ -33,20 +33,27 @@ def add_round(report: Report, peers: Mapping[str, Peer], seconds: float) -> None
         request = {"needs": peer.needs, "cases": report["cases"], "seconds": seconds}
         # The path of this process, so that both have the same unpool; -P leaves the working directory out.
         path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
-        process = subprocess.run(
+        with subprocess.Popen(
             [sys.executable, "-P", "-c", peer.program],
             env=os.environ | {"OMP_NUM_THREADS": str(report["threads"]), "PYTHONPATH": path},
-            input=json.dumps(request),
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-        )
+        ) as process:
+            try:
+                output, errors = process.communicate(json.dumps(request))
+            except KeyboardInterrupt:
+                process.kill()
+                process.wait()  # `subprocess.run` does not, and would leave it behind for a moment
+                raise
         report["others"].append([now - then for now, then in zip(_others(), before, strict=True)])
-        versions, *lines = process.stdout.splitlines() or ["{}"]
+        versions, *lines = output.splitlines() or ["{}"]
         report["versions"] |= json.loads(versions)
         report["columns"] += [column for column in peer.columns if column not in report["columns"]]
         answers += [{"peer": name} | json.loads(line) for line in lines]
         if process.returncode:
-            said = process.stderr.strip().rpartition("\n")[2]
+            said = errors.strip().rpartition("\n")[2]
             answers.append({"peer": name, "case": "", "problem": f"ended with {process.returncode}: {said}"})
     report["rounds"].append(answers)
 
