@@ -5,12 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-import signal
 import struct
 import subprocess
-import sys
-import time
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from needs import require
+from processes import interrupt, interrupts, posix, python
 
 import unpool
 from unpool import bench
@@ -25,22 +22,6 @@ from unpool.bench.cases import Case, Data, prepare
 from unpool.bench.measure import add_round, timings
 from unpool.bench.peers import PEERS, Call, Peer
 from unpool.bench.report import medians, start, table
-
-
-def environment(first: Path | None = None) -> dict[str, str]:
-    """This process's, with its import path, which `first` precedes."""
-    path = os.pathsep.join(str(Path(entry).resolve()) for entry in ([first] if first else []) + sys.path if entry)
-    return os.environ | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
-
-
-def python(*arguments: str, first: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env=environment(first),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=300,
-    )
 
 
 def main(*arguments: str, first: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -275,26 +256,7 @@ class TestBench:
         assert result.returncode == 0
         assert "NumPy's recipes" in result.stdout
 
-    @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal to a group of processes there")
-    @pytest.mark.parametrize("all_of_them", [True, False], ids=["Ctrl-C", "the parent alone"])
-    def test_interrupted_it_says_nothing_and_leaves_no_process(self, all_of_them: bool) -> None:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "unpool", "bench"],
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # a group of its own, as a terminal's foreground job is one
-        )
-        assert process.stderr
-        try:
-            assert process.stderr.readline() == "round 1: unpool\n"  # and next, that peer's process
-            time.sleep(0.5)
-            os.killpg(process.pid, signal.SIGINT) if all_of_them else process.send_signal(signal.SIGINT)
-            assert process.communicate(timeout=60) == ("", "")
-            assert process.returncode == 130
-            with pytest.raises(ProcessLookupError):
-                os.killpg(process.pid, 0)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+    @posix
+    @interrupts
+    def test_interrupted_it_says_nothing_and_leaves_no_process(self, everyone: bool) -> None:
+        interrupt("-m", "unpool", "bench", line="round 1: unpool\n", everyone=everyone)
