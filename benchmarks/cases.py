@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from unpool.bench import Case
+from unpool.bench.cases import Case
 
 
 def twin(case: Case, suffix: str, **changes: object) -> Case:

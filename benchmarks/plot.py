@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from unpool.bench import Report, medians
+from unpool.bench.report import Report, medians
 
 # Okabe and Ito's colours, which stay apart for the colour-blind.
 COLOURS = {
@@ -19,11 +20,14 @@ COLOURS = {
     "NumPy": "#999999",
 }
 BAR, GAP = 0.17, 0.13  # inches
+FORMATS = frozenset(Figure().canvas.get_supported_filetypes())
 FAR = 64  # longer bars are cut, and say how long they are
 
 
 def draw(report: Report, file: Path) -> None:
     times = {case: row for case, row in medians(report).items() if "unpool" in row and len(row) > 1}
+    if not times:
+        sys.exit("nothing is drawn: no peer was measured beside unpool")
     peers = [column for column in report["columns"] if column != "unpool"]
     bars, labels, lines, y = [], [], [], 0.0
     for case, row in times.items():

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from unpool.bench import Case, Report, medians, prepare
+from unpool.bench.cases import Case, prepare
+from unpool.bench.report import Report, medians
 
 SMALLEST = 100e6  # three times the largest caches of the machines that this ran on
 LINE = 64  # bytes that memory gives at once
@@ -47,7 +48,7 @@ def _gathered(case: Case) -> int:
 
 def shares(report: Report) -> dict[str, float]:
     """Return the share of the roofline that unpool reaches, by case, of those that move enough."""
-    if not report["bandwidths"]:
+    if not report.get("bandwidths"):
         return {}
     reading, writing = np.max(report["bandwidths"], axis=0) * 1e6  # bytes in a millisecond
     times = {case: row["unpool"] for case, row in medians(report).items() if "unpool" in row}
@@ -60,8 +61,8 @@ def shares(report: Report) -> dict[str, float]:
 
 
 def says(report: Report) -> str:
-    if not report["bandwidths"]:
-        return "No roofline: stream.c could not be compiled here with cc -fopenmp."
+    if not report.get("bandwidths"):
+        return "No roofline: stream.c did not run, which takes run.py and cc -fopenmp."
     reading, writing = np.max(report["bandwidths"], axis=0)
     return f"Roofline: unpool's share of what memory allows, {reading:.1f} GB/s read and {writing:.1f} GB/s written."
 

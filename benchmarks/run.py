@@ -8,7 +8,7 @@ over the rounds of each process's median.  Before a peer is timed, its result is
 arrays.  Peers that are not installed are named, with what installs them; all of them are in the extra `bench`.
 
 A peer is a file in `peers/` with a function from the arrays of a case to what to time, and a line in `PEERS` below.
-unpool, PyTorch and NumPy are in `unpool/bench.py`, because `python -m unpool bench` has them too.
+unpool, PyTorch and NumPy are in `unpool/bench/`, because `python -m unpool bench` has them too.
 """
 
 from __future__ import annotations
@@ -19,51 +19,51 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 
 import roofline
 from cases import ALL, QUICK
 
-from unpool import bench
 from unpool.__main__ import new_file, positive
-from unpool.bench import Peer
+from unpool.bench.measure import add_round
+from unpool.bench.peers import PEERS as OURS
+from unpool.bench.peers import Peer
+from unpool.bench.report import Report, start, table, usable_cores
 
 SECONDS = 1.0  # a call, in each process
 PEERS = {
-    "unpool": bench.PEERS["unpool"],
-    "torch": bench.PEERS["torch"],
+    "unpool": OURS["unpool"],
+    "torch": OURS["torch"],
     "onnxruntime": Peer(
         needs=("onnxruntime", "onnx"),
         install="onnxruntime onnx",
         columns=("ONNX Runtime",),
-        program="from peers.onnxruntime import calls; from unpool.bench import serve; serve(calls)",
+        program="from peers.onnxruntime import calls; from unpool.bench.measure import serve; serve(calls)",
     ),
     "tensorflow": Peer(
         needs=("tensorflow",),
         install="tensorflow",
         columns=("TensorFlow", "TensorFlow XLA"),
-        program="from peers.tensorflow import calls; from unpool.bench import serve; serve(calls)",
+        program="from peers.tensorflow import calls; from unpool.bench.measure import serve; serve(calls)",
     ),
-    "numpy": bench.PEERS["numpy"],
+    "numpy": OURS["numpy"],
 }
 
 
 def main() -> None:
     options = parse()
-    if options.plot:
-        from plot import draw  # now: after minutes of measuring is no time to miss Matplotlib
-    if options.saved:
-        report = json.loads(options.saved.read_text())
-    else:
-        report = measure(options)
+    report = shown(options) if options.saved else measure(options)
     shares = {case: f"{share:.0%}" for case, share in roofline.shares(report).items()}
-    print(bench.table(report, roofline=shares))
+    print(table(report, roofline=shares))
     print(roofline.says(report))
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
     if options.plot:
+        from plot import draw
+
         draw(report, options.plot)
 
 
@@ -71,34 +71,89 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--quick", action="store_true", help="only the cases that the design makes promises about")
-    add("--cases", type=re.compile, default=re.compile(""), metavar="PATTERN", help="only those whose name matches")
-    add("--rounds", type=positive, default=3, metavar="N")
-    add(
-        "--threads", type=positive, default=bench.usable_cores(), metavar="N", help="of every peer (default: the cores)"
-    )
-    add("--peers", nargs="+", choices=PEERS, default=list(PEERS), help="besides unpool")
+    add("--cases", type=pattern, default="", metavar="PATTERN", help="only those whose name matches")
+    add("--rounds", type=positive, metavar="N", help="(default: 3)")
+    add("--threads", type=positive, metavar="N", help="of every peer (default: the cores)")
+    names = ", ".join(name for name in PEERS if name != "unpool")
+    add("--peers", nargs="+", choices=PEERS, metavar="PEER", help=f"of {names} (default: what is installed)")
     add("--load", action="store_true", help="keep one core busy with something else meanwhile")
     add("--json", type=new_file, metavar="FILE", help="write every run to a file")
-    add("--plot", type=new_file, metavar="FILE", help="draw the ratios (with Matplotlib)")
-    add("--from", type=Path, metavar="FILE", dest="saved", help="measure nothing: take what --json wrote")
-    return parser.parse_args()
+    add("--plot", type=picture, metavar="FILE", help="draw the ratios (with Matplotlib)")
+    add("--from", type=saved, metavar="FILE", dest="saved", help="measure nothing: take what --json wrote")
+    options = parser.parse_args()
+    if options.saved and (options.rounds or options.threads or options.peers or options.load or options.json):
+        parser.error("argument --from: goes with --cases, --quick and --plot, for nothing is measured")
+    for name in options.peers or ():
+        if not all(map(find_spec, PEERS[name].needs)):
+            parser.error(f"argument --peers: {name} is not installed: pip install {PEERS[name].install}")
+    return options
 
 
-def measure(options: argparse.Namespace) -> bench.Report:
-    cases = [case for case in (QUICK if options.quick else ALL) if options.cases.search(case.name)]
-    if not cases:
-        sys.exit(f"no case has a name that matches {options.cases.pattern!r}")
-    peers = {name: peer for name, peer in PEERS.items() if name in options.peers or name == "unpool"}
-    report = bench.start(cases, options.threads)
+def pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"must be a regular expression, got {text!r} ({error})") from error
+
+
+def picture(text: str) -> Path:
+    """Look for Matplotlib and at the suffix now: after minutes of measuring is no time to miss either."""
+    try:
+        from plot import FORMATS
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+        raise argparse.ArgumentTypeError("Matplotlib is not installed: pip install matplotlib") from error
+    if Path(text).suffix[1:].lower() not in FORMATS:
+        raise argparse.ArgumentTypeError(f"must end in one of .{', .'.join(sorted(FORMATS))}, got {text!r}")
+    return new_file(text)
+
+
+def saved(text: str) -> Report:
+    try:
+        report = json.loads(Path(text).read_text())
+        if isinstance(report, dict) and start((), 1).keys() <= report.keys():
+            return report
+        why = "it holds something else"
+    except (OSError, ValueError) as error:
+        why = str(error)
+    raise argparse.ArgumentTypeError(f"must be a file that --json wrote, got {text!r} ({why})")
+
+
+def chosen(options: argparse.Namespace, names: Iterable[str]) -> set[str]:
+    """Return those names of cases that the options ask for."""
+    quick = {case.name for case in QUICK}
+    found = {name for name in names if options.cases.search(name) and (name in quick or not options.quick)}
+    return found or sys.exit(f"no case has a name that matches {options.cases.pattern!r}")
+
+
+def shown(options: argparse.Namespace) -> Report:
+    """Return the part of a saved report that the options ask for."""
+    report = options.saved
+    names = chosen(options, (case["name"] for case in report["cases"]))
+    report["cases"] = [case for case in report["cases"] if case["name"] in names]
+    # A problem of all cases has none.
+    report["rounds"] = [
+        [answer for answer in answers if answer["case"] in {"", *names}] for answers in report["rounds"]
+    ]
+    return report
+
+
+def measure(options: argparse.Namespace) -> Report:
+    names = chosen(options, (case.name for case in ALL))
+    cases = [case for case in ALL if case.name in names]
+    peers = {name: peer for name, peer in PEERS.items() if name in (options.peers or PEERS) or name == "unpool"}
+    report = start(cases, options.threads or usable_cores())
+    threads = report["threads"]
     report["bandwidths"] = []
     if options.load:
         report["load"] = ", with one core kept busy by another program"
     with tempfile.TemporaryDirectory() as folder, busy_core() if options.load else nullcontext():
         stream = roofline.stream(folder)
-        for _ in range(options.rounds):
-            report["bandwidths"] += stream(options.threads)
-            bench.add_round(report, peers, SECONDS)
-        report["bandwidths"] += stream(options.threads)
+        for _ in range(options.rounds or 3):
+            report["bandwidths"] += stream(threads)
+            add_round(report, peers, SECONDS)
+        report["bandwidths"] += stream(threads)
     # Last, for it makes arrays with unpool, whose threads would be in the way of the others.
     report["traffic"] = {case.name: roofline.traffic(case) for case in cases}
     return report
@@ -106,8 +161,9 @@ def measure(options: argparse.Namespace) -> bench.Report:
 
 @contextmanager
 def busy_core() -> Iterator[None]:
-    """Run an endless loop meanwhile."""
-    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    """Run a loop meanwhile, which ends with this process however that ends, and is silent at Ctrl-C."""
+    loop = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
+    process = subprocess.Popen([sys.executable, "-c", loop], stderr=subprocess.DEVNULL)
     try:
         yield
     finally:
@@ -116,4 +172,7 @@ def busy_core() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -7,7 +7,6 @@ import os
 import platform
 import struct
 import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,21 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 from needs import require
+from processes import interrupt, interrupts, posix, python
 
 import unpool
 from unpool import bench
-
-
-def python(*arguments: str, first: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run Python with this one's import path, which `first` precedes."""
-    path = os.pathsep.join(str(Path(entry).resolve()) for entry in ([first] if first else []) + sys.path if entry)
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env=os.environ | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=300,
-    )
+from unpool.bench.cases import Case, Data, prepare
+from unpool.bench.measure import add_round, timings
+from unpool.bench.peers import PEERS, Call, Peer
+from unpool.bench.report import medians, start, table
 
 
 def main(*arguments: str, first: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -150,26 +142,26 @@ class TestDemo:
 
 # Everything that the recipes tell apart: ranks, layouts, padding, a size that must be given, overlaps and sums.
 SMALL = (
-    bench.Case("usual", "pool", (2, 3, 6, 8)),
-    bench.Case("ceil", "pool", (2, 3, 5, 7), ceil=True),
-    bench.Case("padded", "pool", (1, 2, 4, 6, 7), kernel=(1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1)),
-    bench.Case("padded, last", "pool", (2, 3, 9, 7), 3, 2, 1, data_format="channels_last", index_dtype="int32"),
-    bench.Case("back", "unpool", (2, 3, 5, 7), ceil=True),
-    bench.Case("back, out", "unpool", (2, 3, 6, 8), out=True),
-    bench.Case("back, last", "unpool", (2, 3, 7, 9), 3, 2, data_format="channels_last"),
-    bench.Case("back, row", "unpool", (2, 3, 31), 15),
-    bench.Case("back, sum", "unpool", (2, 3, 20), 10, 5, duplicates="sum"),
-    bench.Case("gradient", "unpool_backward", (2, 3, 6, 8)),
-    bench.Case("gradient, last", "unpool_backward", (2, 3, 6, 8), duplicates="sum", data_format="channels_last"),
-    bench.Case("gradient of pool", "pool_backward", (2, 3, 7, 9), kernel=3, stride=2),
-    bench.Case("half", "unpool", (2, 3, 6, 8), dtype="float16"),
+    Case("usual", "pool", (2, 3, 6, 8)),
+    Case("ceil", "pool", (2, 3, 5, 7), ceil=True),
+    Case("padded", "pool", (1, 2, 4, 6, 7), kernel=(1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1)),
+    Case("padded, last", "pool", (2, 3, 9, 7), 3, 2, 1, data_format="channels_last", index_dtype="int32"),
+    Case("back", "unpool", (2, 3, 5, 7), ceil=True),
+    Case("back, out", "unpool", (2, 3, 6, 8), out=True),
+    Case("back, last", "unpool", (2, 3, 7, 9), 3, 2, data_format="channels_last"),
+    Case("back, row", "unpool", (2, 3, 31), 15),
+    Case("back, sum", "unpool", (2, 3, 20), 10, 5, duplicates="sum"),
+    Case("gradient", "unpool_backward", (2, 3, 6, 8)),
+    Case("gradient, last", "unpool_backward", (2, 3, 6, 8), duplicates="sum", data_format="channels_last"),
+    Case("gradient of pool", "pool_backward", (2, 3, 7, 9), kernel=3, stride=2),
+    Case("half", "unpool", (2, 3, 6, 8), dtype="float16"),
 )
 
 
 @pytest.fixture(scope="module")
 def report() -> dict[str, Any]:
-    report = bench.start(SMALL, threads=1)
-    bench.add_round(report, bench.PEERS, seconds=0)
+    report = start(SMALL, threads=1)
+    add_round(report, PEERS, seconds=0)
     return report
 
 
@@ -177,20 +169,20 @@ class TestBench:
     def test_every_peer_has_the_results_of_unpool(self, report: dict[str, Any]) -> None:
         """Each was compared in its process; NumPy's recipes know every case, PyTorch the most."""
         assert [answer for answer in report["rounds"][0] if "problem" in answer] == []
-        found = bench.medians(report)
+        found = medians(report)
         assert list(found) == [case.name for case in SMALL]
         assert all(row["unpool"] > 0 and row["NumPy"] > 0 for row in found.values())
         assert ("torch" in report["missing"]) == (find_spec("torch") is None)
 
     def test_the_table_has_a_row_for_each_case(self, report: dict[str, Any]) -> None:
-        lines = bench.table(report, more={"usual": "77%"}).splitlines()
+        lines = table(report, more={"usual": "77%"}).splitlines()
         cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
         assert cells[0] == ["case", *report["columns"], "more"]
         assert [row[0] for row in cells[2:]] == [case.name for case in SMALL]
         assert [row[-1] for row in cells[2:]] == ["77%", *["-"] * (len(SMALL) - 1)]
 
     def test_ratios_are_of_medians_over_the_rounds(self) -> None:
-        report = bench.start(SMALL[:1], threads=1)
+        report = start(SMALL[:1], threads=1)
         report["columns"] = ["unpool", "PyTorch"]
         for ours, theirs in ((1.0, 4.0), (2.0, 500.0), (3.0, 9.0)):
             report["rounds"].append(
@@ -201,24 +193,24 @@ class TestBench:
             )
         report["missing"] = {"numpy": "numpy"}
         report["others"] = [[0.1, 10.0], [2.5, 5.0]]
-        text = bench.table(report)
+        text = table(report)
         assert "| usual | 2.00   | 9.00 (4.50x)* |" in text
         assert "\\* PyTorch has no `out=`." in text
         assert "numpy is not installed: pip install numpy" in text
         assert "other programs kept up to 0.5 cores busy" in text
 
     def test_a_wrong_result_is_not_timed(self) -> None:
-        def wrong(data: bench.Data) -> dict[str, bench.Call]:
-            return {"wrong": bench.Call(lambda: np.zeros_like(data.plane))}
+        def wrong(data: Data) -> dict[str, Call]:
+            return {"wrong": Call(lambda: np.zeros_like(data.plane))}
 
-        (answer,) = bench.timings(wrong, bench.prepare(SMALL[5]), seconds=0)
+        (answer,) = timings(wrong, prepare(SMALL[5]), seconds=0)
         assert answer == {"column": "wrong", "problem": "has another result than unpool, and was not timed"}
 
     def test_a_peer_that_dies_is_a_line_below_the_table(self) -> None:
-        report = bench.start(SMALL[:1], threads=1)
-        dying = bench.Peer(("numpy",), "numpy", ("Dying",), "raise SystemExit('no more memory')")
-        bench.add_round(report, {"dying": dying}, seconds=0)
-        assert "dying, all cases: ended with 1: no more memory" in bench.table(report)
+        report = start(SMALL[:1], threads=1)
+        dying = Peer(("numpy",), "numpy", ("Dying",), "raise SystemExit('no more memory')")
+        add_round(report, {"dying": dying}, seconds=0)
+        assert "dying, all cases: ended with 1: no more memory" in table(report)
 
     def test_prints_a_table_and_writes_what_it_is_of(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -226,13 +218,13 @@ class TestBench:
         from unpool.__main__ import main
 
         monkeypatch.setattr(bench, "CASES", SMALL[:2])
-        monkeypatch.setattr(bench, "PEERS", {name: bench.PEERS[name] for name in ("unpool", "numpy")})
+        monkeypatch.setattr(bench, "PEERS", {name: PEERS[name] for name in ("unpool", "numpy")})
         monkeypatch.setattr(bench, "SECONDS", 0)
         main(["bench", "--threads", "1", "--json", str(tmp_path / "bench.json")])
         report = json.loads((tmp_path / "bench.json").read_text())
         assert report["threads"] == 1
         assert report["versions"]["unpool"] == unpool.__version__
-        assert bench.table(report) == capsys.readouterr().out.strip()
+        assert table(report) == capsys.readouterr().out.strip()
 
     @pytest.mark.parametrize("threads", ["0", "-1", "two", "1.5"])
     def test_threads_that_are_none(self, threads: str) -> None:
@@ -244,3 +236,27 @@ class TestBench:
         result = main("bench", "--json", str(tmp_path / "missing" / "bench.json"))
         assert result.returncode == 2
         assert "argument --json: must be a file that can be written, got" in result.stderr
+        assert not (tmp_path / "missing").exists()
+
+    def test_a_file_that_nothing_is_written_to_is_not_left_behind(self, tmp_path: Path) -> None:
+        kept = tmp_path / "kept.json"
+        kept.write_text("{}")
+        for file in (tmp_path / "new.json", kept):
+            assert main("bench", "--json", str(file), "--threads", "0").returncode == 2
+        assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("kept.json", "{}")]
+
+    def test_a_peer_that_is_missing_is_named_with_what_installs_it(self) -> None:
+        report = start(SMALL[:1], threads=1)
+        add_round(report, {"absent": Peer(("no_such_module",), "no-such-package", ("Absent",), "")}, seconds=0)
+        assert report["columns"] == []
+        assert table(report).endswith("absent is not installed: pip install no-such-package")
+
+    def test_help_says_what_is_done(self) -> None:
+        result = main("bench", "--help")
+        assert result.returncode == 0
+        assert "NumPy's recipes" in result.stdout
+
+    @posix
+    @interrupts
+    def test_interrupted_it_says_nothing_and_leaves_no_process(self, everyone: bool) -> None:
+        interrupt("-m", "unpool", "bench", line="round 1: unpool\n", everyone=everyone)

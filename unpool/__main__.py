@@ -39,8 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.command is None:
         parser.print_help()
-    else:
+        return
+    try:
         options.command(options)
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell says that Ctrl-C ended a program, and no traceback
 
 
 def info(options: argparse.Namespace) -> None:
@@ -93,7 +96,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(command=demo)
 
-    command = commands.add_parser("bench", help="time unpool beside NumPy's recipes, and PyTorch if it is installed")
+    command = commands.add_parser(
+        "bench",
+        help="time unpool beside NumPy's recipes, and PyTorch if it is installed",
+        description="Time unpool beside NumPy's recipes, and PyTorch if it is installed, each in a process of its own. "
+        "It takes half a minute and 1 GB of memory, and says so if other programs kept the machine busy meanwhile.",
+    )
     command.add_argument(
         "--threads", type=positive, metavar="N", help="of every contestant (default: the cores of this process)"
     )
@@ -109,10 +117,14 @@ def positive(text: str) -> int:
 
 
 def new_file(text: str) -> Path:
-    """Make the file, so that measuring for minutes is not in vain."""
+    """See that a file can be written, so that measuring for minutes is not in vain; what is not there stays so."""
+    there = os.path.lexists(text)
     try:
         with Path(text).open("a"):
-            return Path(text)
+            pass
+        if not there:
+            Path(text).unlink()
+        return Path(text)
     except OSError as error:
         raise argparse.ArgumentTypeError(
             f"must be a file that can be written, got {text!r} ({error.strerror or error})"

@@ -14,7 +14,8 @@ import onnxruntime
 from onnx import TensorProto, helper
 
 from unpool import convert_indices
-from unpool.bench import Call, Data
+from unpool.bench.cases import Data
+from unpool.bench.peers import Call
 
 TYPES = {"float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
 

@@ -15,7 +15,8 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import tensorflow as tf
 
 from unpool import convert_indices
-from unpool.bench import Call, Data
+from unpool.bench.cases import Data
+from unpool.bench.peers import Call
 
 tf.config.threading.set_intra_op_parallelism_threads(int(os.environ["OMP_NUM_THREADS"]))
 tf.config.threading.set_inter_op_parallelism_threads(1)

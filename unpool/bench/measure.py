@@ -1,0 +1,133 @@
+"""How to measure: `add_round` runs each peer's process in turn, and `serve` is what such a process does."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unpool.bench.cases import Data, from_json, prepare
+from unpool.bench.peers import Call, Peer, unpool_calls
+from unpool.bench.report import Report
+
+
+def add_round(report: Report, peers: Mapping[str, Peer], seconds: float) -> None:
+    """Run every peer once on every case, one peer after the other."""
+    answers = []
+    for name, peer in peers.items():
+        if not all(map(find_spec, peer.needs)):
+            report["missing"][name] = peer.install
+            continue
+        print(f"round {len(report['rounds']) + 1}: {', '.join(peer.columns)}", file=sys.stderr, flush=True)
+        before = _others()
+        request = {"needs": peer.needs, "cases": report["cases"], "seconds": seconds}
+        # The path of this process, so that both have the same unpool; -P leaves the working directory out.
+        path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+        with subprocess.Popen(
+            [sys.executable, "-P", "-c", peer.program],
+            env=os.environ | {"OMP_NUM_THREADS": str(report["threads"]), "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                output, errors = process.communicate(json.dumps(request))
+            except KeyboardInterrupt:
+                process.kill()
+                process.wait()  # `subprocess.run` does not, and would leave it behind for a moment
+                raise
+        report["others"].append([now - then for now, then in zip(_others(), before, strict=True)])
+        versions, *lines = output.splitlines() or ["{}"]
+        report["versions"] |= json.loads(versions)
+        report["columns"] += [column for column in peer.columns if column not in report["columns"]]
+        answers += [{"peer": name} | json.loads(line) for line in lines]
+        if process.returncode:
+            said = errors.strip().rpartition("\n")[2]
+            answers.append({"peer": name, "case": "", "problem": f"ended with {process.returncode}: {said}"})
+    report["rounds"].append(answers)
+
+
+def _others() -> tuple[float, float]:
+    """Seconds of processors used by all but the processes started here, since some time; 0 where nothing tells."""
+    ours = os.times()
+    try:
+        ticks = [int(text) for text in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]]
+    except OSError:
+        return 0.0, ours.elapsed
+    # Without the 4th and 5th, idle time; with the 8th, what the host of a virtual machine gave to others.
+    used = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+    return used - ours.children_user - ours.children_system, ours.elapsed
+
+
+def serve(calls: Callable[[Data], Mapping[str, Call]]) -> None:
+    """Be the process of a peer: read a request, and answer with a line of JSON for each thing that was timed."""
+    request = json.load(sys.stdin)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # frameworks talk
+    print(json.dumps({name: sys.modules[name].__version__ for name in request["needs"]}), file=answers, flush=True)
+    for case in map(from_json, request["cases"]):
+        for answer in timings(calls, prepare(case), request["seconds"]):
+            print(json.dumps({"case": case.name} | answer), file=answers, flush=True)
+
+
+def timings(calls: Callable[[Data], Mapping[str, Call]], data: Data, seconds: float) -> Iterator[dict[str, Any]]:
+    try:
+        columns = calls(data)
+    except Exception as error:
+        yield {"column": "", "problem": _first_line(error)}
+        return
+    if calls is not unpool_calls and columns:
+        # unpool's threads sleep again when its call is over, and stay out of what is timed after it.
+        expected = unpool_calls(data)["unpool"].run()
+    for column, call in columns.items():
+        try:
+            if calls is not unpool_calls and not _same(call.arrays(call.run()), expected, rounded=data.case.sums):
+                yield {"column": column, "problem": "has another result than unpool, and was not timed"}
+                continue
+            median, fastest = milliseconds(call.run, seconds)
+            answer = {"column": column, "milliseconds": median, "fastest": fastest}
+        except Exception as error:
+            answer = {"column": column, "problem": _first_line(error)}
+        yield answer | ({"lacks": call.lacks} if call.lacks else {})
+
+
+def _same(result: Any, expected: Any, rounded: bool) -> bool:
+    if isinstance(expected, tuple):
+        return len(result) == len(expected) and all(map(partial(_same, rounded=rounded), result, expected))
+    if rounded:
+        return result.shape == expected.shape and np.allclose(result, expected, rtol=1e-4, atol=1e-5)
+    return np.array_equal(result, expected)
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0][:300]
+
+
+def milliseconds(call: Callable[[], object], seconds: float) -> tuple[float, float]:
+    """Median and least time of a call after warming up; short calls are timed many at a time."""
+    now = time.perf_counter
+    start, calls = now(), 0
+    while calls < 3 and now() - start < seconds:
+        call()
+        calls += 1
+    start = now()
+    call()
+    batch = max(1, round(1e-3 / (now() - start)))  # the clock itself takes a part of a microsecond
+    times: list[float] = []
+    while now() - start < seconds or len(times) < (5 if now() - start < 5 * seconds else 2):
+        before = now()
+        for _ in range(batch):
+            call()
+        times.append((now() - before) / batch)
+    return statistics.median(times) * 1e3, min(times) * 1e3
