@@ -2,14 +2,15 @@
 # cython: binding=True, embedsignature=True, freethreading_compatible=True
 """The kernels: every index is checked before it is used, planes run in parallel, no result depends on the threads.
 
-A call is cut into *strips* that no two threads share.  In channels-first a strip is one plane, in channels-last some
-neighbouring channels of one sample, so that whole cache lines are read:
+A call is cut into *strips*, whose planes are nobody else's.  In channels-first a strip is one plane, in channels-last
+some neighbouring channels of one sample, so that whole cache lines are read:
 
     channels first   plane[n, c, cell]    a strip is (n, c),            elements lie 1 apart          (step 1, width 1)
     channels last    plane[n, cell, c]    a strip is (n, c0..c0+width)  cells lie `channels` apart    (step channels)
 
-Within a strip, cells come in row-major order on one thread: that alone makes "last" and "sum" deterministic.  Pooling,
-whose windows do not depend on each other, cuts a few large strips further, by rows.
+Where strips are few, threads share them: by blocks of windows, whose cells are nobody else's if all indices are inside,
+or else by ranges of cells, for each of which a thread goes through all indices.  Either way the windows of a cell come
+in row-major order on one thread: that alone makes "last" and "sum" deterministic.
 
 Python functions here take C-contiguous, aligned, native arrays and a Plan; they hold buffers of the right length for as
 long as they run, and return the flat positions in `indices` of the first bad index and of the first repeated one, or
