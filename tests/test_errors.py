@@ -6,6 +6,7 @@ starts leaves ``out`` as it was, byte for byte.
 """
 
 import inspect
+import re
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -946,6 +947,28 @@ def test_neighbours_do_not_overlap():
     x[...] = X
     assert unpool.max_pool2d(x, 2, out=out) is out
     np.testing.assert_array_equal(out, P)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint64"])
+@pytest.mark.parametrize(
+    ("last", "duplicates", "error", "message"),
+    [
+        (99, "last", IndexError, "indices[0, 0, 1, 1] = 99 is out of range"),
+        (10, "error", ValueError, "indices[0, 0, 0, 1] = indices[0, 0, 1, 1] = 10:"),
+    ],
+)
+def test_an_out_over_indices_of_which_a_copy_is_read(dtype, last, duplicates, error, message):
+    """The message says what they were."""
+    memory = np.zeros(16, dtype)
+    out, indices = memory.reshape(1, 1, 4, 4), memory[:4].reshape(1, 1, 2, 2).transpose(0, 1, 3, 2)
+    indices[...] = [[[[0, 10], [2, last]]]]
+    with pytest.raises(error, match=re.escape(message)):
+        unpool.max_unpool2d(np.full((1, 1, 2, 2), 7, dtype), indices, 2, duplicates=duplicates, out=out)
+    memory[:4] = 0
+    grad, indices = np.full((1, 1, 4, 4), 7, dtype), out[:, :, :2, :2]
+    indices[...] = [[[[0, 10], [2, last]]]]
+    with pytest.raises(error, match=re.escape(message)):
+        unpool.max_unpool2d_backward(grad, indices, 2, duplicates=duplicates, out=memory[:4].reshape(1, 1, 2, 2))
 
 
 # --- indices --------------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ class CPU:
             zeroed = fresh and duplicates != "sum"
             streamed = planes.nbytes >= _PAST_CACHES and not fresh
             found = _kernels.scatter(pooled, wanted, planes, plan, name(pooled.dtype), duplicates, zeroed, streamed)
-            _check(found, indices, plan, touched=out is not None)
+            _check(found, indices, wanted, plan, touched=out is not None)
         return planes
 
     def gather(self, grad: Array, indices: Array, plan: Plan, duplicates: Duplicates, out: Array | None) -> Array:
@@ -79,7 +79,7 @@ class CPU:
             values, _ = _new(plan.pooled_shape, planes.dtype)
         if plan.batch:
             found = _kernels.gather(planes, wanted, values, plan, name(planes.dtype), duplicates)
-            _check(found, indices, plan, touched=out is not None)
+            _check(found, indices, wanted, plan, touched=out is not None)
         return values
 
 
@@ -121,9 +121,13 @@ def _check_out(argument: str, out: Array, *others: Array) -> None:
         raise errors.overlapping_out(argument)
 
 
-def _check(found: tuple[int, int], indices: Array, plan: Plan, *, touched: bool) -> None:
+def _check(found: tuple[int, int], given: Array, read: Array, plan: Plan, *, touched: bool) -> None:
     """Word what the kernel found: the first bad index, or else the first repeated one."""
     bad, repeated = found
+    if bad < 0 and repeated < 0:
+        return
+    # As the kernel read them: where it read a copy, `out` may have been written over those given.
+    indices = read.view(np.uint64) if given.dtype.kind == "u" else read
     if bad >= 0:
         position = _position(bad, indices)
         raise errors.bad_index(position, int(indices[position]), plan.spatial, plan.sized_by, touched=touched)
