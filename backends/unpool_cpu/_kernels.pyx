@@ -8,17 +8,11 @@ sample, so that whole cache lines are read:
     channels first   plane[n, c, cell]    a strip is (n, c),            elements lie 1 apart          (step 1, width 1)
     channels last    plane[n, cell, c]    a strip is (n, c0..c0+width)  cells lie `channels` apart    (step channels)
 
-<<<<<<< HEAD
 A strip is cut into *blocks* of windows, and where no two windows share a cell, so are its cells.  Then threads work by
 blocks, each in a first-level cache, and a few large strips keep all of them busy.  Where windows overlap, and where an
 index turns out to lie outside of its block, they work by cells instead: each goes through all indices of a strip, and
 minds those in its own range of cells.  Either way, what goes into a cell comes in row-major order and from one thread:
 that alone makes "last" and "sum" deterministic.
-=======
-Where strips are few, threads share them: by blocks of windows, whose cells are nobody else's if all indices are inside,
-or else by ranges of cells, for each of which a thread goes through all indices.  Either way the windows of a cell come
-in row-major order on one thread: that alone makes "last" and "sum" deterministic.
->>>>>>> eyes
 
 Python functions here take C-contiguous, aligned, native arrays and a Plan; they hold buffers of the right length for as
 long as they run, and return the flat positions in `indices` of the first bad index and of the first repeated one, or
