@@ -20,6 +20,8 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import unpool_cpu
+
 from unpool.__main__ import positive
 from unpool.bench.cases import Case, from_json, prepare
 from unpool.bench.peers import unpool_calls
@@ -96,6 +98,7 @@ def grown(case: Case) -> tuple[int, int]:
     if case.out:
         call.keywords["out"].fill(0)  # its pages are no part of the call
     unpool_calls(prepare(replace(case, shape=SMALL)))["unpool"].run()
+    unpool_cpu.release_memory()  # or the result would be in memory that is there already
     reset()
     before = peak()
     result = call()

@@ -86,9 +86,8 @@ cdef inline uint64_t run_of(uint64_t offset, Py_ssize_t runs, Py_ssize_t apart) 
 
 
 cdef inline inlined put_in_runs(
-    const item *values, const index *indices, item *to, const Job *job, const Area *area, Py_ssize_t count,
-    Py_ssize_t width, Py_ssize_t step, Py_ssize_t to_step, Py_ssize_t planes, Py_ssize_t rows,
-    const Py_ssize_t *apart, bint *inside
+    const item *values, const index *indices, item *to, const Area *area, Py_ssize_t count, Py_ssize_t width,
+    Py_ssize_t step, Py_ssize_t to_step, Py_ssize_t planes, Py_ssize_t rows, const Py_ssize_t *apart, bint *inside
 ) noexcept nogil:
     cdef Py_ssize_t i, c
     cdef uint64_t offset, plane, row
@@ -107,19 +106,19 @@ cdef inline inlined put_in_runs(
 
 
 cdef inline inlined put_in_area(
-    const item *values, const index *indices, item *to, const Job *job, const Area *area, Py_ssize_t count,
-    Py_ssize_t width, Py_ssize_t step, Py_ssize_t to_step, const Py_ssize_t *apart, bint *inside
+    const item *values, const index *indices, item *to, const Area *area, Py_ssize_t count, Py_ssize_t width,
+    Py_ssize_t step, Py_ssize_t to_step, const Py_ssize_t *apart, bint *inside
 ) noexcept nogil:
     # Numbers of runs that the compiler knows make the usual loops short.
     if area.runs[0] == 1 and area.runs[1] == 1:
-        put_in_runs(values, indices, to, job, area, count, width, step, to_step, 1, 1, apart, inside)
+        put_in_runs(values, indices, to, area, count, width, step, to_step, 1, 1, apart, inside)
     elif area.runs[0] == 1 and area.runs[1] == 2:
-        put_in_runs(values, indices, to, job, area, count, width, step, to_step, 1, 2, apart, inside)
+        put_in_runs(values, indices, to, area, count, width, step, to_step, 1, 2, apart, inside)
     elif area.runs[0] == 2 and area.runs[1] == 1:
-        put_in_runs(values, indices, to, job, area, count, width, step, to_step, 2, 1, apart, inside)
+        put_in_runs(values, indices, to, area, count, width, step, to_step, 2, 1, apart, inside)
     else:
         put_in_runs(
-            values, indices, to, job, area, count, width, step, to_step, area.runs[0], area.runs[1], apart, inside
+            values, indices, to, area, count, width, step, to_step, area.runs[0], area.runs[1], apart, inside
         )
 
 
@@ -129,9 +128,9 @@ cdef cloned put_block(
 ) noexcept nogil:
     """Put each value at its index, in `to`, whose runs may lie less far apart; tell if all were inside of the area."""
     if job.step == 1:
-        put_in_area(values, indices, to, job, area, count, 1, 1, 1, apart, inside)
+        put_in_area(values, indices, to, area, count, 1, 1, 1, apart, inside)
     else:
-        put_in_area(values, indices, to, job, area, count, width, job.step, to_step, apart, inside)
+        put_in_area(values, indices, to, area, count, width, job.step, to_step, apart, inside)
 
 
 cdef bint scatter_block(
