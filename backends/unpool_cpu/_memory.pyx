@@ -54,5 +54,5 @@ def empty(tuple shape, dtype):
 
 
 def release():
-    """Give back what is kept, to the last page: a process that wants its memory to look as small as it is calls this."""
+    """Give back what is kept: for a process that wants its memory to look as small as it is."""
     unpool_release()

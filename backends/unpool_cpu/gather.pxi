@@ -4,7 +4,7 @@ cdef inline Py_ssize_t take(
     word *values, const index *indices, const word *plane, const Job *job, Py_ssize_t count, Py_ssize_t left,
     Py_ssize_t width
 ) noexcept nogil:
-    """Take the value at each index of `count` windows, `left` of them to come; return the offset of a bad one, or -1."""
+    """Take the value at each index of `count` windows, `left` are to come; return the offset of a bad one, or -1."""
     cdef Py_ssize_t i, c, at
     cdef int64_t cell
     cdef uint64_t ahead

@@ -220,7 +220,7 @@ cdef inline Py_ssize_t put(
 
 
 cdef void scatter_range(item *kind, index *index_kind, const Job *job, Py_ssize_t nth, int thread) noexcept nogil:
-    """Write some cells of a strip: threads that share one all go through its indices, and put what lies in their cells."""
+    """Write some cells of a strip: threads that share one go through all indices, and put what lies in their cells."""
     cdef Strip strip = strip_at(job, nth // job.ranges)
     cdef const item *values = <const item *> job.pooled + strip.pooled
     cdef const index *indices = <const index *> job.indices + strip.pooled
