@@ -29,7 +29,7 @@ release_memory = _memory.release
 # Below this, the allocator hands out memory that was in use before; above, glibc maps fresh pages, whose zeroing takes
 # longer than what is computed: `_memory` spares it where it can.
 _LARGE = 32 << 20
-# From this on, planes that are not fresh are written past the caches: at half of it, what is left in them is worth more.
+# From this on, planes that are not fresh are written past the caches: at half of it, what stays there is worth more.
 _PAST_CACHES = 64 << 20
 
 if hasattr(os, "register_at_fork"):
