@@ -338,7 +338,7 @@ def gather(plane, indices, values, plan, str dtype, str duplicates):
     job.pooled, job.indices, job.plane = written.view.buf, wanted.view.buf, read.view.buf
     job.duplicates = DUPLICATES[duplicates]
     job.in_blocks = job.duplicates == SUM or job.solid
-    cut(&job, 128 // (job.windows_along[2] * job.width), 128 // job.width)
+    cut(&job, TAKEN // (job.windows_along[2] * job.width), TAKEN // job.width)
     borrow(&job, job.duplicates != SUM)
     cdef bint narrow = wanted.view.itemsize == 4
     with nogil:
@@ -390,7 +390,7 @@ def openmp():
 
 
 def max_threads():
-    """How many threads a large call would use now."""
+    """How many threads a call uses at most: fewer if it is small, or if other programs keep them from their work."""
     return 1 if forked else omp_get_max_threads()
 
 

@@ -129,6 +129,8 @@ cdef enum:
     SEEN_BITS = 1 << 22
     # How many values ahead a gather asks memory for; it takes 0.85 of the time for it.
     AHEAD = 64
+    # Indices that a gather holds against their windows before it takes their values, at which they are still in cache.
+    TAKEN = 128
     # Elements of the larger side up to which one thread does the work; at 1.5 times as many, two are faster.
     SERIAL = 1 << 15
     # Parts a thread of the work of a few large strips, so that a thread which is held up costs its share.

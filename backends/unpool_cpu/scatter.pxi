@@ -231,9 +231,7 @@ cdef void scatter_range(item *kind, index *index_kind, const Job *job, Py_ssize_
     if job.duplicates == ERROR:
         bad = first_bad(indices, job, strip.width)
         if bad < 0:
-            repeated = first_repeated(
-                indices, job, strip.width, low, end, job.seen + thread * job.seen_words
-            )
+            repeated = first_repeated(indices, job, strip.width, low, end, job.seen + thread * job.seen_words)
     if bad < 0 and repeated < 0:
         # What blocks assigned before one of their indices strayed is assigned again, but sums begin anew.
         if not job.zeroed or job.duplicates == SUM:
