@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from kinds import NumPyArrays
 
 
 def assert_same_bits(actual, expected):
@@ -38,17 +39,20 @@ class Guarded:
     PATTERN = 0xA5
     GUARD = 4096
 
-    def __init__(self, shape, dtype, shift=0):
+    def __init__(self, shape, dtype, shift=0, kind=None):
+        self.kind = kind or NumPyArrays()
         size = math.prod(shape) * np.dtype(dtype).itemsize
-        self.buffer = np.full(size + 2 * self.GUARD + 128, self.PATTERN, np.uint8)
-        self.start = self.GUARD + -self.buffer.ctypes.data % 64 + shift * np.dtype(dtype).alignment
+        self.buffer = self.kind.asarray(np.full(size + 2 * self.GUARD + 128, self.PATTERN, np.uint8))
+        self.start = self.GUARD + -self.kind.address(self.buffer) % 64 + shift * self.kind.alignment(dtype)
         self.stop = self.start + size
         self.array = self.buffer[self.start : self.stop].view(dtype).reshape(shape)
 
+    def written(self):
+        return self.kind.tonumpy(self.array)
+
     def intact(self):
-        return bool(
-            np.all(self.buffer[: self.start] == self.PATTERN) and np.all(self.buffer[self.stop :] == self.PATTERN)
-        )
+        buffer = self.kind.tonumpy(self.buffer)
+        return bool(np.all(buffer[: self.start] == self.PATTERN) and np.all(buffer[self.stop :] == self.PATTERN))
 
 
 def _bytes(array):

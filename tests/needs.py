@@ -8,6 +8,7 @@ from importlib import import_module
 
 import pytest
 
+import unpool
 from unpool.backends import BUILT_IN
 
 
@@ -28,3 +29,13 @@ def require(module, reason):
     if module.partition(".")[0] in promised():
         pytest.fail(f"UNPOOL_REQUIRE promises {module}, which is not installed ({reason})", pytrace=False)
     pytest.skip(f"{module} is not installed: {reason}", allow_module_level=True)
+
+
+def require_backend(name):
+    """Skip, or fail where it was promised, if a backend whose framework is installed does not work on this machine."""
+    reason = unpool.available()[name]
+    if reason is None:
+        return
+    if BUILT_IN[name].framework in promised():
+        pytest.fail(f"UNPOOL_REQUIRE promises {name}: {reason}", pytrace=False)
+    pytest.skip(reason, allow_module_level=True)

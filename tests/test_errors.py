@@ -1177,7 +1177,19 @@ def test_the_article_of_a_plane(spatial, expected):
 # --- all of them ----------------------------------------------------------------------------------------------------
 
 # These need a backend that is missing or broken: test_registry.py makes some.
-ELSEWHERE = {"missing_backend", "missing_framework", "broken_backend"}
+ELSEWHERE = {
+    "broken_backend",
+    "cannot_wait",
+    "failing_cuda",
+    "forked_after_cuda",
+    "missing_backend",
+    "missing_driver",
+    "missing_framework",
+    "missing_nvrtc",
+    "no_device",
+    "old_driver",
+    "wrong_device",
+}
 
 
 def test_no_message_is_left_out():

@@ -5,6 +5,7 @@ change no maximum, finite differences are exact.  So nothing here has a toleranc
 """
 
 import re
+from functools import cache
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from cases import (
     whole,
 )
 from compare import Guarded, assert_same_bits, assert_same_numbers
+from kinds import NumPyArrays
 from threadpoolctl import threadpool_limits
 
 import unpool
@@ -171,29 +173,30 @@ def test_input_size_in_every_length(backend, full, leading, data_format):
 
 @every_format
 @every_mode
-def test_every_width(data_format, duplicates):
+def test_every_width(backend, data_format, duplicates):
     """Kernels that take several elements at a time have a rest to take one by one."""
     for width in range(2, 70):
         case = pooling((4, width), 2)
         for dtype in ("uint8", "float32"):
             indices = pooled(case, (2,), data_format)
             down, up = bits(dtype, case.shape((2,), data_format), 1), whole(dtype, indices.shape, 2)
-            actual = unpool.max_unpool2d_backward(down, indices, 2, duplicates=duplicates, data_format=data_format)
+            arguments = {"duplicates": duplicates, "data_format": data_format}
+            actual = backend.call(unpool.max_unpool2d_backward, down, indices, 2, **arguments)
             assert_same_bits(actual, taken(down, indices, case, duplicates, data_format))
-            actual = unpool.max_pool2d_backward(up, indices, case.size, 2, data_format=data_format)
+            actual = backend.call(unpool.max_pool2d_backward, up, indices, case.size, 2, data_format=data_format)
             assert_same_bits(actual, added(up, indices, case, data_format))
 
 
 @last_and_sum
-def test_every_number_of_channels(duplicates):
+def test_every_number_of_channels(backend, duplicates):
     case = pooling((5, 4), 3, 1)
     for channels in range(1, 70):
         indices = anywhere(arranged((channels,), (3, 2), "channels_last"), 20, channels)
         down, up = bits("float32", (5, 4, channels), 1), whole("float32", indices.shape, 2)
         arguments = {"data_format": "channels_last", **case.window}
-        actual = unpool.max_unpool2d_backward(down, indices, duplicates=duplicates, **arguments)
+        actual = backend.call(unpool.max_unpool2d_backward, down, indices, duplicates=duplicates, **arguments)
         assert_same_bits(actual, taken(down, indices, case, duplicates, "channels_last"))
-        actual = unpool.max_pool2d_backward(up, indices, (5, 4), **arguments)
+        actual = backend.call(unpool.max_pool2d_backward, up, indices, (5, 4), **arguments)
         assert_same_bits(actual, added(up, indices, case, "channels_last"))
 
 
@@ -229,7 +232,7 @@ def test_the_modes(backend):
 
 
 @every_format
-def test_a_huge_plane(data_format):
+def test_a_huge_plane(backend, data_format):
     """The winners of "last" are found with a map of 2**22 cells at a time; this plane has cells at every border."""
     span = 2**22
     for channels in (1, 3):
@@ -242,9 +245,8 @@ def test_a_huge_plane(data_format):
         planes[..., 9, 3:6] = [span, span // channels, 0]
         grad = bits("uint8", case.shape((channels,), data_format))
         for duplicates in ("last", "sum"):
-            actual = unpool.max_unpool2d_backward(
-                grad, indices, **case.window, duplicates=duplicates, data_format=data_format
-            )
+            arguments = case.window | {"duplicates": duplicates, "data_format": data_format}
+            actual = backend.call(unpool.max_unpool2d_backward, grad, indices, **arguments)
             assert_same_bits(actual, taken(grad, indices, case, duplicates, data_format))
 
 
@@ -290,7 +292,7 @@ def test_every_dtype_of_pooling(backend, dtype, make, data_format):
 
 
 @pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
-def test_windows_past_the_plane_own_no_cell(data_format):
+def test_windows_past_the_plane_own_no_cell(backend, data_format):
     """With gaps between windows, the smallest legal size ends before the last one: what it holds may be a repeat."""
     indices = np.array([[0, 6], [6, 10]])
     grad = np.arange(1.0, 13).reshape(6, 2)
@@ -298,10 +300,15 @@ def test_windows_past_the_plane_own_no_cell(data_format):
         indices, grad = indices[np.newaxis, np.newaxis], grad[np.newaxis, np.newaxis]
     else:
         indices, grad = indices[np.newaxis, ..., np.newaxis], grad[np.newaxis, ..., np.newaxis]
-    actual = unpool.max_unpool2d_backward(grad, indices, 1, 3, data_format=data_format)
+    actual = backend.call(unpool.max_unpool2d_backward, grad, indices, 1, 3, data_format=data_format)
     assert actual.ravel().tolist() == [1, 0, 7, 11]
+    arguments = {"output_size": (6, 2), "data_format": data_format}
     with pytest.raises(ValueError, match="must not repeat"):
-        unpool.max_unpool2d(actual, indices, 1, 3, output_size=(6, 2), data_format=data_format, duplicates="error")
+        backend.call(unpool.max_unpool2d, actual, indices, 1, 3, **arguments, duplicates="error")
+    for duplicates in ("last", "sum"):
+        restored = backend.call(unpool.max_unpool2d, actual, indices, 1, 3, **arguments, duplicates=duplicates)
+        last = data_format == "channels_last"
+        assert_same_bits(restored, reference.max_unpool(actual, indices, (6, 2), duplicates, last))
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
@@ -328,30 +335,29 @@ def test_every_index_dtype(backend, index_dtype, data_format):
 
 
 @pytest.mark.parametrize(("layout", "dtype"), laid_out(REALS))
-def test_every_memory_order(layout, dtype):
+def test_every_memory_order(backend, layout, dtype):
     for data_format in FORMATS:
         case = POOLINGS["overlap and padding"]
         indices = pooled(case, (2, 3), data_format)
         down, up = bits(dtype, case.shape((2, 3), data_format)), whole(dtype, indices.shape)
         arguments = case.window | {"data_format": data_format}
         for duplicates in ("last", "sum"):
-            actual = unpool.max_unpool2d_backward(layout(down), layout(indices), duplicates=duplicates, **arguments)
+            given = layout(down), layout(indices)
+            actual = backend.call(unpool.max_unpool2d_backward, *given, duplicates=duplicates, **arguments)
             assert_same_bits(actual, taken(down, indices, case, duplicates, data_format))
-            assert actual.flags.c_contiguous
-        actual = unpool.max_pool2d_backward(layout(up), layout(indices), case.size, **arguments)
+        actual = backend.call(unpool.max_pool2d_backward, layout(up), layout(indices), case.size, **arguments)
         assert_same_bits(actual, added(up, indices, case, data_format))
-        assert actual.flags.c_contiguous
 
 
 @every_mode
-def test_a_gradient_of_ones_without_memory(duplicates):
+def test_a_gradient_of_ones_without_memory(backend, duplicates):
     """The gradient of a sum is a broadcast one: strides of zero along every axis."""
     case = POOLINGS["even"]
     indices = pooled(case, (2, 3), "channels_first")
     down, up = np.broadcast_to(1.0, (2, 3, *case.size)), np.broadcast_to(1.0, indices.shape)
-    actual = unpool.max_unpool2d_backward(down, indices, 2, duplicates=duplicates)
+    actual = backend.call(unpool.max_unpool2d_backward, down, indices, 2, duplicates=duplicates)
     assert_same_bits(actual, taken(down, indices, case, duplicates, "channels_first"))
-    actual = unpool.max_pool2d_backward(up, indices, case.size, 2)
+    actual = backend.call(unpool.max_pool2d_backward, up, indices, case.size, 2)
     assert_same_bits(actual, added(up, indices, case, "channels_first"))
 
 
@@ -362,7 +368,7 @@ def test_a_gradient_of_ones_without_memory(duplicates):
 @every_mode
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", "float64"])
 @pytest.mark.parametrize("name", ["even", "odd", "gaps and padding", "overlap and padding", "wide", "volume, odd"])
-def test_out(name, dtype, duplicates, data_format):
+def test_out(backend, name, dtype, duplicates, data_format):
     case = POOLINGS[name]
     indices = pooled(case, (2, 3), data_format)
     if duplicates == "error" and "overlap" in name:
@@ -370,50 +376,68 @@ def test_out(name, dtype, duplicates, data_format):
     down, up = bits(dtype, case.shape((2, 3), data_format)), whole(dtype, indices.shape)
     arguments = case.window | {"data_format": data_format}
     for shift in range(4):
-        guarded = Guarded(indices.shape, dtype, shift)
+        guarded = Guarded(indices.shape, dtype, shift, backend)
+        named = arguments | {"out": guarded.array}
         function = case.function("max_unpool_backward")
-        assert function(down, indices, duplicates=duplicates, **arguments, out=guarded.array) is guarded.array
-        assert_same_bits(guarded.array, taken(down, indices, case, duplicates, data_format))
+        assert backend.run(function, down, indices, duplicates=duplicates, **named) is guarded.array
+        assert_same_bits(guarded.written(), taken(down, indices, case, duplicates, data_format))
         assert guarded.intact()
-        guarded = Guarded(down.shape, dtype, shift)
-        function = case.function("max_pool_backward")
-        assert function(up, indices, case.size, **arguments, out=guarded.array) is guarded.array
-        assert_same_bits(guarded.array, added(up, indices, case, data_format))
+        guarded = Guarded(down.shape, dtype, shift, backend)
+        named = arguments | {"out": guarded.array}
+        assert backend.run(case.function("max_pool_backward"), up, indices, case.size, **named) is guarded.array
+        assert_same_bits(guarded.written(), added(up, indices, case, data_format))
         assert guarded.intact()
 
 
-def test_out_must_not_be_what_is_read():
-    indices = np.arange(4).reshape(1, 2, 2)
-    kept, grad = indices.copy(), np.ones((1, 2, 2), "int64")
+def test_out_must_not_be_what_is_read(backend):
+    kept, ones = np.arange(4).reshape(1, 2, 2), np.ones((1, 2, 2), "int64")
+    indices, grad = backend.asarray(kept.copy()), backend.asarray(ones.copy())
     with pytest.raises(ValueError, match="`out` must not share memory"):
         unpool.max_unpool2d_backward(grad, indices, 1, out=indices)
     with pytest.raises(ValueError, match="`out` must not share memory"):
         unpool.max_pool2d_backward(grad, indices, (2, 2), 1, out=grad)
-    assert_same_bits(indices, kept)
-    assert_same_bits(grad, np.ones_like(grad))
+    assert_same_bits(backend.tonumpy(indices), kept)
+    assert_same_bits(backend.tonumpy(grad), ones)
 
 
 # --- large, and on many threads ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("made", ["by pooling", "by hand"])
-@pytest.mark.parametrize("name", LARGE)
-def test_threads_do_not_show(name, made):
+@cache
+def large(name, made):
+    """Return indices, gradients of both sizes, and what the reference makes of them in both directions."""
     case, leading, data_format = LARGE[name]
     indices = pooled(case, leading, data_format)
     if made == "by hand":
         indices = anywhere(indices.shape, cells_of(case))
     down, up = bits("float32", case.shape(leading, data_format), 1), crowded("float32", indices.shape, 2)
     assert down.size > 2**16
-    arguments = case.window | {"data_format": data_format}
     expected = {mode: taken(down, indices, case, mode, data_format) for mode in ("last", "sum")}
-    expected_up = added(up, indices, case, data_format)
+    return indices, down, up, expected, added(up, indices, case, data_format)
+
+
+def check_large(backend, name, made):
+    case, _, data_format = LARGE[name]
+    indices, down, up, expected, expected_up = large(name, made)
+    arguments = case.window | {"data_format": data_format}
+    for index_dtype in ("int64", "int32"):
+        given = indices.astype(index_dtype)
+        for duplicates, wanted in expected.items():
+            function = case.function("max_unpool_backward")
+            assert_same_bits(backend.call(function, down, given, duplicates=duplicates, **arguments), wanted)
+        actual = backend.call(case.function("max_pool_backward"), up, given, case.size, **arguments)
+        assert_same_numbers(actual, expected_up)
+
+
+@pytest.mark.parametrize("made", ["by pooling", "by hand"])
+@pytest.mark.parametrize("name", LARGE)
+def test_large(backend, name, made):
+    check_large(backend, name, made)
+
+
+@pytest.mark.parametrize("made", ["by pooling", "by hand"])
+@pytest.mark.parametrize("name", LARGE)
+def test_threads_do_not_show(name, made):
     for threads in (1, 2, 3, 7):
         with threadpool_limits(threads, "openmp"):
-            for index_dtype in ("int64", "int32"):
-                given = indices.astype(index_dtype)
-                for duplicates, wanted in expected.items():
-                    function = case.function("max_unpool_backward")
-                    assert_same_bits(function(down, given, duplicates=duplicates, **arguments), wanted)
-                actual = case.function("max_pool_backward")(up, given, case.size, **arguments)
-                assert_same_numbers(actual, expected_up)
+            check_large(NumPyArrays(), name, made)

@@ -17,7 +17,7 @@ CALLS = ["last", "sum", "error", "pool_backward", "last backward", "sum backward
 every_call = pytest.mark.parametrize("call", CALLS)
 
 
-def assert_error(error, text, case, values, indices, data_format, call, *, untouched=None):
+def assert_error(backend, error, text, case, values, indices, data_format, call, *, untouched=None):
     """Make a call with `out` and without: both must raise, and write nothing around `out`.
 
     `untouched` is a byte that stands in no element but those that must not be moved.
@@ -36,14 +36,14 @@ def assert_error(error, text, case, values, indices, data_format, call, *, untou
             arguments["output_size"] = case.size
     gathers = backward and call != "pool_backward"
     given = np.ones(planes, values.dtype) if gathers else values
-    written = Guarded(indices.shape if gathers else planes, values.dtype, 1)
+    written = Guarded(indices.shape if gathers else planes, values.dtype, 1, backend)
     for out in (written.array, None):  # where a bug would do no harm, first
         with pytest.raises(error) as caught:
-            case.function(name)(given, indices, **arguments, out=out)
+            backend.run(case.function(name), given, indices, **arguments, out=out)
         assert text in str(caught.value)
     assert written.intact()
     if untouched is not None and not gathers:
-        assert untouched not in written.array
+        assert untouched not in written.written()
 
 
 PLANES = {
@@ -82,7 +82,7 @@ BAD = {
 @every_format
 @every_call
 @pytest.mark.parametrize("dtype", BAD)
-def test_a_bad_index_is_reported_and_not_followed(dtype, call, data_format):
+def test_a_bad_index_is_reported_and_not_followed(backend, dtype, call, data_format):
     """At the first and at the last position of the array, where a wrong write or read leaves the planes."""
     case = POOLINGS["even"]
     valid = pooled(case, (2, 3), data_format).astype(dtype)
@@ -91,13 +91,13 @@ def test_a_bad_index_is_reported_and_not_followed(dtype, call, data_format):
         indices, values = valid.copy(), np.ones(valid.shape, "uint8")
         indices[position], values[position] = bad, 77
         text = f"{at(position)} = {bad} is out of range for a 6 x 8 output plane: expected 0..47"
-        assert_error(IndexError, text, case, values, indices, data_format, call, untouched=77)
+        assert_error(backend, IndexError, text, case, values, indices, data_format, call, untouched=77)
 
 
 @every_call
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", "float64"])
 @pytest.mark.parametrize("name", ["row", "overlap and padding", "gaps", "volume, odd"])
-def test_a_bad_index_in_every_kind_of_plane(name, dtype, call):
+def test_a_bad_index_in_every_kind_of_plane(backend, name, dtype, call):
     case = POOLINGS[name]
     cells = int(np.prod(case.size))
     for data_format, bad in product(FORMATS, (-1, cells, 2**32 + 3, -(2**63), 2**63 - 1)):
@@ -107,15 +107,15 @@ def test_a_bad_index_in_every_kind_of_plane(name, dtype, call):
         position = tuple(int(size) // 2 for size in indices.shape)
         indices[position], values[position] = bad, 77
         text = f"{at(position)} = {bad} is out of range"
-        assert_error(IndexError, text, case, values, indices, data_format, call, untouched=77)
+        assert_error(backend, IndexError, text, case, values, indices, data_format, call, untouched=77)
         text = f"output plane: expected 0..{cells - 1}."
-        assert_error(IndexError, text, case, values, indices, data_format, call, untouched=77)
+        assert_error(backend, IndexError, text, case, values, indices, data_format, call, untouched=77)
 
 
 @every_format
 @every_call
 @every_planes
-def test_the_first_bad_index_in_row_major_order_is_reported(name, call, data_format):
+def test_the_first_bad_index_in_row_major_order_is_reported(backend, name, call, data_format):
     """Whichever plane a thread came to first."""
     case, leading = PLANES[name]
     valid = pooled(case, leading, data_format)
@@ -128,14 +128,14 @@ def test_the_first_bad_index_in_row_major_order_is_reported(name, call, data_for
         values.reshape(-1)[where] = 77
         first = reference.first_bad(indices, cells)
         text = f"{at(first)} = {indices[first]} is out of range"
-        assert_error(IndexError, text, case, values, indices, data_format, call, untouched=77)
+        assert_error(backend, IndexError, text, case, values, indices, data_format, call, untouched=77)
 
 
 @every_format
 @every_planes
 @pytest.mark.parametrize("call", ["error", "error backward"])
 @pytest.mark.parametrize("bad_first", [False, True])
-def test_a_bad_index_goes_before_a_repeated_one(name, bad_first, call, data_format):
+def test_a_bad_index_goes_before_a_repeated_one(backend, name, bad_first, call, data_format):
     """Both wrong at once is an IndexError, wherever the two are."""
     case, leading = PLANES[name]
     indices = pooled(case, leading, data_format).copy()
@@ -148,7 +148,7 @@ def test_a_bad_index_goes_before_a_repeated_one(name, bad_first, call, data_form
         planes[-1, -1].flat[-1] = -1
     position = reference.first_bad(indices, int(np.prod(case.size)))
     text = f"{at(position)} = -1 is out of range"
-    assert_error(IndexError, text, case, np.ones(indices.shape, "uint8"), indices, data_format, call)
+    assert_error(backend, IndexError, text, case, np.ones(indices.shape, "uint8"), indices, data_format, call)
 
 
 def test_the_cpu_reports_a_bad_index_without_being_asked():
@@ -163,7 +163,7 @@ def test_the_cpu_reports_a_bad_index_without_being_asked():
 @every_format
 @every_planes
 @pytest.mark.parametrize("seed", range(4))
-def test_error_names_the_first_repeated_index_and_where_it_stood_before(name, seed, data_format):
+def test_error_names_the_first_repeated_index_and_where_it_stood_before(backend, name, seed, data_format):
     """In row-major order of the array, which with the channels last goes through all planes at once."""
     case, leading = PLANES[name]
     indices = pooled(case, leading, data_format).copy()
@@ -175,6 +175,7 @@ def test_error_names_the_first_repeated_index_and_where_it_stood_before(name, se
         plane.flat[other] = plane.flat[one]
     first, second = reference.first_repeated(indices, case.rank, data_format == "channels_last")
     assert_error(
+        backend,
         ValueError,
         f"{at(first)} = {at(second)} = {indices[first]}",
         case,
@@ -203,7 +204,7 @@ def huge(channels, data_format):
 
 @every_format
 @pytest.mark.parametrize("channels", [1, 3])
-def test_no_duplicates_in_a_huge_plane(channels, data_format):
+def test_no_duplicates_in_a_huge_plane(backend, channels, data_format):
     case, indices = huge(channels, data_format)
     span = SPAN // channels  # neighbouring channels share a map
     borders = np.unique([0, span - 1, span, 2 * span - 1, 2 * span, SPAN - 1, SPAN, 2300 * 2300 - 1])
@@ -211,18 +212,19 @@ def test_no_duplicates_in_a_huge_plane(channels, data_format):
     planes_of(indices, 2, data_format)[-1].flat[30 : 30 + len(borders)] = borders[::-1]
     assert reference.first_repeated(indices, 2, data_format == "channels_last") is None
     values = bits("uint8", indices.shape)
-    actual = unpool.max_unpool2d(values, indices, **case.window, duplicates="error", data_format=data_format)
+    arguments = case.window | {"duplicates": "error", "data_format": data_format}
+    actual = backend.call(unpool.max_unpool2d, values, indices, **arguments)
     assert_same_bits(actual, reference.max_unpool(values, indices, case.size, "last", data_format == "channels_last"))
 
 
 @every_format
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("cells", [(2, SPAN + 5), (SPAN + 5, 2), (SPAN - 1, SPAN), (SPAN, SPAN - 1)])
-def test_the_first_duplicate_in_a_huge_plane(cells, channels, data_format):
+def test_the_first_duplicate_in_a_huge_plane(backend, cells, channels, data_format):
     """Two cells repeat, in different parts of the plane: named is what repeats first, not what is found first."""
     case, indices = huge(channels, data_format)
     plane = planes_of(indices, 2, data_format)[-1]
     plane.flat[:2], plane[5, 5], plane[5, 6] = cells, cells[0], cells[1]
     repeated = reference.first_repeated(indices, 2, data_format == "channels_last")
     text = f"{at(repeated[0])} = {at(repeated[1])} = {cells[0]}"
-    assert_error(ValueError, text, case, np.ones(indices.shape, "uint8"), indices, data_format, "error")
+    assert_error(backend, ValueError, text, case, np.ones(indices.shape, "uint8"), indices, data_format, "error")

@@ -6,13 +6,15 @@ whole third-party package under tests/plugin, which tox installs.
 
 import subprocess
 import sys
+from importlib import import_module
+from types import ModuleType
 
 import numpy as np
 import pytest
 from needs import require
 
 import unpool
-from unpool import backends
+from unpool import backends, errors
 
 X = np.arange(1, 17, dtype="float32").reshape(1, 1, 4, 4)
 POOLED, INDICES = unpool.max_pool2d(X, 2, return_indices=True)
@@ -205,6 +207,24 @@ def test_an_array_that_would_convert_itself_is_not_asked_to(cuda):
         unpool.max_pool2d(Tempting(), 2)
 
 
+# --- the array API --------------------------------------------------------------------------------------------------
+
+
+def test_numpy_and_cupy_arrays_do_without_naming_their_namespace(monkeypatch):
+    cupy = ModuleType("cupy")
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    assert backends.namespace("indices", stranger("cupy")) is cupy
+    assert backends.namespace("indices", X) is np
+
+
+def test_other_arrays_name_their_namespace():
+    array = stranger("jax")
+    with pytest.raises(TypeError, match=r"`indices` must be an array that follows the array API .* got jax\.Tensor"):
+        backends.namespace("indices", array)
+    type(array).__array_namespace__ = lambda self: "theirs"
+    assert backends.namespace("indices", array) == "theirs"
+
+
 # --- what is not there ----------------------------------------------------------------------------------------------
 
 
@@ -274,6 +294,26 @@ def test_available_tells_every_name_and_a_remedy(cuda):
         if reason is not None:
             assert repr(name) in reason
             assert any(remedy in reason for remedy in ("pip install", "pass NumPy arrays", "Reinstall"))
+
+
+def test_available_asks_a_backend_for_its_fault_every_time(cuda, monkeypatch):
+    cuda("BACKEND, answers = 'loaded', []\ndef fault():\n    return answers.pop(0)")
+    answers = import_module("unpool_cuda").answers
+    answers += [errors.no_device(None), None, errors.no_device("")]
+    assert unpool.available()["cuda"] == str(errors.no_device(None))
+    assert unpool.available()["cuda"] is None
+    assert unpool.available()["cuda"] == str(errors.no_device(""))
+
+
+def test_a_backend_is_not_asked_for_its_fault_before_a_call(cuda):
+    """Asking takes time and starts what cannot be forked; an array proves that its framework works."""
+    cuda("BACKEND = 'loaded'\ndef fault():\n    raise AssertionError('asked')")
+    assert backends.route(["input"], [stranger("cupy")]) == "loaded"
+
+
+def test_a_backend_without_a_fault_is_available(cuda):
+    cuda("BACKEND = 'loaded'")
+    assert unpool.available()["cuda"] is None
 
 
 # --- third parties --------------------------------------------------------------------------------------------------

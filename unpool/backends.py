@@ -5,7 +5,8 @@ It satisfies four requirements.
 1. No framework is imported on a guess.  An array proves that its framework is imported, so a backend is loaded only
    when one of its arrays arrives, or when somebody asks for it by name.
 2. Array type picks the backend; the *device* is the backend's own business, read at every call.
-3. Built-in and third-party backends enter by the same door: an object with the three methods of `Backend`.
+3. Built-in and third-party backends enter by the same door: an object with the three methods of `Backend`.  The module
+   of a built-in one may have a function ``fault()`` besides: what `available` would say of the machine as it is now.
 4. Nothing global can be switched.  ``backend=`` is the only override, and it never moves an array.
 
 A third party declares ``[project.entry-points."unpool.backends"]`` with ``<package> = "<module>:<object>"``, where
@@ -16,6 +17,7 @@ more than the rest of unpool.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
@@ -116,8 +118,8 @@ def namespace(argument: str, array: Any) -> Any:
     Raises TypeError if it is unknown, or does not follow the array API.
     """
     name = _names.get(type(array)) or _name_of(argument, array)
-    if name == "cpu":
-        return import_module("numpy")
+    if name in ("cpu", "cuda"):  # NumPy 1 and CuPy have arrays that do not name theirs
+        return sys.modules[BUILT_IN[name].framework]
     if not hasattr(array, "__array_namespace__"):
         raise errors.no_namespace(argument, array)
     return array.__array_namespace__()
@@ -126,7 +128,8 @@ def namespace(argument: str, array: Any) -> Any:
 def available() -> dict[str, str | None]:
     """Say of every backend, built-in or third-party, why it cannot be used: None if it can.
 
-    Backends are imported to find out, and with them their frameworks, which may take seconds.
+    Backends are imported to find out, and with them their frameworks, which may take seconds.  CUDA is started, too: a
+    process that is forked afterwards cannot use it.
 
     >>> available()["cpu"] is None
     True
@@ -135,10 +138,10 @@ def available() -> dict[str, str | None]:
     for name in (*BUILT_IN, *_entry_points()):
         try:
             _load(name)
+            fault = _fault(name)
         except errors.BackendUnavailableError as error:
-            reasons[name] = str(error)
-        else:
-            reasons[name] = None
+            fault = error
+        reasons[name] = None if fault is None else str(fault)
     return reasons
 
 
@@ -180,6 +183,13 @@ def _load(name: str) -> Backend:
             raise errors.broken_backend(name, error) from error
     _loaded[name] = cast(Backend, backend)
     return _loaded[name]
+
+
+def _fault(name: str) -> errors.BackendUnavailableError | None:
+    """Ask a backend that loads whether this machine has what it needs, which may change between two calls."""
+    module = import_module(BUILT_IN[name].target.partition(":")[0]) if name in BUILT_IN else None
+    fault: errors.BackendUnavailableError | None = getattr(module, "fault", lambda: None)()
+    return fault
 
 
 def _entry_points() -> Mapping[Any, EntryPoint]:

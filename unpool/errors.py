@@ -105,6 +105,14 @@ def wrong_kind(argument: str, value: object, backend: str, convert: str) -> Type
     )
 
 
+def wrong_device(argument: str, device: object, expected: object) -> TypeError:
+    advice = "pass an empty array there" if _is_result(argument) else f"pass cupy.asarray({argument})"
+    return TypeError(
+        f"`{argument}` must be on the device of the other arrays, got one on device {device}, and they are on device "
+        f"{expected}: {advice}, within `with cupy.cuda.Device({expected}):`"
+    )
+
+
 def wrong_rank(argument: str, shape: Sequence[int], rank: int, layouts: Sequence[str]) -> ValueError:
     return ValueError(
         f"`{argument}` must have {rank + 2} dimensions {layouts[0]}, or {rank + 1} without the batch {layouts[1]}, got "
@@ -298,6 +306,13 @@ def duplicate_index(first: Sequence[int], second: Sequence[int], value: int, *, 
     )
 
 
+def cannot_wait() -> ValueError:
+    return ValueError(
+        "`duplicates` must be 'last' or 'sum' while a CUDA graph is captured, got 'error', which waits to hear whether "
+        "an index repeats: check the indices before the capture"
+    )
+
+
 def foreign_index(position: Sequence[int], value: int, convention: str, rule: str) -> IndexError:
     """An index that its convention cannot hold at that position."""
     return IndexError(
@@ -324,8 +339,58 @@ def missing_backend(backend: str, package: str) -> BackendUnavailableError:
 
 
 def broken_backend(backend: str, cause: BaseException) -> BackendUnavailableError:
+    if backend == "cuda" and isinstance(cause, OSError) and cause.filename is not None:
+        # CuPy makes its cache folder, below the home folder, as it is imported.
+        advice = "Set CUPY_CACHE_DIR to a folder that can be written"
+    else:
+        advice = "Reinstall what it names"
+    while "\n" in str(cause) and cause.__cause__ is not None:  # CuPy wraps the error in a page of advice
+        cause = cause.__cause__
+    return BackendUnavailableError(f"backend {backend!r} does not load: {type(cause).__name__}: {cause}. {advice}")
+
+
+def missing_driver(needed: int) -> BackendUnavailableError:
     return BackendUnavailableError(
-        f"backend {backend!r} does not load: {type(cause).__name__}: {cause}. Reinstall what it names"
+        f"backend 'cuda' needs an NVIDIA driver, found none: install one for CUDA {needed // 1000}; a container is "
+        f"given it with the GPUs (docker run --gpus all)"
+    )
+
+
+def old_driver(served: int, needed: int) -> BackendUnavailableError:
+    """Of versions as CUDA writes them: 12080 is 12.8."""
+    return BackendUnavailableError(
+        f"backend 'cuda' needs a newer NVIDIA driver, found one for CUDA {_version(served)} where CuPy is built for "
+        f'{_version(needed)}: update it, or pip install "cupy-cuda{served // 1000}x[ctk]" in place of this CuPy'
+    )
+
+
+def no_device(visible: str | None) -> BackendUnavailableError:
+    if visible is None:
+        found, advice = "", "see that nvidia-smi lists one"
+    else:
+        found, advice = f" with CUDA_VISIBLE_DEVICES={visible!r}", "unset it, or name what nvidia-smi lists"
+    return BackendUnavailableError(
+        f"backend 'cuda' needs a CUDA device, found none{found}: {advice}, and start Python anew"
+    )
+
+
+def forked_after_cuda(cause: BaseException) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"backend 'cuda' does not work in a process that was forked after CUDA had been used ({cause}): start it by "
+        f"the method 'spawn' or 'forkserver', for example with multiprocessing.get_context('spawn')"
+    )
+
+
+def failing_cuda(cause: BaseException) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"backend 'cuda' needs CUDA to start, found {cause}: see what nvidia-smi says, and start Python anew"
+    )
+
+
+def missing_nvrtc(built_for: int) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"backend 'cuda' needs NVRTC to compile its kernels, found none that loads: pip install "
+        f'"cupy-cuda{built_for // 1000}x[ctk]"'
     )
 
 
@@ -352,6 +417,10 @@ def _is_result(argument: str) -> bool:
 
 def _an_empty_one(library_of: str) -> str:
     return f"pass an empty array of the library of {library_of}"
+
+
+def _version(cuda: int) -> str:
+    return f"{cuda // 1000}.{cuda % 1000 // 10}"
 
 
 def _what_was_pooled(argument: str, as_what: str = "", *, spatial: bool = False) -> str:

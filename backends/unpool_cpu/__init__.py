@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from unpool import errors
+from unpool import errors, findings
 from unpool.backends import Duplicates
 from unpool.dtypes import name
 from unpool.plan import Plan
@@ -67,7 +67,7 @@ class CPU:
             zeroed = fresh and duplicates != "sum"
             streamed = planes.nbytes >= _PAST_CACHES and not fresh
             found = _kernels.scatter(pooled, wanted, planes, plan, name(pooled.dtype), duplicates, zeroed, streamed)
-            _check(found, indices, wanted, plan, touched=out is not None)
+            findings.check(*found, indices, wanted, plan, touched=out is not None)
         return planes
 
     def gather(self, grad: Array, indices: Array, plan: Plan, duplicates: Duplicates, out: Array | None) -> Array:
@@ -79,7 +79,7 @@ class CPU:
             values, _ = _new(plan.pooled_shape, planes.dtype)
         if plan.batch:
             found = _kernels.gather(planes, wanted, values, plan, name(planes.dtype), duplicates)
-            _check(found, indices, wanted, plan, touched=out is not None)
+            findings.check(*found, indices, wanted, plan, touched=out is not None)
         return values
 
 
@@ -119,30 +119,3 @@ def _check_out(argument: str, out: Array, *others: Array) -> None:
         raise errors.unusable_out(argument)
     if any(np.may_share_memory(out, array) for array in others):
         raise errors.overlapping_out(argument)
-
-
-def _check(found: tuple[int, int], given: Array, read: Array, plan: Plan, *, touched: bool) -> None:
-    """Word what the kernel found: the first bad index, or else the first repeated one."""
-    bad, repeated = found
-    if bad < 0 and repeated < 0:
-        return
-    # As the kernel read them: where it read a copy, `out` may have been written over those given.
-    indices = read.view(np.uint64) if given.dtype.kind == "u" else read
-    if bad >= 0:
-        position = _position(bad, indices)
-        raise errors.bad_index(position, int(indices[position]), plan.spatial, plan.sized_by, touched=touched)
-    if repeated >= 0:
-        position = _position(repeated, indices)
-        value = int(indices[position])
-        # The spatial axes lie together, before the channels or after them.
-        rank = len(plan.spatial)
-        first_axis = indices.ndim - rank - (1 if plan.channels_last else 0)
-        whole = (slice(None),) * rank
-        plane = indices[position[:first_axis] + whole + position[first_axis + rank :]]
-        first = tuple(np.argwhere(plane == value)[0].tolist())
-        earlier = position[:first_axis] + first + position[first_axis + rank :]
-        raise errors.duplicate_index(earlier, position, value, touched=touched)
-
-
-def _position(flat: int, indices: Array) -> tuple[int, ...]:
-    return tuple(int(axis) for axis in np.unravel_index(flat, indices.shape))

@@ -1,33 +1,38 @@
 /* The element types that C does not have, and what the kernels do with them: add two, and say which is larger.
  *
  * Half precision is computed in float and rounded once per addition, to nearest even: float has more than twice the
- * bits of either, so this is the correctly rounded sum.  Comparing never computes: sign and magnitude are turned into an
- * ordered integer, in which -0 equals +0 and denormals keep their order. */
+ * bits of either, so this is the correctly rounded sum.  Comparing never computes: sign and magnitude are turned into
+ * an ordered integer, in which -0 equals +0 and denormals keep their order. */
 #ifndef UNPOOL_NUMBERS_H
 #define UNPOOL_NUMBERS_H
 
+/* CUDA, whose compilers flush denormals if they are told to, brings types, qualifiers and an addition of its own. */
+#ifndef UNPOOL_FUNCTION
 #include <stdint.h>
 #include <string.h>
+#define UNPOOL_FUNCTION static inline
+#define UNPOOL_ADD_FLOATS(a, b) ((a) + (b))
+#endif
 
 typedef struct { uint16_t bits; } unpool_half;
 typedef struct { uint16_t bits; } unpool_bfloat16;
 typedef struct { float re, im; } unpool_complex64;
 typedef struct { double re, im; } unpool_complex128;
 typedef struct { uint8_t bits; } unpool_bool;
-/* Words to move.  The long ones in parts of 32 bits, because an array of complex64 is aligned to no more than floats. */
+/* Words to move.  Long ones in parts of 32 bits, because an array of complex64 is aligned to no more than floats. */
 typedef struct { uint8_t part[1]; } unpool_word8;
 typedef struct { uint16_t part[1]; } unpool_word16;
 typedef struct { uint32_t part[1]; } unpool_word32;
 typedef struct { uint32_t part[2]; } unpool_word64;
 typedef struct { uint32_t part[4]; } unpool_word128;
 
-static inline float unpool_float_of(uint32_t bits) {
+UNPOOL_FUNCTION float unpool_float_of(uint32_t bits) {
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
 }
 
-static inline uint32_t unpool_bits_of(float value) {
+UNPOOL_FUNCTION uint32_t unpool_bits_of(float value) {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     return bits;
@@ -35,7 +40,7 @@ static inline uint32_t unpool_bits_of(float value) {
 
 /* --- float16: 1 sign, 5 exponent (bias 15), 10 fraction -------------------------------------------------------- */
 
-static inline float unpool_half_to_float(unpool_half h) {
+UNPOOL_FUNCTION float unpool_half_to_float(unpool_half h) {
     const uint32_t sign = (uint32_t)(h.bits & 0x8000u) << 16;
     const uint32_t magnitude = h.bits & 0x7fffu;
     if (magnitude >= 0x7c00u) /* inf, NaN */
@@ -47,7 +52,7 @@ static inline float unpool_half_to_float(unpool_half h) {
     return unpool_float_of(sign | ((magnitude << 13) + ((127u - 15u) << 23)));
 }
 
-static inline unpool_half unpool_half_of_float(float value) {
+UNPOOL_FUNCTION unpool_half unpool_half_of_float(float value) {
     const uint32_t bits = unpool_bits_of(value);
     const uint32_t sign = bits >> 16 & 0x8000u;
     const uint32_t magnitude = bits & 0x7fffffffu;
@@ -66,14 +71,15 @@ static inline unpool_half unpool_half_of_float(float value) {
     return h;
 }
 
-static inline unpool_half unpool_half_add(unpool_half a, unpool_half b) {
-    return unpool_half_of_float(unpool_half_to_float(a) + unpool_half_to_float(b));
+UNPOOL_FUNCTION unpool_half unpool_half_add(unpool_half a, unpool_half b) {
+    return unpool_half_of_float(UNPOOL_ADD_FLOATS(unpool_half_to_float(a), unpool_half_to_float(b)));
 }
 
 /* --- bfloat16: the upper half of a float ----------------------------------------------------------------------- */
 
-static inline unpool_bfloat16 unpool_bfloat16_add(unpool_bfloat16 a, unpool_bfloat16 b) {
-    const float sum = unpool_float_of((uint32_t)a.bits << 16) + unpool_float_of((uint32_t)b.bits << 16);
+UNPOOL_FUNCTION unpool_bfloat16 unpool_bfloat16_add(unpool_bfloat16 a, unpool_bfloat16 b) {
+    const float x = unpool_float_of((uint32_t)a.bits << 16), y = unpool_float_of((uint32_t)b.bits << 16);
+    const float sum = UNPOOL_ADD_FLOATS(x, y);
     const uint32_t bits = unpool_bits_of(sum);
     unpool_bfloat16 h;
     if (sum != sum)
@@ -85,50 +91,50 @@ static inline unpool_bfloat16 unpool_bfloat16_add(unpool_bfloat16 a, unpool_bflo
 
 /* --- which is larger: NaN beats everything, a later NaN beats an earlier one (PyTorch's rule) -------------------- */
 
-static inline int32_t unpool_sign_magnitude(uint16_t bits) {
+UNPOOL_FUNCTION int32_t unpool_sign_magnitude(uint16_t bits) {
     const int32_t magnitude = bits & 0x7fff, sign = -(int32_t)(bits >> 15);
     return (magnitude ^ sign) - sign;
 }
 
 /* Both formats alike, but for where NaN begins.  No branch: that is for the compiler to make vectors of. */
-static inline int unpool_half_word_better(uint16_t value, uint16_t best, int32_t infinity) {
+UNPOOL_FUNCTION int unpool_half_word_better(uint16_t value, uint16_t best, int32_t infinity) {
     const int value_is_nan = (value & 0x7fff) > infinity, best_is_number = (best & 0x7fff) <= infinity;
     return value_is_nan | (best_is_number & (unpool_sign_magnitude(value) > unpool_sign_magnitude(best)));
 }
 
-static inline unpool_half unpool_half_lowest(void) {
+UNPOOL_FUNCTION unpool_half unpool_half_lowest(void) {
     const unpool_half minus_infinity = {0xfc00u};
     return minus_infinity;
 }
 
-static inline unpool_bfloat16 unpool_bfloat16_lowest(void) {
+UNPOOL_FUNCTION unpool_bfloat16 unpool_bfloat16_lowest(void) {
     const unpool_bfloat16 minus_infinity = {0xff80u};
     return minus_infinity;
 }
 
-static inline int unpool_half_better(unpool_half value, unpool_half best) {
+UNPOOL_FUNCTION int unpool_half_better(unpool_half value, unpool_half best) {
     return unpool_half_word_better(value.bits, best.bits, 0x7c00);
 }
 
-static inline int unpool_bfloat16_better(unpool_bfloat16 value, unpool_bfloat16 best) {
+UNPOOL_FUNCTION int unpool_bfloat16_better(unpool_bfloat16 value, unpool_bfloat16 best) {
     return unpool_half_word_better(value.bits, best.bits, 0x7f80);
 }
 
 /* --- the rest --------------------------------------------------------------------------------------------------- */
 
-static inline unpool_complex64 unpool_complex64_add(unpool_complex64 a, unpool_complex64 b) {
+UNPOOL_FUNCTION unpool_complex64 unpool_complex64_add(unpool_complex64 a, unpool_complex64 b) {
+    a.re = UNPOOL_ADD_FLOATS(a.re, b.re);
+    a.im = UNPOOL_ADD_FLOATS(a.im, b.im);
+    return a;
+}
+
+UNPOOL_FUNCTION unpool_complex128 unpool_complex128_add(unpool_complex128 a, unpool_complex128 b) {
     a.re += b.re;
     a.im += b.im;
     return a;
 }
 
-static inline unpool_complex128 unpool_complex128_add(unpool_complex128 a, unpool_complex128 b) {
-    a.re += b.re;
-    a.im += b.im;
-    return a;
-}
-
-static inline unpool_bool unpool_bool_add(unpool_bool a, unpool_bool b) {
+UNPOOL_FUNCTION unpool_bool unpool_bool_add(unpool_bool a, unpool_bool b) {
     a.bits |= b.bits;
     return a;
 }

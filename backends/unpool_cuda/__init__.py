@@ -1,0 +1,204 @@
+"""The backend for CuPy arrays: CUDA kernels, on the device and the current stream of its arrays.
+
+This module allocates and words errors; `job.py` cuts a call into launches, `kernels.cu` computes.  All three primitives
+are called with shapes, dtypes and arguments that `unpool` has checked.
+
+To report what a kernel found in the indices is to wait for it.  Where nobody may wait, because of ``validate=False`` or
+because a graph is being captured, a bad index is dropped: its value is written nowhere, and its gradient is zero.
+Compiling is nothing to do within a capture either: make a call like it before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import cupy
+import numpy as np
+
+from unpool import errors, findings
+from unpool.backends import Duplicates
+from unpool.dtypes import name
+from unpool.plan import Plan
+from unpool_cuda import job, kernels
+from unpool_cuda.availability import fault
+
+__all__ = ["BACKEND", "CUDA", "fault"]
+
+# What a launch may use of shared memory without asking.
+_SHARED = 48 << 10
+# A graph reads and writes what its calls had when they were captured, whenever it is launched: none of it may be freed.
+_captured: list[Any] = []
+
+
+class CUDA:
+    """The three primitives of `unpool.backends.Backend` on CuPy arrays."""
+
+    def pool(self, input: Any, plan: Plan, out: tuple[Any, Any] | None) -> tuple[Any, Any]:
+        values, indices = out or (None, None)
+        first = "out" if indices is None else "out[0]"
+        _check_devices(input, (first, values), ("out[1]", indices))
+        with _on(input.device):
+            cells = _ready(input)
+            values = _output(first, values, plan.pooled_shape, cells.dtype, cells)
+            if indices is not None or plan.index_dtype is not None:
+                indices = _output("out[1]", indices, plan.pooled_shape, plan.index_dtype, cells, values)
+            if plan.batch:
+                index_size = 8 if indices is None else indices.itemsize
+                work = job.pool(plan)
+                variant = kernels.options("pool", name(cells.dtype), index_size, work.wide, work.side)
+                _launch(work, variant, (cells, values, np.uintp(0) if indices is None else indices))
+                if _capturing():
+                    _captured.extend(_copies((cells, input)))
+        return values, indices
+
+    def scatter(self, values: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
+        _check_devices(values, ("indices", indices), ("out", out))
+        with _on(values.device):
+            _check_capture(duplicates)
+            pooled, wanted = _ready(values), _ready_indices(indices)
+            planes = _output("out", out, plan.plane_shape, pooled.dtype, pooled, wanted)
+            if plan.batch:
+                kind = name(pooled.dtype) if duplicates == "sum" else f"word{pooled.itemsize}"
+                work = job.scatter(plan, pooled.itemsize, wanted.itemsize, duplicates, _device())
+                variant = kernels.options("scatter", kind, wanted.itemsize, work.wide, work.side, duplicates)
+                status = _new_status(work)
+                _launch(work, variant, (pooled, wanted, planes, status))
+                _conclude(status, (pooled, values), (wanted, indices), plan, duplicates, touched=out is not None)
+        return planes
+
+    def gather(self, grad: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
+        _check_devices(grad, ("indices", indices), ("out", out))
+        with _on(grad.device):
+            _check_capture(duplicates)
+            planes, wanted = _ready(grad), _ready_indices(indices)
+            values = _output("out", out, plan.pooled_shape, planes.dtype, planes, wanted)
+            if plan.batch:
+                work = job.gather(plan, planes.itemsize, wanted.itemsize, duplicates, _device())
+                kind = f"word{planes.itemsize}"
+                variant = kernels.options("gather", kind, wanted.itemsize, work.wide, work.side, duplicates)
+                status = _new_status(work)
+                _launch(work, variant, (planes, wanted, values, status))
+                _conclude(status, (planes, grad), (wanted, indices), plan, duplicates, touched=out is not None)
+        return values
+
+
+BACKEND = CUDA()
+
+
+# --- arrays -----------------------------------------------------------------------------------------------------------
+
+
+def _check_devices(first: Any, *others: tuple[str, Any]) -> None:
+    for argument, array in others:
+        if array is not None and array.device.id != first.device.id:
+            raise errors.wrong_device(argument, array.device.id, first.device.id)
+
+
+def _is_aligned(array: Any) -> bool:
+    return all(place % array.itemsize == 0 for place in (array.data.ptr, *array.strides))
+
+
+def _ready(array: Any) -> Any:
+    """Return the array as kernels read it: C-contiguous and aligned; itself if it is that."""
+    aligned = _is_aligned(array)
+    if array.flags.c_contiguous and aligned:
+        return array
+    # By bytes if they must: elements at odd addresses are a fault.  CuPy copies bfloat16 as the words that they are.
+    size = 1 if not aligned else 2 if array.dtype.kind == "V" else 0
+    if not size:
+        return cupy.ascontiguousarray(array)
+    shape, strides = (*array.shape, array.itemsize // size), (*array.strides, size)
+    parts = cupy.ndarray(shape, f"u{size}", array.data, strides).copy()
+    return parts.view(array.dtype).reshape(array.shape)
+
+
+def _ready_indices(indices: Any) -> Any:
+    """Return int32 and int64 as they are, and other integers as int64."""
+    ready = _ready(indices)
+    if ready.dtype.kind == "i" and ready.itemsize >= 4:
+        return ready
+    # Unsigned: from 2**63 on these turn negative, which is as far out of range.
+    return ready.view(np.int64) if ready.itemsize == 8 else ready.astype(np.int64)
+
+
+def _output(argument: str, out: Any, shape: tuple[int, ...], dtype: Any, *others: Any) -> Any:
+    """Return `out` if it can be written to while the others are read, or a new array where there is none."""
+    if out is None:
+        return cupy.empty(shape, dtype)
+    if not (out.flags.c_contiguous and _is_aligned(out)):
+        raise errors.unusable_out(argument)
+    if any(cupy.may_share_memory(out, array) for array in others):
+        raise errors.overlapping_out(argument)
+    return out
+
+
+def _copies(*pairs: tuple[Any, Any]) -> list[Any]:
+    """Of pairs of what is read and what was given, what was made for this call."""
+    return [read for read, given in pairs if read is not given]
+
+
+# --- launches ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _on(device: Any) -> Iterator[None]:
+    """Make a device the current one, and say why if CUDA fails because of the machine."""
+    try:
+        with device:
+            yield
+    except RuntimeError as error:  # CUDA's are, and those of a library that is not found
+        reason = fault()
+        if reason is None:
+            raise
+        raise reason from error
+
+
+def _device() -> job.Device:
+    """What the current device has."""
+    return _device_of(cupy.cuda.Device().id)
+
+
+@cache
+def _device_of(number: int) -> job.Device:
+    attributes = cupy.cuda.Device(number).attributes
+    return job.Device(attributes["MultiProcessorCount"], attributes["MaxSharedMemoryPerBlockOptin"])
+
+
+def _capturing() -> bool:
+    """Whether the current stream is being captured into a graph, where nothing may wait."""
+    return bool(cupy.cuda.get_current_stream().is_capturing())
+
+
+def _check_capture(duplicates: Duplicates) -> None:
+    if duplicates == "error" and _capturing():
+        raise errors.cannot_wait()
+
+
+def _new_status(work: job.Work) -> Any:
+    """Return a `Status` and its strips: nothing found."""
+    status = cupy.empty(16 + work.strips, np.uint8)
+    status.data.memset_async(255, status.nbytes)
+    return status
+
+
+def _launch(work: job.Work, variant: tuple[str, ...], arrays: tuple[Any, ...]) -> None:
+    for launch in work.launches:
+        kernel = kernels.kernel(launch.kernel, variant)
+        if launch.shared > _SHARED:
+            kernel.max_dynamic_shared_size_bytes = launch.shared
+        kernel((launch.grid,), (launch.threads,), (*arrays, launch.job), shared_mem=launch.shared)
+
+
+def _conclude(
+    status: Any, values: tuple[Any, Any], indices: tuple[Any, Any], plan: Plan, duplicates: Duplicates, *, touched: bool
+) -> None:
+    """Raise what the kernels found, if that may be waited for; both pairs are of what is read and what was given."""
+    if _capturing():
+        _captured.extend([status, *_copies(values, indices)])
+    elif plan.validate or duplicates == "error":
+        bad, repeated = status[:16].view(np.int64).get().tolist()
+        read, given = indices
+        findings.check(bad, repeated, given, read, plan, touched=touched)

@@ -1,0 +1,42 @@
+"""Whether CuPy arrays can be computed on here and now: what the CUDA runtime answers, and what that means.
+
+Importing this asks nothing.  The first question starts CUDA, which no process that is forked afterwards can use, so it
+waits until somebody wants to know.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cupy.cuda import nvrtc, runtime
+
+from unpool import errors
+
+# cudaError_t, of which CuPy has no names.
+_INITIALIZATION_ERROR = 3
+_INSUFFICIENT_DRIVER = 35
+_NO_DEVICE = 100
+
+
+def fault() -> errors.BackendUnavailableError | None:
+    """Say why CuPy arrays cannot be computed on on this machine now, or return None if they can."""
+    try:
+        runtime.getDeviceCount()  # cupy.is_available() swallows the reason, and remembers its answer
+    except runtime.CUDARuntimeError as error:
+        return _meaning(error)
+    try:
+        nvrtc.getVersion()
+    except Exception:  # a RuntimeError of a package beneath CuPy, another one in every version
+        return errors.missing_nvrtc(runtime.runtimeGetVersion())
+    return None
+
+
+def _meaning(error: runtime.CUDARuntimeError) -> errors.BackendUnavailableError:
+    if error.status == _INSUFFICIENT_DRIVER:
+        served, needed = runtime.driverGetVersion(), runtime.runtimeGetVersion()
+        return errors.old_driver(served, needed) if served else errors.missing_driver(needed)
+    if error.status == _NO_DEVICE:
+        return errors.no_device(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if error.status == _INITIALIZATION_ERROR:
+        return errors.forked_after_cuda(error)
+    return errors.failing_cuda(error)

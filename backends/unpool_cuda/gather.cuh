@@ -1,0 +1,61 @@
+// Gather, the gradient of unpooling: the value at each index, but zero for one that a later index hid.
+
+extern "C" __global__ void __launch_bounds__(256) unpool_gather_windows(
+    const Word* __restrict__ plane, const Index* __restrict__ indices, Word* __restrict__ values, Status* status,
+    const Job job
+) {
+    const Count first = (Count)blockIdx.x * blockDim.x * EACH + threadIdx.x;
+    // All indices are asked for before the first is used, and so are the values.
+    i64 index[EACH];
+    Word value[EACH];
+#pragma unroll
+    for (int i = 0; i < EACH; ++i) {
+        const Count element = first + i * blockDim.x;
+        index[i] = element < job.elements ? (i64)indices[element] : 0;
+    }
+#pragma unroll
+    for (int i = 0; i < EACH; ++i) {
+        const Count element = first + i * blockDim.x;
+        value[i] = Word();
+        if (element < job.elements && in_plane(job, index[i])) {
+            const Place place = place_at(job, element);
+            value[i] = plane[cell_element(job, place.outer, (Count)index[i], place.channel)];
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < EACH; ++i) {
+        const Count element = first + i * blockDim.x;
+        if (element >= job.elements)
+            break;
+        values[element] = value[i];
+        if (!in_plane(job, index[i])) {
+            report(&status->bad, element);
+        } else if (DUPLICATES != SUM) {  // a cell of its own is what no other window has named
+            const Place place = place_at(job, element);
+            if (!owns(job, place.window, (Count)index[i]))
+                mark(status, job, place);
+        }
+    }
+}
+
+// Windows that got the cell that they claimed get its value, too, and the others zero.
+extern "C" __global__ void __launch_bounds__(1024) unpool_gather_ranges(
+    const Word* __restrict__ plane, const Index* __restrict__ indices, Word* __restrict__ values, Status* status,
+    const Job job
+) {
+    Count* claims = (Count*)shared;
+    for (Count task = blockIdx.x; task < job.tasks; task += gridDim.x) {
+        const Range range = range_at(job, task);
+        if (!to_be_done(job, status, range))
+            continue;
+        claim(job, indices, status, range, claims);
+        for (Count i = threadIdx.x; i < entries_of(job, range); i += blockDim.x) {
+            const Entry entry = entry_at(job, indices, range, i);
+            if (entry.here && claims[entry.slot] == number_of(job, entry.window))
+                values[entry.element] = plane[cell_element(job, range.outer, entry.cell, entry.channel)];
+            else if (entry.here || entry.bad)
+                values[entry.element] = Word();
+        }
+        __syncthreads();
+    }
+}

@@ -1,0 +1,253 @@
+"""How a call is cut into kernels, blocks and ranges: a `Plan` in, the launches that it takes out.
+
+Integers alone: no array comes here, and no CUDA.  `_Job` is `struct Job` of job.cuh, field by field.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import ceil
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from unpool.backends import Duplicates
+from unpool.plan import Plan
+
+# Threads of a block: of those that share nothing but a stage, and at most of those that share a range.
+THREADS = 256
+BLOCK_THREADS = 128
+MOST_THREADS = 1024
+# Windows that are a thread's at a time, as in job.cuh.
+EACH = 4
+# From this many elements on, 64 bits count them.
+WIDE = 2**31
+# Bytes that a block of windows puts together: many fit a multiprocessor, and each moves enough to be worth its start.
+STAGE = 16 << 10
+LEAST_STAGE = 2 << 10
+# Bytes of a range of cells that are met by near windows only; several fit a multiprocessor.
+NEAR = 32 << 10
+# Blocks for each multiprocessor: where they take one task after another, and at least, where work is cut for them.
+BLOCKS_EACH = 16
+LEAST_BLOCKS_EACH = 4
+# Squares that have kernels of their own, in which the compiler sees all of their cells.
+SIDES = (2, 3)
+# A sector of memory: so many bytes of the indices of neighbouring channels are read together anyway.
+SECTOR = 32
+
+
+class Device(NamedTuple):
+    """What cuts depend on."""
+
+    processors: int
+    shared: int  # bytes of shared memory that a block may have, if it asks
+
+
+class Launch(NamedTuple):
+    """A kernel, and all that it is started with besides its arrays."""
+
+    kernel: str
+    grid: int
+    threads: int
+    shared: int
+    job: np.ndarray[Any, np.dtype[Any]]
+
+
+class Work(NamedTuple):
+    """The launches of a call, one after the other."""
+
+    wide: bool
+    side: int  # of squares that the kernels may count on, or 0
+    strips: int  # that may be marked to be done anew
+    launches: tuple[Launch, ...]
+
+
+@lru_cache(maxsize=1024)
+def pool(plan: Plan) -> Work:
+    cut = _Cut(plan, 0, 0)
+    side = plan.kernel[1] if plan.kernel[1] == plan.kernel[2] in SIDES else 0
+    return Work(cut.wide, side, 0, (cut.launch("unpool_pool", ceil(cut.elements / THREADS), THREADS, 0),))
+
+
+@lru_cache(maxsize=1024)
+def scatter(plan: Plan, itemsize: int, index_size: int, duplicates: Duplicates, device: Device) -> Work:
+    """Cut a scatter: by blocks where windows share no cell, by ranges where they do."""
+    cut = _Cut(plan, itemsize, index_size)
+    slot = cut.count_size + (itemsize if duplicates == "sum" else 0)
+    blocks = cut.blocks(device)
+    if blocks is None:
+        launches = cut.ranges("unpool_scatter_ranges", slot, device)
+    else:
+        launches = (blocks, cut.redo("unpool_scatter_ranges", slot, device))
+    in_runs = blocks is None or int(blocks.job["pieces"]) > 1
+    return Work(cut.wide, 0 if in_runs else cut.side, cut.strips, launches)
+
+
+@lru_cache(maxsize=1024)
+def gather(plan: Plan, itemsize: int, index_size: int, duplicates: Duplicates, device: Device) -> Work:
+    """Cut a gather: window by window, unless one may have hidden another's value."""
+    cut = _Cut(plan, itemsize, index_size)
+    windows = cut.launch("unpool_gather_windows", ceil(cut.elements / (THREADS * EACH)), THREADS, 0)
+    if duplicates == "sum":
+        launches: tuple[Launch, ...] = (windows,)
+    elif cut.apart:
+        launches = (windows, cut.redo("unpool_gather_ranges", cut.count_size, device))
+    else:
+        launches = cut.ranges("unpool_gather_ranges", cut.count_size, device)
+    return Work(cut.wide, cut.side, cut.strips, launches)
+
+
+def _job_type(count: str) -> np.dtype[Any]:
+    """`struct Job`, with 32 or 64 bits to count with."""
+    size, divisor = f"i{count[1:]}", np.dtype([(name, count) for name in ("divisor", "factor", "shift")])
+    return np.dtype(
+        [
+            *[(name, size, 3) for name in ("pooled", "plane", "kernel", "stride", "padding", "dilation")],
+            *[(name, count) for name in ("outer", "windows", "cells", "step", "elements")],
+            *[(name, divisor, 3) for name in ("by_pooled", "by_plane", "by_stride")],
+            *[(name, divisor) for name in ("by_windows", "by_step")],
+            *[(name, count) for name in ("strips_each", "strip_shift")],
+            *[(name, count) for name in ("planes_each", "rows_each", "columns_each", "row_blocks", "pieces", "units")],
+            *[(name, divisor) for name in ("by_row_blocks", "by_pieces")],
+            *[(name, count) for name in ("cells_each", "ranges", "tasks", "redo", "near")],
+        ]
+    )
+
+
+_JOBS = {False: _job_type("u4"), True: _job_type("u8")}
+
+
+class _Cut:
+    """A call's sizes, and the ways to cut it."""
+
+    def __init__(self, plan: Plan, itemsize: int, index_size: int) -> None:
+        self.plan = plan
+        self.itemsize = itemsize
+        self.step = plan.channels if plan.channels_last else 1
+        self.outer = plan.batch if plan.channels_last else plan.batch * plan.channels
+        self.elements = self.outer * plan.windows * self.step
+        self.apart = all((k - 1) * d < s for k, s, d in zip(plan.kernel, plan.stride, plan.dilation, strict=True))
+        self.wide = max(self.elements, self.outer * plan.cells * self.step, *map(self._farthest, range(3))) >= WIDE
+        self.count_size = 8 if self.wide else 4
+        # Windows that own squares, and nothing besides.
+        side = plan.stride[2] if self.apart and plan.stride[2] in SIDES else 0
+        exact = all(
+            size == windows * stride for size, windows, stride in zip(plan.plane, plan.pooled, plan.stride, strict=True)
+        )
+        self.side = side if exact and plan.stride == (1, side, side) and not any(plan.padding) else 0
+        # A strip is as many channels as share a sector, and not many more than there are.
+        self.shift = 0
+        while index_size << self.shift < SECTOR and 1 << self.shift < self.step:
+            self.shift += 1
+        self.strips_each = ceil(self.step / (1 << self.shift))
+        self.strips = self.outer * self.strips_each
+
+    def _farthest(self, axis: int) -> int:
+        """The largest coordinate that a kernel may come to along an axis."""
+        plan = self.plan
+        window = plan.pooled[axis] * plan.stride[axis] + (plan.kernel[axis] - 1) * plan.dilation[axis]
+        return window + plan.plane[axis] + plan.padding[axis] + plan.stride[axis]
+
+    def launch(self, kernel: str, grid: int, threads: int, shared: int, **fields: int) -> Launch:
+        plan, job = self.plan, np.zeros((), _JOBS[self.wide])
+        for name in ("pooled", "plane", "kernel", "stride", "padding", "dilation"):
+            job[name] = getattr(plan, name)
+        job["outer"], job["windows"], job["cells"] = self.outer, plan.windows, plan.cells
+        job["step"], job["elements"] = self.step, self.elements
+        job["strips_each"], job["strip_shift"] = self.strips_each, self.shift
+        for name in ("pooled", "plane", "stride"):
+            for axis, value in enumerate(getattr(plan, name)):
+                job[f"by_{name}"][axis] = self._divisor(value)
+        job["by_windows"], job["by_step"] = self._divisor(plan.windows), self._divisor(self.step)
+        for name, value in fields.items():
+            job[name] = value
+            if f"by_{name}" in _JOBS[self.wide].fields:  # type: ignore[operator]
+                job[f"by_{name}"] = self._divisor(value)
+        return Launch(kernel, grid, threads, shared, job)
+
+    def _divisor(self, divisor: int) -> tuple[int, int, int]:
+        """`struct Divisor`: exact for numbers of one bit less than it counts with.
+
+        Granlund and Montgomery, "Division by Invariant Integers using Multiplication" (1994).
+        """
+        shift, bits = (divisor - 1).bit_length(), 8 * self.count_size
+        return divisor, ((1 << bits) * ((1 << shift) - divisor)) // divisor + 1, shift
+
+    # --- blocks -------------------------------------------------------------------------------------------------------
+
+    def blocks(self, device: Device) -> Launch | None:
+        """Cut into blocks of windows whose cells fit a stage, or those of one the shared memory; None if none do."""
+        if not self.apart:
+            return None
+        plan = self.plan
+        total = self.outer * plan.cells * self.step * self.itemsize
+        stage = max(LEAST_STAGE, min(STAGE, total // (device.processors * LEAST_BLOCKS_EACH)))
+        planes = min(self.outer, (stage - 16) // (plan.cells * self.step * self.itemsize))
+        if planes:
+            return self._block_launch(ceil(self.outer / planes), 1, planes * plan.cells, planes_each=planes)
+        deep, columns = self._cells(0, 1), plan.pooled[2]
+        rows = self._most(1, stage, lambda rows: deep * self._run(self._cells(1, rows) * plan.plane[2]))
+        if not rows:
+            runs = deep * self._cells(1, 1)
+            columns = max(1, self._most(2, stage, lambda columns: runs * self._run(self._cells(2, columns))))
+            rows = 1
+        pieces, row_blocks = ceil(plan.pooled[2] / columns), ceil(plan.pooled[1] / rows)
+        if pieces == 1:
+            runs, cells = deep, self._cells(1, rows) * plan.plane[2]
+        else:
+            cells = self._cells(2, columns)
+        if runs * self._run(cells) > device.shared:
+            return None
+        grid = self.outer * plan.pooled[0] * row_blocks * pieces
+        each = {"rows_each": rows, "columns_each": columns, "row_blocks": row_blocks, "pieces": pieces}
+        return self._block_launch(grid, runs, cells, **each)
+
+    def _block_launch(self, grid: int, runs: int, cells: int, **each: int) -> Launch:
+        units = self._run(cells) // 16
+        return self.launch("unpool_scatter_blocks", grid, BLOCK_THREADS, runs * units * 16, units=units, **each)
+
+    def _run(self, cells: int) -> int:
+        """Bytes of a run of cells, which may begin anywhere in its first unit of 16."""
+        return (cells * self.step * self.itemsize + 15 + 15) // 16 * 16
+
+    def _cells(self, axis: int, windows: int) -> int:
+        """How many cells so many windows have along an axis, at most: the last of them have what is left, too."""
+        plan = self.plan
+        size, stride, before = plan.plane[axis], plan.stride[axis], (plan.pooled[axis] - 1) // windows * windows
+        return min(size, max(windows * stride, size - (before * stride - plan.padding[axis] if before else 0)))
+
+    def _most(self, axis: int, stage: int, bytes_of: Any) -> int:
+        """The largest number of windows along an axis whose cells fit a stage."""
+        low, high = 0, self.plan.pooled[axis]
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if bytes_of(middle) <= stage else (low, middle - 1)
+        while low and bytes_of(low) > stage:  # what is left for the last ones does not grow evenly
+            low -= 1
+        return low
+
+    # --- ranges -------------------------------------------------------------------------------------------------------
+
+    def ranges(self, kernel: str, slot: int, device: Device) -> tuple[Launch, ...]:
+        """Cut into ranges for near windows, then for all windows where one strayed; or into a single range for all."""
+        near = self._range_launch(kernel, slot, min(NEAR, device.shared), device, near=1)
+        if int(near.job["ranges"]) == 1:
+            return (self._range_launch(kernel, slot, min(NEAR, device.shared), device),)
+        return (near, self.redo(kernel, slot, device))
+
+    def redo(self, kernel: str, slot: int, device: Device) -> Launch:
+        """Cut what is marked into ranges as large as can be, since each is met by all windows."""
+        return self._range_launch(kernel, slot, device.shared, device, redo=1)
+
+    def _range_launch(self, kernel: str, slot: int, shared: int, device: Device, **how: int) -> Launch:
+        plan, lanes = self.plan, 1 << self.shift
+        most = shared // (slot * lanes) // 16 * 16  # sums behind claims lie at a multiple of 16 bytes
+        each = min(max(16, most), ceil(plan.cells / 16) * 16)
+        ranges = ceil(plan.cells / each)
+        tasks = self.strips * ranges
+        work = max(min(each, plan.cells), plan.windows if ranges == 1 else 0) * lanes
+        threads = min(MOST_THREADS, max(32, ceil(work / 32) * 32))
+        grid = min(tasks, device.processors * BLOCKS_EACH)
+        return self.launch(
+            kernel, grid, threads, each * slot * lanes, cells_each=each, ranges=ranges, tasks=tasks, **how
+        )

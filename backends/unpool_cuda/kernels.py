@@ -1,0 +1,48 @@
+"""Compiles the kernels, each variant on its first use on a device; CuPy keeps them, in memory and on disk.
+
+A variant takes some tenths of a second to compile, once a machine: `CUPY_CACHE_DIR` says where CuPy keeps it.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache, lru_cache
+from importlib.resources import files
+from typing import Any
+
+import cupy
+
+_INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
+# The kinds of kinds.cuh: dtypes, for what is computed with, and words, for what is only moved.
+_NAMES = {
+    **{name: name.capitalize() for name in ("bool", "float16", "float32", "float64", "complex64", "complex128")},
+    **{f"int{bits}": f"Int{bits}" for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": f"UInt{bits}" for bits in (8, 16, 32, 64)},
+    **{f"word{size}": f"Word{size}" for size in (1, 2, 4, 8, 16)},
+    "bfloat16": "BFloat16",
+}
+# Where what is included lies: the arithmetic of half precision is the CPU's, bit for bit.
+_PACKAGES = {"numbers.h": "unpool_cpu"}
+
+
+@cache
+def source(name: str = "kernels.cu") -> str:
+    """Return a file of CUDA C++ with what it includes in its place, since CuPy's cache looks into no other file."""
+    text = files(_PACKAGES.get(name, "unpool_cuda")).joinpath(name).read_text(encoding="utf-8")
+    return _INCLUDE.sub(lambda found: source(found[1]), text)
+
+
+@lru_cache(maxsize=1024)
+def options(
+    operation: str, kind: str, index_size: int, wide: bool, side: int, duplicates: str = "last"
+) -> tuple[str, ...]:
+    """Return the compiler's options for a variant, as kernels.cu lists them."""
+    defined = [operation.upper(), f"KIND={_NAMES[kind]}", f"INDEX=Index{8 * index_size}", f"WIDE={int(wide)}"]
+    defined += [f"DUPLICATES={duplicates.upper()}"] + ([f"SIDE={side}"] if side else [])
+    return ("-std=c++17", *(f"-D{name}" for name in defined))
+
+
+@lru_cache(maxsize=1024)
+def kernel(name: str, variant: tuple[str, ...]) -> Any:
+    """Return a kernel, which is compiled when it is first called on a device."""
+    return cupy.RawModule(code=source(), options=variant).get_function(name)

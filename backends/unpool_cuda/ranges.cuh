@@ -1,0 +1,147 @@
+// Ranges: the cells of a strip, some at a time, in shared memory; exact for any indices.
+//
+// All windows of the strip would have to be asked for cells of the range.  At first only those are that the cells lie
+// *near* to, which can reach them; a window that names a cell which it is not near marks the strip, to be done anew and
+// with all windows.
+
+extern __shared__ uint4 shared[];
+
+struct Range {
+    Count strip, outer, channel;
+    Count low, end;  // cells
+    Count first_window, end_window;
+};
+
+// The first window along an axis that can reach a cell, and the last one.
+UNPOOL_FUNCTION Int first_near(const Job& job, int axis, Int cell) {
+    const Int ahead = cell + job.padding[axis] - (job.kernel[axis] - 1) * job.dilation[axis];
+    return ahead <= 0 ? 0 : (ahead + job.stride[axis] - 1) / job.stride[axis];
+}
+
+UNPOOL_FUNCTION Int last_near(const Job& job, int axis, Int cell) {
+    const Int last = (cell + job.padding[axis]) / job.stride[axis];
+    return last < job.pooled[axis] ? last : job.pooled[axis] - 1;
+}
+
+// Windows are taken by whole rows, which may be more than can reach the range.
+UNPOOL_FUNCTION Count first_window_near(const Job& job, const Point& low, const Point& high) {
+    const Int row = low.at[0] == high.at[0] ? first_near(job, 1, low.at[1]) : 0;
+    const Count first = ((Count)first_near(job, 0, low.at[0]) * job.pooled[1] + row) * job.pooled[2];
+    return first < job.windows ? first : job.windows;
+}
+
+UNPOOL_FUNCTION Count end_window_near(const Job& job, const Point& low, const Point& high) {
+    const Int row = low.at[0] == high.at[0] ? last_near(job, 1, high.at[1]) : job.pooled[1] - 1;
+    return ((Count)last_near(job, 0, high.at[0]) * job.pooled[1] + row + 1) * job.pooled[2];
+}
+
+UNPOOL_FUNCTION Count end_of(const Job& job, Count low) {
+    return low + job.cells_each < job.cells ? low + job.cells_each : job.cells;
+}
+
+// Set the cells of a range, and the windows that are near them; the ranges of a strip leave no window out.
+UNPOOL_FUNCTION void set_bounds(const Job& job, Range& range, Count low) {
+    range.low = low;
+    range.end = end_of(job, low);
+    range.first_window = 0;
+    range.end_window = job.windows;
+    if (!job.near)
+        return;
+    const Point lowest = cell_at(job, low), highest = cell_at(job, range.end - 1);
+    if (low > 0)
+        range.first_window = first_window_near(job, lowest, highest);
+    if (range.end < job.cells) {
+        const Count next =
+            first_window_near(job, cell_at(job, range.end), cell_at(job, end_of(job, range.end) - 1));
+        range.end_window = end_window_near(job, lowest, highest);
+        range.end_window = range.end_window < next ? next : range.end_window;
+    }
+}
+
+UNPOOL_FUNCTION Range range_at(const Job& job, Count task) {
+    Range range;
+    range.strip = task / job.ranges;
+    range.outer = range.strip / job.strips_each;
+    range.channel = (range.strip - range.outer * job.strips_each) << job.strip_shift;
+    set_bounds(job, range, (task - range.strip * job.ranges) * job.cells_each);
+    return range;
+}
+
+// Marks do not change while they are asked for, or the threads of a block would not agree.
+UNPOOL_FUNCTION bool to_be_done(const Job& job, Status* status, const Range& range) {
+    return !job.redo || strips_of(status)[range.strip] == 0;
+}
+
+// A window of one of a strip's channels; `here` if its index is a cell of the range, whose slot that is.
+struct Entry {
+    bool here, bad;
+    Count window, channel, element, cell, slot;
+};
+
+UNPOOL_FUNCTION Count lane_of(const Job& job, Count number) { return number & (((Count)1 << job.strip_shift) - 1); }
+
+UNPOOL_FUNCTION Count slots_of(const Job& job, const Range& range) {
+    return (range.end - range.low) << job.strip_shift;
+}
+
+UNPOOL_FUNCTION Count entries_of(const Job& job, const Range& range) {
+    return range.first_window < range.end_window ? (range.end_window - range.first_window) << job.strip_shift : 0;
+}
+
+UNPOOL_FUNCTION Entry entry_at(const Job& job, const Index* indices, const Range& range, Count number) {
+    Entry entry;
+    entry.window = range.first_window + (number >> job.strip_shift);
+    entry.channel = range.channel + lane_of(job, number);
+    entry.element = (range.outer * job.windows + entry.window) * job.step + entry.channel;
+    entry.here = entry.bad = false;
+    if (entry.channel < job.step) {
+        const u64 index = (u64)(i64)indices[entry.element];
+        entry.bad = index >= job.cells;
+        entry.here = index - range.low < range.end - range.low;
+        entry.cell = (Count)index;
+        entry.slot = ((entry.cell - range.low) << job.strip_shift) + lane_of(job, number);
+    }
+    return entry;
+}
+
+// Whoever meets a bad index reports it, and whoever meets one that its own range will not meet marks the strip.
+UNPOOL_FUNCTION void inspect(const Job& job, Status* status, const Range& range, const Entry& entry) {
+    if (entry.bad) {
+        report(&status->bad, entry.element);
+    } else if (job.near && !entry.here && entry.channel < job.step) {
+        Range own;
+        set_bounds(job, own, entry.cell / job.cells_each * job.cells_each);
+        if (entry.window < own.first_window || own.end_window <= entry.window)
+            strips_of(status)[range.strip] = 0;
+    }
+}
+
+const Count NOBODY = (Count)-1;
+
+// Windows claim a cell by number, and the smallest number gets it: the last window's where the last one wins.
+UNPOOL_FUNCTION Count number_of(const Job& job, Count window) {
+    return DUPLICATES == LAST ? job.windows - 1 - window : window;
+}
+
+// Let every window claim its cell of the range; report those that came too late for one where that is an error.
+UNPOOL_FUNCTION void claim(const Job& job, const Index* indices, Status* status, const Range& range, Count* claims) {
+    const Count entries = entries_of(job, range);
+    for (Count slot = threadIdx.x; slot < slots_of(job, range); slot += blockDim.x)
+        claims[slot] = NOBODY;
+    __syncthreads();
+#pragma unroll 4
+    for (Count i = threadIdx.x; i < entries; i += blockDim.x) {
+        const Entry entry = entry_at(job, indices, range, i);
+        if (entry.here)
+            atomicMin(&claims[entry.slot], number_of(job, entry.window));
+        else
+            inspect(job, status, range, entry);
+    }
+    __syncthreads();
+    if (DUPLICATES == ERROR)
+        for (Count i = threadIdx.x; i < entries; i += blockDim.x) {
+            const Entry entry = entry_at(job, indices, range, i);
+            if (entry.here && claims[entry.slot] != entry.window)
+                report(&status->repeated, entry.element);
+        }
+}
