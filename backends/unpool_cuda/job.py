@@ -146,7 +146,7 @@ class _Cut:
         """The largest coordinate that a kernel may come to along an axis."""
         plan = self.plan
         window = plan.pooled[axis] * plan.stride[axis] + (plan.kernel[axis] - 1) * plan.dilation[axis]
-        return window + plan.plane[axis] + plan.padding[axis] + plan.stride[axis]
+        return max(window, plan.plane[axis] + plan.padding[axis] + plan.stride[axis])
 
     def launch(self, kernel: str, grid: int, threads: int, shared: int, **fields: int) -> Launch:
         plan, job = self.plan, np.zeros((), _JOBS[self.wide])

@@ -1,0 +1,449 @@
+"""What the CUDA backend promises besides the contract: how it waits, where it runs, and that no cut of a call shows.
+
+Most of it needs the stand-in for CuPy (`--cuda-on-cpu`), which has knobs that a GPU has not: the order of threads, the
+size of shared memory, a count of waits.  test_cuda_device.py has what only a GPU can tell.
+"""
+
+import re
+
+import numpy as np
+import pytest
+import reference
+from cases import FORMATS, LARGE, POOLINGS, anywhere, arranged, bits, crowded, pooled, pooling, unique
+from compare import Guarded, assert_same_bits, assert_same_numbers
+from kinds import CuPyArrays
+
+import unpool
+
+every_format = pytest.mark.parametrize("data_format", FORMATS)
+last_and_sum = pytest.mark.parametrize("duplicates", ["last", "sum"])
+
+
+@pytest.fixture(scope="module")
+def cuda():
+    return CuPyArrays()
+
+
+@pytest.fixture
+def knobs(cuda, request):
+    if not request.config.getoption("--cuda-on-cpu"):
+        pytest.skip("a GPU has no such knobs; --cuda-on-cpu runs this")
+    return cuda.cupy.cuda_on_cpu
+
+
+@pytest.fixture
+def job(cuda):
+    """The module that cuts calls, with nothing kept from other cuts, before and after."""
+    from unpool_cuda import _device_of, job
+
+    caches = job.pool, job.scatter, job.gather, _device_of
+    for cache in caches:
+        cache.cache_clear()
+    yield job
+    for cache in caches:
+        cache.cache_clear()
+
+
+# One of each way to cut a call: planes together, rows, pieces of a row, runs; ranges; squares; what ends in the middle.
+SHAPES = {
+    "planes": (POOLINGS["even"], (2, 3)),
+    "planes, odd": (POOLINGS["odd"], (2, 3)),
+    "rows": (pooling((30, 22), 2), (1, 3)),
+    "rows, odd": (pooling((31, 23), 2), (1, 3)),
+    "rows, gaps and padding": (pooling((41, 23), 3, 4, 1), (1, 2)),
+    "squares of three": (pooling((30, 24), 3), (2, 2)),
+    "pieces": (pooling((5, 300), 2), (1, 2)),
+    "pieces of volumes": (pooling((4, 5, 150), 2), (1, 2)),
+    "volume": (POOLINGS["volume, odd"], (2, 3)),
+    "long row": (pooling((701,), 3, 4, 1), (2,)),
+    "giant window": (pooling((40, 40), 19, 20), (1, 2)),
+    "channels": (pooling((6, 7), 2), (2, 37)),
+    "overlap": (POOLINGS["overlap and padding"], (2, 3)),
+    "overlap, large": (pooling((40, 30), 3, 2, 1), (1, 5)),
+    "overlap, volume": (pooling((7, 9, 8), 3, 2, 1), (1, 3)),
+    "overlap, row": (pooling((500,), 5, 2, 2), (1, 2)),
+    "overlap, dilated": (pooling((30, 29), 3, 2, 1, 2), (1, 3)),
+}
+
+
+def candidates(case, leading, data_format):
+    """Indices of a pooling, a few of them strayed, and some made by hand."""
+    own = pooled(case, leading, data_format)
+    cells, rng = int(np.prod(case.size)), np.random.default_rng(5)
+    strayed = own.copy()
+    where = rng.random(own.shape) < 0.03
+    strayed[where] = rng.integers(0, cells, where.sum())
+    return own, strayed, anywhere(own.shape, cells), np.zeros_like(own)
+
+
+def check(cuda, case, leading, data_format, dtype="float32"):
+    """All that the backend does, with all kinds of indices, against the reference."""
+    last = data_format == "channels_last"
+    x = crowded(dtype, case.shape(leading, data_format))
+    arguments = case.window | {"data_format": data_format}
+    values, indices = cuda.call(
+        case.function("max_pool"), x, **arguments, ceil_mode=case.ceil_mode, return_indices=True
+    )
+    expected = case.pool(x, data_format)
+    assert_same_bits(values, expected[0])
+    assert_same_bits(indices, expected[1])
+    for given in candidates(case, leading, data_format):
+        values, grad = bits(dtype, given.shape, 1), bits(dtype, x.shape, 2)
+        repeated = reference.first_repeated(given, case.rank, last)
+        for duplicates in ("last", "sum", "error"):
+            named = arguments | {"duplicates": duplicates}
+            guarded = Guarded(x.shape, dtype, 3, cuda)
+            there = case.function("max_unpool"), values, given
+            back = case.function("max_unpool_backward"), grad, given
+            if duplicates == "error" and repeated:
+                for call in (there, back):
+                    size = {"output_size": case.size} if call is there else {}
+                    with pytest.raises(ValueError, match=re.escape(f"indices{list(repeated[1])}")):
+                        cuda.call(*call, **named, **size)
+                continue
+            assert_same = assert_same_numbers if duplicates == "sum" else assert_same_bits
+            wanted = reference.max_unpool(values, given, case.size, duplicates, last)
+            assert_same(cuda.call(*there, **named, output_size=case.size), wanted)
+            cuda.run(*there, **named, output_size=case.size, out=guarded.array)
+            assert_same(guarded.written(), wanted)
+            assert guarded.intact()
+            wanted = reference.max_unpool_backward(grad, given, case.rank, duplicates, last)
+            assert_same_bits(cuda.call(*back, **named), wanted)
+
+
+# --- no cut shows -----------------------------------------------------------------------------------------------------
+
+every_shape = pytest.mark.parametrize("name", SHAPES)
+
+
+@every_format
+@every_shape
+def test_every_shape_as_it_is_cut(cuda, name, data_format):
+    check(cuda, *SHAPES[name], data_format)
+
+
+@every_format
+@every_shape
+@pytest.mark.parametrize("shared", [1 << 10, 4 << 10])
+def test_every_shape_cut_small(cuda, knobs, job, monkeypatch, name, shared, data_format):
+    """Little shared memory: many blocks, pieces and ranges."""
+    monkeypatch.setattr(job, "LEAST_STAGE", 256)
+    monkeypatch.setattr(job, "STAGE", shared // 2)
+    monkeypatch.setattr(job, "NEAR", shared // 2)
+    monkeypatch.setitem(knobs.attributes, "MaxSharedMemoryPerBlockOptin", shared)
+    check(cuda, *SHAPES[name], data_format, "float64" if shared > 1 << 10 else "uint8")
+
+
+@every_format
+@every_shape
+def test_every_shape_counted_with_64_bits(cuda, job, monkeypatch, name, data_format):
+    """As arrays of 2**31 elements and more are."""
+    monkeypatch.setattr(job, "WIDE", 1)
+    check(cuda, *SHAPES[name], data_format, "int16")
+
+
+def test_what_is_counted_with_64_bits(cuda, job):
+    """A count, or a coordinate that a kernel comes to, of 2**31."""
+    from unpool.plan import Plan, window
+    from unpool.plan import unpool as plan_of
+
+    def is_wide(shape, *arguments, size=None, last=False) -> bool:
+        plan: Plan = plan_of(shape, window(len(shape) - 2, *arguments), size, last)
+        return job.scatter(plan, 4, 8, "last", job.Device(4, 65536)).wide
+
+    assert not is_wide((1, 1, 2**29), 2, 2, 0, 1)
+    assert is_wide((1, 1, 2**30), 2, 2, 0, 1)
+    assert is_wide((2**10, 2**10, 2**9), 4, 4, 0, 1)
+    assert is_wide((2**10, 2**9, 2**10), 4, 4, 0, 1, last=True)
+    assert is_wide((1, 1, 1), 1, 2**31 - 1, 0, 1, size=(5,))
+    assert is_wide((1, 1, 1), 2, 1, 0, 2**31 - 1)
+
+
+@every_shape
+@pytest.mark.parametrize("order", ["ascending", "descending", "shuffled"])
+def test_no_result_depends_on_the_order_of_threads(cuda, knobs, monkeypatch, name, order):
+    monkeypatch.setattr(knobs, "order", order)
+    for data_format in FORMATS:
+        check(cuda, *SHAPES[name], data_format, "float16")
+
+
+@every_shape
+@pytest.mark.parametrize("threads", [32, 96])
+def test_no_result_depends_on_the_number_of_threads(cuda, knobs, job, monkeypatch, name, threads):
+    for constant in ("THREADS", "BLOCK_THREADS", "MOST_THREADS"):
+        monkeypatch.setattr(job, constant, threads)
+    monkeypatch.setitem(knobs.attributes, "MultiProcessorCount", 1)
+    for data_format in FORMATS:
+        check(cuda, *SHAPES[name], data_format, "uint16" if threads > 32 else "uint8")
+
+
+# --- which kernels run ------------------------------------------------------------------------------------------------
+
+
+def launched(cuda, knobs, function, *arguments, **named):
+    knobs.launches.clear()
+    cuda.run(function, *arguments, **named)
+    return [launch.kernel.removeprefix("unpool_") for launch in knobs.launches]
+
+
+def test_which_kernels_run(cuda, knobs):
+    """One pass over the output where windows share no cell; the second kernel does what is marked, mostly nothing."""
+    even, overlap = np.zeros((1, 2, 4, 4), "int64"), np.zeros((1, 2, 64, 64), "int64")
+    assert launched(cuda, knobs, unpool.max_unpool2d, even, even, 2) == ["scatter_blocks", "scatter_ranges"]
+    assert launched(cuda, knobs, unpool.max_unpool2d, even, even, 3, 2) == ["scatter_ranges"]
+    assert launched(cuda, knobs, unpool.max_unpool2d, overlap, overlap, 3, 2) == ["scatter_ranges"] * 2
+    down = np.zeros((1, 2, 8, 8))
+    assert launched(cuda, knobs, unpool.max_unpool2d_backward, down, even, 2) == ["gather_windows", "gather_ranges"]
+    assert launched(cuda, knobs, unpool.max_unpool2d_backward, down, even, 2, duplicates="sum") == ["gather_windows"]
+    assert launched(cuda, knobs, unpool.max_pool2d, down, 2) == ["pool"]
+    assert launched(cuda, knobs, unpool.max_pool2d, down[:0], 2) == []
+
+
+def test_large_indices_that_are_near(cuda, knobs, job, monkeypatch):
+    """Windows that overlap are met by ranges of cells that they are near to: none does the strip anew."""
+    monkeypatch.setattr(job, "NEAR", 2 << 10)
+    for name, (case, leading, data_format) in LARGE.items():
+        if case.kernel == case.stride and case.dilation == (1,) * case.rank:
+            continue
+        indices = pooled(case, leading, data_format)
+        values = bits("float32", indices.shape)
+        named = case.window | {"output_size": case.size, "data_format": data_format}
+        actual = cuda.call(case.function("max_unpool"), values, indices, **named)
+        wanted = reference.max_unpool(values, indices, case.size, "last", data_format == "channels_last")
+        assert_same_bits(actual, wanted), name
+
+
+# --- waiting ----------------------------------------------------------------------------------------------------------
+
+INDICES = np.arange(0, 64, 4).reshape(1, 4, 2, 2) % 16
+
+
+def bad(value=16):
+    indices = INDICES.copy()
+    indices[0, 1, 0, 1] = value
+    return indices
+
+
+@last_and_sum
+def test_a_call_waits_once_and_without_validate_not_at_all(cuda, knobs, duplicates):
+    values, indices = cuda.asarray(bits("float32", INDICES.shape)), cuda.asarray(INDICES)
+    for validate, waits in ((True, 1), (False, 0)):
+        knobs.synchronised.clear()
+        unpool.max_unpool2d(values, indices, 2, duplicates=duplicates, validate=validate)
+        assert knobs.synchronised.total() == waits
+    knobs.synchronised.clear()
+    unpool.max_pool2d(cuda.asarray(np.ones((1, 4, 4))), 2, return_indices=True)
+    assert knobs.synchronised.total() == 0
+
+
+@last_and_sum
+@pytest.mark.parametrize("stride", [2, 1])
+@pytest.mark.parametrize("value", [-1, 16, 2**32 + 3])
+def test_without_validate_a_bad_index_is_dropped(cuda, duplicates, stride, value):
+    values, indices = bits("float32", INDICES.shape), bad(value)
+    size = (4, 4) if stride == 2 else (3, 3)
+    indices = np.where((indices >= 0) & (indices < 16), indices % (size[0] * size[1]), indices)
+    kept = (indices >= 0) & (indices < 16)
+    wanted = np.zeros((1, 4, size[0] * size[1]), "float32")
+    for channel in range(4):
+        for i in np.flatnonzero(kept[0, channel].reshape(-1)):
+            cell, found = indices[0, channel].reshape(-1)[i], values[0, channel].reshape(-1)[i]
+            wanted[0, channel, cell] = wanted[0, channel, cell] + found if duplicates == "sum" else found
+    guarded = Guarded((1, 4, *size), "float32", 1, cuda)
+    named = {"duplicates": duplicates, "validate": False, "out": guarded.array}
+    cuda.run(unpool.max_unpool2d, values, indices, 2, stride, **named)
+    assert_same_numbers(guarded.written().reshape(1, 4, -1), wanted)
+    assert guarded.intact()
+
+
+def test_without_validate_a_repeated_index_is_reported_where_it_is_an_error(cuda):
+    values = np.ones((1, 1, 2, 2))
+    with pytest.raises(ValueError, match="must not repeat"):
+        cuda.run(unpool.max_unpool2d, values, np.zeros((1, 1, 2, 2), int), 2, duplicates="error", validate=False)
+
+
+def test_a_bad_index_does_no_harm_to_the_next_call(cuda):
+    values = bits("float32", INDICES.shape)
+    for _ in range(3):
+        with pytest.raises(IndexError, match=re.escape("indices[0, 1, 0, 1] = 16 is out of range")):
+            cuda.run(unpool.max_unpool2d, values, bad(), 2)
+        actual = cuda.call(unpool.max_unpool2d, values, INDICES, 2)
+        assert_same_bits(actual, reference.max_unpool(values, INDICES, (4, 4)))
+
+
+def test_out_that_was_written_is_told(cuda):
+    out = cuda.asarray(np.zeros((1, 4, 4, 4), "float32"))
+    with pytest.raises(IndexError, match="`out` may be partly overwritten"):
+        cuda.run(unpool.max_unpool2d, np.ones(INDICES.shape, "float32"), bad(), 2, out=out)
+
+
+# --- graphs -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def captured(cuda, knobs, monkeypatch):
+    """What calls in a capture keep; the stand-in raises if they wait."""
+    import unpool_cuda
+
+    monkeypatch.setattr(unpool_cuda, "_captured", [])
+    monkeypatch.setattr(knobs, "capturing", True)
+    return unpool_cuda._captured
+
+
+@last_and_sum
+@pytest.mark.parametrize("indices", [INDICES, bad(), np.zeros_like(INDICES)], ids=["right", "bad", "strayed"])
+def test_nothing_waits_while_a_graph_is_captured(cuda, knobs, captured, monkeypatch, duplicates, indices):
+    monkeypatch.setattr(knobs, "capturing", False)
+    given = [cuda.asarray(array) for array in (bits("float32", indices.shape), indices)]
+    x = cuda.asarray(bits("float32", (1, 4, 4, 4)))
+    monkeypatch.setattr(knobs, "capturing", True)
+    results = [
+        unpool.max_unpool2d(*given, 2, duplicates=duplicates),
+        unpool.max_unpool2d_backward(x, given[1], 2, duplicates=duplicates),
+        *unpool.max_pool2d(x, 2, return_indices=True),
+    ]
+    monkeypatch.setattr(knobs, "capturing", False)
+    named = {"duplicates": duplicates, "validate": False}
+    assert_same_bits(cuda.tonumpy(results[0]), cuda.tonumpy(unpool.max_unpool2d(*given, 2, **named)))
+    assert_same_bits(cuda.tonumpy(results[2]), cuda.tonumpy(unpool.max_pool2d(x, 2)))
+    # A status each, which a graph writes whenever it is launched; the arrays of the user are the user's to keep.
+    assert len(captured) == 2
+    assert all(kept.dtype == np.uint8 for kept in captured)
+
+
+def test_a_graph_keeps_the_copies_that_it_reads(cuda, knobs, captured, monkeypatch):
+    monkeypatch.setattr(knobs, "capturing", False)
+    values, indices = bits("float32", INDICES.shape), INDICES.astype("uint16")
+    given = cuda.asarray(np.asfortranarray(values)), cuda.asarray(indices)
+    monkeypatch.setattr(knobs, "capturing", True)
+    unpool.max_unpool2d(*given, 2)
+    assert sorted(str(kept.dtype) for kept in captured) == ["float32", "int64", "uint8"]
+    captured.clear()
+    unpool.max_pool2d(given[0], 1)
+    assert [str(kept.dtype) for kept in captured] == ["float32"]
+
+
+@pytest.mark.parametrize("function", [unpool.max_unpool2d, unpool.max_unpool2d_backward])
+def test_what_has_to_wait_is_refused_while_a_graph_is_captured(cuda, knobs, captured, monkeypatch, function):
+    monkeypatch.setattr(knobs, "capturing", False)
+    small, large = (cuda.asarray(np.ones((1, 1, size, size), "float32")) for size in (2, 4))
+    first, out = (small, large) if function is unpool.max_unpool2d else (large, small)
+    given = first, cuda.asarray(np.zeros((1, 1, 2, 2), "int64"))
+    monkeypatch.setattr(knobs, "capturing", True)
+    knobs.launches.clear()
+    with pytest.raises(ValueError, match="`duplicates` must be 'last' or 'sum' while a CUDA graph is captured"):
+        function(*given, 2, duplicates="error", out=out)
+    assert not knobs.launches
+    assert not captured
+
+
+# --- devices and streams ----------------------------------------------------------------------------------------------
+
+
+def test_a_call_runs_on_the_device_of_its_arrays(cuda, knobs):
+    device = cuda.cupy.cuda.Device
+    with device(1):
+        given = cuda.asarray(bits("float32", INDICES.shape)), cuda.asarray(INDICES)
+    knobs.launches.clear()
+    restored = unpool.max_unpool2d(*given, 2)
+    assert {launch.device for launch in knobs.launches} == {1}
+    assert restored.device == device(1)
+    assert device() == device(0)
+    assert_same_bits(cuda.tonumpy(restored), reference.max_unpool(cuda.tonumpy(given[0]), INDICES, (4, 4)))
+    pooled_again = unpool.max_pool2d(restored, 2, return_indices=True)
+    assert {array.device for array in pooled_again} == {device(1)}
+
+
+def test_arrays_of_two_devices_are_refused(cuda, knobs):
+    here = [cuda.asarray(array) for array in (np.ones(INDICES.shape), INDICES, np.zeros((1, 4, 4, 4)))]
+    with cuda.cupy.cuda.Device(1):
+        there = [cuda.asarray(cuda.tonumpy(array)) for array in here]
+    knobs.launches.clear()
+    text = "`{}` must be on the device of the other arrays, got one on device 1, and they are on device 0: pass {}, "
+    text += "within `with cupy.cuda.Device(0):`"
+    for argument, advice, call in (
+        ("indices", "cupy.asarray(indices)", lambda: unpool.max_unpool2d(here[0], there[1], 2)),
+        ("out", "an empty array there", lambda: unpool.max_unpool2d(*here[:2], 2, out=there[2])),
+        ("indices", "cupy.asarray(indices)", lambda: unpool.max_unpool2d_backward(here[2], there[1], 2)),
+        ("out", "an empty array there", lambda: unpool.max_unpool2d_backward(here[2], here[1], 2, out=there[0])),
+        ("out", "an empty array there", lambda: unpool.max_pool2d(here[2], 2, out=there[0])),
+        (
+            "out[1]",
+            "an empty array there",
+            lambda: unpool.max_pool2d(here[2], 2, return_indices=True, out=(here[0], there[1])),
+        ),
+    ):
+        with pytest.raises(TypeError, match=re.escape(text.format(argument, advice))):
+            call()
+    assert not knobs.launches
+
+
+def test_a_call_runs_on_the_current_stream(cuda, knobs):
+    given = cuda.asarray(bits("float32", INDICES.shape)), cuda.asarray(INDICES)
+    stream = cuda.cupy.cuda.Stream(non_blocking=True)
+    knobs.launches.clear()
+    with stream:
+        unpool.max_unpool2d(*given, 2, validate=False)
+    assert {launch.stream for launch in knobs.launches} == {stream.ptr}
+
+
+# --- kinds ------------------------------------------------------------------------------------------------------------
+
+
+def test_numpy_and_cupy_arrays_do_not_mix(cuda):
+    values, indices = np.ones((1, 2, 2)), np.zeros((1, 2, 2), "int64")
+    with pytest.raises(TypeError, match=re.escape("pass cupy.asarray(indices)")):
+        unpool.max_unpool2d(cuda.asarray(values), indices, 2)
+    with pytest.raises(TypeError, match=re.escape("pass numpy.asarray(indices)")):
+        unpool.max_unpool2d(values, cuda.asarray(indices), 2)
+
+
+@every_format
+@pytest.mark.parametrize("target", ["tensorflow", "tensorflow_batch", "onnx", "window"])
+def test_indices_are_converted_on_their_device(cuda, target, data_format):
+    case = POOLINGS["overlap and padding"]
+    indices = pooled(case, (2, 3), data_format)
+    named = case.window | {"output_size": case.shape((2, 3), data_format), "data_format": data_format}
+    wanted = unpool.convert_indices(indices, "plane", target, **named)
+    there = cuda.run(unpool.convert_indices, indices, "plane", target, **named)
+    assert type(there).__module__ == "cupy"
+    assert_same_bits(cuda.tonumpy(there), wanted)
+    assert_same_bits(cuda.tonumpy(unpool.convert_indices(there, target, "plane", **named)), indices)
+
+
+# --- what is wrong with the machine -----------------------------------------------------------------------------------
+
+
+def test_an_error_of_cuda_is_explained_by_what_the_machine_lacks(cuda, knobs, monkeypatch):
+    import unpool_cuda
+
+    given = cuda.asarray(np.ones((1, 2, 2))), cuda.asarray(np.zeros((1, 2, 2), "int64"))
+    cause = RuntimeError("libnvrtc.so is not found")
+
+    def fail(*arguments):
+        raise cause
+
+    monkeypatch.setattr(unpool_cuda.kernels, "kernel", fail)
+    with pytest.raises(RuntimeError, match=r"libnvrtc.so is not found") as caught:
+        unpool.max_unpool2d(*given, 2)
+    assert caught.value is cause  # nothing is wrong with the machine
+    reason = unpool.BackendUnavailableError("install NVRTC")
+    monkeypatch.setattr(unpool_cuda, "fault", lambda: reason)
+    with pytest.raises(unpool.BackendUnavailableError, match="install NVRTC") as caught:
+        unpool.max_unpool2d(*given, 2)
+    assert caught.value.__cause__ is cause
+
+
+def test_unique_indices_of_many_planes(cuda):
+    """Made by hand, none twice: "error" lets them pass."""
+    case = pooling((30, 28), 3, 2)
+    for data_format in FORMATS:
+        shape = pooled(case, (3, 10), data_format).shape
+        indices = unique(shape, 30 * 28, 2, data_format)
+        values = bits("float64", shape)
+        named = case.window | {"output_size": case.size, "data_format": data_format, "duplicates": "error"}
+        actual = cuda.call(unpool.max_unpool2d, values, indices, **named)
+        assert_same_bits(
+            actual, reference.max_unpool(values, indices, case.size, "last", data_format == "channels_last")
+        )
+        assert arranged((3, 10), case.size, data_format) == actual.shape
