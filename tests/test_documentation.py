@@ -4,23 +4,24 @@ import doctest
 import pkgutil
 import re
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import unpool_cpu
 from needs import require
-
-import unpool
 
 README = Path(__file__).parent.parent / "README.md"
 # Modules that are about another package, and useless without it.
-NEEDS = {"unpool.keras": "keras", "unpool.torch": "torch", "unpool.demo": "matplotlib"}
+NEEDS = {"unpool.keras": "keras", "unpool.torch": "torch", "unpool.demo": "matplotlib", "unpool_cuda": "cupy"}
 MODULES = [
     name
-    for package in (unpool, unpool_cpu)
+    for package in ("unpool", "unpool_cpu", "unpool_cuda")
     for name in (
-        package.__name__,
-        *(module.name for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")),
+        package,
+        *(
+            module.name
+            for module in pkgutil.walk_packages(find_spec(package).submodule_search_locations, f"{package}.")
+        ),
     )
 ]
 
@@ -37,8 +38,9 @@ def run(tests):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_the_examples_of_a_module_run(name):
-    if name in NEEDS:
-        require(NEEDS[name], f"{name} is about it")
+    for about in (name, name.partition(".")[0]):
+        if about in NEEDS:
+            require(NEEDS[about], f"{about} is about it")
     module = import_module(name)
     run(doctest.DocTestFinder().find(module))
     assert module.__doc__, "every module opens by saying what it is for"
