@@ -65,7 +65,7 @@ UNPOOL_FUNCTION unpool_half unpool_half_of_float(float value) {
         const uint32_t even = magnitude >> 13 & 1u;
         h.bits = (uint16_t)(sign | (magnitude - ((127u - 15u) << 23) + 0xfffu + even) >> 13);
     } else { /* denormal: adding 0.5 leaves the multiple of 2**-24 in the low bits, rounded to nearest even */
-        const float shifted = unpool_float_of(magnitude) + 0.5f;
+        const float shifted = UNPOOL_ADD_FLOATS(unpool_float_of(magnitude), 0.5f);
         h.bits = (uint16_t)(sign | (unpool_bits_of(shifted) - 0x3f000000u));
     }
     return h;

@@ -44,7 +44,7 @@ UNPOOL_FUNCTION uint8_t* strips_of(Status* status) { return (uint8_t*)(status + 
 UNPOOL_FUNCTION void report(u64* first, Count element) { atomicMin(first, (u64)element); }
 
 // So many windows are a thread's at a time, where their indices are read together; as in job.py.
-const int EACH = 4;
+enum { EACH = 4 };
 
 // Where an element of a pooled array is.
 struct Place {

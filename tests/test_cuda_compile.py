@@ -1,0 +1,157 @@
+"""Every variant of the CUDA kernels compiles for every architecture, and to what they were written for.
+
+NVRTC needs no GPU.  It compiles as CuPy has it do, and plainly, since CuPy's own options would hide a function that is
+not marked as one of the device's.
+"""
+
+import re
+from functools import cache
+from itertools import product
+
+import pytest
+from needs import require
+
+# As CuPy 14 adds them.
+CUPY = ("--device-as-default-execution-space", "-ftz=true")
+ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120")
+WORDS = tuple(f"word{size}" for size in (1, 2, 4, 8, 16))
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
+REALS = ("bool", *FLOATS, *INTEGERS)
+KINDS = (*REALS, "complex64", "complex128")
+# Bytes of an index, 64 bits to count with, side of squares: each with each other, not all with all, which would take
+# minutes more, and nothing in the kernels depends on three of them.
+HOWS = ((4, False, 0), (8, True, 0), (8, False, 2), (4, True, 2), (4, False, 3), (8, True, 3))
+# Operation, kind, how, duplicates.
+VARIANTS = [
+    (operation, kind, *how, duplicates)
+    for operation, kinds, modes in (
+        ("pool", REALS, ["last"]),
+        ("scatter", WORDS, ["last", "error"]),
+        ("scatter", KINDS, ["sum"]),
+        ("gather", WORDS, ["last", "sum", "error"]),
+    )
+    for kind, how, duplicates in product(kinds, HOWS, modes)
+]
+# For every architecture: how values are moved and added does not depend on it.
+FEW = [
+    (operation, kind, *how, duplicates)
+    for operation, kind, duplicates in (
+        ("pool", "float32", "last"),
+        ("pool", "bfloat16", "last"),
+        ("scatter", "word1", "last"),
+        ("scatter", "word16", "error"),
+        ("scatter", "float32", "sum"),
+        ("scatter", "complex128", "sum"),
+        ("gather", "word4", "last"),
+    )
+    for how in ((8, False, 2), (4, True, 0))
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def real_cupy(request):
+    require("cupy", "its compiler is what compiles the kernels")
+    if request.config.getoption("--cuda-on-cpu"):
+        pytest.skip("the stand-in for CuPy has no compiler of CUDA's")
+
+
+@cache
+def compiled(variant, architecture, options=CUPY, ptx=False):
+    """Return the code for a variant; nothing may have been said about it."""
+    from cupy_backends.cuda.libs import nvrtc
+    from unpool_cuda import kernels
+
+    program = nvrtc.createProgram(kernels.source(), "kernels.cu", [], [])
+    try:
+        nvrtc.compileProgram(program, (*kernels.options(*variant), *options, f"-arch={architecture}"))
+        return (nvrtc.getPTX if ptx else nvrtc.getCUBIN)(program)
+    finally:
+        said = nvrtc.getProgramLog(program).strip("\0\n ")
+        nvrtc.destroyProgram(program)
+        assert not said, said
+
+
+def functions(variant, **named):
+    """The PTX of each kernel of a variant, by name."""
+    text = compiled(variant, "compute_90", ptx=True, **named)
+    parts = re.split(r"\.visible \.entry (\w+)\(", text if isinstance(text, str) else text.decode())
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def name_of(variant):
+    operation, kind, index_size, wide, side, duplicates = variant
+    return f"{operation}-{kind}-{8 * index_size}{'-wide' * wide}{f'-{side}' if side else ''}-{duplicates}"
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=name_of)
+def test_every_variant_compiles(variant):
+    assert len(compiled(variant, "sm_90")) > 1000
+
+
+@pytest.mark.parametrize("variant", FEW, ids=name_of)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_compiles(architecture, variant):
+    assert len(compiled(variant, architecture)) > 1000
+    assert len(compiled(variant, architecture, ())) > 1000
+
+
+@pytest.mark.parametrize("architecture", ["compute_75", "compute_80", "compute_90", "compute_100", "compute_120"])
+@pytest.mark.parametrize("kind", WORDS)
+def test_the_window_path_stores_16_bytes_at_a_time(kind, architecture):
+    """Compilers have been seen to take a store of 16 bytes apart."""
+    text = compiled(("scatter", kind, 8, False, 2, "last"), architecture, ptx=True)
+    text = text if isinstance(text, str) else text.decode()
+    body = text.split(".entry unpool_scatter_blocks(")[1].split(".entry")[0]
+    assert re.search(r"st\.global(\.\w+)?\.v[24]\.[bu](32|64)", body)
+    assert re.search(r"st\.shared(\.\w+)?\.v[24]\.[bu](32|64)", body)
+    vectors = re.findall(r"(?:st|ld)\.(?:global|shared)\S*\.v(\d)\.[bu](\d+)", body)
+    assert {int(count) * int(size) for count, size in vectors} == {128}
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "float32", "complex64"])
+def test_sums_do_not_flush_denormals(kind):
+    for text in functions(("scatter", kind, 8, False, 0, "sum")).values():
+        adds = re.findall(r"add\.\S*f32", text)
+        assert adds
+        assert not any("ftz" in instruction for instruction in adds)
+
+
+@pytest.mark.parametrize("side", [0, 2, 3])
+@pytest.mark.parametrize("kind", FLOATS)
+def test_pooling_compares_integers(kind, side):
+    """Floats would be compared with their denormals flushed."""
+    (text,) = functions(("pool", kind, 8, False, side, "last")).values()
+    assert not re.search(r"\b(setp|max|min|set|slct)\.\S*f(16|32|64)", text)
+
+
+@pytest.mark.parametrize("kind", WORDS)
+def test_the_fast_kernels_keep_all_in_registers(kind):
+    for variant, kernel in (
+        (("scatter", kind, 8, False, 2, "last"), "unpool_scatter_blocks"),
+        (("scatter", kind, 8, False, 0, "last"), "unpool_scatter_blocks"),
+        (("gather", kind, 8, False, 2, "last"), "unpool_gather_windows"),
+    ):
+        assert ".local" not in functions(variant)[kernel]
+    if kind in ("word1", "word2", "word4", "word8"):
+        of_size = {"word1": "uint8", "word2": "float16", "word4": "float32", "word8": "float64"}[kind]
+        for side in (0, 2, 3):
+            assert ".local" not in functions(("pool", of_size, 8, False, side, "last"))["unpool_pool"]
+
+
+def test_what_is_launched_is_there_and_may_have_so_many_threads():
+    from unpool_cuda import job
+
+    threads = {
+        "unpool_pool": job.THREADS,
+        "unpool_scatter_blocks": job.BLOCK_THREADS,
+        "unpool_scatter_ranges": job.MOST_THREADS,
+        "unpool_gather_windows": job.THREADS,
+        "unpool_gather_ranges": job.MOST_THREADS,
+    }
+    found = {}
+    for operation in ("pool", "scatter", "gather"):
+        kind = "float32" if operation == "pool" else "word4"
+        for name, text in functions((operation, kind, 8, False, 0, "last")).items():
+            found[name] = int(re.search(r"\.maxntid (\d+)", text)[1])
+    assert found == threads
