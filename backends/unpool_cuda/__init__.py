@@ -97,17 +97,18 @@ def _check_devices(first: Any, *others: tuple[str, Any]) -> None:
             raise errors.wrong_device(argument, array.device.id, first.device.id)
 
 
-def _is_aligned(array: Any) -> bool:
-    return all(place % array.itemsize == 0 for place in (array.data.ptr, *array.strides))
+def _is_usable(array: Any) -> bool:
+    """Whether kernels can read and write an array as it lies: C-contiguous, at a multiple of its elements' size."""
+    return bool(array.flags.c_contiguous) and array.data.ptr % array.itemsize == 0
 
 
 def _ready(array: Any) -> Any:
-    """Return the array as kernels read it: C-contiguous and aligned; itself if it is that."""
-    aligned = _is_aligned(array)
-    if array.flags.c_contiguous and aligned:
+    """Return the array as kernels read it; itself if it is that."""
+    if _is_usable(array):
         return array
     # By bytes if they must: elements at odd addresses are a fault.  CuPy copies bfloat16 as the words that they are.
-    size = 1 if not aligned else 2 if array.dtype.kind == "V" else 0
+    odd = any(place % array.itemsize for place in (array.data.ptr, *array.strides))
+    size = 1 if odd else 2 if array.dtype.kind == "V" else 0
     if not size:
         return cupy.ascontiguousarray(array)
     shape, strides = (*array.shape, array.itemsize // size), (*array.strides, size)
@@ -128,7 +129,7 @@ def _output(argument: str, out: Any, shape: tuple[int, ...], dtype: Any, *others
     """Return `out` if it can be written to while the others are read, or a new array where there is none."""
     if out is None:
         return cupy.empty(shape, dtype)
-    if not (out.flags.c_contiguous and _is_aligned(out)):
+    if not _is_usable(out):
         raise errors.unusable_out(argument)
     if any(cupy.may_share_memory(out, array) for array in others):
         raise errors.overlapping_out(argument)

@@ -129,12 +129,11 @@ class _Cut:
         self.apart = all((k - 1) * d < s for k, s, d in zip(plan.kernel, plan.stride, plan.dilation, strict=True))
         self.wide = max(self.elements, self.outer * plan.cells * self.step, *map(self._farthest, range(3))) >= WIDE
         self.count_size = 8 if self.wide else 4
-        # Windows that own squares, and nothing besides.
+        # Windows with a square each, which no edge cuts, so that its corner tells all; rows of slices are counted on.
         side = plan.stride[2] if self.apart and plan.stride[2] in SIDES else 0
-        exact = all(
-            size == windows * stride for size, windows, stride in zip(plan.plane, plan.pooled, plan.stride, strict=True)
-        )
-        self.side = side if exact and plan.stride == (1, side, side) and not any(plan.padding) else 0
+        whole = all(plan.plane[axis] >= plan.pooled[axis] * side for axis in (1, 2))
+        whole &= plan.plane[0] == 1 or plan.plane[1] == plan.pooled[1] * side
+        self.side = side if whole and plan.stride == (1, side, side) and not any(plan.padding) else 0
         # A strip is as many channels as share a sector, and not many more than there are.
         self.shift = 0
         while index_size << self.shift < SECTOR and 1 << self.shift < self.step:

@@ -28,7 +28,10 @@ _PACKAGES = {"numbers.h": "unpool_cpu"}
 @cache
 def source(name: str = "kernels.cu") -> str:
     """Return a file of CUDA C++ with what it includes in its place, since CuPy's cache looks into no other file."""
-    text = files(_PACKAGES.get(name, "unpool_cuda")).joinpath(name).read_text(encoding="utf-8")
+    return expand(files(_PACKAGES.get(name, "unpool_cuda")).joinpath(name).read_text(encoding="utf-8"))
+
+
+def expand(text: str) -> str:
     return _INCLUDE.sub(lambda found: source(found[1]), text)
 
 

@@ -161,7 +161,6 @@ UNPOOL_FUNCTION void add_up(
         claims[slot] = NOBODY;
         sums[slot] = Word();
     }
-    __syncthreads();
     const Count entries = entries_of(job, range);
     for (Count first = 0; first < entries; first += blockDim.x) {
         Entry entry;

@@ -1,0 +1,537 @@
+"""Bugs planted in the CUDA backend, each of which a short battery of calls must catch.
+
+It shows that the stand-in for CuPy lets a bug be seen, those too that a GPU would show now and then only, like a
+missing barrier.  A bug is a text that stands once in a file, and what is planted in its place.
+"""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import reference
+from cases import FORMATS, POOLINGS, anywhere, bits, crowded, pooled, pooling, whole
+from compare import Guarded, assert_same_bits, assert_same_numbers
+from kinds import CuPyArrays
+
+import unpool
+
+# (file, text, planted)
+BUGS = {
+    # --- barriers
+    "zeros may come after values": (
+        "scatter.cuh",
+        "make_uint4(0, 0, 0, 0);\n    __syncthreads();",
+        "make_uint4(0, 0, 0, 0);",
+    ),
+    "a block is written before it is whole": (
+        "scatter.cuh",
+        "    }\n    __syncthreads();\n    for (Count deep = 0;",
+        "    }\n    for (Count deep = 0;",
+    ),
+    "claims are made before they are open": (
+        "ranges.cuh",
+        "claims[slot] = NOBODY;\n    __syncthreads();",
+        "claims[slot] = NOBODY;",
+    ),
+    "claims are read before they are all made": (
+        "ranges.cuh",
+        "    }\n    __syncthreads();\n    if (DUPL",
+        "    }\n    if (DUPL",
+    ),
+    "the next to add is chosen too soon": (
+        "scatter.cuh",
+        "entry.window);\n            __syncthreads();",
+        "entry.window);",
+    ),
+    "the next range begins before this one is written": (
+        "scatter.cuh",
+        "channel)] = value;\n        }\n        __syncthreads();",
+        "channel)] = value;\n        }",
+    ),
+    "the next range begins before this one is gathered": (
+        "gather.cuh",
+        "values[entry.element] = Word();\n        }\n        __syncthreads();",
+        "values[entry.element] = Word();\n        }",
+    ),
+    # --- indices
+    "negative indices pass": ("job.cuh", "return (u64)index < (u64)job.cells;", "return index < (i64)job.cells;"),
+    "an index is cut to 32 bits": (
+        "job.cuh",
+        "return (u64)index < (u64)job.cells;",
+        "return (uint32_t)index < (u64)job.cells;",
+    ),
+    "an index is cut to 32 bits in a range": (
+        "ranges.cuh",
+        "const u64 index = (u64)(i64)indices[entry.element];",
+        "const u64 index = (uint32_t)indices[entry.element];",
+    ),
+    "one past the plane passes": (
+        "job.cuh",
+        "return (u64)index < (u64)job.cells;",
+        "return (u64)index <= (u64)job.cells;",
+    ),
+    "the last bad index is reported": ("job.cuh", "atomicMin(first, (u64)element)", "atomicMax(first, (u64)element)"),
+    "a bad index is not reported by blocks": ("scatter.cuh", "report(&status->bad, block.first + i);", ";"),
+    "a bad index is not reported by a gather": ("gather.cuh", "report(&status->bad, element);", ";"),
+    "a bad index is not reported by ranges": (
+        "ranges.cuh",
+        "        report(&status->bad, entry.element);\n",
+        "        ;\n",
+    ),
+    "a bad index takes the position in its block": ("scatter.cuh", "&status->bad, block.first + i", "&status->bad, i"),
+    "the first of two that repeat is reported": (
+        "ranges.cuh",
+        "if (entry.here && claims[entry.slot] != entry.window)",
+        "if (entry.here && claims[entry.slot] == entry.window)",
+    ),
+    # --- who wins
+    "the first wins": ("ranges.cuh", "DUPLICATES == LAST ? job.windows - 1 - window", "DUPLICATES == LAST ? window"),
+    "a stray is not marked": ("scatter.cuh", "            mark(status, job, place);", "            ;"),
+    "a stray is not marked by a gather": (
+        "gather.cuh",
+        "                mark(status, job, place);",
+        "                ;",
+    ),
+    "a stray is not marked by ranges": (
+        "ranges.cuh",
+        "            strips_of(status)[range.strip] = 0;",
+        "            ;",
+    ),
+    "another strip is marked": ("job.cuh", "(place.channel >> job.strip_shift)] = 0;", "place.channel] = 0;"),
+    "the plane of a strip is not counted": ("job.cuh", "[place.outer * job.strips_each + ", "[place.outer + "),
+    "all is done anew": ("ranges.cuh", "return !job.redo || ", "return job.redo || "),
+    "a hidden value has its gradient": (
+        "gather.cuh",
+        "entry.here && claims[entry.slot] == number_of(job, entry.window)",
+        "entry.here",
+    ),
+    "a bad index keeps what was in memory": ("gather.cuh", "else if (entry.here || entry.bad)", "else if (entry.here)"),
+    # --- where
+    "the last window owns nothing more": (
+        "job.cuh",
+        "return window == job.pooled[axis] || corner > size ? size : corner;",
+        "return corner > size ? size : corner;",
+    ),
+    "cells past the last window have no owner": (
+        "job.cuh",
+        "return window < job.pooled[axis] ? window : job.pooled[axis] - 1;",
+        "return window;",
+    ),
+    "owners forget the padding": ("job.cuh", "quotient(cell + job.padding[axis])", "quotient(cell)"),
+    "edges forget the padding": (
+        "job.cuh",
+        "window * job.stride[axis] - job.padding[axis];\n    return window ==",
+        "window * job.stride[axis];\n    return window ==",
+    ),
+    "squares are one row short": ("job.cuh", "for (Count r = 0; r < SIDE; ++r)", "for (Count r = 1; r < SIDE; ++r)"),
+    "near windows are a row short": (
+        "ranges.cuh",
+        "job.pooled[1] + row + 1) * job.pooled[2];",
+        "job.pooled[1] + row) * job.pooled[2];",
+    ),
+    "near windows begin a row late": (
+        "ranges.cuh",
+        "(ahead + job.stride[axis] - 1) / job.stride[axis];",
+        "ahead / job.stride[axis] + 1;",
+    ),
+    "ranges leave windows out": (
+        "ranges.cuh",
+        "        range.end_window = range.end_window < next ? next : range.end_window;\n",
+        "",
+    ),
+    "the end of a run is not written": (
+        "scatter.cuh",
+        "byte < high && byte < end; byte",
+        "byte < high && byte + sizeof(Word) < end; byte",
+    ),
+    "a unit is written past its run": ("scatter.cuh", "if (begin <= low && high <= end)", "if (begin <= low)"),
+    "a unit is written before its run": ("scatter.cuh", "if (begin <= low && high <= end)", "if (high <= end)"),
+    "runs lie as in another unit": ("scatter.cuh", "return (Count)((u64)cells & 15);", "return 0;"),
+    "planes lie one cell closer": (
+        "job.cuh",
+        "return (outer * job.cells + cell) * job.step",
+        "return (outer * (job.cells - 1) + cell) * job.step",
+    ),
+    "the last planes are too many": (
+        "scatter.cuh",
+        "outer + job.planes_each < job.outer ? job.planes_each : job.outer - outer",
+        "job.planes_each",
+    ),
+    "channels of the last strip run over": ("ranges.cuh", "if (entry.channel < job.step) {", "if (true) {"),
+    "a channel is not told from the next": (
+        "job.cuh",
+        "place.channel = element - flat * job.step;",
+        "place.channel = 0;",
+    ),
+    # --- numbers
+    "the first NaN stays": (
+        "kinds.cuh",
+        "(magnitude(value) > (W)infinity) |",
+        "((magnitude(value) > (W)infinity) & (magnitude(best) <= (W)infinity)) |",
+    ),
+    "NaN loses": ("kinds.cuh", "(magnitude(value) > (W)infinity) |", ""),
+    "-0 is less than 0": (
+        "kinds.cuh",
+        "magnitude(value) == value ? (Ordered)value : -(Ordered)magnitude(value);",
+        "magnitude(value) == value ? (Ordered)value : -(Ordered)magnitude(value) - 1;",
+    ),
+    "signs are not looked at": ("kinds.cuh", "return (W)(value ^ sign) > (W)(best ^ sign);", "return value > best;"),
+    "infinity is NaN": ("kinds.cuh", "magnitude(value) > (W)infinity) |", "magnitude(value) >= (W)infinity) |"),
+    "the last of equals is taken": (
+        "kinds.cuh",
+        "(ordered(value) > ordered(best))",
+        "(ordered(value) >= ordered(best))",
+    ),
+    "padding is picked": ("pooling.cuh", "inside[r][c] & (first |", "(first |"),
+    "taps past the kernel count": (
+        "pooling.cuh",
+        " &\n                                       (column + c < job.kernel[2]);",
+        ";",
+    ),
+    "sums of half precision are cut": ("numbers.h", "+ 0xfffu + even", ""),
+    "bool adds to two": ("kinds.cuh", "return a | b;", "return a + b;"),
+    "a lone sum is not added to zero": ("scatter.cuh", "= Kind::add(Word(), batch.value[b]);", "= batch.value[b];"),
+    "sums go backwards": (
+        "scatter.cuh",
+        "atomicMin(&claims[entry.slot], entry.window);",
+        "atomicMin(&claims[entry.slot], job.windows - 1 - entry.window);",
+    ),
+    # --- the host
+    "a divisor is off by one": ("job.py", "// divisor + 1, shift", "// divisor, shift"),
+    "shared memory is a unit short": (
+        "job.py",
+        "grid, BLOCK_THREADS, runs * units * 16,",
+        "grid, BLOCK_THREADS, runs * units * 16 - 16,",
+    ),
+    "what is left for the last windows is forgotten": (
+        "job.py",
+        "min(size, max(windows * stride, size - (",
+        "min(size, max(windows * stride, 0 * size - (",
+    ),
+    "runs have no room for where they begin": ("job.py", "self.itemsize + 15 + 15) // 16", "self.itemsize + 15) // 16"),
+    "strips are not done anew": (
+        "job.py",
+        'launches = (blocks, cut.redo("unpool_scatter_ranges", slot, device))',
+        "launches = (blocks,)",
+    ),
+    "near strays are not done anew": ("job.py", "return (near, self.redo(kernel, slot, device))", "return (near,)"),
+    "squares are taken for granted": ("job.py", "side if whole and", "side if"),
+    "slices are taken for squares, too": ("job.py", "or plan.plane[1] == plan.pooled[1] * side", "or True"),
+    "padding is no reason": ("job.py", "and not any(plan.padding) else 0", "else 0"),
+    "gradients take no heed of who won": (
+        "job.py",
+        'if duplicates == "sum":\n        launches: ',
+        'if duplicates != "error":\n        launches: ',
+    ),
+    "windows that touch are apart": ("job.py", "(k - 1) * d < s for", "(k - 1) * d <= s for"),
+    "nothing is too large": ("job.py", "if runs * self._run(cells) > device.shared:", "if False:"),
+    "a status is not cleared": ("__init__.py", "    status.data.memset_async(255, status.nbytes)\n", ""),
+    "a status is cleared in part": ("__init__.py", "memset_async(255, status.nbytes)", "memset_async(255, 16)"),
+    "large shared memory is not asked for": ("__init__.py", "if launch.shared > _SHARED:", "if False:"),
+    "out may be what is read": (
+        "__init__.py",
+        "if any(cupy.may_share_memory(out, array) for array in others):",
+        "if False:",
+    ),
+    "addresses may be odd": ("__init__.py", " and array.data.ptr % array.itemsize == 0", ""),
+    "out may have any order": ("__init__.py", "    if not _is_usable(out):", "    if False:"),
+    "devices are not looked at": ("__init__.py", "array.device.id != first.device.id", "False"),
+    "unsigned indices are signed": (
+        "__init__.py",
+        "return ready.view(np.int64) if",
+        "return ready.astype(np.int32).astype(np.int64) if",
+    ),
+    "all calls wait": ("__init__.py", "elif plan.validate or", "elif True or"),
+    "no call waits": ("__init__.py", "elif plan.validate or", "elif False and"),
+    "a capture waits": (
+        "__init__.py",
+        "    if _capturing():\n        _captured.extend([status,",
+        "    if False:\n        _captured.extend([status,",
+    ),
+    "a captured status may be freed": ("__init__.py", "_captured.extend([status, *_copies(values, indices)])", "pass"),
+}
+
+
+# --- the battery ------------------------------------------------------------------------------------------------------
+
+# With little shared memory, each is cut in a way of its own.
+SMALL = {
+    "planes": pooling((4, 6), 2),
+    "rows": pooling((26, 31), 2),
+    "rows, one left over": pooling((33, 31), 2),
+    "squares": pooling((24, 27), 3),
+    "squares and padding": pooling((24, 27), 3, 3, 1),
+    "squares in a volume, odd": pooling((3, 7, 8), (1, 2, 2)),
+    "gaps and padding": pooling((23, 31), 3, 4, 1),
+    "pieces": pooling((3, 600), 2, 3),
+    "volume": pooling((5, 30, 8), 3, (1, 7, 2), 1),
+    "volume of gaps": pooling((5, 7, 9), 2, 3, 1),
+    "overlap": pooling((25, 40), 3, 2, 1),
+    "overlap, row": pooling((300,), 5, 2, 2),
+    "overlap, volume": pooling((9, 12, 8), 3, 2, 1),
+    "touching": pooling((6, 8), 2, 1),
+    "dilated": pooling((9, 8), 3, 2, 1, 2),
+    "gaps": pooling((12,), (1,), (3,)),
+}
+
+
+def check(cuda, case, data_format, dtype, index_dtype="int64"):
+    """Unpool and take back, with right indices, strayed ones and bad ones, into arrays that begin anywhere."""
+    last, cells, rng = data_format == "channels_last", int(np.prod(case.size)), np.random.default_rng(3)
+    leading = (2, 11) if last else (2, 3)
+    window, plane = case.window | {"data_format": data_format}, case.shape(leading, data_format)
+    own = pooled(case, leading, data_format)
+    strayed = own.copy()
+    strayed.reshape(-1)[rng.choice(own.size, 2)] = rng.integers(0, cells, 2)
+    up, down = sums(dtype, own.shape), bits(dtype, plane, 2)
+    there, back = case.function("max_unpool"), case.function("max_unpool_backward")
+    for shift, indices in enumerate((own, strayed, rng.integers(0, cells, own.shape))):
+        for duplicates in ("last", "sum", "error"):
+            named = window | {"duplicates": duplicates}
+            given = indices.astype(index_dtype)
+            repeated = reference.first_repeated(indices, case.rank, last) if duplicates == "error" else None
+            if repeated:
+                with pytest.raises(ValueError, match=re.escape(f"= indices{list(repeated[1])} =")):
+                    cuda.run(there, up, given, **named, output_size=case.size)
+                continue
+            guarded = Guarded(plane, dtype, shift + 1, cuda)
+            statuses = recorded(cuda)
+            cuda.run(there, up, given, **named, output_size=case.size, out=guarded.array)
+            wanted = reference.max_unpool(up, indices, case.size, duplicates, last)
+            (assert_same_numbers if duplicates == "sum" else assert_same_bits)(guarded.written(), wanted)
+            assert guarded.intact()
+            if duplicates != "error":
+                wanted = reference.max_unpool_backward(down, indices, case.rank, duplicates, last)
+                assert_same_bits(cuda.call(back, down, given, **named), wanted)
+            if indices is own:  # and so none has to be done anew
+                assert all((cuda.tonumpy(status)[16:] == 255).all() for status in statuses)
+    for bad in (-1, cells, None):
+        wrong = own.copy()
+        where = sorted(rng.choice(wrong.size, 2, replace=False))
+        # The first 32 bits may be those of a right index.
+        wrong.reshape(-1)[where] = own.reshape(-1)[where] + 2**32 if bad is None else bad
+        position = [int(axis) for axis in np.unravel_index(where[0], wrong.shape)]
+        text = re.escape(f"indices{position} = {wrong[tuple(position)]} is")
+        for function, array, size in ((there, up, {"output_size": case.size}), (back, down, {})):
+            with pytest.raises(IndexError, match=text):
+                cuda.run(function, array, wrong, **window, **size)
+
+
+def recorded(cuda):
+    """A list of what calls find, from now on."""
+    import unpool_cuda
+
+    statuses, new = [], getattr(unpool_cuda._new_status, "new", unpool_cuda._new_status)
+
+    def record(work):
+        statuses.append(new(work))
+        return statuses[-1]
+
+    record.new = new
+    unpool_cuda._new_status = record
+    return statuses
+
+
+def check_past_the_plane(cuda):
+    """Of each slice of this volume, the last row of windows begins past the cells, and no range is near to it."""
+    depth, row, column = np.indices((3, 6, 44))
+    indices = (depth * 1664 + np.clip(row * 3 - 1, 0, 12) * 128 + np.clip(column * 3 - 1, 0, 127))[np.newaxis]
+    values = np.arange(indices.size, dtype="uint16").reshape(indices.shape)
+    window = {"kernel_size": (1, 4, 4), "stride": (1, 3, 3), "padding": (0, 2, 2), "output_size": (3, 13, 128)}
+    actual = cuda.call(unpool.max_unpool3d, values, indices, **window)
+    assert_same_bits(actual, reference.max_unpool(values, indices, (3, 13, 128)))
+
+
+def check_left_over(cuda):
+    """The first windows of each row name what is left over at the end of the row before, which is the last window's."""
+    case = SMALL["rows"]
+    indices = pooled(case, (1, 3), "channels_first").copy()
+    indices[:, :, 1:, 0] = np.arange(len(indices[0, 0]) - 1) * 2 * 31 + 30
+    values = bits("float16", indices.shape)
+    actual = cuda.call(unpool.max_unpool2d, values, indices, 2, output_size=case.size)
+    assert_same_bits(actual, reference.max_unpool(values, indices, case.size))
+
+
+def check_wrapped(cuda):
+    """The last window of a row is cut off at the edge: what would be its second column is the next row's first one."""
+    case = pooling((25, 31), 2, ceil_mode=True)
+    indices = pooled(case, (1, 3), "channels_first").copy()
+    first = (np.arange(12) * 2 + 1) * 31
+    indices[:, :, :12, 0] = indices[:, :, :12, -1] = first
+    values = bits("float16", indices.shape)
+    wanted = reference.max_unpool(values, indices, case.size)
+    for _ in range(3):  # in three orders of threads
+        assert_same_bits(cuda.call(unpool.max_unpool2d, values, indices, 2, output_size=case.size), wanted)
+
+
+def sums(dtype, shape):
+    """Values whose sums depend on their order, on each rounding, and on the sign of zero."""
+    if np.dtype(dtype).kind != "f":
+        return bits(dtype, shape, 1)
+    values = (whole("float64", shape) * 273 + 2048).astype(dtype)
+    values.reshape(-1)[::5] = -0.0
+    return values
+
+
+def check_pooling(cuda):
+    for dtype in ("float16", "int8"):
+        for name in ("overlap and padding", "wide padding", "volume, dilated, ceil", "odd"):
+            for data_format in FORMATS:
+                case = POOLINGS[name]
+                x = crowded(dtype, case.shape((2, 3), data_format))
+                named = case.arguments | {"data_format": data_format, "return_indices": True}
+                actual = cuda.call(case.function("max_pool"), x, **named)
+                for ours, expected in zip(actual, case.pool(x, data_format), strict=True):
+                    assert_same_bits(ours, expected)
+
+
+def check_host(cuda):
+    """Memory, waiting, captures, devices."""
+    knobs = cuda.cupy.cuda_on_cpu
+    indices = np.array([0, 3, 9, 15, 2**40, 1]).reshape(1, 1, 2, 3)
+    values = np.arange(6, dtype="float32").reshape(indices.shape)
+    given = cuda.asarray(values), cuda.asarray(indices)
+    knobs.synchronised.clear()
+    unpooled = unpool.max_unpool2d(*given, 2, validate=False)
+    assert not knobs.synchronised.total()
+    wanted = np.zeros(24, "float32")
+    wanted[indices[indices < 24]] = values[indices < 24]
+    assert_same_bits(cuda.tonumpy(unpooled).reshape(-1), wanted)
+    for dtype, bad in (("uint64", 2**63 + 1), ("uint64", 2**32 + 1), ("int16", -2)):
+        wrong = np.where(indices == 2**40, 5, indices).astype(dtype)
+        wrong[0, 0, 1, 1] = bad
+        with pytest.raises(IndexError, match=re.escape(f"indices[0, 0, 1, 1] = {bad} is")):
+            cuda.run(unpool.max_unpool2d, values, wrong, 2)
+    with pytest.raises(ValueError, match="must not share memory"):
+        unpool.max_pool2d(given[0], 1, out=given[0])
+    order = cuda.asarray(np.asfortranarray(np.zeros((1, 4, 6), "float32")))
+    with pytest.raises(ValueError, match="C-contiguous"):
+        cuda.run(unpool.max_unpool2d, values[0], np.zeros((1, 2, 3), int), 2, out=order)
+    odd = np.zeros(49, np.uint8)[1:].view("float64").reshape(1, 2, 3)
+    assert_same_bits(cuda.call(unpool.max_pool2d, odd, 1), np.zeros((1, 2, 3)))
+    with cuda.cupy.cuda.Device(1):
+        elsewhere = cuda.asarray(indices)
+    with pytest.raises(TypeError, match="must be on the device"):
+        unpool.max_unpool2d(given[0], elsewhere, 2)
+    kept = sys.modules["unpool_cuda"]._captured
+    kept.clear()
+    knobs.capturing = True
+    try:
+        unpool.max_unpool2d(*given, 2)
+        gradient = unpool.max_unpool2d_backward(unpooled[..., :3, :4], given[1], 2, 1)
+    finally:
+        knobs.capturing = False
+    assert cuda.tonumpy(gradient)[0, 0, 1, 1] == 0  # of a bad index
+    assert len(kept) >= 2
+    kept.clear()
+    # More shared memory than a launch has without asking.
+    large = pooling((130, 110), 65, 40)
+    found = anywhere((1, 2, 2), 130 * 110)
+    actual = cuda.call(unpool.max_unpool2d, found, found, 65, 40, output_size=large.size, duplicates="sum")
+    assert_same_bits(actual, reference.max_unpool(found, found, large.size, "sum"))
+    # The cells of one window are more than all of it.
+    found = anywhere((1, 2, 2), 420 * 420)
+    actual = cuda.call(unpool.max_unpool2d, found, found, 200, output_size=(420, 420))
+    assert_same_bits(actual, reference.max_unpool(found, found, (420, 420)))
+
+
+def battery(cuda):
+    """Raise if anything is not as the contract has it."""
+    knobs = cuda.cupy.cuda_on_cpu
+    from unpool_cuda import _device_of, job
+
+    kept = {name: getattr(job, name) for name in ("STAGE", "LEAST_STAGE", "NEAR", "WIDE")}
+    attributes, patience = dict(knobs.attributes), knobs.patience
+    knobs.patience = 2**25  # a bug may be one that never ends
+
+    def cut(shared, wide):
+        for cache in (job.pool, job.scatter, job.gather, _device_of):
+            cache.cache_clear()
+        job.STAGE, job.LEAST_STAGE, job.NEAR, job.WIDE = shared // 2, 256, shared // 4, wide
+        knobs.attributes.update(MaxSharedMemoryPerBlockOptin=shared, MultiProcessorCount=1)
+
+    try:
+        check_host(cuda)
+        check_pooling(cuda)
+        cut(2 << 10, 2**31)
+        for case in SMALL.values():
+            for data_format in FORMATS:
+                check(cuda, case, data_format, "float16")
+        check_past_the_plane(cuda)
+        check_left_over(cuda)
+        check_wrapped(cuda)
+        check(cuda, SMALL["touching"], "channels_first", "bool", "int32")
+        check(cuda, SMALL["overlap"], "channels_first", "float64", "int32")
+    finally:
+        knobs.attributes.update(attributes)
+        knobs.patience = patience
+        for name, value in kept.items():
+            setattr(job, name, value)
+        for cache in (job.pool, job.scatter, job.gather, _device_of):
+            cache.cache_clear()
+
+
+# --- planting ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cuda(request):
+    if not request.config.getoption("--cuda-on-cpu"):
+        pytest.skip("bugs are planted in what runs on the CPU: --cuda-on-cpu")
+    return CuPyArrays()
+
+
+@pytest.fixture
+def plant(cuda, monkeypatch):
+    """A function that puts a text in the place of another for the time of a test; the modules are made anew."""
+    import unpool_cuda
+    from unpool_cuda import job, kernels
+
+    real = kernels.source
+    yield lambda file, text, planted: _plant(monkeypatch, file, text, planted)
+    monkeypatch.undo()
+    for module in (job, unpool_cuda):
+        _execute(module, Path(module.__file__).read_text(encoding="utf-8"))
+    kernels.source = real
+    _renew(kernels)
+
+
+def _plant(monkeypatch, file, text, planted):
+    import unpool_cuda
+    from unpool_cuda import kernels
+
+    folder = Path(importlib.import_module(kernels._PACKAGES.get(file, "unpool_cuda")).__file__).parent
+    source = (folder / file).read_text(encoding="utf-8")
+    assert source.count(text) == 1, f"{text!r} stands {source.count(text)} times in {file}"
+    changed = source.replace(text, planted)
+    if file.endswith(".py"):
+        _execute(unpool_cuda if file == "__init__.py" else sys.modules[f"unpool_cuda.{file[:-3]}"], changed)
+    else:
+        with_it = kernels.source().replace(kernels.source(file), kernels.expand(changed))
+        monkeypatch.setattr(kernels, "source", lambda: with_it)
+    _renew(kernels)
+
+
+def _execute(module: ModuleType, source):
+    exec(compile(source, module.__file__, "exec"), module.__dict__)
+    if module.__name__ == "unpool_cuda":
+        unpool.backends._loaded["cuda"] = module.BACKEND
+
+
+def _renew(kernels):
+    kernels.kernel.cache_clear()
+
+
+def test_nothing_is_caught_where_nothing_is_planted(cuda):
+    battery(cuda)
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_planted_bug_is_caught(cuda, plant, bug):
+    plant(*BUGS[bug])
+    with pytest.raises((Exception, pytest.fail.Exception)):
+        battery(cuda)
