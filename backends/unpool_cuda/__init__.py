@@ -180,7 +180,7 @@ def _check_capture(duplicates: Duplicates) -> None:
 
 def _new_status(work: job.Work) -> Any:
     """Return a `Status` and its strips: nothing found."""
-    status = cupy.empty(16 + work.strips, np.uint8)
+    status = cupy.empty(24 + work.strips, np.uint8)
     status.data.memset_async(255, status.nbytes)
     return status
 

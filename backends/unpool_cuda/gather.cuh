@@ -43,6 +43,8 @@ extern "C" __global__ void __launch_bounds__(1024) unpool_gather_ranges(
     const Word* __restrict__ plane, const Index* __restrict__ indices, Word* __restrict__ values, Status* status,
     const Job job
 ) {
+    if (nothing_to_do(job, status))
+        return;
     Count* claims = (Count*)shared;
     for (Count task = blockIdx.x; task < job.tasks; task += gridDim.x) {
         const Range range = range_at(job, task);

@@ -33,13 +33,18 @@ struct Job {
     Count cells_each, ranges, tasks, redo, near;
 };
 
-// What a call found: the first bad element of the indices, and the first repeated one.  Behind it lies a byte a strip,
-// 0 for one to be done anew.  All bits of it are ones before the call.
+// What a call found: the first bad element of the indices, the first repeated one, and 0 if a strip is to be done anew.
+// Behind it lies a byte a strip, 0 for such a one.  All bits of it are ones before the call.
 struct Status {
-    u64 bad, repeated;
+    u64 bad, repeated, clean;
 };
 
 UNPOOL_FUNCTION uint8_t* strips_of(Status* status) { return (uint8_t*)(status + 1); }
+
+UNPOOL_FUNCTION void mark_strip(Status* status, Count strip) {
+    strips_of(status)[strip] = 0;
+    status->clean = 0;
+}
 
 UNPOOL_FUNCTION void report(u64* first, Count element) { atomicMin(first, (u64)element); }
 
@@ -65,7 +70,7 @@ UNPOOL_FUNCTION Place place_at(const Job& job, Count element) {
 }
 
 UNPOOL_FUNCTION void mark(Status* status, const Job& job, const Place& place) {
-    strips_of(status)[place.outer * job.strips_each + (place.channel >> job.strip_shift)] = 0;
+    mark_strip(status, place.outer * job.strips_each + (place.channel >> job.strip_shift));
 }
 
 UNPOOL_FUNCTION Count cell_element(const Job& job, Count outer, Count cell, Count channel) {

@@ -246,7 +246,8 @@ class _Cut:
         tasks = self.strips * ranges
         work = max(min(each, plan.cells), plan.windows if ranges == 1 else 0) * lanes
         threads = min(MOST_THREADS, max(32, ceil(work / 32) * 32))
-        grid = min(tasks, device.processors * BLOCKS_EACH)
-        return self.launch(
-            kernel, grid, threads, each * slot * lanes, cells_each=each, ranges=ranges, tasks=tasks, **how
-        )
+        size = each * slot * lanes
+        # Where most often nothing is to be done, no more blocks are started than there is room for.
+        blocks = max(1, min(BLOCKS_EACH, device.shared // size)) if how.get("redo") else BLOCKS_EACH
+        grid = min(tasks, device.processors * blocks)
+        return self.launch(kernel, grid, threads, size, cells_each=each, ranges=ranges, tasks=tasks, **how)

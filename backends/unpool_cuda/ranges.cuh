@@ -67,6 +67,9 @@ UNPOOL_FUNCTION Range range_at(const Job& job, Count task) {
     return range;
 }
 
+// Most often there is nothing to be done anew, and a look at one number tells.
+UNPOOL_FUNCTION bool nothing_to_do(const Job& job, const Status* status) { return job.redo && status->clean; }
+
 // Marks do not change while they are asked for, or the threads of a block would not agree.
 UNPOOL_FUNCTION bool to_be_done(const Job& job, Status* status, const Range& range) {
     return !job.redo || strips_of(status)[range.strip] == 0;
@@ -112,7 +115,7 @@ UNPOOL_FUNCTION void inspect(const Job& job, Status* status, const Range& range,
         Range own;
         set_bounds(job, own, entry.cell / job.cells_each * job.cells_each);
         if (entry.window < own.first_window || own.end_window <= entry.window)
-            strips_of(status)[range.strip] = 0;
+            mark_strip(status, range.strip);
     }
 }
 

@@ -190,6 +190,8 @@ extern "C" __global__ void __launch_bounds__(1024) unpool_scatter_ranges(
     const Word* __restrict__ values, const Index* __restrict__ indices, Word* __restrict__ plane, Status* status,
     const Job job
 ) {
+    if (nothing_to_do(job, status))
+        return;
     for (Count task = blockIdx.x; task < job.tasks; task += gridDim.x) {
         const Range range = range_at(job, task);
         if (!to_be_done(job, status, range))
