@@ -246,7 +246,7 @@ def test_more_copies_run_ahead_until_the_host_is_in_time(monkeypatch, late):
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return python(str(SCRIPT), *arguments)
+    return python(str(SCRIPT), *arguments, first=SCRIPT.parent)  # it imports its neighbours
 
 
 @pytest.mark.parametrize(
