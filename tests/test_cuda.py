@@ -319,6 +319,12 @@ def test_a_graph_keeps_the_copies_that_it_reads(cuda, knobs, captured, monkeypat
     unpool.max_unpool2d(*given, 2)
     assert sorted(str(kept.dtype) for kept in captured) == ["float32", "int64", "uint8"]
     captured.clear()
+    monkeypatch.setattr(knobs, "capturing", False)
+    turned = cuda.asarray(np.asfortranarray(indices))
+    monkeypatch.setattr(knobs, "capturing", True)
+    unpool.max_unpool2d(given[0], turned, 2)  # put in order, and then widened: two copies
+    assert sorted(str(kept.dtype) for kept in captured) == ["float32", "int64", "uint16", "uint8"]
+    captured.clear()
     unpool.max_pool2d(given[0], 1)
     assert [str(kept.dtype) for kept in captured] == ["float32"]
 

@@ -1,17 +1,60 @@
 """What only a GPU can tell: that the context survives, graphs, streams, arrays of over 2**31 elements, PyTorch's CUDA.
 
 None of this has run yet (README, "State").  `tools/check_gpu.sh` runs it, with all the rest, on a machine with a GPU.
+What is compared with is the CPU backend, which has tests of its own.
 """
 
+import math
+import re
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import ml_dtypes
 import numpy as np
 import pytest
-import reference
-from cases import FORMATS, POOLINGS, anywhere, bits, pooled, pooling, unique
-from compare import assert_same_bits
+from cases import FLOATS, FORMATS, POOLINGS, bits, crowded, pooled, sliced, whole
+from compare import assert_same_bits, assert_same_numbers
 from kinds import CuPyArrays
-from needs import require
+from needs import promised, require
 
 import unpool
+
+# Large enough for several ranges of cells (job.NEAR), small enough for indices of 16 bits.
+PLANE, POOLED = (2, 3, 128, 120), (2, 3, 64, 60)
+SIZE = PLANE[2:]
+
+# Of values, a plane, and indices, all that a graph can hold: by blocks, and by ranges.
+CALLS = {
+    "unpool": lambda values, plane, indices, **named: unpool.max_unpool2d(values, indices, 2, **named),
+    "unpool, sum": lambda values, plane, indices, **named: unpool.max_unpool2d(
+        values, indices, 2, duplicates="sum", **named
+    ),
+    "unpool, overlap": lambda values, plane, indices, **named: unpool.max_unpool2d(
+        values, indices, 3, 2, 1, output_size=SIZE, **named
+    ),
+    "unpool, overlap, sum": lambda values, plane, indices, **named: unpool.max_unpool2d(
+        values, indices, 3, 2, 1, output_size=SIZE, duplicates="sum", **named
+    ),
+    "gradient of pool": lambda values, plane, indices, **named: unpool.max_pool2d_backward(
+        values, indices, SIZE, 2, **named
+    ),
+    "gather": lambda values, plane, indices, **named: unpool.max_unpool2d_backward(plane, indices, 2, **named),
+    "gather, sum": lambda values, plane, indices, **named: unpool.max_unpool2d_backward(
+        plane, indices, 2, duplicates="sum", **named
+    ),
+    "gather, overlap": lambda values, plane, indices, **named: unpool.max_unpool2d_backward(
+        plane, indices, 3, 2, 1, **named
+    ),
+}
+POOLS = {
+    "pool": lambda values, plane, indices, **named: unpool.max_pool2d(plane, 2, **named),
+    "pool with indices": lambda values, plane, indices, **named: unpool.max_pool2d(
+        plane, 2, return_indices=True, **named
+    ),
+}
+every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+every_format = pytest.mark.parametrize("data_format", FORMATS)
 
 
 @pytest.fixture(scope="module")
@@ -26,184 +69,403 @@ def cupy(cuda):
     return cuda.cupy
 
 
+def inputs(seed, made="by pooling"):
+    """Values, a plane and indices, others for each seed; of strayed indices, some are of cells anywhere."""
+    rng = np.random.default_rng(seed)
+    values, plane = (rng.standard_normal(shape).astype("float32") for shape in (POOLED, PLANE))
+    _, indices = unpool.max_pool2d(plane, 2, return_indices=True)
+    if made == "strayed":
+        where = rng.random(POOLED) < 0.02
+        indices[where] = rng.integers(0, math.prod(SIZE), where.sum())
+    return values, plane, indices
+
+
+def assert_same(cuda, actual, expected):
+    """Same bits, of an array or of a pair."""
+    pairs = zip(actual, expected, strict=True) if isinstance(expected, tuple) else [(actual, expected)]
+    for found, wanted in pairs:
+        assert_same_bits(cuda.tonumpy(found), wanted)
+
+
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bad", [-1, 48, 2**31 + 3, 2**32 + 3, -(2**63), 2**63 - 1])
-def test_a_bad_index_leaves_the_context_usable(cuda, cupy, bad):
+@pytest.mark.parametrize(
+    ("dtype", "bad"),
+    [("int64", bad) for bad in (-1, math.prod(SIZE), 2**31 + 3, 2**32 + 3, -(2**32) + 3, -(2**63), 2**63 - 1)]
+    + [("int32", bad) for bad in (-1, 2**31 - 1, -(2**31))],
+)
+@every_call
+def test_a_bad_index_leaves_the_context_usable(cuda, cupy, call, dtype, bad):
     """PyTorch's assertion would have cost the process its device."""
-    case = POOLINGS["even"]
-    indices = pooled(case, (2, 3), "channels_first")
-    values, grad = bits("float32", indices.shape), bits("float32", case.shape((2, 3), "channels_first"))
+    values, plane, indices = inputs(0)
+    indices = indices.astype(dtype)
     wrong = indices.copy()
-    wrong[1, 2, 1, 1] = bad
-    for duplicates in ("last", "sum", "error"):
-        for function, array in ((unpool.max_unpool2d, values), (unpool.max_unpool2d_backward, grad)):
-            with pytest.raises(IndexError, match=r"indices\[1, 2, 1, 1\] = "):
-                cuda.run(function, array, wrong, 2, duplicates=duplicates)
-            assert int(cupy.arange(1000).sum()) == 499500
-            actual = cuda.call(unpool.max_unpool2d, values, indices, 2, duplicates=duplicates)
-            assert_same_bits(actual, reference.max_unpool(values, indices, case.size, duplicates))
-    with pytest.raises(IndexError, match="out of range"):
-        cuda.run(unpool.max_pool2d_backward, values, wrong, case.size, 2)
+    wrong[1, 2, 3, 4] = bad
+    with pytest.raises(IndexError, match=re.escape(f"indices[1, 2, 3, 4] = {bad} is out of range")):
+        cuda.run(call, values, plane, wrong)
+    assert int(cupy.arange(1000).sum()) == 499500
+    assert_same(cuda, cuda.run(call, values, plane, indices), call(values, plane, indices))
     cupy.cuda.Device().synchronize()
 
 
-# --- graphs and streams -----------------------------------------------------------------------------------------------
+# --- graphs -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("made", ["by pooling", "by hand"])
-@pytest.mark.parametrize("name", ["even", "odd", "overlap and padding", "large overlap"])
-def test_a_graph_is_replayed(cuda, cupy, name, made):
-    """With new values and indices each time, while other arrays take all the memory that was given back."""
-    case = pooling((90, 120), 3, 2, 1) if name == "large overlap" else POOLINGS[name]
-    shape = pooled(case, (2, 3), "channels_first").shape
-    plane, cells = case.shape((2, 3), "channels_first"), int(np.prod(case.size))
+@contextmanager
+def capture(stream):
+    """Capture what the current stream is told, as a graph that is in the list afterwards."""
+    graphs = []
+    stream.begin_capture()
+    try:
+        yield graphs
+    finally:
+        graphs.append(stream.end_capture())
 
-    def inputs(seed):
-        x = bits("float32", plane, seed)
-        found = case.pool(x, "channels_first")[1] if made == "by pooling" else anywhere(shape, cells, seed)
-        return bits("float32", shape, seed + 1), found, x
 
-    values, indices, x = (cuda.asarray(array) for array in inputs(0))
-    window = case.window
+@contextmanager
+def memory_taken(cupy):
+    """Take the current stream's memory that was given back, and more: no one may write there."""
+    taken = [cupy.full(2**size, 0x5A, "uint8") for size in range(20, 8, -1) for _ in range(20)]
+    yield
+    assert bool((cupy.concatenate(taken) == 0x5A).all())
 
-    def calls():
-        results = [
-            unpool.max_unpool2d(values, indices, **window, output_size=case.size, duplicates=mode)
-            for mode in ("last", "sum")
-        ]
-        results += [unpool.max_unpool2d_backward(x, indices, **window, duplicates=mode) for mode in ("last", "sum")]
-        return [*results, *unpool.max_pool2d(x, **window, return_indices=True)]
 
+@pytest.mark.parametrize("given_out", [True, False], ids=["out", "new"])
+@pytest.mark.parametrize("made", ["by pooling", "strayed"])
+@pytest.mark.parametrize("call", (CALLS | POOLS).values(), ids=CALLS | POOLS)
+def test_a_graph_computes_with_what_it_finds_when_it_is_launched(cuda, cupy, call, made, given_out):
     stream = cupy.cuda.Stream(non_blocking=True)
-    cupy.cuda.Device().synchronize()
     with stream:
-        calls()  # compiles
-        stream.synchronize()
-        stream.begin_capture()
-        results = calls()
-        with pytest.raises(ValueError, match="while a CUDA graph is captured"):
-            unpool.max_unpool2d(values, indices, **window, output_size=case.size, duplicates="error")
-        graph = stream.end_capture()
-    for seed in (2, 4, 6):
-        rubbish = [cupy.full(2**n, 0xA5, "uint8") for n in range(4, 24) for _ in range(3)]
-        fresh = inputs(seed)
-        for array, new in zip((values, indices, x), fresh, strict=True):
-            array.set(new)
-        cupy.cuda.Device().synchronize()
-        graph.launch(stream)
-        stream.synchronize()
-        del rubbish
-        wanted = [reference.max_unpool(*fresh[:2], case.size, mode) for mode in ("last", "sum")]
-        wanted += [reference.max_unpool_backward(fresh[2], fresh[1], 2, mode) for mode in ("last", "sum")]
-        wanted += case.pool(fresh[2], "channels_first")
-        for mode, actual, expected in zip(("last", "sum", *["moved"] * 4), results, wanted, strict=True):
-            if mode == "sum":
-                np.testing.assert_array_equal(cuda.tonumpy(actual), expected)  # of NaNs, any
-            else:
-                assert_same_bits(cuda.tonumpy(actual), expected)
+        given = [cupy.asarray(array) for array in inputs(0, made)]
+        compiled = call(*given)
+        with capture(stream) as graphs:
+            result = call(*given, out=compiled) if given_out else call(*given)
+        for seed in (1, 2, 3):
+            fresh = inputs(seed, made)
+            for array, now in zip(given, fresh, strict=True):
+                array[...] = cupy.asarray(now)
+            with memory_taken(cupy):
+                graphs[-1].launch()
+            assert_same(cuda, result, call(*fresh))
 
 
-def test_a_call_waits_for_its_own_stream(cuda, cupy):
-    """What its stream was told before is done before; what another one is doing does not matter."""
-    case = pooling((512, 512), 2)
-    indices = pooled(pooling((512, 512), 2), (8,), "channels_first")
-    wanted = [bits("float32", indices.shape, seed) for seed in range(2)]
-    given = [cupy.asarray(values) for values in wanted]
-    there = cupy.asarray(indices)
-    streams = [cupy.cuda.Stream(non_blocking=True) for _ in range(2)]
-    buffers = [cupy.zeros(indices.shape, "float32") for _ in range(2)]
-    outs = [cupy.empty(case.shape((8,), "channels_first"), "float32") for _ in range(2)]
-    slow = [cupy.ones(2**26, "float32") for _ in range(2)]
-    cupy.cuda.Device().synchronize()
-    for _ in range(10):
+@every_call
+def test_a_graph_keeps_the_copies_that_it_makes(cuda, cupy, call):
+    """Of arrays that kernels cannot read as they lie, and of indices of 16 bits, by a copy of the copy."""
+    stream = cupy.cuda.Stream(non_blocking=True)
+
+    def lying(seed):
+        values, plane, indices = inputs(seed, "strayed")
+        return [sliced(values), sliced(plane), sliced(indices.astype("uint16"))]
+
+    with stream:
+        given = [cuda.asarray(array) for array in lying(0)]
+        call(*given)
+        with capture(stream) as graphs:
+            result = call(*given)
+        for seed in (1, 2):
+            fresh = lying(seed)
+            for array, now in zip(given, fresh, strict=True):
+                array[...] = cupy.asarray(now)
+            with memory_taken(cupy):
+                graphs[-1].launch()
+            assert_same(cuda, result, call(*fresh))
+
+
+@pytest.mark.parametrize("refused", [unpool.max_unpool2d, unpool.max_unpool2d_backward])
+def test_what_is_refused_in_a_capture_leaves_it_going(cuda, cupy, refused):
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        given = [cupy.asarray(array) for array in inputs(0)]
+        first = given[0] if refused is unpool.max_unpool2d else given[1]
+        refused(first, given[2], 2, duplicates="error")
+        CALLS["unpool"](*given)
+        with capture(stream) as graphs:
+            with pytest.raises(ValueError, match="while a CUDA graph is captured"):
+                refused(first, given[2], 2, duplicates="error")
+            result = CALLS["unpool"](*given)
+        fresh = inputs(1)
+        for array, now in zip(given, fresh, strict=True):
+            array[...] = cupy.asarray(now)
+        graphs[-1].launch()
+        assert_same(cuda, result, CALLS["unpool"](*fresh))
+
+
+@pytest.mark.parametrize("bad", [-1, math.prod(SIZE), 2**32 + 3])
+def test_a_graph_drops_a_bad_index(cuda, cupy, bad):
+    """Its value is written nowhere, and its gradient is zero."""
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        values, plane, indices = inputs(0)
+        given = [cupy.asarray(array) for array in (values, plane, indices)]
+        calls = CALLS["unpool"], CALLS["unpool, overlap, sum"], CALLS["gather"]
+        for call in calls:
+            call(*given)
+        with capture(stream) as graphs:
+            results = [call(*given) for call in calls]
+        given[2][1, 2, 3, 4] = bad
+        graphs[-1].launch()
+        # No other window has that cell.
+        dropped = values.copy()
+        dropped[1, 2, 3, 4] = 0
+        plane.reshape(2, 3, -1)[1, 2, indices[1, 2, 3, 4]] = 0
+        for call, result in zip(calls, results, strict=True):
+            assert_same(cuda, result, call(dropped, plane, indices))
+
+
+# --- streams ----------------------------------------------------------------------------------------------------------
+
+# Some tenths of a second, and then a copy.
+LATE = """
+extern "C" __global__ void late(const float* source, float* target, long long count) {
+    const long long start = clock64();
+    while (clock64() - start < 500000000)
+        ;
+    for (long long i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x)
+        target[i] = source[i];
+}
+"""
+
+
+@pytest.mark.parametrize("validate", [True, False])
+def test_a_call_comes_after_what_its_stream_was_told_before(cuda, cupy, validate):
+    """On another stream it would find zeros; without validate it does not wait, either."""
+    late = cupy.RawKernel(LATE, "late")
+    values, _, indices = inputs(0)
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        source, there = cupy.asarray(values), cupy.asarray(indices)
+        target, out = cupy.zeros_like(source), cupy.empty(PLANE, "float32")
+        unpool.max_unpool2d(target, there, 2, out=out)
+        late((32,), (256,), (source, target, np.int64(source.size)))
+        event = cupy.cuda.Event()
+        event.record()
+        unpool.max_unpool2d(target, there, 2, out=out, validate=validate)
+        assert event.done == validate
+        assert_same(cuda, out, unpool.max_unpool2d(values, indices, 2))
+
+
+def test_two_streams_at_once(cuda, cupy):
+    calls = [CALLS[name] for name in ("unpool", "unpool, overlap", "unpool, overlap, sum")]
+    examples = [[inputs(10 * turn + seed, "strayed") for seed in range(4)] for turn in range(2)]
+    streams = [cupy.cuda.Stream(non_blocking=True) for _ in examples]
+    given = []
+    for stream, example in zip(streams, examples, strict=True):
+        with stream:
+            given.append([[cupy.asarray(array) for array in arrays] for arrays in example])
+            for call in calls:
+                call(*given[-1][0])
+    results = {}
+    for number in range(40):
         for turn, stream in enumerate(streams):
             with stream:
-                buffers[turn].fill(0)
-                for _ in range(5):
-                    slow[turn] *= 1
-                buffers[turn][...] = given[turn]
-                unpool.max_unpool2d(buffers[turn], there, 2, out=outs[turn], validate=False)
-        for turn, stream in enumerate(streams):
-            stream.synchronize()
-            assert_same_bits(outs[turn].get(), reference.max_unpool(wanted[turn], indices, case.size))
+                arrays = given[turn][number % 4]
+                results[turn, number] = [call(*arrays, validate=False) for call in calls]
+    for (turn, number), found in results.items():
+        with streams[turn]:
+            for call, result in zip(calls, found, strict=True):
+                assert_same(cuda, result, call(*examples[turn][number % 4]))
+
+
+def test_threads_with_streams_of_their_own(cuda, cupy):
+    def work(seed):
+        example = inputs(seed, "strayed")
+        wanted = [call(*example) for call in CALLS.values()]
+        with cupy.cuda.Stream(non_blocking=True):
+            given = [cupy.asarray(array) for array in example]
+            for _ in range(20):
+                for call, expected in zip(CALLS.values(), wanted, strict=True):
+                    assert_same(cuda, call(*given), expected)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, range(4)))
+
+
+# --- devices ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_second_device(cuda, cupy):
     if cupy.cuda.runtime.getDeviceCount() < 2:
         pytest.skip("there is one device; --cuda-on-cpu has two")
+    example = inputs(0, "strayed")
     with cupy.cuda.Device(1):
-        x = cupy.asarray(bits("float32", (2, 3, 16, 16)))
-    values, indices = unpool.max_pool2d(x, 2, return_indices=True)
-    restored = unpool.max_unpool2d(values, indices, 2)
-    assert {array.device.id for array in (values, indices, restored)} == {1}
-    with pytest.raises(TypeError, match="must be on the device"):
-        unpool.max_unpool2d(cupy.asarray(values.get()), indices, 2)
+        there = [cupy.asarray(array) for array in example]
+    with cupy.cuda.Device(0):
+        here = [cupy.asarray(array) for array in example]
+        for call in (CALLS | POOLS).values():
+            result, expected = call(*there), call(*example)
+            assert_same(cuda, result, expected)
+            arrays = result if isinstance(result, tuple) else (result,)
+            assert {array.device.id for array in arrays} == {1}
+            assert cupy.cuda.Device().id == 0
+        with pytest.raises(TypeError, match="must be on the device"):
+            unpool.max_unpool2d(here[0], there[2], 2)
+        with pytest.raises(TypeError, match="must be on the device"):
+            unpool.max_unpool2d(there[0], there[2], 2, out=cupy.empty(PLANE, "float32"))
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_call_with_out_takes_a_byte_a_plane(cuda, cupy):
-    values, indices = (cupy.zeros((64, 64, 28, 28), dtype) for dtype in ("float32", "int64"))
-    out = cupy.empty((64, 64, 56, 56), "float32")
-    pool = cupy.cuda.MemoryPool()
-    with cupy.cuda.using_allocator(pool.malloc):
-        unpool.max_unpool2d(values, indices, 2, out=out)
-        assert pool.total_bytes() <= 64 * 64 + 24 + 2 * 512  # and the answer that is read back
+def taken(cupy, call):
+    """Return the bytes of each piece of memory that a call asks CuPy's pool for; all of it is given back."""
+
+    class Hook(cupy.cuda.MemoryHook):
+        name = "pieces"
+
+        def malloc_postprocess(self, **event):
+            pieces.append(event["mem_size"])
+
+    pieces, pool = [], cupy.get_default_memory_pool()
+    before = pool.used_bytes()
+    with Hook():
+        call()
+    assert pool.used_bytes() == before
+    return pieces
 
 
-def room(cupy, needed):
-    free, _ = cupy.cuda.Device().mem_info
-    if free < needed:
-        pytest.skip(f"needs {needed >> 30} GiB of a GPU's memory, and {free >> 30} are free")
+def scratch(strips):
+    """Three numbers and a byte a strip, in the pool's pieces of 512 bytes."""
+    return [math.ceil((24 + strips) / 512) * 512]
 
 
-@pytest.mark.parametrize("index_dtype", ["int32", "int64"])
-@pytest.mark.parametrize("data_format", FORMATS)
-def test_over_2_31_elements(cuda, cupy, data_format, index_dtype):
-    """2**31 + 2**25 bytes of planes, and a quarter of it pooled: some 8 GiB with indices of 8 bytes."""
-    room(cupy, 12 << 30)
-    last = data_format == "channels_last"
-    planes, size = 65 << 7, 512  # 8320 planes of 512 x 512 cells
-    shape = (planes // 64, size, size, 64) if last else (planes // 64, 64, size, size)
-    x = cupy.empty(shape, "uint8")
-    assert x.size > 2**31
-    flat, pattern = x.reshape(-1), cupy.asarray(bits("uint8", (2**24 + 7,)))  # so no two samples are alike
-    for start in range(0, flat.size, pattern.size):
-        flat[start : start + pattern.size] = pattern[: flat.size - start]
+@pytest.mark.parametrize("made", ["by pooling", "strayed"])
+@every_call
+def test_a_call_with_out_takes_a_byte_a_plane(cupy, call, made):
+    given = [cupy.asarray(array) for array in inputs(0, made)]
+    out = call(*given)
+    assert taken(cupy, lambda: call(*given, out=out)) == scratch(2 * 3)
+
+
+def test_a_call_with_out_takes_a_byte_a_few_neighbouring_channels(cupy):
+    """As many as share a sector of 32 bytes of the indices."""
+    for dtype, channels in (("int32", 8), ("int64", 4)):
+        indices = cupy.zeros((300, 4, 4, 9), dtype)
+        values, out = cupy.zeros(indices.shape, "float32"), cupy.empty((300, 8, 8, 9), "float32")
+        named = {"data_format": "channels_last", "out": out}
+        unpool.max_unpool2d(values, indices, 2, **named)
+        strips = 300 * math.ceil(9 / channels)
+        assert taken(cupy, lambda: unpool.max_unpool2d(values, indices, 2, **named)) == scratch(strips)  # noqa: B023
+
+
+def test_pooling_with_out_takes_nothing(cupy):
+    for call in POOLS.values():
+        given = [cupy.asarray(array) for array in inputs(0)]
+        out = call(*given)
+        assert taken(cupy, lambda: call(*given, out=out)) == []  # noqa: B023
+
+
+# --- large arrays -----------------------------------------------------------------------------------------------------
+
+# What is large is made of samples of 2**20 cells, a byte each, so many of them: up to 2**31, over it, and over 2**32.
+SAMPLE = 2**20
+BELOW, BEYOND_31, BEYOND_32 = 2047, 2051, 4099
+
+
+@pytest.fixture
+def room(cupy):
+    """Ask for so many bytes of the device's memory, and give them back in the end."""
+    pool = cupy.get_default_memory_pool()
+
+    def ask(needed):
+        pool.free_all_blocks()
+        free, _ = cupy.cuda.Device().mem_info
+        if free < needed:
+            pytest.skip(f"needs {needed / 2**30:.0f} GiB of a GPU's memory, and {free / 2**30:.0f} are free")
+
+    yield ask
+    pool.free_all_blocks()
+
+
+def samples(cupy, count, shape):
+    """Bytes, of which no two samples that 2**31 or 2**32 elements lie between are the same."""
+    x, one = cupy.empty((count, *shape), "uint8"), cupy.asarray(bits("uint8", shape))
+    for number in range(count):
+        cupy.add(one, np.uint8(number % 251), out=x[number])
+    return x
+
+
+def parts(count):
+    """The first samples, those around 2**31 elements, and the last ones."""
+    return [slice(0, 2), slice(min(2047, count - 2), min(2049, count)), slice(count - 2, count)]
+
+
+@pytest.mark.parametrize(
+    ("count", "index_dtype", "window"),
+    [
+        (BELOW, "int32", (2, 2, 0)),
+        (BELOW, "int64", (3, 2, 1)),
+        (BELOW, "int32", (1, 1, 0)),
+        (BEYOND_31, "int32", (2, 2, 0)),
+        (BEYOND_31, "int64", (3, 2, 1)),
+        (BEYOND_31, "int32", (1, 1, 0)),
+        (BEYOND_32, "int64", (2, 2, 0)),
+        (BEYOND_32, "int32", (3, 2, 1)),
+    ],
+)
+@every_format
+def test_so_many_elements(cuda, cupy, room, data_format, count, index_dtype, window):
+    """Up to 4.3 GB of planes, and as much again unpooled; twice a quarter of it pooled, with up to 8.6 GB of indices.
+
+    With windows of one cell, three times 2.2 GB, and 8.6 GB of indices.
+    """
+    pooled_size = count * SAMPLE // window[1] ** 2
+    room(2 * count * SAMPLE + pooled_size * (3 + np.dtype(index_dtype).itemsize) + 2**30)
+    shape = (1, 1024, 1024) if data_format == "channels_first" else (32, 32, 1024)
+    x = samples(cupy, count, shape)
     named = {"data_format": data_format}
-    values, indices = unpool.max_pool2d(x, 2, return_indices=True, index_dtype=index_dtype, **named)
-    restored = unpool.max_unpool2d(values, indices, 2, **named)
-    gathered = unpool.max_unpool2d_backward(x, indices, 2, **named)
-    for sample in (0, 127, 128, len(x) - 1):
-        expected = unpool.max_pool2d(x[sample].get(), 2, return_indices=True, index_dtype=index_dtype, **named)
-        assert_same_bits(values[sample].get(), expected[0])
-        assert_same_bits(indices[sample].get(), expected[1])
-        assert_same_bits(gathered[sample].get(), expected[0])
-        assert_same_bits(restored[sample].get(), unpool.max_unpool2d(*expected, 2, **named))
+    values, indices = unpool.max_pool2d(x, *window, return_indices=True, index_dtype=index_dtype, **named)
+    # In the last sample, a window that strays to the last cell.
+    stray = SAMPLE - 1 if data_format == "channels_first" else 32 * 32 - 1
+    indices[-1, 0, 0, 0] = stray
+    restored = unpool.max_unpool2d(values, indices, *window, output_size=x.shape, **named)
+    gathered = unpool.max_unpool2d_backward(x, indices, *window, **named)
+    for part in parts(count):
+        there = x[part].get()
+        found, wanted = unpool.max_pool2d(there, *window, return_indices=True, index_dtype=index_dtype, **named)
+        if part.stop == count:
+            wanted[-1, 0, 0, 0] = stray
+        assert_same_bits(values[part].get(), found)
+        assert_same_bits(indices[part].get(), wanted)
+        assert_same_bits(
+            restored[part].get(), unpool.max_unpool2d(found, wanted, *window, output_size=there.shape, **named)
+        )
+        assert_same_bits(gathered[part].get(), unpool.max_unpool2d_backward(there, wanted, *window, **named))
+    if window[0] == window[1]:  # all in between: a window that shares no cell gets its own maximum back
+        for begin in range(0, count - 1, 256):
+            part = slice(begin, min(begin + 256, count - 1))
+            assert bool((gathered[part] == values[part]).all())
 
 
-@pytest.mark.parametrize("stride", [1024, 1000])
-def test_a_plane_of_over_2_31_cells(cuda, cupy, stride):
-    """One of 65 x 2**25 cells, with windows that lie apart, and that overlap."""
-    room(cupy, 8 << 30)
-    cells, kernel = 65 << 25, 1024
-    count = (cells - kernel) // stride + 1
-    rng = np.random.default_rng(0)
-    indices = np.arange(count) * stride + rng.integers(0, kernel, count)
-    indices[count // 2], indices[0] = cells - 1, 2**31 + 5
-    values = rng.integers(1, 256, count).astype("uint8")
-    given = cupy.asarray(values[None]), cupy.asarray(indices[None])
-    restored = unpool.max_unpool1d(*given, kernel, stride, output_size=(cells,))
-    found, where = np.unique(indices[::-1], return_index=True)
-    assert_same_bits(restored[0, cupy.asarray(found)].get(), values[::-1][where])
-    assert int(cupy.count_nonzero(restored)) == len(found)
-    wrong = given[1].copy()
-    wrong[0, 7] = 2**32 + 3
-    with pytest.raises(IndexError, match=r"indices\[0, 7\] = 4294967299 is out of range"):
-        unpool.max_unpool1d(given[0], wrong, kernel, stride, output_size=(cells,))
+@pytest.mark.parametrize("window", [(2, 2, 0), (3, 2, 1)], ids=["apart", "overlap"])
+def test_a_plane_of_over_2_31_cells(cuda, cupy, room, window):
+    """2**31 + 2**19 cells: twice 2.2 GB of planes, 0.5 GB of values, and 4.3 GB of indices."""
+    room(11 * 2**30)
+    rows, columns = 256 * 4097, 2048
+    cells = rows * columns
+    x = samples(cupy, 4097, (256, columns)).reshape(1, 1, rows, columns)
+    values, indices = unpool.max_pool2d(x, *window, return_indices=True)
+    # Of the pooled planes, the last rows; of the plane, the last ones that these alone reach.
+    begin = (rows - 20) * columns
+    there = unpool.max_pool2d(x[:, :, -20:].get(), *window, return_indices=True)
+    ends = [array[0, 0, -8:].get() for array in (values, indices)]
+    assert_same_bits(ends[0], there[0][0, 0, -8:])
+    assert_same_bits(ends[1], there[1][0, 0, -8:] + begin)
+    assert ends[1].min() > 2**31
+    restored = unpool.max_unpool2d(values, indices, *window, output_size=x.shape)
+    wanted = np.zeros(cells - begin, "uint8")
+    for value, index in zip(ends[0].ravel(), ends[1].ravel(), strict=True):
+        wanted[index - begin] = value
+    assert_same_bits(restored[0, 0, -14:].get().ravel(), wanted[-14 * columns :])
+    gathered = unpool.max_unpool2d_backward(x, indices, *window, duplicates="sum")
+    assert bool((gathered == values).all())
+    for bad in (-1, cells, 2**32 + 3):
+        indices[0, 0, -1, -1] = bad
+        said = f"indices[0, 0, {rows // 2 - 1}, {columns // 2 - 1}] = {bad} is out of range"
+        with pytest.raises(IndexError, match=re.escape(said)):
+            unpool.max_unpool2d(values, indices, *window, output_size=x.shape, out=restored)
+    assert int(cupy.arange(1000).sum()) == 499500
 
 
 # --- PyTorch's CUDA ---------------------------------------------------------------------------------------------------
@@ -211,34 +473,116 @@ def test_a_plane_of_over_2_31_cells(cuda, cupy, stride):
 
 @pytest.fixture(scope="module")
 def torch(cuda):
-    torch = require("torch", "its CUDA kernels are a second oracle")
-    if not torch.cuda.is_available():
-        pytest.skip("this PyTorch is not built for CUDA")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what PyTorch says of its own dependencies, and of the machine
+        torch = require("torch", "its CUDA kernels are a second oracle")
+        found = torch.cuda.is_available()
+        if found:
+            torch.cuda.init()
+    if not found:
+        if "torch" in promised():
+            pytest.fail("UNPOOL_REQUIRE promises torch, and this one finds no GPU", pytrace=False)
+        pytest.skip("this PyTorch finds no GPU")
     return torch
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-@pytest.mark.parametrize("name", ["row", "row, odd", "even", "odd", "overlap and padding", "volume", "volume, odd"])
-def test_pytorch_agrees(cuda, torch, name, dtype):
+def theirs(torch, array):
+    """Have PyTorch take a CuPy array, without a copy."""
+    if array.dtype.name == "bfloat16":
+        return torch.from_dlpack(array.view("int16")).view(torch.bfloat16)
+    return torch.from_dlpack(array)
+
+
+def back(cupy, torch, tensor):
+    """Return a tensor as a NumPy array."""
+    tensor = tensor.detach().contiguous()
+    if tensor.dtype == torch.bfloat16:
+        return cupy.from_dlpack(tensor.view(torch.int16)).get().view(ml_dtypes.bfloat16)
+    return cupy.from_dlpack(tensor).get()
+
+
+every_dtype = pytest.mark.parametrize("dtype", FLOATS, ids=str)
+UNDILATED = {name: case for name, case in POOLINGS.items() if max(case.dilation) == 1}
+APART = {name: case for name, case in UNDILATED.items() if all(k <= s for k, s in zip(*case[1:3], strict=True))}
+
+
+def undilated(case):
+    return {key: case.window[key] for key in ("kernel_size", "stride", "padding")}
+
+
+@pytest.mark.parametrize("case", POOLINGS.values(), ids=POOLINGS)
+@every_dtype
+def test_pytorch_pools_alike(cuda, cupy, torch, case, dtype):
+    """Ties, NaNs, infinities, denormals; a NaN is a NaN, since PyTorch takes halves through float32."""
+    function = getattr(torch.nn.functional, f"max_pool{case.rank}d")
+    for make in (crowded, bits, whole):
+        x = cuda.asarray(make(dtype, (2, 3, *case.size)))
+        expected = function(theirs(torch, x), **case.arguments, return_indices=True)
+        actual = case.function("max_pool")(x, **case.arguments, return_indices=True)
+        assert_same_numbers(cuda.tonumpy(actual[0]), back(cupy, torch, expected[0]))
+        assert_same_bits(cuda.tonumpy(actual[1]), back(cupy, torch, expected[1]))
+
+
+@pytest.mark.parametrize("case", APART.values(), ids=APART)
+@every_dtype
+def test_pytorch_unpools_alike(cuda, cupy, torch, case, dtype):
+    """Where no index repeats, which leaves PyTorch's result to chance."""
+    indices = cuda.asarray(pooled(case, (2, 3), "channels_first"))
+    values = cuda.asarray(bits(dtype, indices.shape))
+    function = getattr(torch.nn.functional, f"max_unpool{case.rank}d")
+    expected = function(
+        theirs(torch, values), theirs(torch, indices), **undilated(case), output_size=(2, 3, *case.size)
+    )
+    actual = case.function("max_unpool")(values, indices, **case.window, output_size=case.size)
+    assert_same_bits(cuda.tonumpy(actual), back(cupy, torch, expected))
+
+
+@pytest.mark.parametrize("case", APART.values(), ids=APART)
+@every_dtype
+def test_pytorch_has_the_same_gradient_of_unpooling(cuda, cupy, torch, case, dtype):
+    """A NaN is a NaN: PyTorch changes those of halves."""
+    there = pooled(case, (2, 3), "channels_first")
+    indices = cuda.asarray(there)
+    values = theirs(torch, cuda.asarray(whole(dtype, there.shape))).requires_grad_()
+    function = getattr(torch.nn.functional, f"max_unpool{case.rank}d")
+    result = function(values, theirs(torch, indices), **undilated(case), output_size=(2, 3, *case.size))
+    grad = cuda.asarray(bits(dtype, (2, 3, *case.size), 1))
+    result.backward(theirs(torch, grad))
+    actual = case.function("max_unpool_backward")(grad, indices, **case.window)
+    assert_same_numbers(cuda.tonumpy(actual), back(cupy, torch, values.grad))
+
+
+@pytest.mark.parametrize("case", POOLINGS.values(), ids=POOLINGS)
+@every_dtype
+def test_pytorch_has_the_same_gradient_of_pooling(cuda, cupy, torch, case, dtype):
+    """Small integers, which add up exactly in whatever order, to 8 for each of 25 windows at most."""
+    x = cuda.asarray(whole(dtype, (2, 3, *case.size)))
+    expected, actual, _ = gradients(cuda, cupy, torch, case, x, whole)
+    assert_same_bits(actual, expected)
+
+
+@pytest.mark.parametrize("name", ["overlap", "overlap and padding", "wide padding", "volume, overlap and padding"])
+def test_pytorch_has_about_the_same_gradient_of_pooling(cuda, cupy, torch, name):
+    """Of floats whose order PyTorch leaves open: within the rounding of one sum for each window, of all sizes."""
     case = POOLINGS[name]
-    functional, rank = torch.nn.functional, case.rank
-    x = unique(case.shape((2, 3), "channels_first"), 2000, rank, "channels_first").astype(dtype)
-    window = {key: value for key, value in case.window.items() if key != "dilation"}
-    theirs = torch.from_numpy(x).cuda().requires_grad_()
-    pool = getattr(functional, f"max_pool{rank}d")
-    values, indices = pool(theirs, **window, return_indices=True)
-    ours = cuda.call(case.function("max_pool"), x, **window, return_indices=True)
-    assert_same_bits(ours[0], values.detach().cpu().numpy())
-    assert_same_bits(ours[1], indices.cpu().numpy())
-    grad = bits("uint8", tuple(values.shape)).astype(dtype)  # small integers, whose sums are exact in any order
-    values.backward(torch.from_numpy(grad).cuda())
-    back = cuda.call(case.function("max_pool_backward"), grad, ours[1], x.shape, **window)
-    assert_same_bits(back, theirs.grad.cpu().numpy())
-    if reference.first_repeated(ours[1], rank) is None:
-        leaf = values.detach().requires_grad_()
-        restored = getattr(functional, f"max_unpool{rank}d")(leaf, indices, **window, output_size=x.shape)
-        actual = cuda.call(case.function("max_unpool"), *ours, **window, output_size=x.shape)
-        assert_same_bits(actual, restored.detach().cpu().numpy())
-        restored.backward(torch.from_numpy(x).cuda())
-        gradient = cuda.call(case.function("max_unpool_backward"), x, ours[1], **window)
-        assert_same_bits(gradient, leaf.grad.cpu().numpy())
+
+    def normal(dtype, shape, seed=0):
+        return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+    x = cuda.asarray(normal("float32", (2, 3, *case.size)))
+    expected, actual, sizes = gradients(cuda, cupy, torch, case, x, normal)
+    assert np.all(np.abs(actual - expected) <= math.prod(case.kernel) * 2.0**-23 * sizes)
+
+
+def gradients(cuda, cupy, torch, case, x, make):
+    """PyTorch's gradient of a pooling and this library's, and that of all absolute values."""
+    leaf = theirs(torch, x).requires_grad_()
+    result = getattr(torch.nn.functional, f"max_pool{case.rank}d")(leaf, **case.arguments)
+    grad = make(x.dtype, tuple(result.shape), 1)
+    result.backward(theirs(torch, cuda.asarray(grad)))
+    _, indices = case.function("max_pool")(x, **case.arguments, return_indices=True)
+    actual, sizes = (
+        cuda.tonumpy(case.function("max_pool_backward")(cuda.asarray(given), indices, x.shape, **case.window))
+        for given in (grad, np.abs(grad))
+    )
+    return back(cupy, torch, leaf.grad), actual, sizes

@@ -242,14 +242,10 @@ BUGS = {
         "return ready.view(np.int64) if",
         "return ready.astype(np.int32).astype(np.int64) if",
     ),
-    "all calls wait": ("__init__.py", "elif plan.validate or", "elif True or"),
-    "no call waits": ("__init__.py", "elif plan.validate or", "elif False and"),
-    "a capture waits": (
-        "__init__.py",
-        "    if _capturing():\n        _captured.extend([status,",
-        "    if False:\n        _captured.extend([status,",
-    ),
-    "a captured status may be freed": ("__init__.py", "_captured.extend([status, *_copies(values, indices)])", "pass"),
+    "all calls wait": ("__init__.py", "(plan.validate or duplicates", "(True or duplicates"),
+    "no call waits": ("__init__.py", "(plan.validate or duplicates", "(False and duplicates"),
+    "a capture waits": ("__init__.py", "if not _capturing() and (", "if True and ("),
+    "a captured status may be freed": ("__init__.py", "status = _kept(cupy.empty(", "status = (cupy.empty("),
 }
 
 

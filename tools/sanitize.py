@@ -2,15 +2,18 @@
 
     compute-sanitizer --tool memcheck python tools/sanitize.py
 
-Results are compared with the CPU's.  Each array has memory of its own here, not a piece of CuPy's pool, in which one
-array's end is another's beginning and memcheck would see nothing wrong.
+Results are compared with the CPU's.  Each array has memory of its own here, as much as it takes, and ends where that
+does.  In CuPy's pool one array's end is another's beginning, and memory that was ever written to counts as initialised.
 """
 
 from __future__ import annotations
 
 import sys
-from itertools import product
+import time
+from collections.abc import Callable, Iterator
+from itertools import cycle, product
 from pathlib import Path
+from typing import Any
 
 if "--cuda-on-cpu" in sys.argv:
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "cuda_on_cpu"))
@@ -18,95 +21,139 @@ if "--cuda-on-cpu" in sys.argv:
 import cupy
 import numpy as np
 import unpool_cuda
-from unpool_cuda import job
+from unpool_cuda import job, kernels
 
 import unpool
 
 # Planes, kernel, stride, padding: squares, what is odd, runs, pieces, overlap by one range and by several, long rows.
 CASES = [
     ((8, 12), (2, 2), (2, 2), (0, 0)),
+    ((9, 15), (3, 3), (3, 3), (0, 0)),
     ((9, 13), (2, 2), (2, 2), (0, 0)),
     ((21, 33), (3, 3), (3, 3), (1, 1)),
     ((11, 10), (2, 2), (4, 3), (1, 0)),
+    ((40, 40), (19, 19), (20, 20), (0, 0)),
     ((13, 17), (3, 3), (2, 2), (1, 1)),
-    ((130, 140), (3, 3), (2, 2), (1, 1)),
+    ((60, 50), (3, 3), (2, 2), (1, 1)),
     ((4, 6, 5), (2, 2, 2), (2, 2, 2), (0, 0, 0)),
     ((5, 9, 33), (2, 2, 2), (2, 3, 2), (1, 0, 1)),
     ((6, 7, 9), (3, 3, 3), (2, 2, 2), (1, 1, 1)),
-    ((5003,), (3,), (3,), (1,)),
-    ((20011,), (7,), (3,), (3,)),
+    ((1003,), (3,), (3,), (1,)),
+    ((2011,), (7,), (3,), (3,)),
 ]
-DTYPES = ("uint8", "float16", "float32", "float64", "complex128")
+# A word of each size, with both kinds of indices; some of the sums are computed otherwise.
+DTYPES = [
+    ("uint8", "int64"),
+    ("float16", "int32"),
+    ("float32", "int64"),
+    ("complex64", "int32"),
+    ("complex128", "int64"),
+]
+FEW = [("float32", "int32"), ("float64", "int64")]
+# The constants of job.py, and a block's shared memory, with the dtypes that are run with them.  Little of it makes many
+# blocks, pieces and ranges; 64 bits count from one element on.
+LITTLE = {"LEAST_STAGE": 128, "STAGE": 512, "NEAR": 1 << 10}
+CUTS: list[tuple[dict[str, int], int | None, list[tuple[str, str]]]] = [
+    ({}, None, DTYPES[::2]),
+    (LITTLE, 2 << 10, DTYPES),
+    ({"WIDE": 1}, None, FEW[:1]),
+    (LITTLE | {"WIDE": 1}, 2 << 10, FEW),
+]
+# Elements from the beginning of its memory to the array: a slice of a larger one lies anywhere.
+SHIFTS = cycle((0, 1, 3, 2, 5))
+
+Call = Callable[[Callable[[np.ndarray], Any], dict[str, Any]], Any]
 
 
 def main() -> None:
-    if hasattr(cupy.cuda, "set_allocator"):
-        cupy.cuda.set_allocator(None)
-    calls = 0
-    for wide, (number, case), data_format in product((2**31, 1), enumerate(CASES), ("channels_first", "channels_last")):
-        job.WIDE = wide
+    if reason := unpool.available()["cuda"]:
+        sys.exit(f"There is nothing to watch: {reason}")
+    if hasattr(cupy.cuda, "set_allocator"):  # the stand-in has no pool
+        cupy.cuda.set_allocator(None)  # cudaMalloc's own
+    plain, constants = kernels.options, {name: getattr(job, name) for name in (*LITTLE, "WIDE")}
+    # So that a report names the line, of the code as it is.
+    kernels.options = lambda *how: (*plain(*how), "-lineinfo")
+    device, begin = unpool_cuda._device(), time.monotonic()
+    print(f"watched: {Path(unpool_cuda.__file__).parent}")
+    for changed, shared, dtypes in CUTS:
+        for name, value in (constants | changed).items():
+            setattr(job, name, value)
+        here = device._replace(shared=shared or device.shared)
+        unpool_cuda._device = lambda here=here: here
         for cache in (job.pool, job.scatter, job.gather):
             cache.cache_clear()
-        calls += check(*case, data_format, DTYPES[number % len(DTYPES)], "int32" if number % 2 else "int64")
-    print(f"{calls} calls gave the CPU's results, by the kernels in {Path(unpool_cuda.__file__).parent}")
+        calls = 0
+        for case, data_format, dtype in product(CASES, ("channels_first", "channels_last"), dtypes):
+            for call in calls_of(*case, data_format, *dtype):
+                check(call)
+                calls += 1
+        seconds = time.monotonic() - begin
+        print(
+            f"{seconds:4.0f} s: {calls} calls gave the CPU's results, with {changed or 'nothing'} changed", flush=True
+        )
 
 
-def check(size, kernel, stride, padding, data_format, dtype, index_dtype) -> int:
+def calls_of(size, kernel, stride, padding, data_format, dtype, index_dtype) -> Iterator[Call]:
+    """Iterate over calls that are made with any kind of array, which a function makes of NumPy's."""
     rank, rng = len(size), np.random.default_rng(1)
-    shape = (2, *size, 5) if data_format == "channels_last" else (2, 3, *size)
+    shape = (2, *size, 9) if data_format == "channels_last" else (2, 3, *size)
     window = {"kernel_size": kernel, "stride": stride, "padding": padding, "data_format": data_format}
-    x = rng.integers(0, 9, shape).astype(dtype)
-    real = x.real if dtype.startswith("complex") else x
-    expected = named("max_pool", rank)(real, **window, return_indices=True, index_dtype=index_dtype)
-    actual = named("max_pool", rank)(cupy.asarray(real), **window, return_indices=True, index_dtype=index_dtype)
-    compare(actual[0], expected[0])
-    compare(actual[1], expected[1])
-    own = expected[1]
-    strayed = own.copy()
+    pool, unpooling, backward = (
+        getattr(unpool, f"max_{name}") for name in (f"pool{rank}d", f"unpool{rank}d", f"unpool{rank}d_backward")
+    )
+    plane = rng.integers(0, 9, shape).astype(dtype)
+    real = np.ascontiguousarray(plane.real)
+    # Indices for none may be null, and are not for both.
+    yield lambda put, out: pool(put(real), **window, **out)
+    yield lambda put, out: pool(put(real), **window, return_indices=True, index_dtype=index_dtype, **out)
+    _, own = pool(real, **window, return_indices=True, index_dtype=index_dtype)
+    values = rng.integers(0, 9, own.shape).astype(dtype)
+    strayed, bad = own.copy(), own.copy()
     strayed.reshape(-1)[::37] = rng.integers(0, np.prod(size), strayed.reshape(-1)[::37].shape)
-    calls = 1
-    for indices, duplicates in product((own, strayed), ("last", "sum", "error")):
-        values, there = rng.integers(0, 9, indices.shape).astype(dtype), cupy.asarray(indices)
-        # Off the beginning of an allocation, as a slice of a larger array may be.
-        out = cupy.empty(x.size + 3, dtype)[3:].reshape(shape)
-        forward = {**window, "duplicates": duplicates, "output_size": size}
-        backward = {**window, "duplicates": duplicates}
-        for function, array, arguments in (
-            (named("max_unpool", rank), values, forward),
-            (named("max_unpool", rank, "_backward"), x, backward),
-        ):
-            try:
-                wanted = function(array, indices, **arguments)
-            except ValueError:
-                continue  # an index repeats
-            compare(function(cupy.asarray(array), there, **arguments), wanted)
-            if arguments is forward:
-                compare(function(cupy.asarray(array), there, **arguments, out=out), wanted)
-            calls += 1
-    bad = strayed.copy()
     bad.reshape(-1)[-1] = -1
-    for duplicates in ("last", "sum"):
+    for indices, duplicates in product((own, strayed, bad), ("last", "sum", "error")):
+        if indices is bad and duplicates == "error":
+            continue  # as with the others
+        forward = {**window, "duplicates": duplicates, "output_size": size}
+        back = {**window, "duplicates": duplicates}
+        yield lambda put, out, i=indices, named=forward: unpooling(put(values), put(i), **named, **out)
+        yield lambda put, out, i=indices, named=back: backward(put(plane), put(i), **named, **out)
+
+
+def placed(array: np.ndarray) -> Any:
+    """Return a CuPy array of the same numbers that ends where its memory does."""
+    shift = next(SHIFTS)
+    there = cupy.asarray(np.concatenate([np.zeros(shift, array.dtype), array.reshape(-1)]))
+    return there[shift:].reshape(array.shape)
+
+
+def empty(like: np.ndarray) -> Any:
+    """Return memory for a result that nothing was written to."""
+    shift = next(SHIFTS)
+    return cupy.empty(shift + like.size, like.dtype)[shift:].reshape(like.shape)
+
+
+def check(call: Call) -> None:
+    """Compare a call's result in memory that nothing was written to, or its error, with the CPU's."""
+    try:
+        expected = call(lambda array: array, {})
+    except (IndexError, ValueError) as error:
         try:
-            named("max_unpool", rank)(
-                cupy.asarray(x.reshape(-1)[: bad.size].reshape(bad.shape)),
-                cupy.asarray(bad),
-                **window,
-                duplicates=duplicates,
-                output_size=size,
-            )
-        except IndexError:
-            calls += 1
-        else:
-            sys.exit("a bad index was not reported")
-    return calls
+            call(placed, {})
+        except type(error) as found:
+            if str(found) == str(error):
+                return
+            sys.exit(f"{found}; the CPU says {error}")
+        sys.exit(f"not found: {error}")
+    out = tuple(map(empty, expected)) if isinstance(expected, tuple) else empty(expected)
+    compare(call(placed, {"out": out}), expected)
 
 
-def named(function, rank, suffix=""):
-    return getattr(unpool, f"{function}{rank}d{suffix}")
-
-
-def compare(actual, expected) -> None:
-    if cupy.asnumpy(actual).tobytes() != expected.tobytes():
+def compare(actual: Any, expected: Any) -> None:
+    if isinstance(expected, tuple):
+        for pair in zip(actual, expected, strict=True):
+            compare(*pair)
+    elif cupy.asnumpy(actual).tobytes() != expected.tobytes():
         sys.exit(f"a result of shape {expected.shape} and dtype {expected.dtype} is not the CPU's")
 
 

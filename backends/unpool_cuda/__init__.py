@@ -50,8 +50,6 @@ class CUDA:
                 work = job.pool(plan)
                 variant = kernels.options("pool", name(cells.dtype), index_size, work.wide, work.side)
                 _launch(work, variant, (cells, values, np.uintp(0) if indices is None else indices))
-                if _capturing():
-                    _captured.extend(_copies((cells, input)))
         return values, indices
 
     def scatter(self, values: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
@@ -66,7 +64,7 @@ class CUDA:
                 variant = kernels.options("scatter", kind, wanted.itemsize, work.wide, work.side, duplicates)
                 status = _new_status(work)
                 _launch(work, variant, (pooled, wanted, planes, status))
-                _conclude(status, (pooled, values), (wanted, indices), plan, duplicates, touched=out is not None)
+                _conclude(status, indices, wanted, plan, duplicates, touched=out is not None)
         return planes
 
     def gather(self, grad: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
@@ -81,7 +79,7 @@ class CUDA:
                 variant = kernels.options("gather", kind, wanted.itemsize, work.wide, work.side, duplicates)
                 status = _new_status(work)
                 _launch(work, variant, (planes, wanted, values, status))
-                _conclude(status, (planes, grad), (wanted, indices), plan, duplicates, touched=out is not None)
+                _conclude(status, indices, wanted, plan, duplicates, touched=out is not None)
         return values
 
 
@@ -110,9 +108,9 @@ def _ready(array: Any) -> Any:
     odd = any(place % array.itemsize for place in (array.data.ptr, *array.strides))
     size = 1 if odd else 2 if array.dtype.kind == "V" else 0
     if not size:
-        return cupy.ascontiguousarray(array)
+        return _kept(cupy.ascontiguousarray(array))
     shape, strides = (*array.shape, array.itemsize // size), (*array.strides, size)
-    parts = cupy.ndarray(shape, f"u{size}", array.data, strides).copy()
+    parts = _kept(cupy.ndarray(shape, f"u{size}", array.data, strides).copy())
     return parts.view(array.dtype).reshape(array.shape)
 
 
@@ -122,7 +120,7 @@ def _ready_indices(indices: Any) -> Any:
     if ready.dtype.kind == "i" and ready.itemsize >= 4:
         return ready
     # Unsigned: from 2**63 on these turn negative, which is as far out of range.
-    return ready.view(np.int64) if ready.itemsize == 8 else ready.astype(np.int64)
+    return ready.view(np.int64) if ready.itemsize == 8 else _kept(ready.astype(np.int64))
 
 
 def _output(argument: str, out: Any, shape: tuple[int, ...], dtype: Any, *others: Any) -> Any:
@@ -136,9 +134,11 @@ def _output(argument: str, out: Any, shape: tuple[int, ...], dtype: Any, *others
     return out
 
 
-def _copies(*pairs: tuple[Any, Any]) -> list[Any]:
-    """Of pairs of what is read and what was given, what was made for this call."""
-    return [read for read, given in pairs if read is not given]
+def _kept(array: Any) -> Any:
+    """Return an array that was made for this call; a graph that is being captured will use it again."""
+    if _capturing():
+        _captured.append(array)
+    return array
 
 
 # --- launches ---------------------------------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ def _check_capture(duplicates: Duplicates) -> None:
 
 def _new_status(work: job.Work) -> Any:
     """Return a `Status` and its strips: nothing found."""
-    status = cupy.empty(24 + work.strips, np.uint8)
+    status = _kept(cupy.empty(24 + work.strips, np.uint8))
     status.data.memset_async(255, status.nbytes)
     return status
 
@@ -193,13 +193,8 @@ def _launch(work: job.Work, variant: tuple[str, ...], arrays: tuple[Any, ...]) -
         kernel((launch.grid,), (launch.threads,), (*arrays, launch.job), shared_mem=launch.shared)
 
 
-def _conclude(
-    status: Any, values: tuple[Any, Any], indices: tuple[Any, Any], plan: Plan, duplicates: Duplicates, *, touched: bool
-) -> None:
-    """Raise what the kernels found, if that may be waited for; both pairs are of what is read and what was given."""
-    if _capturing():
-        _captured.extend([status, *_copies(values, indices)])
-    elif plan.validate or duplicates == "error":
+def _conclude(status: Any, given: Any, read: Any, plan: Plan, duplicates: Duplicates, *, touched: bool) -> None:
+    """Raise what the kernels found in the indices, if that may be waited for."""
+    if not _capturing() and (plan.validate or duplicates == "error"):
         bad, repeated = status[:16].view(np.int64).get().tolist()
-        read, given = indices
         findings.check(bad, repeated, given, read, plan, touched=touched)
