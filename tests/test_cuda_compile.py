@@ -22,30 +22,18 @@ KINDS = (*REALS, "complex64", "complex128")
 # Bytes of an index, 64 bits to count with, side of squares: each with each other, not all with all, which would take
 # minutes more, and nothing in the kernels depends on three of them.
 HOWS = ((4, False, 0), (8, True, 0), (8, False, 2), (4, True, 2), (4, False, 3), (8, True, 3))
-# Operation, kind, how, duplicates.
-VARIANTS = [
-    (operation, kind, *how, duplicates)
-    for operation, kinds, modes in (
-        ("pool", REALS, ["last"]),
-        ("scatter", WORDS, ["last", "error"]),
-        ("scatter", KINDS, ["sum"]),
-        ("gather", WORDS, ["last", "sum", "error"]),
-    )
-    for kind, how, duplicates in product(kinds, HOWS, modes)
+# Operation, kind, duplicates.
+WHATS = [
+    *product(["pool"], REALS, ["last"]),
+    *product(["scatter"], WORDS, ["last", "error"]),
+    *product(["scatter"], KINDS, ["sum"]),
+    *product(["gather"], WORDS, ["last", "sum", "error"]),
 ]
-# For every architecture: how values are moved and added does not depend on it.
-FEW = [
-    (operation, kind, *how, duplicates)
-    for operation, kind, duplicates in (
-        ("pool", "float32", "last"),
-        ("pool", "bfloat16", "last"),
-        ("scatter", "word1", "last"),
-        ("scatter", "word16", "error"),
-        ("scatter", "float32", "sum"),
-        ("scatter", "complex128", "sum"),
-        ("gather", "word4", "last"),
-    )
-    for how in ((8, False, 2), (4, True, 0))
+# What, how and for which architecture: everything for each of them, in another way for each.
+VARIANTS = [
+    (architecture, (operation, kind, *HOWS[(place + turn) % len(HOWS)], duplicates))
+    for turn, architecture in enumerate(ARCHITECTURES)
+    for place, (operation, kind, duplicates) in enumerate(WHATS)
 ]
 
 
@@ -80,20 +68,16 @@ def functions(variant, **named):
 
 
 def name_of(variant):
+    if isinstance(variant, str):
+        return variant
     operation, kind, index_size, wide, side, duplicates = variant
     return f"{operation}-{kind}-{8 * index_size}{'-wide' * wide}{f'-{side}' if side else ''}-{duplicates}"
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=name_of)
-def test_every_variant_compiles(variant):
-    assert len(compiled(variant, "sm_90")) > 1000
-
-
-@pytest.mark.parametrize("variant", FEW, ids=name_of)
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_architecture_compiles(architecture, variant):
-    assert len(compiled(variant, architecture)) > 1000
-    assert len(compiled(variant, architecture, ())) > 1000
+@pytest.mark.parametrize(("architecture", "variant"), VARIANTS, ids=name_of)
+def test_every_variant_compiles(architecture, variant):
+    for options in (CUPY, ()):
+        assert len(compiled(variant, architecture, options)) > 1000
 
 
 @pytest.mark.parametrize("architecture", ["compute_75", "compute_80", "compute_90", "compute_100", "compute_120"])
