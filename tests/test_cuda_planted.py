@@ -231,7 +231,7 @@ BUGS = {
     "large shared memory is not asked for": ("__init__.py", "if launch.shared > _SHARED:", "if False:"),
     "out may be what is read": (
         "__init__.py",
-        "if any(cupy.may_share_memory(out, array) for array in others):",
+        "if any(_overlap(out, array) for array in others):",
         "if False:",
     ),
     "addresses may be odd": ("__init__.py", " and array.data.ptr % array.itemsize == 0", ""),

@@ -129,9 +129,17 @@ def _output(argument: str, out: Any, shape: tuple[int, ...], dtype: Any, *others
         return cupy.empty(shape, dtype)
     if not _is_usable(out):
         raise errors.unusable_out(argument)
-    if any(cupy.may_share_memory(out, array) for array in others):
+    if any(_overlap(out, array) for array in others):
         raise errors.overlapping_out(argument)
     return out
+
+
+def _overlap(one: Any, other: Any) -> bool:
+    """Whether two contiguous arrays share memory; CuPy sees it only where one allocation of its own holds both."""
+    return (
+        bool(one.data.ptr < other.data.ptr + other.nbytes and other.data.ptr < one.data.ptr + one.nbytes)
+        and min(one.nbytes, other.nbytes) > 0
+    )
 
 
 def _kept(array: Any) -> Any:
@@ -189,7 +197,8 @@ def _launch(work: job.Work, variant: tuple[str, ...], arrays: tuple[Any, ...]) -
     for launch in work.launches:
         kernel = kernels.kernel(launch.kernel, variant)
         if launch.shared > _SHARED:
-            kernel.max_dynamic_shared_size_bytes = launch.shared
+            # The kernel's for all threads: as much as there is, or another call would take this one's away.
+            kernel.max_dynamic_shared_size_bytes = _device().shared
         kernel((launch.grid,), (launch.threads,), (*arrays, launch.job), shared_mem=launch.shared)
 
 

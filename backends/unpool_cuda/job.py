@@ -198,6 +198,8 @@ class _Cut:
         if runs * self._run(cells) > device.shared:
             return None
         grid = self.outer * plan.pooled[0] * row_blocks * pieces
+        if grid >= 2**31:  # more than a launch may have, and CuPy would cut the number
+            return None
         each = {"rows_each": rows, "columns_each": columns, "row_blocks": row_blocks, "pieces": pieces}
         return self._block_launch(grid, runs, cells, **each)
 
