@@ -453,3 +453,42 @@ def test_unique_indices_of_many_planes(cuda):
             actual, reference.max_unpool(values, indices, case.size, "last", data_format == "channels_last")
         )
         assert arranged((3, 10), case.size, data_format) == actual.shape
+
+
+def test_threads_do_not_take_each_others_shared_memory(cuda, knobs, monkeypatch):
+    """What a kernel may have is the kernel's, not the call's: as much as there is, whatever a call needs."""
+    import unpool_cuda
+
+    class Kernel:
+        asked = 0
+
+        def __setattr__(self, name, value):
+            assert name == "max_dynamic_shared_size_bytes"
+            Kernel.asked = value
+
+        def __call__(self, grid, block, args, shared_mem=0):
+            assert shared_mem <= Kernel.asked or shared_mem <= 48 << 10
+
+    monkeypatch.setattr(unpool_cuda.kernels, "kernel", lambda name, variant: Kernel())
+    indices = np.zeros((1, 1, 99, 74), "int64")
+    cuda.run(unpool.max_unpool2d, indices, indices, 3, 2, output_size=(200, 150), validate=False)
+    assert Kernel.asked == knobs.attributes["MaxSharedMemoryPerBlockOptin"]
+
+
+def test_overlap_is_seen_between_memory_that_is_not_cupys(cuda, knobs, monkeypatch):
+    """CuPy asks whether one allocation holds both, which arrays of another library do not say."""
+    monkeypatch.setattr(cuda.cupy, "may_share_memory", lambda *arrays: False)
+    memory = cuda.asarray(np.zeros(100, "float32"))
+    values, out = memory[:4].reshape(1, 2, 2), memory[3:19].reshape(1, 4, 4)
+    with pytest.raises(ValueError, match="must not share memory"):
+        unpool.max_unpool2d(values, cuda.asarray(np.zeros((1, 2, 2), "int64")), 2, out=out)
+    unpool.max_unpool2d(values, cuda.asarray(np.zeros((1, 2, 2), "int64")), 2, out=memory[4:20].reshape(1, 4, 4))
+
+
+def test_no_launch_has_more_blocks_than_there_may_be(job):
+    """Slices of one cell, more than 2**31 of them: CuPy would cut the number of blocks to 32 bits."""
+    from unpool import plan
+
+    call = plan.unpool((1, 1024, 2**21, 1, 1), plan.window(3, (2, 1, 1), None, 0, 1), None, False)
+    work = job.scatter(call, 1, 4, "last", job.Device(132, 227 << 10))
+    assert all(launch.grid < 2**31 for launch in work.launches)
