@@ -492,3 +492,30 @@ def test_no_launch_has_more_blocks_than_there_may_be(job):
     call = plan.unpool((1, 1024, 2**21, 1, 1), plan.window(3, (2, 1, 1), None, 0, 1), None, False)
     work = job.scatter(call, 1, 4, "last", job.Device(132, 227 << 10))
     assert all(launch.grid < 2**31 for launch in work.launches)
+
+
+def test_taps_in_the_padding_are_not_walked(cuda, knobs, monkeypatch):
+    """A kernel may be far larger than the plane, and as large as a number."""
+    monkeypatch.setattr(knobs, "patience", 2**12)
+    x = bits("float32", (1, 3, 2))
+    for size in (2**12, 2**15):
+        actual = cuda.call(unpool.max_pool2d, x, size, 1, size // 2, return_indices=True)
+        for ours, expected in zip(actual, unpool.max_pool2d(x, size, 1, size // 2, return_indices=True), strict=True):
+            assert_same_bits(ours, expected)
+    row = np.ones((1, 1))
+    assert_same_bits(cuda.call(unpool.max_pool1d, row, 2**31 - 1, 1, 2**30 - 1), row)
+
+
+@pytest.mark.parametrize("argument", ["input", "indices", "out", "grad_output"])
+def test_a_foreign_byte_order_is_refused(cuda, argument):
+    """CuPy lets such a view be made, and everything that computes with it refuse it."""
+    small, large = (cuda.cupy.zeros((1, size, size), "float32") for size in (2, 4))
+    indices = cuda.cupy.zeros((1, 2, 2), "int64")
+    calls = {
+        "input": lambda: unpool.max_pool2d(large.view(">f4"), 2),
+        "indices": lambda: unpool.max_unpool2d(small, indices.view(">i8"), 2),
+        "out": lambda: unpool.max_unpool2d(small, indices, 2, out=large.view(">f4")),
+        "grad_output": lambda: unpool.max_pool2d_backward(small.view(">f4"), indices, (4, 4), 2),
+    }
+    with pytest.raises(ValueError, match=f"`{argument}` must be in the byte order of the device, got >"):
+        calls[argument]()

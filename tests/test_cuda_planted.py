@@ -183,10 +183,20 @@ BUGS = {
         "(ordered(value) > ordered(best))",
         "(ordered(value) >= ordered(best))",
     ),
+    "taps begin one late": (
+        "pooling.cuh",
+        "before = corner < 0 ? 0 - (Count)corner : 0;",
+        "before = corner < 0 ? 1 - (Count)corner : 0;",
+    ),
+    "taps end one early": (
+        "pooling.cuh",
+        "taps.end = dilation == 1 ? ahead :",
+        "taps.end = dilation == 1 ? ahead - 1 :",
+    ),
     "padding is picked": ("pooling.cuh", "inside[r][c] & (first |", "(first |"),
     "taps past the kernel count": (
         "pooling.cuh",
-        " &\n                                       (column + c < job.kernel[2]);",
+        " &\n                                       (column + c < columns.end);",
         ";",
     ),
     "sums of half precision are cut": ("numbers.h", "+ 0xfffu + even", ""),
@@ -236,7 +246,7 @@ BUGS = {
     ),
     "addresses may be odd": ("__init__.py", " and array.data.ptr % array.itemsize == 0", ""),
     "out may have any order": ("__init__.py", "    if not _is_usable(out):", "    if False:"),
-    "devices are not looked at": ("__init__.py", "array.device.id != first.device.id", "False"),
+    "devices are not looked at": ("__init__.py", "array.device.id != device", "False"),
     "unsigned indices are signed": (
         "__init__.py",
         "return ready.view(np.int64) if",

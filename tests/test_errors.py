@@ -1181,6 +1181,7 @@ ELSEWHERE = {
     "broken_backend",
     "cannot_wait",
     "failing_cuda",
+    "foreign_byte_order",
     "forked_after_cuda",
     "missing_backend",
     "missing_driver",

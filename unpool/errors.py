@@ -187,7 +187,7 @@ def index_dtype_too_small(cells: int) -> ValueError:
 def wrong_out(argument: str, shape: Sequence[int], dtype: str, expected: Sequence[int], wanted: str) -> ValueError:
     return ValueError(
         f"`{argument}` must have shape {tuple(expected)} and dtype {wanted}, got shape {tuple(shape)} and dtype "
-        f"{dtype}: make it with an empty array of that shape and dtype"
+        f"{dtype}: pass an empty array of that shape and dtype"
     )
 
 
@@ -195,6 +195,13 @@ def out_not_a_pair(out: object) -> TypeError:
     return TypeError(
         f"`out` must be a pair of arrays (values, indices) where return_indices=True, got {kind_of(out)}: pass both, "
         f"or return_indices=False"
+    )
+
+
+def foreign_byte_order(argument: str, dtype: object) -> ValueError:
+    return ValueError(
+        f"`{argument}` must be in the byte order of the device, got {dtype}: swap the bytes before they go there, for "
+        f"example with numpy's array.astype(array.dtype.newbyteorder('='))"
     )
 
 

@@ -39,7 +39,7 @@ class CUDA:
     def pool(self, input: Any, plan: Plan, out: tuple[Any, Any] | None) -> tuple[Any, Any]:
         values, indices = out or (None, None)
         first = "out" if indices is None else "out[0]"
-        _check_devices(input, (first, values), ("out[1]", indices))
+        _check_arrays(("input", input), (first, values), ("out[1]", indices))
         with _on(input.device):
             cells = _ready(input)
             values = _output(first, values, plan.pooled_shape, cells.dtype, cells)
@@ -53,7 +53,8 @@ class CUDA:
         return values, indices
 
     def scatter(self, values: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
-        _check_devices(values, ("indices", indices), ("out", out))
+        argument = "grad_output" if plan.sized_by == "input_size" else "input"
+        _check_arrays((argument, values), ("indices", indices), ("out", out))
         with _on(values.device):
             _check_capture(duplicates)
             pooled, wanted = _ready(values), _ready_indices(indices)
@@ -68,7 +69,7 @@ class CUDA:
         return planes
 
     def gather(self, grad: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
-        _check_devices(grad, ("indices", indices), ("out", out))
+        _check_arrays(("grad_output", grad), ("indices", indices), ("out", out))
         with _on(grad.device):
             _check_capture(duplicates)
             planes, wanted = _ready(grad), _ready_indices(indices)
@@ -89,10 +90,16 @@ BACKEND = CUDA()
 # --- arrays -----------------------------------------------------------------------------------------------------------
 
 
-def _check_devices(first: Any, *others: tuple[str, Any]) -> None:
-    for argument, array in others:
-        if array is not None and array.device.id != first.device.id:
-            raise errors.wrong_device(argument, array.device.id, first.device.id)
+def _check_arrays(*arrays: tuple[str, Any]) -> None:
+    """Refuse arrays on several devices, and views in a byte order which CuPy lets be made, but not be computed with."""
+    device = arrays[0][1].device.id
+    for argument, array in arrays:
+        if array is None:
+            continue
+        if array.device.id != device:
+            raise errors.wrong_device(argument, array.device.id, device)
+        if not array.dtype.isnative:
+            raise errors.foreign_byte_order(argument, array.dtype.str)
 
 
 def _is_usable(array: Any) -> bool:

@@ -6,7 +6,6 @@ Integers alone: no array comes here, and no CUDA.  `_Job` is `struct Job` of job
 from __future__ import annotations
 
 from functools import lru_cache
-from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,7 +65,7 @@ class Work(NamedTuple):
 def pool(plan: Plan) -> Work:
     cut = _Cut(plan, 0, 0)
     side = plan.kernel[1] if plan.kernel[1] == plan.kernel[2] in SIDES else 0
-    return Work(cut.wide, side, 0, (cut.launch("unpool_pool", ceil(cut.elements / THREADS), THREADS, 0),))
+    return Work(cut.wide, side, 0, (cut.launch("unpool_pool", _parts(cut.elements, THREADS), THREADS, 0),))
 
 
 @lru_cache(maxsize=1024)
@@ -87,7 +86,7 @@ def scatter(plan: Plan, itemsize: int, index_size: int, duplicates: Duplicates, 
 def gather(plan: Plan, itemsize: int, index_size: int, duplicates: Duplicates, device: Device) -> Work:
     """Cut a gather: window by window, unless one may have hidden another's value."""
     cut = _Cut(plan, itemsize, index_size)
-    windows = cut.launch("unpool_gather_windows", ceil(cut.elements / (THREADS * EACH)), THREADS, 0)
+    windows = cut.launch("unpool_gather_windows", _parts(cut.elements, THREADS * EACH), THREADS, 0)
     if duplicates == "sum":
         launches: tuple[Launch, ...] = (windows,)
     elif cut.apart:
@@ -95,6 +94,11 @@ def gather(plan: Plan, itemsize: int, index_size: int, duplicates: Duplicates, d
     else:
         launches = cut.ranges("unpool_gather_ranges", cut.count_size, device)
     return Work(cut.wide, cut.side, cut.strips, launches)
+
+
+def _parts(whole: int, each: int) -> int:
+    """How many parts of a size make a whole; the last one may be smaller."""
+    return -(-whole // each)
 
 
 def _job_type(count: str) -> np.dtype[Any]:
@@ -138,7 +142,7 @@ class _Cut:
         self.shift = 0
         while index_size << self.shift < SECTOR and 1 << self.shift < self.step:
             self.shift += 1
-        self.strips_each = ceil(self.step / (1 << self.shift))
+        self.strips_each = _parts(self.step, 1 << self.shift)
         self.strips = self.outer * self.strips_each
 
     def _farthest(self, axis: int) -> int:
@@ -183,14 +187,14 @@ class _Cut:
         stage = max(LEAST_STAGE, min(STAGE, total // (device.processors * LEAST_BLOCKS_EACH)))
         planes = min(self.outer, (stage - 16) // (plan.cells * self.step * self.itemsize))
         if planes:
-            return self._block_launch(ceil(self.outer / planes), 1, planes * plan.cells, planes_each=planes)
+            return self._block_launch(_parts(self.outer, planes), 1, planes * plan.cells, planes_each=planes)
         deep, columns = self._cells(0, 1), plan.pooled[2]
         rows = self._most(1, stage, lambda rows: deep * self._run(self._cells(1, rows) * plan.plane[2]))
         if not rows:
             runs = deep * self._cells(1, 1)
             columns = max(1, self._most(2, stage, lambda columns: runs * self._run(self._cells(2, columns))))
             rows = 1
-        pieces, row_blocks = ceil(plan.pooled[2] / columns), ceil(plan.pooled[1] / rows)
+        pieces, row_blocks = _parts(plan.pooled[2], columns), _parts(plan.pooled[1], rows)
         if pieces == 1:
             runs, cells = deep, self._cells(1, rows) * plan.plane[2]
         else:
@@ -243,11 +247,11 @@ class _Cut:
     def _range_launch(self, kernel: str, slot: int, shared: int, device: Device, **how: int) -> Launch:
         plan, lanes = self.plan, 1 << self.shift
         most = shared // (slot * lanes) // 16 * 16  # sums behind claims lie at a multiple of 16 bytes
-        each = min(max(16, most), ceil(plan.cells / 16) * 16)
-        ranges = ceil(plan.cells / each)
+        each = min(max(16, most), _parts(plan.cells, 16) * 16)
+        ranges = _parts(plan.cells, each)
         tasks = self.strips * ranges
         work = max(min(each, plan.cells), plan.windows if ranges == 1 else 0) * lanes
-        threads = min(MOST_THREADS, max(32, ceil(work / 32) * 32))
+        threads = min(MOST_THREADS, max(32, _parts(work, 32) * 32))
         size = each * slot * lanes
         # Where most often nothing is to be done, no more blocks are started than there is room for.
         blocks = max(1, min(BLOCKS_EACH, device.shared // size)) if how.get("redo") else BLOCKS_EACH

@@ -2,10 +2,25 @@
 
 // Cells are read some at a time, and compared when all of them are there: all of a window's, if its size is known.
 #ifdef SIDE
-const Int TAP_ROWS = SIDE, TAP_COLUMNS = SIDE;
+const Count TAP_ROWS = SIDE, TAP_COLUMNS = SIDE;
 #else
-const Int TAP_ROWS = 1, TAP_COLUMNS = 4;
+const Count TAP_ROWS = 1, TAP_COLUMNS = 4;
 #endif
+
+// The taps of a window along an axis that are not in the padding: most of a large kernel's may be.
+struct Taps {
+    Count first, end;
+};
+
+UNPOOL_FUNCTION Taps taps_of(const Job& job, int axis, Int corner) {
+    const Count dilation = job.dilation[axis], before = corner < 0 ? 0 - (Count)corner : 0;
+    const Count ahead = (Count)job.plane[axis] - (Count)corner;
+    Taps taps;
+    taps.first = dilation == 1 ? before : (before + dilation - 1) / dilation;
+    taps.end = dilation == 1 ? ahead : (ahead + dilation - 1) / dilation;
+    taps.end = taps.end < (Count)job.kernel[axis] ? taps.end : (Count)job.kernel[axis];
+    return taps;
+}
 
 extern "C" __global__ void __launch_bounds__(256)
 unpool_pool(const Word* __restrict__ plane, Word* __restrict__ values, Index* __restrict__ indices, const Job job) {
@@ -18,33 +33,37 @@ unpool_pool(const Word* __restrict__ plane, Word* __restrict__ values, Index* __
     Int corner[3];
     for (int axis = 0; axis < 3; ++axis)
         corner[axis] = window.at[axis] * job.stride[axis] - job.padding[axis];
+    const Taps slices = taps_of(job, 0, corner[0]);
+#ifdef SIDE
+    const Taps rows = {0, SIDE}, columns = {0, SIDE};
+#else
+    const Taps rows = taps_of(job, 1, corner[1]), columns = taps_of(job, 2, corner[2]);
+#endif
     Word best = Word();
     Count found = 0;
     bool first = true;
-    for (Int kd = 0; kd < job.kernel[0]; ++kd) {
-        const Int d = corner[0] + kd * job.dilation[0];
-        if ((Count)d >= (Count)job.plane[0])
-            continue;
-        for (Int row = 0; row < job.kernel[1]; row += TAP_ROWS)
-            for (Int column = 0; column < job.kernel[2]; column += TAP_COLUMNS) {
+    for (Count slice = slices.first; slice < slices.end; ++slice) {
+        const Count d = corner[0] + slice * job.dilation[0];
+        for (Count row = rows.first; row < rows.end; row += TAP_ROWS)
+            for (Count column = columns.first; column < columns.end; column += TAP_COLUMNS) {
                 Word value[TAP_ROWS][TAP_COLUMNS];
                 Count cell[TAP_ROWS][TAP_COLUMNS];
                 bool inside[TAP_ROWS][TAP_COLUMNS];
 #pragma unroll
-                for (Int r = 0; r < TAP_ROWS; ++r)
+                for (Count r = 0; r < TAP_ROWS; ++r)
 #pragma unroll
-                    for (Int c = 0; c < TAP_COLUMNS; ++c) {
-                        const Count h = corner[1] + (Count)(row + r) * job.dilation[1];
-                        const Count w = corner[2] + (Count)(column + c) * job.dilation[2];
+                    for (Count c = 0; c < TAP_COLUMNS; ++c) {
+                        const Count h = corner[1] + (row + r) * job.dilation[1];
+                        const Count w = corner[2] + (column + c) * job.dilation[2];
                         inside[r][c] = (h < (Count)job.plane[1]) & (w < (Count)job.plane[2]) &
-                                       (column + c < job.kernel[2]);
-                        cell[r][c] = ((Count)d * job.plane[1] + h) * job.plane[2] + w;
+                                       (column + c < columns.end);
+                        cell[r][c] = (d * job.plane[1] + h) * job.plane[2] + w;
                         value[r][c] = inside[r][c] ? cells[cell[r][c] * job.step] : Word();
                     }
 #pragma unroll
-                for (Int r = 0; r < TAP_ROWS; ++r)
+                for (Count r = 0; r < TAP_ROWS; ++r)
 #pragma unroll
-                    for (Int c = 0; c < TAP_COLUMNS; ++c) {
+                    for (Count c = 0; c < TAP_COLUMNS; ++c) {
                         const bool wins = inside[r][c] & (first | Kind::better(value[r][c], best));
                         best = wins ? value[r][c] : best;
                         found = wins ? cell[r][c] : found;

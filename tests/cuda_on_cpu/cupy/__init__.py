@@ -36,10 +36,11 @@ __version__ = "14.2.0"
 _COMPARISONS = ("equal", "greater", "greater_equal", "less", "less_equal", "not_equal")
 
 
-def _check_dtype(dtype):
+def _check_dtype(dtype, *, swapped=False):
+    """Refuse what there are no arrays of; `swapped` byte order is for views, which the real CuPy does not look at."""
     if dtype.char not in "?bhilqBHILQefdFD" and dtype.name != "bfloat16":
         raise ValueError(f"Unsupported dtype {dtype}")
-    if not dtype.isnative:
+    if not dtype.isnative and not swapped:
         raise ValueError(f"Unsupported dtype {dtype} with big-endian byte-order")
 
 
@@ -64,7 +65,7 @@ class ndarray(numpy.lib.mixins.NDArrayOperatorsMixin):  # noqa: N801
     def __init__(self, shape, dtype=float, memptr=None, strides=None, order="C"):
         shape = (shape,) if isinstance(shape, int | numpy.integer) else tuple(shape)
         dtype = numpy.dtype(dtype)
-        _check_dtype(dtype)
+        _check_dtype(dtype, swapped=memptr is not None)
         if any(length < 0 for length in shape):
             raise ValueError("Negative dimensions are not allowed")
         if memptr is None:
@@ -206,7 +207,7 @@ class ndarray(numpy.lib.mixins.NDArrayOperatorsMixin):  # noqa: N801
         if dtype is None:
             return self._view(self._host.view())
         dtype = numpy.dtype(dtype)
-        _check_dtype(dtype)
+        _check_dtype(dtype, swapped=True)
         return self._view(self._host.view(dtype))
 
     def reshape(self, *shape, order="C", copy=None):
