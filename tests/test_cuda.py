@@ -494,9 +494,11 @@ def test_no_launch_has_more_blocks_than_there_may_be(job):
     assert all(launch.grid < 2**31 for launch in work.launches)
 
 
-def test_taps_in_the_padding_are_not_walked(cuda, knobs, monkeypatch):
-    """A kernel may be far larger than the plane, and as large as a number."""
-    monkeypatch.setattr(knobs, "patience", 2**12)
+@pytest.mark.parametrize("order", ["ascending", "descending", "shuffled"])
+def test_taps_in_the_padding_are_not_walked(cuda, knobs, monkeypatch, order):
+    """A kernel may be far larger than the plane, and as large as a number: 2**24 taps here, and 2**31."""
+    monkeypatch.setattr(knobs, "patience", 2**16)
+    monkeypatch.setattr(knobs, "order", order)
     x = bits("float32", (1, 3, 2))
     for size in (2**12, 2**15):
         actual = cuda.call(unpool.max_pool2d, x, size, 1, size // 2, return_indices=True)

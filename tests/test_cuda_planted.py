@@ -196,8 +196,8 @@ BUGS = {
     "padding is picked": ("pooling.cuh", "inside[r][c] & (first |", "(first |"),
     "taps past the kernel count": (
         "pooling.cuh",
-        " &\n                                       (column + c < columns.end);",
-        ";",
+        " &\n                                                (column + c < columns.end));",
+        ");",
     ),
     "sums of half precision are cut": ("numbers.h", "+ 0xfffu + even", ""),
     "bool adds to two": ("kinds.cuh", "return a | b;", "return a + b;"),
@@ -226,8 +226,14 @@ BUGS = {
         "launches = (blocks,)",
     ),
     "near strays are not done anew": ("job.py", "return (near, self.redo(kernel, slot, device))", "return (near,)"),
-    "squares are taken for granted": ("job.py", "side if whole and", "side if"),
+    "squares are taken for granted": ("job.py", "side if whole and plan.stride", "side if plan.stride"),
     "slices are taken for squares, too": ("job.py", "or plan.plane[1] == plan.pooled[1] * side", "or True"),
+    "windows are taken to be whole": ("job.py", "side if whole and plan.kernel ==", "side if plan.kernel =="),
+    "windows that stick out are whole": (
+        "job.py",
+        "<= plan.plane[axis] for axis in range(3)",
+        "> 0 for axis in range(3)",
+    ),
     "padding is no reason": ("job.py", "and not any(plan.padding) else 0", "else 0"),
     "gradients take no heed of who won": (
         "job.py",
@@ -382,7 +388,7 @@ def sums(dtype, shape):
 
 def check_pooling(cuda):
     for dtype in ("float16", "int8"):
-        for name in ("overlap and padding", "wide padding", "volume, dilated, ceil", "odd"):
+        for name in ("overlap and padding", "wide padding", "volume, dilated, ceil", "odd", "ceil"):
             for data_format in FORMATS:
                 case = POOLINGS[name]
                 x = crowded(dtype, case.shape((2, 3), data_format))

@@ -771,8 +771,8 @@ OUTS = {
         Case(
             "wrong_out",
             ValueError,
-            "`out` must have shape (1, 1, 4, 4) and dtype float32, got shape (1, 1, 5, 5) and dtype float32: make it "
-            "with an empty array of that shape and dtype",
+            "`out` must have shape (1, 1, 4, 4) and dtype float32, got shape (1, 1, 5, 5) and dtype float32: pass "
+            "an empty array of that shape and dtype",
             unpool_into,
         ),
         lambda: noise((1, 1, 5, 5)),
@@ -781,8 +781,8 @@ OUTS = {
         Case(
             "wrong_out",
             ValueError,
-            "`out` must have shape (1, 1, 2, 2) and dtype float32, got shape (1, 2, 2) and dtype float32: make it "
-            "with an empty array of that shape and dtype",
+            "`out` must have shape (1, 1, 2, 2) and dtype float32, got shape (1, 2, 2) and dtype float32: pass "
+            "an empty array of that shape and dtype",
             pool_into,
         ),
         lambda: noise((1, 2, 2)),
@@ -791,8 +791,8 @@ OUTS = {
         Case(
             "wrong_out",
             ValueError,
-            "`out` must have shape (1, 1, 2, 2) and dtype float32, got shape (1, 1, 2, 2) and dtype float64: make it "
-            "with an empty array of that shape and dtype",
+            "`out` must have shape (1, 1, 2, 2) and dtype float32, got shape (1, 1, 2, 2) and dtype float64: pass "
+            "an empty array of that shape and dtype",
             unpool_gradient_into,
         ),
         lambda: noise(POOLED_SHAPE, "float64"),
@@ -801,8 +801,8 @@ OUTS = {
         Case(
             "wrong_out",
             ValueError,
-            "`out[0]` must have shape (1, 1, 2, 2) and dtype float32, got shape (1, 1, 2, 2) and dtype int64: make it "
-            "with an empty array of that shape and dtype",
+            "`out[0]` must have shape (1, 1, 2, 2) and dtype float32, got shape (1, 1, 2, 2) and dtype int64: pass "
+            "an empty array of that shape and dtype",
             pool_both_into,
         ),
         lambda: (noise(POOLED_SHAPE, "int64"), noise(POOLED_SHAPE)),
@@ -811,8 +811,8 @@ OUTS = {
         Case(
             "wrong_out",
             ValueError,
-            "`out[1]` must have shape (1, 1, 2, 2) and dtype int64, got shape (1, 1, 2, 2) and dtype int32: make it "
-            "with an empty array of that shape and dtype",
+            "`out[1]` must have shape (1, 1, 2, 2) and dtype int64, got shape (1, 1, 2, 2) and dtype int32: pass "
+            "an empty array of that shape and dtype",
             pool_both_into,
         ),
         lambda: [noise(POOLED_SHAPE), noise(POOLED_SHAPE, "int32")],

@@ -64,8 +64,7 @@ class Work(NamedTuple):
 @lru_cache(maxsize=1024)
 def pool(plan: Plan) -> Work:
     cut = _Cut(plan, 0, 0)
-    side = plan.kernel[1] if plan.kernel[1] == plan.kernel[2] in SIDES else 0
-    return Work(cut.wide, side, 0, (cut.launch("unpool_pool", _parts(cut.elements, THREADS), THREADS, 0),))
+    return Work(cut.wide, cut.window_side, 0, (cut.launch("unpool_pool", _parts(cut.elements, THREADS), THREADS, 0),))
 
 
 @lru_cache(maxsize=1024)
@@ -138,6 +137,13 @@ class _Cut:
         whole = all(plan.plane[axis] >= plan.pooled[axis] * side for axis in (1, 2))
         whole &= plan.plane[0] == 1 or plan.plane[1] == plan.pooled[1] * side
         self.side = side if whole and plan.stride == (1, side, side) and not any(plan.padding) else 0
+        # Windows that are squares themselves, and all of them inside the plane.
+        side = plan.kernel[2] if plan.kernel[2] in SIDES else 0
+        whole = not any(plan.padding) and plan.dilation == (1, 1, 1)
+        whole &= all(
+            (plan.pooled[axis] - 1) * plan.stride[axis] + plan.kernel[axis] <= plan.plane[axis] for axis in range(3)
+        )
+        self.window_side = side if whole and plan.kernel == (1, side, side) else 0
         # A strip is as many channels as share a sector, and not many more than there are.
         self.shift = 0
         while index_size << self.shift < SECTOR and 1 << self.shift < self.step:

@@ -8,7 +8,8 @@
 //     -DWIDE=0             1 for calls that count to 2**31 or further
 //     -DDUPLICATES=LAST    or SUM, or ERROR
 //     -DPOOL, -DSCATTER or -DGATHER
-//     -DSIDE=2             perhaps, where it is known: of windows, to pool; of the squares that windows own, to unpool
+//     -DSIDE=2             where it is known: of windows, all of which are whole, to pool; of the squares that windows
+//                          own, to unpool
 //
 // Elements are counted in memory order, (outer windows + window) step + channel, and the same with cells:
 //

@@ -33,17 +33,21 @@ unpool_pool(const Word* __restrict__ plane, Word* __restrict__ values, Index* __
     Int corner[3];
     for (int axis = 0; axis < 3; ++axis)
         corner[axis] = window.at[axis] * job.stride[axis] - job.padding[axis];
-    const Taps slices = taps_of(job, 0, corner[0]);
-#ifdef SIDE
-    const Taps rows = {0, SIDE}, columns = {0, SIDE};
+#ifdef SIDE  // and all of it is inside
+    const bool whole = true;
+    const Taps slices = {0, 1}, rows = {0, SIDE}, columns = {0, SIDE};
+    const Count dilation[3] = {1, 1, 1};
 #else
-    const Taps rows = taps_of(job, 1, corner[1]), columns = taps_of(job, 2, corner[2]);
+    const bool whole = false;
+    const Taps slices = taps_of(job, 0, corner[0]), rows = taps_of(job, 1, corner[1]);
+    const Taps columns = taps_of(job, 2, corner[2]);
+    const Count dilation[3] = {(Count)job.dilation[0], (Count)job.dilation[1], (Count)job.dilation[2]};
 #endif
     Word best = Word();
     Count found = 0;
     bool first = true;
     for (Count slice = slices.first; slice < slices.end; ++slice) {
-        const Count d = corner[0] + slice * job.dilation[0];
+        const Count d = corner[0] + slice * dilation[0];
         for (Count row = rows.first; row < rows.end; row += TAP_ROWS)
             for (Count column = columns.first; column < columns.end; column += TAP_COLUMNS) {
                 Word value[TAP_ROWS][TAP_COLUMNS];
@@ -53,10 +57,10 @@ unpool_pool(const Word* __restrict__ plane, Word* __restrict__ values, Index* __
                 for (Count r = 0; r < TAP_ROWS; ++r)
 #pragma unroll
                     for (Count c = 0; c < TAP_COLUMNS; ++c) {
-                        const Count h = corner[1] + (row + r) * job.dilation[1];
-                        const Count w = corner[2] + (column + c) * job.dilation[2];
-                        inside[r][c] = (h < (Count)job.plane[1]) & (w < (Count)job.plane[2]) &
-                                       (column + c < columns.end);
+                        const Count h = corner[1] + (row + r) * dilation[1];
+                        const Count w = corner[2] + (column + c) * dilation[2];
+                        inside[r][c] = whole | ((h < (Count)job.plane[1]) & (w < (Count)job.plane[2]) &
+                                                (column + c < columns.end));
                         cell[r][c] = (d * job.plane[1] + h) * job.plane[2] + w;
                         value[r][c] = inside[r][c] ? cells[cell[r][c] * job.step] : Word();
                     }
