@@ -12,6 +12,8 @@ from kinds import KINDS
 
 settings.register_profile("default", deadline=None, max_examples=200)
 settings.register_profile("ci", deadline=None, max_examples=200, derandomize=True)
+# For kinds of arrays that are traced or compiled anew for every example.
+settings.register_profile("few", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
@@ -21,6 +23,27 @@ def pytest_addoption(parser):
         action="store_true",
         help="run the CUDA kernels thread by thread on the CPU, with a stand-in for CuPy",
     )
+
+    parser.addoption(
+        "--every",
+        action="store_true",
+        help="run all tests of the kinds of arrays that are traced or compiled at every call, and not one in several",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    """Of the many cases of a test, give a kind that takes long for each a few, spread over all parameters."""
+    if config.getoption("--every"):
+        return
+    kept, left_out, seen = [], [], {}
+    for item in items:
+        name = item.callspec.params.get("backend") if hasattr(item, "callspec") else None
+        every = KINDS[name].one_in if name in KINDS else 1
+        count = seen[item.function, name] = seen.get((item.function, name), -1) + 1
+        # Not every n-th: parameters repeat with periods of their own.
+        (left_out if every > 1 and (count * 7919 + count // every) % every else kept).append(item)
+    items[:] = kept
+    config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_configure(config):

@@ -1,15 +1,29 @@
-"""The kinds of arrays that the contract is tested with: one a backend, each made of NumPy arrays and turned back."""
+"""The kinds of arrays that the contract is tested with, each made of NumPy arrays and turned back.
+
+One a backend; and TensorFlow's four times: eagerly, in graphs that know all sizes or none, and compiled by XLA.
+"""
 
 import ctypes
+import re
+from collections import OrderedDict
 
 import needs
 import numpy as np
+import pytest
 
 
 class Arrays:
     """One kind of array: how it is made of a NumPy array, and how it becomes one again."""
 
     name: str
+    writes = True  # whether there is `out=`
+    reports = True  # whether a bad or repeated index is an error; else, a bad one is dropped
+    one_in = 1  # of so many cases of a test, one is run
+    rounds = True  # whether sums are rounded at every step, and keep denormals, as NumPy's
+
+    def some(self, values):
+        """Return values to go through, or a few of them where every call takes long."""
+        return values
 
     def asarray(self, array):
         """Return an array of this kind, which lies in memory as the NumPy array does, as far as the kind knows how."""
@@ -88,4 +102,105 @@ class CuPyArrays(Arrays):
         return np.dtype(dtype).itemsize  # of complex numbers, too
 
 
-KINDS = {"cpu": NumPyArrays, "cuda": CuPyArrays}
+class TensorFlowArrays(Arrays):
+    """Eager tensors: the CPU's kernels, without a copy."""
+
+    name = "tensorflow"
+    writes = False
+
+    def __init__(self):
+        self.tf = needs.require("tensorflow", "its tensors are what the backend is for")
+        needs.require_backend("tensorflow")
+
+    def asarray(self, array):
+        return self.tf.constant(np.asarray(array, array.dtype.newbyteorder("=")))
+
+    def tonumpy(self, array):
+        return array.numpy()
+
+    def _back(self, result):
+        assert isinstance(result, self.tf.Tensor)
+        return self.tonumpy(result)
+
+
+class _TracedArrays(TensorFlowArrays):
+    """Calls in graphs, each of which is kept for some calls like it."""
+
+    compiled = False
+    one_in = 8
+
+    def __init__(self):
+        super().__init__()
+        self.kept = OrderedDict()
+
+    def some(self, values):
+        values = list(values)
+        return values[:: max(1, -(-len(values) // 4))]
+
+    def spec(self, array):
+        return self.tf.TensorSpec(array.shape, array.dtype)
+
+    def run(self, function, *arguments, **named):
+        places = {f"argument_{place}": value for place, value in enumerate(arguments)} | named
+        given = {place: self.asarray(value) for place, value in places.items() if self.is_array(value)}
+        specs = {place: self.spec(tensor) for place, tensor in given.items()}
+        key = f"{function.__qualname__} {specs} {[None if self.is_array(a) else a for a in arguments]} {named}"
+        if key not in self.kept:
+
+            def call(**given):
+                positional = [given.get(f"argument_{place}", value) for place, value in enumerate(arguments)]
+                return function(*positional, **{name: given.get(name, value) for name, value in named.items()})
+
+            traced = self.tf.function(call, autograph=False, jit_compile=self.compiled)
+            self.kept[key] = traced.get_concrete_function(**specs)
+            if len(self.kept) > 32:
+                self.kept.popitem(last=False)
+        try:
+            return self.kept[key](**given)
+        except self.tf.errors.InvalidArgumentError as error:
+            found = re.search(r"assertion failed: \[(.*)\]$", str(error), re.MULTILINE | re.DOTALL)
+            if found is None:
+                raise
+            text = found[1].partition("]\n")[0]
+            raise (IndexError if " is out of range for a" in text else ValueError)(text) from error
+
+    def is_array(self, value):
+        return isinstance(value, (np.ndarray, self.tf.Tensor))
+
+
+class TensorFlowFunctionArrays(_TracedArrays):
+    rounds = False
+
+
+class TensorFlowUnknownArrays(_TracedArrays):
+    """Of no size that is known before the run."""
+
+    rounds = False
+
+    def spec(self, array):
+        return self.tf.TensorSpec([None] * array.ndim, array.dtype)
+
+
+class TensorFlowXLAArrays(_TracedArrays):
+    compiled = True
+    one_in = 16
+    reports = False
+    rounds = False
+
+
+KINDS = {
+    "cpu": NumPyArrays,
+    "cuda": CuPyArrays,
+    "tensorflow": TensorFlowArrays,
+    "tensorflow-function": TensorFlowFunctionArrays,
+    "tensorflow-unknown": TensorFlowUnknownArrays,
+    "tensorflow-xla": TensorFlowXLAArrays,
+}
+# Those that can be written into, and those that hear of a bad index.
+WRITERS = [name for name, kind in KINDS.items() if kind.writes]
+REPORTERS = [name for name, kind in KINDS.items() if kind.reports]
+
+
+def of_kinds(names):
+    """Give a test some of the kinds only."""
+    return pytest.mark.parametrize("backend", names, indirect=True)

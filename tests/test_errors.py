@@ -584,14 +584,14 @@ ARGUMENTS = {
         lambda out: unpool.max_unpool2d(P, I, 2, output_size=(-4, 4), out=out.plane),
     ),
     "output_size_needed": Case(
-        "size_out_of_range",
+        "size_needed",
         ValueError,
         "`output_size` must be given: the size that follows is empty in spatial dimension 0, got output_size=None with "
         "kernel_size=(2,), stride=(2,), padding=(1,), dilation=(1,): pass one between 1 and 1 there",
         lambda out: unpool.max_unpool1d(P[0, :, :1, :1], I[0, :, :1, :1], 2, 2, 1, out=out.plane),
     ),
     "no_such_plane": Case(
-        "size_out_of_range",
+        "no_size",
         ValueError,
         "`output_size` has no right value: no plane pools to 1 in spatial dimension 0, got output_size=None with "
         "kernel_size=(2,), stride=(1,), padding=(1,), dilation=(1,): pass the arguments of the pooling call",

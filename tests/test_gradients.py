@@ -29,8 +29,8 @@ from cases import (
     unique,
     whole,
 )
-from compare import Guarded, assert_same_bits, assert_same_numbers
-from kinds import NumPyArrays
+from compare import Guarded, assert_same_bits, assert_same_sums
+from kinds import WRITERS, NumPyArrays, of_kinds
 from threadpoolctl import threadpool_limits
 
 import unpool
@@ -155,7 +155,7 @@ def test_every_shape(backend, case, data_format, leading, duplicates):
             actual = backend.call(
                 case.function("max_pool_backward"), up, given, case.shape(leading, data_format), **arguments
             )
-            assert_same_numbers(actual, added(up, indices, case, data_format))
+            assert_same_sums(backend, actual, added(up, indices, case, data_format))
 
 
 @every_format
@@ -175,7 +175,7 @@ def test_input_size_in_every_length(backend, full, leading, data_format):
 @every_mode
 def test_every_width(backend, data_format, duplicates):
     """Kernels that take several elements at a time have a rest to take one by one."""
-    for width in range(2, 70):
+    for width in backend.some(range(2, 70)):
         case = pooling((4, width), 2)
         for dtype in ("uint8", "float32"):
             indices = pooled(case, (2,), data_format)
@@ -190,7 +190,7 @@ def test_every_width(backend, data_format, duplicates):
 @last_and_sum
 def test_every_number_of_channels(backend, duplicates):
     case = pooling((5, 4), 3, 1)
-    for channels in range(1, 70):
+    for channels in backend.some(range(1, 70)):
         indices = anywhere(arranged((channels,), (3, 2), "channels_last"), 20, channels)
         down, up = bits("float32", (5, 4, channels), 1), whole("float32", indices.shape, 2)
         arguments = {"data_format": "channels_last", **case.window}
@@ -225,8 +225,9 @@ def test_the_modes(backend):
     assert_same_bits(last, np.array([[0.0, 0.0, 1.0, 4.0]]))
     total = backend.call(unpool.max_unpool1d_backward, grad, indices, duplicates="sum", **arguments)
     assert_same_bits(total, np.array([[4.0, 4.0, 1.0, 4.0]]))
-    with pytest.raises(ValueError, match=re.escape("indices[0, 0] = indices[0, 1] = 3")):
-        backend.call(unpool.max_unpool1d_backward, grad, indices, duplicates="error", **arguments)
+    if backend.reports:
+        with pytest.raises(ValueError, match=re.escape("indices[0, 0] = indices[0, 1] = 3")):
+            backend.call(unpool.max_unpool1d_backward, grad, indices, duplicates="error", **arguments)
     pooling_grad = backend.call(unpool.max_pool1d_backward, grad[:, :4], indices, (5,), **arguments)
     assert pooling_grad.tolist() == [[3.0, 0.0, 0.0, 7.0, 0.0]]
 
@@ -288,7 +289,7 @@ def test_every_dtype_of_pooling(backend, dtype, make, data_format):
             actual = backend.call(
                 case.function("max_pool_backward"), grad, indices, case.size, **case.window, data_format=data_format
             )
-            assert_same_numbers(actual, added(grad, indices, case, data_format))
+            assert_same_sums(backend, actual, added(grad, indices, case, data_format))
 
 
 @pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
@@ -303,8 +304,9 @@ def test_windows_past_the_plane_own_no_cell(backend, data_format):
     actual = backend.call(unpool.max_unpool2d_backward, grad, indices, 1, 3, data_format=data_format)
     assert actual.ravel().tolist() == [1, 0, 7, 11]
     arguments = {"output_size": (6, 2), "data_format": data_format}
-    with pytest.raises(ValueError, match="must not repeat"):
-        backend.call(unpool.max_unpool2d, actual, indices, 1, 3, **arguments, duplicates="error")
+    if backend.reports:
+        with pytest.raises(ValueError, match="must not repeat"):
+            backend.call(unpool.max_unpool2d, actual, indices, 1, 3, **arguments, duplicates="error")
     for duplicates in ("last", "sum"):
         restored = backend.call(unpool.max_unpool2d, actual, indices, 1, 3, **arguments, duplicates=duplicates)
         last = data_format == "channels_last"
@@ -364,6 +366,7 @@ def test_a_gradient_of_ones_without_memory(backend, duplicates):
 # --- out= -------------------------------------------------------------------------------------------------------------
 
 
+@of_kinds(WRITERS)
 @every_format
 @every_mode
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", "float64"])
@@ -389,6 +392,7 @@ def test_out(backend, name, dtype, duplicates, data_format):
         assert guarded.intact()
 
 
+@of_kinds(WRITERS)
 def test_out_must_not_be_what_is_read(backend):
     kept, ones = np.arange(4).reshape(1, 2, 2), np.ones((1, 2, 2), "int64")
     indices, grad = backend.asarray(kept.copy()), backend.asarray(ones.copy())
@@ -426,7 +430,7 @@ def check_large(backend, name, made):
             function = case.function("max_unpool_backward")
             assert_same_bits(backend.call(function, down, given, duplicates=duplicates, **arguments), wanted)
         actual = backend.call(case.function("max_pool_backward"), up, given, case.size, **arguments)
-        assert_same_numbers(actual, expected_up)
+        assert_same_sums(backend, actual, expected_up)
 
 
 @pytest.mark.parametrize("made", ["by pooling", "by hand"])

@@ -93,7 +93,7 @@ def route(arguments: Sequence[str], arrays: Sequence[Any], backend: str | None =
     """
     first = arrays[0]
     cls = type(first)
-    kind = _names.get(cls) or _name_of(arguments[0], first)
+    kind = _names.get(cls) or name_of(arguments[0], first)
     for array in arrays:
         if type(array) is not cls:  # of one type are of one kind
             _check_kinds(kind, arguments, arrays)
@@ -102,12 +102,12 @@ def route(arguments: Sequence[str], arrays: Sequence[Any], backend: str | None =
         if backend in BUILT_IN:
             raise errors.wrong_kind(arguments[0], first, backend, BUILT_IN[backend].convert)
         kind = backend
-    return _loaded.get(kind) or _load(kind)
+    return _loaded.get(kind) or load(kind)
 
 
 def _check_kinds(kind: str, arguments: Sequence[str], arrays: Sequence[Any]) -> None:
     for argument, array in zip(arguments, arrays, strict=False):  # `out` has a name in calls without one, too
-        if (_names.get(type(array)) or _name_of(argument, array)) != kind:
+        if (_names.get(type(array)) or name_of(argument, array)) != kind:
             convert = BUILT_IN[kind].convert if kind in BUILT_IN else None
             raise errors.mixed_kinds(arguments[0], arrays[0], argument, array, kind, convert)
 
@@ -117,7 +117,7 @@ def namespace(argument: str, array: Any) -> Any:
 
     Raises TypeError if it is unknown, or does not follow the array API.
     """
-    name = _names.get(type(array)) or _name_of(argument, array)
+    name = _names.get(type(array)) or name_of(argument, array)
     if name in ("cpu", "cuda"):  # NumPy 1 and CuPy have arrays that do not name theirs
         return sys.modules[BUILT_IN[name].framework]
     if not hasattr(array, "__array_namespace__"):
@@ -137,7 +137,7 @@ def available() -> dict[str, str | None]:
     reasons: dict[str, str | None] = {}
     for name in (*BUILT_IN, *_entry_points()):
         try:
-            _load(name)
+            load(name)
             fault = _fault(name)
         except errors.BackendUnavailableError as error:
             fault = error
@@ -145,7 +145,7 @@ def available() -> dict[str, str | None]:
     return reasons
 
 
-def _name_of(argument: str, array: Any) -> str:
+def name_of(argument: str, array: Any) -> str:
     """Look an array's type up by the packages that define it and its bases."""
     bases = type(array).__mro__
     if any(cls.__name__ == "MaskedArray" and cls.__module__.startswith("numpy.ma") for cls in bases):
@@ -162,8 +162,8 @@ def _name_of(argument: str, array: Any) -> str:
     return name
 
 
-def _load(name: str) -> Backend:
-    """Import a backend, telling one that is not there from one that is broken."""
+def load(name: str) -> Backend:
+    """Import a backend by its name, telling one that is not there from one that is broken."""
     if name in BUILT_IN:
         row = BUILT_IN[name]
         module, _, attribute = row.target.partition(":")

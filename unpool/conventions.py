@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from unpool import backends, dtypes, errors, plan
+from unpool import dtypes, errors, plan
+from unpool.arrays import Number, arrays_like
 
 CONVENTIONS = ("plane", "tensorflow", "tensorflow_batch", "onnx", "window")
 
@@ -41,7 +42,8 @@ def convert_indices(
     Parameters
     ----------
     indices
-        NumPy array of integers of shape (N, C, *spatial), or (N, *spatial, C) for channels last.
+        Array of integers of shape (N, C, *spatial), or (N, *spatial, C) for channels last; NumPy's, CuPy's, JAX's or
+        TensorFlow's.
     source, target
         Two of ``"plane"``, ``"tensorflow"``, ``"tensorflow_batch"``, ``"onnx"``, ``"window"``.
     output_size
@@ -99,52 +101,67 @@ class _Geometry:
     ) -> None:
         shape, dtype = dtypes.describe("indices", indices)
         dtypes.check_indices(dtype)
-        self.xp = backends.namespace("indices", indices)
-        self.size = plan.sizes("output_size", output_size)
+        self.arrays = arrays_like("indices", indices)
         self.rank = len(shape) - 2
         if self.rank not in (1, 2, 3):
             raise errors.unbatched_indices(shape)
-        first = 1 if channels_last else 2
-        self.spatial = slice(first, first + self.rank)
+        size, traced = plan.traced_sizes("output_size", output_size, self.rank, channels_last)
+        self.spatial = plan.spatial_axes(len(shape), self.rank, channels_last)
         self.channel_axis = len(shape) - 1 if channels_last else 1
-        full = len(self.size) == len(shape)
-        if not full or any(self.size[axis] != shape[axis] for axis in (0, self.channel_axis)):
-            raise errors.not_the_full_size(self.size, shape)
-        if min(self.size[self.spatial]) < 1:
-            raise errors.empty_dimension("output_size", self.size)
-        plan.check_countable("output_size", self.size)
-        self.shape = shape
+        outside = (0, self.channel_axis)
+        differ = any(None not in (size[axis], shape[axis]) and size[axis] != shape[axis] for axis in outside)
+        if len(size) != len(shape) or differ:
+            raise errors.not_the_full_size(size, shape)
+        if any(entry is not None and entry < 1 for entry in size[self.spatial]):
+            raise errors.empty_dimension("output_size", size)
+        plan.check_countable("output_size", size)
+        self.dtype, self.given = dtype, indices
+        # What a run will know is a number of its framework.
+        found = [self.arrays.size(indices, axis) if entry is None else entry for axis, entry in enumerate(shape)]
+        self.shape, entries = found, size if traced is None else traced
+        self.size = [found[axis] if entry is None else self.arrays.number(entry) for axis, entry in enumerate(entries)]
         self.plane = self.size[self.spatial]
         self.cells = prod(self.plane)
-        self.batch, self.channels = shape[0], shape[self.channel_axis]
-        self.dtype = dtype
-        self.given = indices
+        self.batch, self.channels = found[0], found[self.channel_axis]
+        if traced is not None:
+            self._require_full_size()
         self.window = None
         if kernel_size is not None:
             self.window = plan.window(self.rank, kernel_size, stride, padding, dilation)
             # The rule of sizes, in the words of the unpooling call.
-            plan.unpool(shape, self.window, self.size, channels_last=channels_last, argument="indices")
+            plan.unpool(shape, self.window, size, channels_last=channels_last, argument="indices")
+
+    def _require_full_size(self) -> None:
+        def other(number: Number) -> Exception:
+            return errors.not_the_full_size(list(map(number, self.size)), list(map(number, self.shape)))
+
+        for axis in (0, self.channel_axis):
+            self.given = self.arrays.require(self.size[axis] == self.shape[axis], self.given, other)
+        for entry in self.plane:
+            self.given = self.arrays.require(
+                entry >= 1,
+                self.given,
+                lambda number: errors.empty_dimension("output_size", list(map(number, self.size))),
+            )
 
     def decode(self, source: str) -> Any:
         """Return plane indices, having made sure that every index is one of its convention at its place."""
-        value = self.given.astype("int64")
+        value = self.arrays.cast(self.given, "int64")
         sample, channel = self._along(0), self._along(self.channel_axis)
+        right, rule = None, "its remainder by the channels is its channel"
         if source == "plane":
-            cells, rule, right = value, f"a plane has the cells 0..{self.cells - 1}", None
+            cells, rule = value, "a plane has the cells 0..{last}"
         elif source == "tensorflow":
-            cells = value // self.channels
-            rule, right = "its remainder by the channels is its channel", value % self.channels == channel
+            cells, right = value // self.channels, value % self.channels == channel
         elif source == "tensorflow_batch":
-            cells = value // self.channels - sample * self.cells
-            rule, right = "its remainder by the channels is its channel", value % self.channels == channel
+            cells, right = value // self.channels - sample * self.cells, value % self.channels == channel
         elif source == "onnx":
             cells = value - (sample * self.channels + channel) * self.cells
-            rule, right = f"a plane of {self.cells} cells follows the other, by sample and channel", None
+            rule = "a plane of {cells} cells follows the other, by sample and channel"
         else:
             return self._from_window(value)
         inside = (cells >= 0) & (cells < self.cells)
-        self._refuse(source, ~inside if right is None else ~(inside & right), rule)
-        return cells
+        return self._all(inside if right is None else inside & right, cells, source, rule)
 
     def encode(self, cells: Any, target: str) -> Any:
         sample, channel = self._along(0), self._along(self.channel_axis)
@@ -160,7 +177,8 @@ class _Geometry:
             largest *= self.channels * self.batch
         elif target == "window":
             cells = self._to_window(cells)
-        return cells.astype("int32" if self.dtype == "int32" and largest <= 2**31 else "int64")
+        narrow = self.dtype == "int32" and isinstance(largest, int) and largest <= 2**31
+        return self.arrays.cast(cells, "int32" if narrow else "int64")
 
     def _from_window(self, value: Any) -> Any:
         assert self.window is not None
@@ -175,8 +193,8 @@ class _Geometry:
             at = self._corner(axis) + step * self.window.dilation[axis]
             inside = inside & (at >= 0) & (at < self.plane[axis])
             cells = cells * self.plane[axis] + at
-        self._refuse("window", ~inside, f"it must lie in a window of {self.window.kernel} and outside the padding")
-        return cells
+        rule = f"it must lie in a window of {self.window.kernel} and outside the padding"
+        return self._all(inside, cells, "window", rule)
 
     def _to_window(self, cells: Any) -> Any:
         assert self.window is not None
@@ -192,8 +210,7 @@ class _Geometry:
             step = away // self.window.dilation[axis]
             inside = inside & (away % self.window.dilation[axis] == 0) & (step >= 0) & (step < self.window.kernel[axis])
             offset = offset * self.window.kernel[axis] + step
-        self._refuse("window", ~inside, "its cell is not one that its own window reads")
-        return offset
+        return self._all(inside, offset, "window", "its cell is not one that its own window reads")
 
     def _corner(self, axis: int) -> Any:
         """The first cell of every window along one spatial axis; negative in the padding."""
@@ -202,17 +219,18 @@ class _Geometry:
 
     def _along(self, axis: int) -> Any:
         """The coordinate of every index along one axis of the array, to be broadcast."""
-        shape = [1] * len(self.shape)
-        shape[axis] = -1
-        return self.xp.reshape(self.xp.arange(self.shape[axis], dtype=self.xp.int64), shape)
+        return self.arrays.along(self.shape[axis], axis, len(self.shape))
 
-    def _refuse(self, convention: str, wrong: Any, rule: str) -> None:
-        """Raise for the first of the wrong places, if there is one."""
-        if not wrong.any():
-            return
-        flat = int(wrong.reshape(-1).argmax())
-        position: list[int] = []
-        for size in reversed(self.shape):
-            position.insert(0, flat % size)
-            flat //= size
-        raise errors.foreign_index(position, int(self.given[tuple(position)]), convention, rule)
+    def _all(self, right: Any, result: Any, convention: str, rule: str) -> Any:
+        """Return the result if every index is right, or else raise for the first that is not."""
+
+        def wrong(number: Number, flat: Any) -> Exception:
+            position: list[int] = []
+            rest = flat
+            for size in reversed(self.shape):
+                position.insert(0, number(rest % size))
+                rest = rest // size
+            said = rule.format(cells=number(self.cells), last=number(self.cells - 1)) if "{" in rule else rule
+            return errors.foreign_index(position, number(self.arrays.at(self.given, flat)), convention, said)
+
+        return self.arrays.require_all(right, result, wrong)

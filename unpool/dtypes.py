@@ -34,13 +34,15 @@ def describe(argument: str, array: Any) -> tuple[tuple[int, ...], str]:
         return tuple(array.shape), name(array.dtype)
     except (AttributeError, TypeError):
         raise errors.not_an_array(argument, array) from None
+    except ValueError:  # TensorFlow's, of a shape of which it knows nothing
+        raise errors.unknown_rank(argument) from None
 
 
 def describe_pair(argument: str, values: Any, indices: Any, real: bool) -> tuple[tuple[int, ...], tuple[int, ...], str]:
     """Check values and the indices that go with them; return both shapes and the name of the values' dtype."""
     try:
         return tuple(values.shape), tuple(indices.shape), _check_pair(argument, values.dtype, indices.dtype, real)
-    except (AttributeError, TypeError):
+    except (AttributeError, TypeError, ValueError):
         describe(argument, values)
         describe("indices", indices)
         raise  # both are arrays, so it is one of their dtypes that is refused

@@ -7,6 +7,7 @@ too: a bad index reads the same whether NumPy, CUDA or a TensorFlow graph found 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 
@@ -113,6 +114,13 @@ def wrong_device(argument: str, device: object, expected: object) -> TypeError:
     )
 
 
+def unknown_rank(argument: str) -> ValueError:
+    return ValueError(
+        f"`{argument}` must have a known number of dimensions, got an array of unknown rank: say its shape where it is "
+        f"made, with None for sizes that only a run will know"
+    )
+
+
 def wrong_rank(argument: str, shape: Sequence[int], rank: int, layouts: Sequence[str]) -> ValueError:
     return ValueError(
         f"`{argument}` must have {rank + 2} dimensions {layouts[0]}, or {rank + 1} without the batch {layouts[1]}, got "
@@ -205,6 +213,20 @@ def foreign_byte_order(argument: str, dtype: object) -> ValueError:
     )
 
 
+def fixed_arrays(argument: str, library: str) -> TypeError:
+    return TypeError(
+        f"`{argument}` must be left out for arrays of {library}, which cannot be written into: use what the call "
+        f"returns"
+    )
+
+
+def not_dense(argument: str, value: object) -> TypeError:
+    return TypeError(
+        f"`{argument}` must be a dense tensor, got {kind_of(value)}: pass tf.convert_to_tensor({argument}), or what "
+        f"makes one of it, such as tf.sparse.to_dense"
+    )
+
+
 def unusable_out(argument: str) -> ValueError:
     return ValueError(
         f"`{argument}` must be writeable, aligned, C-contiguous and in native byte order, got an array that is not: "
@@ -258,28 +280,41 @@ def wrong_leading(argument: str, value: Sequence[int], other: str, shape: Sequen
     )
 
 
+def no_size(
+    argument: str, value: Sequence[int] | None, axis: int, pooled: int, window: Sequence[Sequence[int]]
+) -> ValueError:
+    return ValueError(
+        f"`{argument}` has no right value: no plane pools to {pooled} in spatial dimension {axis}, got "
+        f"{argument}={value} with {_arguments(window)}: pass the arguments of the pooling call"
+    )
+
+
+def size_needed(argument: str, axis: int, bounds: tuple[int, int], window: Sequence[Sequence[int]]) -> ValueError:
+    return ValueError(
+        f"`{argument}` must be given: the size that follows is empty in spatial dimension {axis}, got "
+        f"{argument}=None with {_arguments(window)}: pass one between {bounds[0]} and {bounds[1]} there"
+    )
+
+
 def size_out_of_range(
     argument: str,
-    value: Sequence[int] | None,
+    value: Sequence[int],
     axis: int,
     pooled: int,
     bounds: tuple[int, int],
     window: Sequence[Sequence[int]],
 ) -> ValueError:
-    low, high = bounds
-    if low > high:
-        rule = f"`{argument}` has no right value: no plane pools to {pooled} in spatial dimension {axis}"
-        advice = "pass the arguments of the pooling call"
-    elif value is None:
-        rule = f"`{argument}` must be given: the size that follows is empty in spatial dimension {axis}"
-        advice = f"pass one between {low} and {high} there"
-    else:
-        rule = (
-            f"`{argument}` must be between {low} and {high} (both allowed) in spatial dimension {axis} to pool to "
-            f"{pooled}"
-        )
-        advice = _what_was_pooled(argument)
-    return ValueError(f"{rule}, got {argument}={value} with {_arguments(window)}: {advice}")
+    return ValueError(
+        f"`{argument}` must be between {bounds[0]} and {bounds[1]} (both allowed) in spatial dimension {axis} to pool "
+        f"to {pooled}, got {argument}={value} with {_arguments(window)}: {_what_was_pooled(argument)}"
+    )
+
+
+def size_left_open(argument: str, value: Sequence[int | None]) -> ValueError:
+    return ValueError(
+        f"`{argument}` must say every spatial size, got {tuple(value)}: where only a run will know one, pass the shape "
+        f"as the run has it, for example tf.shape(x)"
+    )
 
 
 def too_many_cells(argument: str, shape: Sequence[int]) -> ValueError:
@@ -437,11 +472,14 @@ def _what_was_pooled(argument: str, as_what: str = "", *, spatial: bool = False)
     return f"pass {'the spatial entries alone, or ' if spatial else ''}the shape of the array that was pooled{as_what}"
 
 
+# What is spoken with a vowel: eight, eighty, eleven, eighteen thousand.
+AN = r"8\d*|1[18](\d{3})*"
+
+
 def _a_plane(plane: Sequence[int]) -> str:
-    first = str(plane[0])
-    vowel = first[0] == "8" or (first[:2] in ("11", "18") and len(first) % 3 == 2)
+    article = "an" if re.fullmatch(AN, str(plane[0])) else "a"
     unit = "-cell" if len(plane) == 1 else ""
-    return f"{'an' if vowel else 'a'} {' x '.join(map(str, plane))}{unit} output plane"
+    return f"{article} {' x '.join(map(str, plane))}{unit} output plane"
 
 
 def _touched(touched: bool) -> str:

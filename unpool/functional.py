@@ -8,6 +8,7 @@ signatures and their documentation, and nothing else would.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 from unpool import backends, dtypes, errors, plan
@@ -532,15 +533,20 @@ def scatter(
     argument = arguments[0]
     shape, indices_shape, dtype = dtypes.describe_pair(argument, values, indices, real)
     if indices_shape != shape:
-        raise errors.shapes_differ("indices", indices_shape, argument, shape)
+        shape = plan.common_shape("indices", indices_shape, argument, shape)
     plan.check_choice("duplicates", duplicates, DUPLICATES)
-    if size is not None or terms is _GRADIENT:  # unpooling alone has a default
-        size = plan.sizes(sized_by, size)
     channels_last = plan.is_channels_last(data_format)
+    traced = None
+    if size is not None or terms is _GRADIENT:  # unpooling alone has a default
+        size, traced = plan.traced_sizes(sized_by, size, len(window.kernel), channels_last)
     call = plan.unpool(shape, window, size, channels_last, bool(validate), argument, sized_by)
     if out is not None:
         _check_out("out", out, call.plane_shape, dtype)
     arrays = (values, indices) if out is None else (values, indices, out)
+    if traced is not None:  # by the framework of the arrays
+        call = replace(call, traced=traced)
+        unknown = [entry for entry in traced if entry is not None and not isinstance(entry, int)]
+        backends.route((argument, *[sized_by] * len(unknown)), (values, *unknown), backend)
     output: ArrayT = backends.route(arguments, arrays, backend).scatter(values, indices, call, duplicates, out)
     return output
 

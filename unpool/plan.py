@@ -10,6 +10,10 @@ windows, window ``o`` reading the cells ``o s - p + j d`` for ``j`` in ``0..k-1`
     default = (windows - 1) s - 2 p + d (k - 1) + 1,    default - s < size < default + s
 
 One and two dimensions are three with leading ones: a Plan always has triples, so backends know one case.
+
+A framework that traces a program may not know a size before the program runs.  Such a size is None here, and so is
+all that follows from it; the rules that need it are left to the backend, which applies them in the words of `errors`.
+Backends of frameworks that do not trace never meet one.
 """
 
 from __future__ import annotations
@@ -37,7 +41,7 @@ LAYOUTS = {
 }
 # Kernels compute o * stride - padding + j * dilation in 64 bits, where two factors below 2**31 cannot overflow, and
 # keep a maximum as its offset from the corner of its window in 32.
-_LARGEST = 2**31 - 1
+LARGEST = 2**31 - 1
 
 
 class Window(NamedTuple):
@@ -51,7 +55,7 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that a backend needs to know of a call besides its arrays."""
+    """All that a backend needs to know of a call besides its arrays; a size that only a run will know is None."""
 
     # The window, and the sizes on both sides of it, as (depth, height, width).
     kernel: Triple
@@ -76,6 +80,10 @@ class Plan:
     validate: bool = True
     # What pooling is to return; None where nobody asked for indices.
     index_dtype: str | None = None
+    # Whether pooling counts a last window that sticks out.
+    ceil_mode: bool = False
+    # The entries that were given as a size, where some of them are a framework's, which only a run will know.
+    traced: tuple[Any, ...] | None = None
 
 
 def sizes(argument: str, value: object) -> tuple[int, ...]:
@@ -88,6 +96,83 @@ def sizes(argument: str, value: object) -> tuple[int, ...]:
     if not isinstance(entries, tuple):
         raise errors.not_sizes(argument, value)
     return entries
+
+
+def traced_sizes(
+    argument: str, value: object, rank: int, channels_last: bool
+) -> tuple[tuple[int, ...], tuple[Any, ...] | None]:
+    """Return a sequence of sizes as a tuple, None where only a run will know one, and the entries where there is one.
+
+    Entries may be arrays of a framework that traces, or the sequence is one array.  The batch and channels may be left
+    open by a None of the user's, as frameworks write their shapes.
+
+    >>> traced_sizes("output_size", [4, 5], 2, False)
+    ((4, 5), None)
+    >>> traced_sizes("output_size", (None, 3, 4, 5), 2, False)
+    ((None, 3, 4, 5), None)
+    """
+    if _is_plain(value) and isinstance(value, tuple):
+        return value, None
+    entries = _entries(value)
+    if entries is None:
+        raise errors.not_sizes(argument, value)
+    known = tuple([_integers(entry) for entry in entries])
+    for place, (entry, found) in enumerate(zip(entries, known, strict=True)):
+        if isinstance(found, int) or _is_traced(entry, ()):
+            continue
+        if entry is not None or len(entries) not in (rank + 1, rank + 2):
+            raise errors.not_sizes(argument, value)
+        if place in range(*spatial_axes(len(entries), rank, channels_last).indices(len(entries))):
+            raise errors.size_left_open(argument, entries)
+    if all(found is not None or entry is None for entry, found in zip(entries, known, strict=True)):
+        return cast("tuple[int, ...]", known), None
+    merged = tuple([entry if found is None else found for entry, found in zip(entries, known, strict=True)])
+    return cast("tuple[int, ...]", known), merged
+
+
+def _entries(value: Any) -> tuple[Any, ...] | None:
+    """Take a sequence apart, which may be an array, a framework's shape, or an array that only a run will know."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    elif hasattr(value, "numpy"):  # TensorFlow's arrays, unless it traces
+        value = value.numpy().tolist()
+    elif hasattr(value, "as_list"):  # TensorFlow's shapes
+        try:
+            value = value.as_list()
+        except ValueError:  # of which it knows nothing
+            return None
+    elif _is_traced(value, None) and len(value.shape) == 1 and value.shape[0] is not None:
+        return tuple([value[place] for place in range(value.shape[0])])
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) else None
+
+
+def _is_traced(value: Any, shape: tuple[int, ...] | None) -> bool:
+    """Whether a value is an array of integers, of this shape where one is given, that cannot be read now."""
+    try:
+        found, dtype = tuple(value.shape), str(value.dtype)
+    except (AttributeError, TypeError, ValueError):
+        return False
+    return "int" in dtype and (shape is None or found == shape)
+
+
+def spatial_axes(entries: int, rank: int, channels_last: bool) -> slice:
+    """Where the spatial entries stand among so many: all of them, or those beside batch and channels."""
+    if entries == rank:
+        return slice(0, rank)
+    first = entries - rank - 1 if channels_last else entries - rank
+    return slice(first, first + rank)
+
+
+def common_shape(argument: str, shape: tuple[int, ...], other: str, expected: tuple[int, ...]) -> tuple[int, ...]:
+    """Return what is known of a shape that two arrays must share.
+
+    >>> common_shape("indices", (None, 3, 4), "input", (2, 3, None))
+    (2, 3, 4)
+    """
+    differ = any(a != b and a is not None and b is not None for a, b in zip(shape, expected, strict=False))
+    if differ or len(shape) != len(expected):
+        raise errors.shapes_differ(argument, shape, other, expected)
+    return tuple([b if a is None else a for a, b in zip(shape, expected, strict=True)])
 
 
 def _is_plain(value: object) -> bool:
@@ -121,8 +206,8 @@ def _per_axis(argument: str, value: object, rank: int, low: int) -> tuple[int, .
     elif len(entries) != rank:
         raise errors.wrong_length(argument, entries, rank)
     for entry in entries:
-        if not low <= entry <= _LARGEST:
-            raise errors.out_of_bounds(argument, value, low, _LARGEST)
+        if not low <= entry <= LARGEST:
+            raise errors.out_of_bounds(argument, value, low, LARGEST)
     return entries
 
 
@@ -179,15 +264,24 @@ def pool(shape: tuple[int, ...], window: Window, ceil_mode: bool, channels_last:
     """
     batch, channels, sizes = _split("input", shape, len(window.kernel), channels_last)
     pooled = tuple(_windows(axis, shape, sizes, window, ceil_mode) for axis in range(len(sizes)))
-    span = 0
-    for size, kernel, dilation in zip(sizes, window.kernel, window.dilation, strict=True):
-        span = span * size + (kernel - 1) * dilation
-    if span > _LARGEST:
-        raise errors.window_too_large(window, span)
-    if index_dtype == "int32" and prod(sizes) - 1 > _LARGEST:
-        raise errors.index_dtype_too_small(prod(sizes))
+    cells = product(sizes)
+    if cells is not None:
+        distance = span(sizes, window)
+        if distance > LARGEST:
+            raise errors.window_too_large(window, distance)
+        if index_dtype == "int32" and cells - 1 > LARGEST:
+            raise errors.index_dtype_too_small(cells)
     return _plan(
-        window, batch, channels, pooled, sizes, channels_last, shape, sized_by="input", index_dtype=index_dtype
+        window,
+        batch,
+        channels,
+        pooled,
+        sizes,
+        channels_last,
+        shape,
+        sized_by="input",
+        index_dtype=index_dtype,
+        ceil_mode=ceil_mode,
     )
 
 
@@ -211,14 +305,42 @@ def unpool(
     rank = len(window.kernel)
     batch, channels, pooled = _split(argument, shape, rank, channels_last)
     sizes = _spatial(output_size, shape, rank, channels_last, argument, sized_by)
-    bounds = [_bounds(axis, pooled, window) for axis in range(rank)]
+    defaults = [default_size(count, *along) for count, *along in zip(pooled, *window, strict=True)]
     if sizes is None:
-        # The default lies a stride above the exclusive lower bound, whatever clipped the inclusive one to 1.
-        sizes = tuple(high - stride + 1 for (_, high), stride in zip(bounds, window.stride, strict=True))
-    for axis, (size, (low, high)) in enumerate(zip(sizes, bounds, strict=True)):
-        if not low <= size <= high:
+        sizes = tuple(cast("list[int]", defaults))
+    for axis, (size, default, stride) in enumerate(zip(sizes, defaults, window.stride, strict=True)):
+        if default is None:
+            continue
+        low, high = max(1, default - stride + 1), default + stride - 1
+        if low > high:
+            raise errors.no_size(sized_by, output_size, axis, pooled[axis], window)
+        if size is not None and not low <= size <= high:
+            if output_size is None:
+                raise errors.size_needed(sized_by, axis, (low, high), window)
             raise errors.size_out_of_range(sized_by, output_size, axis, pooled[axis], (low, high), window)
     return _plan(window, batch, channels, pooled, sizes, channels_last, shape, sized_by=sized_by, validate=validate)
+
+
+def span(sizes: Sequence[Any], window: Window) -> Any:
+    """The distance from the first to the last cell of a window, in cells of the plane."""
+    distance: Any = 0
+    for size, kernel, dilation in zip(sizes, window.kernel, window.dilation, strict=True):
+        distance = distance * size + (kernel - 1) * dilation
+    return distance
+
+
+def default_size(windows: Any, kernel: int, stride: int, padding: int, dilation: int) -> Any:
+    """The size that so many windows cover along one axis; None if their number is not known.
+
+    >>> default_size(3, 2, 2, 0, 1)
+    6
+    """
+    return None if windows is None else (windows - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1
+
+
+def product(sizes: Sequence[int | None]) -> int | None:
+    """Multiply sizes; None if one is not known."""
+    return None if None in sizes else prod(cast("Sequence[int]", sizes))
 
 
 def _split(argument: str, shape: tuple[int, ...], rank: int, channels_last: bool) -> tuple[int, int, tuple[int, ...]]:
@@ -236,6 +358,8 @@ def _split(argument: str, shape: tuple[int, ...], rank: int, channels_last: bool
 def _windows(axis: int, shape: tuple[int, ...], sizes: tuple[int, ...], window: Window, ceil_mode: bool) -> int:
     """Count the windows along one axis; each must read at least one cell of the input."""
     size = sizes[axis]
+    if size is None:
+        return cast(int, None)
     kernel, stride, padding, dilation = (entry[axis] for entry in window)
     room = size + 2 * padding - dilation * (kernel - 1) - 1
     count = (room + (stride - 1 if ceil_mode else 0)) // stride + 1
@@ -252,13 +376,6 @@ def _windows(axis: int, shape: tuple[int, ...], sizes: tuple[int, ...], window: 
     return count
 
 
-def _bounds(axis: int, pooled: tuple[int, ...], window: Window) -> tuple[int, int]:
-    """The smallest and the largest size that pool to what is given."""
-    kernel, stride, padding, dilation = (entry[axis] for entry in window)
-    default = (pooled[axis] - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1
-    return max(1, default - stride + 1), default + stride - 1
-
-
 def _spatial(
     output_size: tuple[int, ...] | None,
     shape: tuple[int, ...],
@@ -272,10 +389,11 @@ def _spatial(
         return output_size
     if len(output_size) != len(shape):
         raise errors.wrong_size_length(sized_by, output_size, rank, len(shape))
-    first = len(shape) - rank - 1 if channels_last else len(shape) - rank
-    spatial = slice(first, first + rank)
-    if output_size[:first] != shape[:first] or output_size[spatial.stop :] != shape[spatial.stop :]:
-        raise errors.wrong_leading(sized_by, output_size, argument, shape)
+    spatial = spatial_axes(len(shape), rank, channels_last)
+    for place, (size, expected) in enumerate(zip(output_size, shape, strict=True)):
+        inside = spatial.start <= place < spatial.stop
+        if not inside and size != expected and size is not None and expected is not None:
+            raise errors.wrong_leading(sized_by, output_size, argument, shape)
     return output_size[spatial]
 
 
@@ -304,8 +422,8 @@ def _plan(
         plane=_triple(sizes, 1),
         batch=batch,
         channels=channels,
-        windows=prod(pooled),
-        cells=prod(sizes),
+        windows=cast(int, product(pooled)),
+        cells=cast(int, product(sizes)),
         channels_last=channels_last,
         pooled_shape=full(pooled),
         plane_shape=full(sizes),
@@ -316,7 +434,7 @@ def _plan(
 
 def check_countable(argument: str, shape: tuple[int, ...]) -> None:
     """Refuse arrays whose bytes 64 bits cannot count, at up to 16 an element."""
-    if prod(max(1, size) for size in shape) >= 2**59:
+    if prod(max(1, size or 1) for size in shape) >= 2**59:
         raise errors.too_many_cells(argument, shape)
 
 

@@ -37,17 +37,23 @@ if hasattr(os, "register_at_fork"):
 
 
 class CPU:
-    """The three primitives of `unpool.backends.Backend` on NumPy arrays."""
+    """The three primitives of `unpool.backends.Backend` on NumPy arrays.
+
+    New arrays lie at a multiple of `alignment` bytes, which frameworks that take their memory over may want.
+    """
+
+    def __init__(self, alignment: int = 1) -> None:
+        self._alignment = alignment
 
     def pool(self, input: Array, plan: Plan, out: tuple[Array, Array | None] | None) -> tuple[Array, Array | None]:
         cells = _ready(input)
         values, indices = out or (None, None)
         if values is None:
-            values, _ = _new(plan.pooled_shape, cells.dtype)
+            values, _ = _new(plan.pooled_shape, cells.dtype, self._alignment)
         else:
             _check_out("out" if indices is None else "out[0]", values, cells)
         if indices is None and plan.index_dtype is not None:
-            indices, _ = _new(plan.pooled_shape, np.dtype(plan.index_dtype))
+            indices, _ = _new(plan.pooled_shape, np.dtype(plan.index_dtype), self._alignment)
         elif indices is not None:
             _check_out("out[1]", indices, cells, values)
         if plan.batch:
@@ -61,7 +67,7 @@ class CPU:
             _check_out("out", out, pooled, wanted)
             planes = out
         else:
-            planes, fresh = _new(plan.plane_shape, pooled.dtype)
+            planes, fresh = _new(plan.plane_shape, pooled.dtype, self._alignment)
         if plan.batch:
             # Fresh pages are zero.  Not so for sums, which read before they write: that would map a page twice.
             zeroed = fresh and duplicates != "sum"
@@ -76,7 +82,7 @@ class CPU:
             _check_out("out", out, planes, wanted)
             values = out
         else:
-            values, _ = _new(plan.pooled_shape, planes.dtype)
+            values, _ = _new(plan.pooled_shape, planes.dtype, self._alignment)
         if plan.batch:
             found = _kernels.gather(planes, wanted, values, plan, name(planes.dtype), duplicates)
             findings.check(*found, indices, wanted, plan, touched=out is not None)
@@ -86,11 +92,17 @@ class CPU:
 BACKEND = CPU()
 
 
-def _new(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Array, bool]:
+def _new(shape: tuple[int, ...], dtype: np.dtype[Any], alignment: int) -> tuple[Array, bool]:
     """Return an array that is not initialised, and whether it is of fresh pages, which are zero."""
-    if math.prod(shape) * dtype.itemsize < _LARGE:
-        return np.empty(shape, dtype), False
-    array, used = _memory.empty(shape, dtype)
+    size = math.prod(shape) * dtype.itemsize
+    if size < _LARGE:
+        array, used = np.empty(shape, dtype), True
+    else:
+        array, used = _memory.empty(shape, dtype)
+    if alignment > 1 and array.ctypes.data % alignment:
+        memory = np.empty(size + alignment, np.uint8)
+        start = -memory.ctypes.data % alignment
+        array, used = memory[start : start + size].view(dtype).reshape(shape), True
     return array, not used
 
 

@@ -1,0 +1,116 @@
+"""The backend for TensorFlow tensors: differentiable to any order, eagerly, in graphs, and compiled by XLA.
+
+There are two ways to compute.  Eager tensors in the memory of the CPU go to the kernels of `unpool_cpu` and come back
+without a copy (`host`).  All others are computed by TensorFlow's own operations (`operations`), which work on every
+device, with sizes that only a run will know, in saved models, and under XLA.
+
+A bad index is the contract's IndexError where the call is eager, and an `InvalidArgumentError` of the same text from
+an assert op in a graph.  XLA drops asserts: there, and with ``validate=False`` everywhere, a bad index is dropped: its
+value is written nowhere, and its gradient is zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import tensorflow as tf
+
+from unpool import errors
+from unpool.backends import Duplicates
+from unpool.plan import Plan, spatial_axes
+from unpool_tensorflow import host, operations
+from unpool_tensorflow.convention import Arrays
+
+__all__ = ["BACKEND", "Arrays", "TensorFlow"]
+
+# Autograph rewrites what a `tf.function` calls, and libraries with it; there is nothing to rewrite here.
+as_it_is: Callable[[Any], Any] = tf.autograph.experimental.do_not_convert
+
+
+class TensorFlow:
+    """The three primitives of `unpool.backends.Backend` on TensorFlow tensors."""
+
+    @as_it_is
+    def pool(self, input: Any, plan: Plan, out: tuple[Any, Any] | None) -> tuple[Any, Any]:
+        if out is not None:
+            raise errors.fixed_arrays("out", "TensorFlow")
+        cells = _dense("input", input)
+        unpooling = replace(plan, validate=False)  # pooling's own indices are good
+        if plan.cells is None:
+            axes = spatial_axes(len(plan.plane_shape), len(plan.spatial), plan.channels_last)
+            unpooling = replace(unpooling, traced=tuple(tf.unstack(tf.shape(cells, tf.int64)[axes])))
+
+        @tf.custom_gradient  # type: ignore[untyped-decorator]
+        def pooled(cells: Any) -> tuple[Any, Any]:
+            if host.serves(cells):
+                values, indices = host.pool(cells, plan)
+            else:
+                values, indices = operations.pool(cells, plan)
+
+            def gradient(upstream: Any, _: Any = None) -> Any:
+                return _scatter(upstream, indices, unpooling, "sum")
+
+            return (values, indices), gradient
+
+        values, indices = pooled(cells)
+        if plan.index_dtype is None:
+            return values, None
+        return values, tf.stop_gradient(indices)
+
+    @as_it_is
+    def scatter(self, values: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
+        if out is not None:
+            raise errors.fixed_arrays("out", "TensorFlow")
+        argument = "grad_output" if plan.sized_by == "input_size" else "input"
+        return _scatter(_dense(argument, values), _dense("indices", indices), plan, duplicates)
+
+    @as_it_is
+    def gather(self, grad: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
+        if out is not None:
+            raise errors.fixed_arrays("out", "TensorFlow")
+        return _gather(_dense("grad_output", grad), _dense("indices", indices), plan, duplicates)
+
+
+BACKEND = TensorFlow()
+
+
+def _dense(argument: str, tensor: Any) -> Any:
+    """Return a tensor, which a variable has, and which sparse and ragged ones are not."""
+    if isinstance(tensor, tf.Variable):
+        return tensor.value()
+    if not isinstance(tensor, tf.Tensor):
+        raise errors.not_dense(argument, tensor)
+    return tensor
+
+
+def _scatter(values: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
+    """Unpool, with the gradient that belongs to the mode."""
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def unpooled(values: Any) -> tuple[Any, Any]:
+        if host.serves(values, indices):
+            planes = host.scatter(values, indices, plan, duplicates)
+            if planes is not None:
+                # Eagerly, this is a call to the kernel, too, which no tape could see into: its gradient is this one.
+                return planes, lambda upstream: _gather(upstream, indices, plan, duplicates)
+        planes, adjoint = operations.scatter(values, indices, plan, duplicates)
+        return planes, adjoint
+
+    return unpooled(values)
+
+
+def _gather(grad: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
+    """Take values out of planes, with the gradient that belongs to the mode."""
+    if not host.serves(grad, indices):
+        return operations.gather(grad, indices, plan, duplicates)
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def taken(grad: Any) -> tuple[Any, Any]:
+        values = host.gather(grad, indices, plan, duplicates)
+        if values is None:
+            values = operations.gather(grad, indices, plan, duplicates)
+        return values, lambda upstream: _scatter(upstream, indices, plan, duplicates)
+
+    return taken(grad)

@@ -1,0 +1,42 @@
+"""What `unpool.conventions` needs of tensors, as `unpool.arrays` has it of other arrays; the formulas are there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from unpool.arrays import Number
+from unpool_tensorflow.asserts import after, require
+
+
+class Arrays:
+    """Tensors, eagerly or with sizes, and errors, that only a run will know."""
+
+    def cast(self, array: Any, dtype: str) -> Any:
+        return tf.cast(array, dtype)
+
+    def along(self, size: Any, axis: int, ndim: int) -> Any:
+        shape = [1] * ndim
+        shape[axis] = -1
+        return tf.reshape(tf.range(size, dtype=tf.int64), shape)
+
+    def size(self, array: Any, axis: int) -> Any:
+        return tf.shape(array, tf.int64)[axis]
+
+    def number(self, entry: Any) -> Any:
+        return entry if isinstance(entry, int) else tf.cast(entry, tf.int64)
+
+    def at(self, array: Any, flat: Any) -> Any:
+        return tf.reshape(array, [-1])[flat]
+
+    def require(self, right: Any, result: Any, problem: Callable[[Number], Exception]) -> Any:
+        return after(require(right, problem), result)
+
+    def require_all(self, right: Any, result: Any, problem: Callable[[Number, Any], Exception]) -> Any:
+        def first(number: Number) -> Exception:
+            flat = tf.reshape(right, [-1])
+            return problem(number, tf.reduce_min(tf.where(flat, tf.int64.max, tf.range(tf.size(flat, tf.int64)))))
+
+        return self.require(tf.reduce_all(right), result, first)

@@ -1,0 +1,184 @@
+"""The three primitives in TensorFlow's operations, for graphs, XLA, and devices other than the CPU.
+
+Arrays are taken as (lead, cells, trail): whole planes one after the other, or with the channels last.  Indices that lie
+in their own windows, as those of a pooling do, go the window path (`windows`).  All others go the general one, on
+`tf.scatter_nd` where values add up; where the last one wins, the others are left out first, and nothing is written
+twice, which would be undefined on a GPU.  A bad index gets a place past the end, where nobody looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from unpool import errors
+from unpool.backends import Duplicates
+from unpool.plan import LARGEST, Plan
+from unpool_tensorflow.asserts import Number, after, require
+from unpool_tensorflow.pooling import pool
+from unpool_tensorflow.sizes import Sizes, cast, count, known, of_gathering, of_unpooling, reshaped, shape
+from unpool_tensorflow.windows import Claims, asked, serve
+
+__all__ = ["gather", "pool", "scatter"]
+
+
+def scatter(values: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> tuple[Any, Callable[[Any], Any]]:
+    """Return the planes, and the function that gives values the gradients of their planes."""
+    sizes = of_unpooling(values, indices, plan)
+    targets = _Targets(after(sizes.checks, indices), sizes, plan)
+    given = tf.reshape(values, targets.shape)
+
+    def general() -> Any:
+        checks = targets.good() if plan.validate else []
+        if duplicates == "error":
+            checks = checks + targets.once()
+        flat = after(checks, targets.flat())
+        if duplicates == "sum":
+            planes = tf.scatter_nd(tf.reshape(flat, [-1, 1]), tf.reshape(given, [-1]), targets.one_more())
+        else:
+            planes = _assign(given, tf.where(targets.last_of_all(), flat, targets.total), targets)
+        return tf.reshape(planes[: targets.total], shape(targets.lead, -1, targets.trail))
+
+    if targets.claims is None:
+        planes = general()
+    else:
+        claims, adds = targets.claims, duplicates == "sum"
+        alone = duplicates != "error" or targets.apart
+        way = targets.inside if alone else targets.inside & targets.unrepeated()
+        planes = tf.cond(way, lambda: claims.scatter(given, adds), general)
+    planes = tf.reshape(planes, shape(*sizes.plane_shape))
+    planes.set_shape(plan.plane_shape)
+    return planes, lambda upstream: targets.take(upstream, duplicates)
+
+
+def gather(grad: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
+    sizes = of_gathering(grad, indices, plan)
+    targets = _Targets(after(sizes.checks, indices), sizes, plan)
+    checks = targets.good() if plan.validate else []
+    if duplicates == "error":
+        checks = checks + targets.once()
+    return targets.take(after(checks, grad), duplicates)
+
+
+class _Targets:
+    """Where indices point to."""
+
+    def __init__(self, indices: Any, sizes: Sizes, plan: Plan) -> None:
+        self.indices, self.sizes, self.plan = indices, sizes, plan
+        self.lead = sizes.batch if plan.channels_last else sizes.batch * sizes.channels
+        self.trail = sizes.channels if plan.channels_last else 1
+        self.shape = shape(self.lead, sizes.windows, self.trail)
+        self.total = cast(self.lead * sizes.cells * self.trail, tf.int64)
+        small = known(sizes.cells) and sizes.cells <= LARGEST
+        dtype = tf.int32 if indices.dtype == tf.int32 and small else tf.int64
+        # Unsigned ones from 2**63 on turn negative, which is as far out of range.
+        self.numbers = tf.reshape(tf.cast(indices, dtype), self.shape)
+        self.apart = max(asked(plan)) == 1
+        self.claims = Claims(self.numbers, self.lead, self.trail, sizes, plan) if serve(plan) else None
+        self.inside = None if self.claims is None else self.claims.inside()
+
+    # What is only needed where it is needed: in one branch, or in the gradient.
+
+    def valid(self) -> Any:
+        return (self.numbers >= 0) & (tf.cast(self.numbers, tf.int64) < cast(self.sizes.cells, tf.int64))
+
+    def flat(self) -> Any:
+        """Positions among all cells, as they lie in memory; one past the end for a bad index."""
+        plane = reshaped(count(self.lead), -1, 1, 1) * cast(self.sizes.cells * self.trail, tf.int64)
+        flat = tf.cast(self.numbers, tf.int64) * cast(self.trail, tf.int64) + (plane + count(self.trail))
+        return tf.where(self.valid(), flat, self.total)
+
+    def one_more(self) -> Any:
+        return tf.reshape(self.total + 1, [1])
+
+    def order(self) -> Any:
+        """Number the indices in row-major order, from 1."""
+        return tf.reshape(tf.range(1, tf.size(self.numbers, tf.int64) + 1), self.shape)
+
+    def last(self) -> Any:
+        """Whether each index is the last one of its plane that names its cell."""
+        if self.claims is None:
+            return self.last_of_all()
+        if self.apart:
+            return tf.cond(self.inside, lambda: tf.ones(self.shape, tf.bool), self.last_of_all)
+        return tf.cond(self.inside, self.last_of_windows, self.last_of_all)
+
+    def last_of_windows(self) -> Any:
+        assert self.claims is not None
+        order = self.order()
+        owners = tf.reshape(self.claims.scatter(order, adds=False), [-1])
+        return tf.gather(owners, self.flat()) == order
+
+    def last_of_all(self) -> Any:
+        order, flat = tf.reshape(self.order(), [-1]), tf.reshape(self.flat(), [-1])
+        owners = tf.math.unsorted_segment_max(order, flat, self.total + 1)
+        return tf.reshape(tf.gather(owners, flat) == order, self.shape)
+
+    def unrepeated(self) -> Any:
+        return tf.reduce_all(self.last() | ~self.valid())
+
+    def take(self, planes: Any, duplicates: Duplicates) -> Any:
+        """The value of each index's cell; zero for a bad one, and for one that a later one hid."""
+        kept = self.valid() if duplicates == "sum" else self.valid() & self.last()
+        # From a reshaped tensor: gathering from another has no second derivative in forward mode.
+        taken = tf.gather(tf.reshape(planes, [-1]), tf.where(kept, self.flat(), 0))
+        values = tf.reshape(tf.where(kept, taken, tf.zeros([], planes.dtype)), shape(*self.sizes.pooled_shape))
+        values.set_shape(self.plan.pooled_shape)
+        return values
+
+    # Errors.
+
+    def good(self) -> list[Any]:
+        """Demand that all indices are in range."""
+        valid = self.valid()
+
+        def bad(number: Number) -> Exception:
+            where = self._first(~valid)
+            plane = [number(size) for size in self.sizes.plane[3 - len(self.plan.spatial) :]]
+            return errors.bad_index(
+                self._position(where, number), self._shown(where, number), plane, self.plan.sized_by
+            )
+
+        return require(tf.reduce_all(valid), bad)
+
+    def once(self) -> list[Any]:
+        """Demand that no index repeats within a plane."""
+
+        def repeated(number: Number) -> Exception:
+            order, flat = tf.reshape(self.order(), [-1]), tf.reshape(self.flat(), [-1])
+            firsts = tf.gather(tf.math.unsorted_segment_min(order, flat, self.total + 1), flat)
+            second = self._first((firsts < order) & (flat < self.total))
+            first = firsts[second] - 1
+            return errors.duplicate_index(
+                self._position(first, number), self._position(second, number), self._shown(second, number)
+            )
+
+        return require(tf.reduce_all(self.last_of_all() | ~self.valid()), repeated)
+
+    def _first(self, mask: Any) -> Any:
+        """The first place in row-major order."""
+        order = tf.reshape(self.order(), [-1])
+        return tf.reduce_min(tf.where(tf.reshape(mask, [-1]), order, order.dtype.max)) - 1
+
+    def _position(self, flat: Any, number: Number) -> list[int]:
+        position: list[int] = []
+        for size in reversed(self.sizes.pooled_shape):
+            position.insert(0, number(flat % size))
+            flat = flat // size
+        return position
+
+    def _shown(self, flat: Any, number: Number) -> int:
+        return number(tf.reshape(self.indices, [-1])[flat])
+
+
+def _assign(given: Any, flat: Any, targets: _Targets) -> Any:
+    """Put each value at its position, of which none but the one past the end is there twice."""
+    return tf.raw_ops.SparseToDense(
+        sparse_indices=tf.reshape(flat, [-1, 1]),
+        output_shape=targets.one_more(),
+        sparse_values=tf.reshape(given, [-1]),
+        default_value=tf.zeros([], given.dtype),
+        validate_indices=False,
+    )

@@ -1,0 +1,54 @@
+"""Numbers that compare as pooling wants values to: by `>` of integers, on every device, however it treats denormals.
+
+TensorFlow's threads take denormals for zero, and NaN compares with nothing.  So floats are compared by their bits:
+those of negative ones count down from zero, which makes -0.0 and 0.0 equal, and every NaN lies above infinity.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+
+class _Bits(NamedTuple):
+    word: tf.DType  # of the size of the float
+    wide: tf.DType  # to compute in
+    infinity: int
+
+
+_FLOATS = {
+    tf.float16: _Bits(tf.int16, tf.int32, 0x7C00),
+    tf.bfloat16: _Bits(tf.int16, tf.int32, 0x7F80),
+    tf.float32: _Bits(tf.int32, tf.int32, 0x7F800000),
+    tf.float64: _Bits(tf.int64, tf.int64, 0x7FF0000000000000),
+}
+
+
+def words(values: Any) -> Any:
+    """Return values as what can be moved about: the bits of floats, which no device may change on the way."""
+    if values.dtype == tf.bool:
+        return tf.cast(values, tf.uint8)
+    return tf.bitcast(values, _FLOATS[values.dtype].word) if values.dtype in _FLOATS else values
+
+
+def values(words: Any, dtype: tf.DType) -> Any:
+    """Return what `words` made of values to values."""
+    if dtype == tf.bool:
+        return tf.cast(words, tf.bool)
+    return tf.bitcast(words, dtype) if dtype in _FLOATS else words
+
+
+def keys(words: Any, dtype: tf.DType) -> Any:
+    """Return integers that are in the order of the values."""
+    if dtype not in _FLOATS:
+        return words
+    wide, infinity = _FLOATS[dtype].wide, _FLOATS[dtype].infinity
+    bits = tf.cast(words, wide)
+    keys = tf.where(bits < 0, tf.constant(words.dtype.min, wide) - bits, bits)
+    return tf.where(keys < -infinity, tf.constant(words.dtype.max, wide), keys)
+
+
+def unordered(keys: Any, dtype: tf.DType) -> Any:
+    """Whether keys are those of NaN; None for a dtype that has none."""
+    return keys > _FLOATS[dtype].infinity if dtype in _FLOATS else None

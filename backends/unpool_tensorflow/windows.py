@@ -1,0 +1,205 @@
+"""The window path: no scattering, every cell asks the windows that it lies in whether they name it.
+
+Along each axis the plane, with the padding before it, is cut into blocks of a stride.  The cells of block ``b`` lie in
+the windows ``b - q``, for ``q`` in ``0..Q-1`` with ``Q = ceil(window / stride)``; so a block is compared with Q
+windows, in row-major order, and the last one that names a cell wins, or all of them are added up.  Windows that do not
+overlap have Q = 1: one comparison and one selection, which XLA makes one pass over the output.
+
+It is exact if every index lies in its own window, which the same comparisons tell (`Claims.inside`); where one does
+not, `operations` goes another way.  Nothing here depends on an order of writing, so the result is the same on every
+device.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from itertools import product
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from unpool.plan import Plan
+from unpool_tensorflow.sizes import Sizes, cast, count, known, multiplied, reshaped, shape
+
+# So many windows a cell may have to ask: at 3 x 3 a comparison each is still faster than scattering.
+_MOST = 9
+# Up to here, an axis is reduced by slices of it, of which TensorFlow makes faster loops than of reductions.
+_FEW = 4
+
+
+def asked(plan: Plan) -> tuple[int, ...]:
+    """How many windows a cell may lie in, along each axis."""
+    spans = [dilation * (kernel - 1) + 1 for kernel, dilation in zip(plan.kernel, plan.dilation, strict=True)]
+    return tuple(-(-span // stride) for span, stride in zip(spans, plan.stride, strict=True))
+
+
+def serve(plan: Plan) -> bool:
+    return prod(asked(plan)) <= _MOST
+
+
+class _Axis(NamedTuple):
+    """One axis of the plane, cut into blocks."""
+
+    windows: Any
+    size: Any
+    step: Any  # between two cells of it, in the flat plane
+    kernel: int
+    stride: int
+    padding: int
+    dilation: int
+    asked: int
+    whole: bool  # the blocks are the windows, and make up the plane
+
+    @property
+    def blocks(self) -> Any:
+        return self.windows + self.asked - 1
+
+    @property
+    def exact(self) -> bool:
+        """Whether the blocks, whose number is known, make up the plane."""
+        return self.padding == 0 and bool(self.blocks * self.stride == self.size)
+
+    def offsets(self, q: int, dtype: Any) -> Any:
+        """Of the cells of a block from the corner of its q-th window, in the flat plane."""
+        return (count(self.stride, dtype) + cast(q * self.stride, dtype)) * cast(self.step, dtype)
+
+    def mask(self, q: int) -> Any:
+        """Which cells of which blocks are cells of the plane, and of a q-th window that there is."""
+        block, cell = count(self.blocks)[:, np.newaxis], count(self.stride)[np.newaxis, :]
+        window, offset, place = block - q, cell + q * self.stride, block * self.stride + cell - self.padding
+        tap = (offset % self.dilation == 0) & (offset // self.dilation < self.kernel)
+        mask = tap & (window >= 0) & (window < self.windows) & (place >= 0) & (place < self.size)
+        return reshaped(mask, -1)
+
+
+class Claims:
+    """Which cells of its window each index names.
+
+    `numbers` are indices of shape (lead, windows, trail): planes that lie together, or channel by channel.
+    """
+
+    def __init__(self, numbers: Any, lead: Any, trail: Any, sizes: Sizes, plan: Plan) -> None:
+        self.lead, self.trail, self.dtype = lead, trail, numbers.dtype
+        default = plan.traced is None and plan.sized_by == "output_size"
+        self.axes = []
+        for axis, asks in enumerate(asked(plan)):
+            windows, size = sizes.pooled[axis], sizes.plane[axis]
+            kernel, stride = plan.kernel[axis], plan.stride[axis]
+            simple = asks == 1 and kernel == stride and plan.padding[axis] == 0  # or nothing is pooled along it
+            # Where nobody gave a size, it is that of the windows.
+            covered = size == windows * stride if known(size, windows) else default and not known(size)
+            step = multiplied(sizes.plane[axis + 1 :])
+            rest = plan.padding[axis], plan.dilation[axis], asks, bool(simple and covered)
+            self.axes.append(_Axis(windows, size, step, kernel, stride, *rest))
+        self.offsets = numbers - reshaped(self._corners(), 1, -1, 1)
+        self.orders = list(product(*[range(axis.asked - 1, -1, -1) for axis in self.axes]))
+        self.claims = [self._claimed(order) for order in self.orders]
+
+    def _corners(self) -> Any:
+        """The first cell of every window in the flat plane, the padding counted on."""
+        corners: Any = np.zeros(1, self.dtype.as_numpy_dtype)
+        for axis in self.axes:
+            along = count(axis.windows, self.dtype) * cast(axis.stride, self.dtype) - cast(axis.padding, self.dtype)
+            corners = reshaped(corners[:, np.newaxis] + along * cast(axis.step, self.dtype), -1)
+        return corners
+
+    def _blocks(self, array: Any, order: tuple[int, ...]) -> Any:
+        """Lay the windows that blocks ask q-th beside the blocks."""
+        pads = [(q, axis.asked - 1 - q) for q, axis in zip(order, self.axes, strict=True)]
+        if not any(map(any, pads)):
+            return array
+        windows = shape(self.lead, *[axis.windows for axis in self.axes], self.trail)
+        return tf.pad(tf.reshape(array, windows), [(0, 0), *pads, (0, 0)])
+
+    def _groups(self) -> tuple[list[tuple[Any, _Axis]], Any]:
+        """Join the axes whose blocks are single cells to the one after: (blocks, axis) of the others, and the rest."""
+        groups, outer = [], self.lead
+        for axis in self.axes:
+            outer = outer * axis.blocks
+            if axis.stride > 1:
+                groups.append((outer, axis))
+                outer = 1
+        return groups, outer * self.trail
+
+    def _claimed(self, order: tuple[int, ...]) -> Any:
+        """For every cell of every block, whether its q-th window names it; shape (lead, cells, trail)."""
+        offsets = self._blocks(self.offsets, order)
+        for axis, q in zip(self.axes, order, strict=True):
+            if axis.stride == 1 and q:
+                offsets = offsets - cast(axis.step, self.dtype) * cast(q, self.dtype)
+        wanted = [axis.offsets(q, self.dtype) for axis, q in zip(self.axes, order, strict=True) if axis.stride > 1]
+        groups, tail = self._groups()
+        while len(groups) > 2:  # comparisons broadcast along two axes, not along three
+            (blocks, axis), (inner, following), *others = groups
+            spread = tf.reshape(offsets, shape(blocks, 1, -1))
+            offsets = spread - reshaped(wanted.pop(0), 1, -1, 1)
+            groups = [(blocks * axis.stride * inner, following), *others]
+        narrow = shape(*[size for blocks, _ in groups for size in (blocks, 1)], tail)
+        if len(wanted) == 2:
+            named = reshaped(wanted[0], 1, -1, 1, 1, 1) + reshaped(wanted[1], 1, 1, 1, -1, 1)
+        else:
+            named = reshaped(wanted[0], 1, -1, 1) if wanted else cast(0, self.dtype)
+        claimed = tf.reshape(tf.equal(tf.reshape(offsets, narrow), named), shape(self.lead, -1, self.trail))
+        if all(axis.whole for axis in self.axes):
+            return claimed
+        mask: Any = np.ones(1, bool)
+        for axis, q in zip(self.axes, order, strict=True):
+            mask = reshaped(mask[:, np.newaxis] & axis.mask(q), -1)
+        return claimed & reshaped(mask, 1, -1, 1)
+
+    def inside(self) -> Any:
+        """Whether every index names a cell of its own window."""
+        found = None
+        for order, claimed in zip(self.orders, self.claims, strict=True):
+            groups, tail = self._groups()
+            for inner, axis in reversed(groups):
+                parts = tf.reshape(claimed, shape(-1, axis.stride, tail))
+                if axis.stride <= _FEW:
+                    claimed = reduce(tf.logical_or, tf.unstack(parts, axis.stride, axis=1))
+                else:
+                    claimed = tf.reduce_any(parts, 1)
+                tail = tail * inner
+            if any(axis.asked > 1 for axis in self.axes):
+                blocks = shape(self.lead, *[axis.blocks for axis in self.axes], self.trail)
+                windows = shape(self.lead, *[axis.windows for axis in self.axes], self.trail)
+                claimed = tf.slice(tf.reshape(claimed, blocks), shape(0, *order, 0), windows)
+            found = claimed if found is None else found | claimed
+        return tf.reduce_all(found)
+
+    def scatter(self, values: Any, adds: bool) -> Any:
+        """Put values, of the shape of the indices, into their cells; return planes of shape (lead, cells, trail)."""
+        zero = tf.zeros([], values.dtype)
+        if adds and (values.dtype.is_floating or values.dtype.is_complex):
+            values = tf.where(values == zero, zero, values)  # a sum that starts at 0.0 is never -0.0
+        planes = None
+        groups, tail = self._groups()
+        narrow = shape(*[size for blocks, _ in groups for size in (blocks, 1)], tail)
+        wide = shape(*[size for blocks, axis in groups for size in (blocks, axis.stride)], tail)
+        for order, claimed in zip(self.orders, self.claims, strict=True):
+            given, claimed = tf.reshape(self._blocks(values, order), narrow), tf.reshape(claimed, wide)
+            found = tf.where(claimed, given, zero if planes is None or adds else planes)
+            planes = added(planes, found) if adds and planes is not None else found
+        return self._cropped(planes)
+
+    def _cropped(self, planes: Any) -> Any:
+        """Leave the blocks' cells before and after the plane out, and fill up with zeros what they do not reach."""
+        taken, missing = [], []
+        for axis in self.axes:
+            size, there = axis.size, axis.blocks * axis.stride - axis.padding
+            both = known(size, there)
+            taken.append(min(size, there) if both else tf.minimum(cast(size, tf.int64), cast(there, tf.int64)))
+            missing.append(0 if axis.whole else size - taken[-1])
+        exact = all(axis.whole or (known(axis.size, axis.blocks) and axis.exact) for axis in self.axes)
+        if not exact:
+            blocks = shape(self.lead, *[axis.blocks * axis.stride for axis in self.axes], self.trail)
+            begin = shape(0, *[axis.padding for axis in self.axes], 0)
+            planes = tf.slice(tf.reshape(planes, blocks), begin, shape(self.lead, *taken, self.trail))
+            planes = tf.pad(planes, tf.reshape(shape(0, 0, *[n for rest in missing for n in (0, rest)], 0, 0), [-1, 2]))
+        return tf.reshape(planes, shape(self.lead, -1, self.trail))
+
+
+def added(one: Any, other: Any) -> Any:
+    """Add up as NumPy does: booleans, too."""
+    return one | other if other.dtype == tf.bool else one + other

@@ -1,0 +1,76 @@
+"""What index conventions need of arrays, whatever library they are of: a few functions, and how a rule is demanded.
+
+Libraries that follow the array API are served here.  A built-in backend of another one has a class `Arrays` like this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, TypeAlias
+
+from unpool import backends, errors
+
+# Turns a number of an array's library into the one that a message shows.
+Number: TypeAlias = "Callable[[Any], int]"
+
+
+class Arrays:
+    """Arrays that are there when a function is called."""
+
+    def __init__(self, namespace: Any) -> None:
+        self._namespace = namespace
+
+    def cast(self, array: Any, dtype: str) -> Any:
+        return array.astype(dtype)
+
+    def along(self, size: Any, axis: int, ndim: int) -> Any:
+        """The coordinates along one of so many axes, to be broadcast."""
+        xp, shape = self._namespace, [1] * ndim
+        shape[axis] = -1
+        return xp.reshape(xp.arange(size, dtype=xp.int64), shape)
+
+    def size(self, array: Any, axis: int) -> Any:
+        return array.shape[axis]
+
+    def number(self, entry: Any) -> Any:
+        """An entry of a size, to compute with."""
+        return entry
+
+    def at(self, array: Any, flat: Any) -> Any:
+        """The element at a flat position."""
+        return array.reshape(-1)[flat]
+
+    def require(self, right: Any, result: Any, problem: Callable[[Number], Exception]) -> Any:
+        """Return the result if something is right, and raise otherwise."""
+        if not right:
+            raise problem(int)
+        return result
+
+    def require_all(self, right: Any, result: Any, problem: Callable[[Number, Any], Exception]) -> Any:
+        """Return the result if everything is right, and raise for the first flat position that is not."""
+        wrong = ~right
+        if wrong.any():
+            raise problem(int, int(wrong.reshape(-1).argmax()))
+        return result
+
+
+def arrays_like(argument: str, array: Any) -> Any:
+    """Return the `Arrays` that serve an array.
+
+    Raises
+    ------
+    TypeError
+        If its library is unknown, or neither follows the array API nor has a backend that brings them.
+    BackendUnavailableError
+        If that backend is not installed, or does not load.
+    """
+    name = backends.name_of(argument, array)
+    if name in ("cpu", "cuda") or hasattr(array, "__array_namespace__"):
+        return Arrays(backends.namespace(argument, array))
+    if name in backends.BUILT_IN:
+        backends.load(name)
+        own = getattr(import_module(backends.BUILT_IN[name].target.partition(":")[0]), "Arrays", None)
+        if own is not None:
+            return own()
+    raise errors.no_namespace(argument, array)
