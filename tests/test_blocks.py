@@ -48,7 +48,7 @@ def way(request, monkeypatch):
     monkeypatch.setattr(unpool_cpu, "_LARGE", 0 if request.param == "recycled" else 1 << 62)
     monkeypatch.setattr(unpool_cpu, "_PAST_CACHES", 0 if request.param in ("streamed", "recycled") else 1 << 62)
     if request.param == "fresh":
-        monkeypatch.setattr(unpool_cpu, "_new", lambda shape, dtype: (np.zeros(shape, dtype), True))
+        monkeypatch.setattr(unpool_cpu, "_new", lambda shape, dtype, _: (np.zeros(shape, dtype), True))
     return request.param
 
 

@@ -511,8 +511,8 @@ ARGUMENTS = {
     "no_namespace": Case(
         "no_namespace",
         TypeError,
-        "`indices` must be an array that follows the array API (NumPy, CuPy, JAX), got torch.Tensor: pass "
-        "numpy.asarray(indices)",
+        "`indices` must be a TensorFlow tensor, or an array that follows the array API (NumPy, CuPy, JAX), got "
+        "torch.Tensor: pass numpy.asarray(indices)",
         lambda out: unpool.convert_indices(tensor(I), "plane", "onnx", output_size=PLANE_SHAPE),
     ),
     # --- sizes
@@ -596,6 +596,13 @@ ARGUMENTS = {
         "`output_size` has no right value: no plane pools to 1 in spatial dimension 0, got output_size=None with "
         "kernel_size=(2,), stride=(1,), padding=(1,), dilation=(1,): pass the arguments of the pooling call",
         lambda out: unpool.max_unpool1d(P[0, :, :1, :1], I[0, :, :1, :1], 2, 1, 1, out=out.plane),
+    ),
+    "output_size_left_open": Case(
+        "size_left_open",
+        ValueError,
+        "`output_size` must say every spatial size, got (None, 1, None, 4): where only a run will know one, pass the "
+        "shape as the run has it, for example tf.shape(x)",
+        lambda out: unpool.max_unpool2d(P, I, 2, output_size=(None, 1, None, 4), out=out.plane),
     ),
     "output_size_too_long": Case(
         "wrong_size_length",
@@ -1178,9 +1185,12 @@ def test_the_article_of_a_plane(spatial, expected):
 
 # These need a backend that is missing or broken: test_registry.py makes some.
 ELSEWHERE = {
+    "not_dense",
+    "unknown_rank",
     "broken_backend",
     "cannot_wait",
     "failing_cuda",
+    "fixed_arrays",
     "foreign_byte_order",
     "forked_after_cuda",
     "missing_backend",

@@ -1,6 +1,7 @@
 """What index conventions need of arrays, whatever library they are of: a few functions, and how a rule is demanded.
 
-Libraries that follow the array API are served here.  A built-in backend of another one has a class `Arrays` like this.
+Libraries that follow the array API are served here.  For another one, a row of `unpool.backends.BUILT_IN` may name a
+class like `Arrays`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, TypeAlias
 
-from unpool import backends, errors
+from unpool import backends
 
 # Turns a number of an array's library into the one that a message shows.
 Number: TypeAlias = "Callable[[Any], int]"
@@ -61,16 +62,14 @@ def arrays_like(argument: str, array: Any) -> Any:
     Raises
     ------
     TypeError
-        If its library is unknown, or neither follows the array API nor has a backend that brings them.
+        If its library is unknown, or does not follow the array API and has nothing in its place.
     BackendUnavailableError
         If that backend is not installed, or does not load.
     """
     name = backends.name_of(argument, array)
-    if name in ("cpu", "cuda") or hasattr(array, "__array_namespace__"):
+    own = backends.BUILT_IN[name].arrays if name in backends.BUILT_IN else None
+    if own is None:
         return Arrays(backends.namespace(argument, array))
-    if name in backends.BUILT_IN:
-        backends.load(name)
-        own = getattr(import_module(backends.BUILT_IN[name].target.partition(":")[0]), "Arrays", None)
-        if own is not None:
-            return own()
-    raise errors.no_namespace(argument, array)
+    backends.load(name)
+    module, _, attribute = own.partition(":")
+    return getattr(import_module(module), attribute)()

@@ -57,12 +57,19 @@ class _BuiltIn(NamedTuple):
     packages: tuple[str, ...]  # where its array types are defined
     target: str  # "module:object"
     convert: str  # what a user writes to make such an array
+    arrays: str | None = None  # "module:class" with what `unpool.arrays` needs, of those without the array API
 
 
 BUILT_IN = {
     "cpu": _BuiltIn("numpy", ("numpy",), "unpool_cpu:BACKEND", "numpy.asarray"),
     "cuda": _BuiltIn("cupy", ("cupy",), "unpool_cuda:BACKEND", "cupy.asarray"),
-    "tensorflow": _BuiltIn("tensorflow", ("tensorflow",), "unpool_tensorflow:BACKEND", "tensorflow.convert_to_tensor"),
+    "tensorflow": _BuiltIn(
+        "tensorflow",
+        ("tensorflow",),
+        "unpool_tensorflow:BACKEND",
+        "tensorflow.convert_to_tensor",
+        "unpool_tensorflow:Arrays",
+    ),
     "torch": _BuiltIn("torch", ("torch",), "unpool_torch:BACKEND", "torch.as_tensor"),
     "jax": _BuiltIn("jax", ("jax", "jaxlib"), "unpool_jax:BACKEND", "jax.numpy.asarray"),
     "dask": _BuiltIn("dask", ("dask",), "unpool_dask:BACKEND", "dask.array.asarray"),

@@ -164,8 +164,8 @@ def not_the_full_size(size: Sequence[int], shape: Sequence[int]) -> ValueError:
 
 def no_namespace(argument: str, value: object) -> TypeError:
     return TypeError(
-        f"`{argument}` must be an array that follows the array API (NumPy, CuPy, JAX), got {kind_of(value)}: pass "
-        f"numpy.asarray({argument})"
+        f"`{argument}` must be a TensorFlow tensor, or an array that follows the array API (NumPy, CuPy, JAX), got "
+        f"{kind_of(value)}: pass numpy.asarray({argument})"
     )
 
 

@@ -32,7 +32,7 @@ def require(right: Any, problem: Callable[[Number], Exception]) -> list[Any]:
         if not right:
             raise problem(lambda number: int(number))
         return []
-    if _compiles():
+    if compiles():
         return []
 
     def fail() -> Any:
@@ -50,7 +50,7 @@ def after(checks: list[Any], tensor: Any) -> Any:
         return tf.identity(tensor)
 
 
-def _compiles() -> bool:
+def compiles() -> bool:
     """Whether what is traced now is for XLA: TensorFlow has no public word for it."""
     return bool(control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
 

@@ -86,9 +86,13 @@ class _Targets:
 
     def flat(self) -> Any:
         """Positions among all cells, as they lie in memory; one past the end for a bad index."""
+        return tf.where(self.valid(), self.flat_of_good(), self.total)
+
+    def flat_of_good(self) -> Any:
+        """The same of indices in range."""
         plane = reshaped(count(self.lead), -1, 1, 1) * cast(self.sizes.cells * self.trail, tf.int64)
-        flat = tf.cast(self.numbers, tf.int64) * cast(self.trail, tf.int64) + (plane + count(self.trail))
-        return tf.where(self.valid(), flat, self.total)
+        numbers, trail = tf.cast(self.numbers, tf.int64), cast(self.trail, tf.int64)
+        return (numbers if known(self.trail) and self.trail == 1 else numbers * trail) + (plane + count(self.trail))
 
     def one_more(self) -> Any:
         return tf.reshape(self.total + 1, [1])
@@ -99,10 +103,8 @@ class _Targets:
 
     def last(self) -> Any:
         """Whether each index is the last one of its plane that names its cell."""
-        if self.claims is None:
+        if self.claims is None or self.apart:  # where windows lie apart, asked only if an index does not
             return self.last_of_all()
-        if self.apart:
-            return tf.cond(self.inside, lambda: tf.ones(self.shape, tf.bool), self.last_of_all)
         return tf.cond(self.inside, self.last_of_windows, self.last_of_all)
 
     def last_of_windows(self) -> Any:
@@ -121,10 +123,19 @@ class _Targets:
 
     def take(self, planes: Any, duplicates: Duplicates) -> Any:
         """The value of each index's cell; zero for a bad one, and for one that a later one hid."""
-        kept = self.valid() if duplicates == "sum" else self.valid() & self.last()
         # From a reshaped tensor: gathering from another has no second derivative in forward mode.
-        taken = tf.gather(tf.reshape(planes, [-1]), tf.where(kept, self.flat(), 0))
-        values = tf.reshape(tf.where(kept, taken, tf.zeros([], planes.dtype)), shape(*self.sizes.pooled_shape))
+        cells = tf.reshape(planes, [-1])
+
+        def kept() -> Any:
+            kept = self.valid() if duplicates == "sum" else self.valid() & self.last()
+            taken = tf.gather(cells, tf.where(kept, self.flat_of_good(), 0))
+            return tf.where(kept, taken, tf.zeros([], planes.dtype))
+
+        if self.inside is not None and (self.apart or duplicates == "sum"):
+            values = tf.cond(self.inside, lambda: tf.gather(cells, self.flat_of_good()), kept)
+        else:
+            values = kept()
+        values = tf.reshape(values, shape(*self.sizes.pooled_shape))
         values.set_shape(self.plan.pooled_shape)
         return values
 

@@ -26,8 +26,7 @@ def pool(cells: Any, plan: Plan) -> tuple[Any, Any]:
     lead = sizes.batch if plan.channels_last else sizes.batch * sizes.channels
     trail = sizes.channels if plan.channels_last else 1
     positions = tf.int32 if known(sizes.cells) and sizes.cells <= LARGEST else tf.int64
-    words = order.words(cells)
-    found = words, order.keys(words, dtype), None
+    found = order.words(cells), None, None
     plane = list(sizes.plane)
     for axis in (2, 1, 0):
         around = multiplied([lead, *plane[:axis]]), multiplied([*plane[axis + 1 :], trail])
@@ -52,28 +51,31 @@ class _Axis:
             entry[axis] for entry in (plan.kernel, plan.stride, plan.padding, plan.dilation)
         )
         self.positions, self.dtype = positions, dtype
-        end = (self.windows - 1) * self.stride - self.padding + (self.kernel - 1) * self.dilation + 1
-        self.whole = self.padding == 0 and ((known(end, self.size) and end <= self.size) or not plan.ceil_mode)
-        self.end = end
+        # Up to where windows reach, the padding before the input counted.
+        self.end = (self.windows - 1) * self.stride + (self.kernel - 1) * self.dilation + 1
+        reached = not plan.ceil_mode or (known(self.end, self.size) and self.end <= self.size)
+        self.whole = self.padding == 0 and reached
 
     def pooled(self, words: Any, keys: Any, places: Any) -> Any:
+        """Take arrays along; keys and places are None where they are not known yet."""
         lying = shape(self.around[0], self.size, self.around[1])
         arrays = [None if array is None else tf.reshape(array, lying) for array in (words, keys, places)]
         if self.kernel == self.stride == 1 and not self.padding:
-            return arrays[0], arrays[1], self._place(arrays[2], count(self.size))
+            return self._full(arrays[0], self._keys(*arrays[:2]), self._placed(arrays[2], count(self.size)))
         starts = count(self.windows) * self.stride - self.padding
+        blocks = self._blocks(arrays)
         if self.whole:
-            first, found = 1, self._sliced(arrays, 0)
+            first, found = 1, self._sliced(blocks, 0, starts)
         else:
             # The first cell of a window that is not in the padding.
             first, found = 0, self._gathered(arrays, tf.where(starts < 0, starts % self.dilation, starts))
         if self.kernel <= _UNROLLED:
-            padded = arrays if self.whole else self._padded(arrays)
             for tap in range(first, self.kernel):
-                candidate = self._sliced(padded, tap, 0 if self.whole else self.padding)
-                found = self._better(found, candidate, starts + tap * self.dilation)
-            return found
-        return self._loop(arrays, found, starts, first)
+                cells = starts + tap * self.dilation
+                found = self._better(found, self._sliced(blocks, tap, cells), cells)
+        else:
+            found = self._loop(arrays, self._full(*found), starts, first)
+        return self._full(*found)
 
     def _loop(self, arrays: Any, found: Any, starts: Any, first: int) -> Any:
         last = cast(self.size - 1, tf.int64)
@@ -85,7 +87,7 @@ class _Axis:
 
         begin = tf.constant(first, tf.int64)
         _, *found = tf.while_loop(lambda tap, *_: tap < self.kernel, body, [begin, *found])
-        return tuple(found)
+        return found
 
     def _better(self, found: Any, candidate: Any, cells: Any) -> Any:
         """Put a candidate where it is greater, or a NaN."""
@@ -97,30 +99,41 @@ class _Axis:
             greater &= reshaped((cells >= 0) & (cells < cast(self.size, tf.int64)), 1, -1, 1)
         return tuple(tf.where(greater, new, old) for new, old in zip(candidate, found, strict=True))
 
-    def _place(self, places: Any, cells: Any) -> Any:
+    def _keys(self, words: Any, keys: Any) -> Any:
+        return order.keys(words, self.dtype) if keys is None else keys
+
+    def _placed(self, places: Any, cells: Any) -> Any:
         """Add the coordinates along this axis to the positions in the plane."""
         numbers = cells.astype(self.positions.as_numpy_dtype) if known(cells) else tf.cast(cells, self.positions)
         along = reshaped(numbers * self.step, 1, -1, 1)
-        if places is None:
-            cells = along.shape[1] if known(along) else tf.size(along, tf.int64)
-            return tf.broadcast_to(along, shape(self.around[0], cells, self.around[1]))
-        return places + along
+        return along if places is None else places + along
 
-    def _sliced(self, arrays: Any, tap: int, before: int = 0) -> Any:
-        """The tap-th cell of every window, of arrays with so many cells put before them."""
-        start = tap * self.dilation
-        stop = start + (self.windows - 1) * self.stride + 1
-        words, keys, places = (None if array is None else array[:, start : stop : self.stride] for array in arrays)
-        cells = count(self.windows) * self.stride + (start - before)
-        return words, keys, self._place(places, cells)
+    def _full(self, words: Any, keys: Any, places: Any) -> Any:
+        """Give every value a position of its own, where they have been the same for all rows."""
+        if known(places) or places.shape != words.shape or not places.shape.is_fully_defined():
+            places = tf.broadcast_to(places, shape(self.around[0], self.windows, self.around[1]))
+        return words, keys, places
+
+    def _blocks(self, arrays: Any) -> Any:
+        """Cut into blocks of a stride, padded where need be: slices with steps are slow in TensorFlow."""
+        reach = self.size + self.padding
+        if known(reach, self.end):
+            reach = max(reach, self.end)
+        else:
+            reach = tf.maximum(cast(reach, tf.int64), cast(self.end, tf.int64))
+        behind = -(-reach // self.stride) * self.stride - self.size - self.padding
+        cut = shape(self.around[0], -1, self.stride, self.around[1])
+        if not self.padding and known(behind) and behind == 0:
+            return [None if array is None else tf.reshape(array, cut) for array in arrays]
+        pads = tf.reshape(shape(0, 0, self.padding, behind, 0, 0), [3, 2])
+        return [None if array is None else tf.reshape(tf.pad(array, pads), cut) for array in arrays]
+
+    def _sliced(self, blocks: Any, tap: int, cells: Any) -> Any:
+        """The tap-th cell of every window."""
+        block, cell = divmod(tap * self.dilation, self.stride)
+        found = [None if array is None else array[:, block : block + self.windows, cell] for array in blocks]
+        return found[0], self._keys(*found[:2]), self._placed(found[2], cells)
 
     def _gathered(self, arrays: Any, cells: Any) -> Any:
-        words, keys, places = (None if array is None else tf.gather(array, cells, axis=1) for array in arrays)
-        return words, keys, self._place(places, cells)
-
-    def _padded(self, arrays: Any) -> Any:
-        """Put cells on both sides that no window takes."""
-        missing = self.end - self.size
-        after = max(0, missing) if known(missing) else tf.maximum(missing, 0)
-        pads = [(0, 0), (self.padding, after), (0, 0)]
-        return [None if array is None else tf.pad(array, pads) for array in arrays]
+        found = [None if array is None else tf.gather(array, cells, axis=1) for array in arrays]
+        return found[0], self._keys(*found[:2]), self._placed(found[2], cells)

@@ -21,12 +21,15 @@ import numpy as np
 import tensorflow as tf
 
 from unpool.plan import Plan
+from unpool_tensorflow.asserts import compiles
 from unpool_tensorflow.sizes import Sizes, cast, count, known, multiplied, reshaped, shape
 
 # So many windows a cell may have to ask: at 3 x 3 a comparison each is still faster than scattering.
 _MOST = 9
 # Up to here, an axis is reduced by slices of it, of which TensorFlow makes faster loops than of reductions.
 _FEW = 4
+# And with so many cells, windows are looked at one cell after the other where XLA makes one pass of it.
+_UNROLLED = 64
 
 
 def asked(plan: Plan) -> tuple[int, ...]:
@@ -81,7 +84,7 @@ class Claims:
     """
 
     def __init__(self, numbers: Any, lead: Any, trail: Any, sizes: Sizes, plan: Plan) -> None:
-        self.lead, self.trail, self.dtype = lead, trail, numbers.dtype
+        self.numbers, self.lead, self.trail, self.dtype = numbers, lead, trail, numbers.dtype
         default = plan.traced is None and plan.sized_by == "output_size"
         self.axes = []
         for axis, asks in enumerate(asked(plan)):
@@ -93,9 +96,17 @@ class Claims:
             step = multiplied(sizes.plane[axis + 1 :])
             rest = plan.padding[axis], plan.dilation[axis], asks, bool(simple and covered)
             self.axes.append(_Axis(windows, size, step, kernel, stride, *rest))
-        self.offsets = numbers - reshaped(self._corners(), 1, -1, 1)
         self.orders = list(product(*[range(axis.asked - 1, -1, -1) for axis in self.axes]))
-        self.claims = [self._claimed(order) for order in self.orders]
+        self.kept = None if compiles() else self._claimed()
+
+    def _claims(self) -> list[Any]:
+        """What `_claimed` says; XLA computes it faster than it reads it again."""
+        return self._claimed() if self.kept is None else self.kept
+
+    def _claimed(self) -> list[Any]:
+        """For every cell of every block, whether its window names it, for each in row-major order of the windows."""
+        offsets = self.numbers - reshaped(self._corners(), 1, -1, 1)
+        return [self._claimed_by(order, offsets) for order in self.orders]
 
     def _corners(self) -> Any:
         """The first cell of every window in the flat plane, the padding counted on."""
@@ -123,9 +134,9 @@ class Claims:
                 outer = 1
         return groups, outer * self.trail
 
-    def _claimed(self, order: tuple[int, ...]) -> Any:
+    def _claimed_by(self, order: tuple[int, ...], offsets: Any) -> Any:
         """For every cell of every block, whether its q-th window names it; shape (lead, cells, trail)."""
-        offsets = self._blocks(self.offsets, order)
+        offsets = self._blocks(offsets, order)
         for axis, q in zip(self.axes, order, strict=True):
             if axis.stride == 1 and q:
                 offsets = offsets - cast(axis.step, self.dtype) * cast(q, self.dtype)
@@ -151,8 +162,10 @@ class Claims:
 
     def inside(self) -> Any:
         """Whether every index names a cell of its own window."""
+        if compiles() and prod(axis.kernel for axis in self.axes) <= _UNROLLED:
+            return self._inside_by_taps()
         found = None
-        for order, claimed in zip(self.orders, self.claims, strict=True):
+        for order, claimed in zip(self.orders, self._claims(), strict=True):
             groups, tail = self._groups()
             for inner, axis in reversed(groups):
                 parts = tf.reshape(claimed, shape(-1, axis.stride, tail))
@@ -168,6 +181,23 @@ class Claims:
             found = claimed if found is None else found | claimed
         return tf.reduce_all(found)
 
+    def _inside_by_taps(self) -> Any:
+        """The same without asking for the cells, in one pass over the indices if it is compiled."""
+        offsets = self.numbers - reshaped(self._corners(), 1, -1, 1)
+        found: Any = False
+        for taps in product(*[range(axis.kernel) for axis in self.axes]):
+            offset: Any = 0
+            mask: Any = np.ones(1, bool)
+            for axis, tap in zip(self.axes, taps, strict=True):
+                offset = offset + tap * axis.dilation * axis.step
+                place = count(axis.windows) * axis.stride + (tap * axis.dilation - axis.padding)
+                mask = reshaped(mask[:, np.newaxis] & (place >= 0) & (place < axis.size), -1)
+            named = tf.equal(offsets, cast(offset, self.dtype))
+            if not (known(mask) and mask.all()):
+                named &= reshaped(mask, 1, -1, 1)
+            found |= named
+        return tf.reduce_all(found)
+
     def scatter(self, values: Any, adds: bool) -> Any:
         """Put values, of the shape of the indices, into their cells; return planes of shape (lead, cells, trail)."""
         zero = tf.zeros([], values.dtype)
@@ -177,7 +207,7 @@ class Claims:
         groups, tail = self._groups()
         narrow = shape(*[size for blocks, _ in groups for size in (blocks, 1)], tail)
         wide = shape(*[size for blocks, axis in groups for size in (blocks, axis.stride)], tail)
-        for order, claimed in zip(self.orders, self.claims, strict=True):
+        for order, claimed in zip(self.orders, self._claims(), strict=True):
             given, claimed = tf.reshape(self._blocks(values, order), narrow), tf.reshape(claimed, wide)
             found = tf.where(claimed, given, zero if planes is None or adds else planes)
             planes = added(planes, found) if adds and planes is not None else found
