@@ -127,7 +127,7 @@ class _TracedArrays(TensorFlowArrays):
     """Calls in graphs, each of which is kept for some calls like it."""
 
     compiled = False
-    one_in = 8
+    one_in = 12
 
     def __init__(self):
         super().__init__()
@@ -183,7 +183,7 @@ class TensorFlowUnknownArrays(_TracedArrays):
 
 class TensorFlowXLAArrays(_TracedArrays):
     compiled = True
-    one_in = 16
+    one_in = 24
     reports = False
     rounds = False
 

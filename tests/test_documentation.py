@@ -12,10 +12,16 @@ from needs import require
 
 README = Path(__file__).parent.parent / "README.md"
 # Modules that are about another package, and useless without it.
-NEEDS = {"unpool.keras": "keras", "unpool.torch": "torch", "unpool.demo": "matplotlib", "unpool_cuda": "cupy"}
+NEEDS = {
+    "unpool.keras": "keras",
+    "unpool.torch": "torch",
+    "unpool.demo": "matplotlib",
+    "unpool_cuda": "cupy",
+    "unpool_tensorflow": "tensorflow",
+}
 MODULES = [
     name
-    for package in ("unpool", "unpool_cpu", "unpool_cuda")
+    for package in ("unpool", "unpool_cpu", "unpool_cuda", "unpool_tensorflow")
     for name in (
         package,
         *(

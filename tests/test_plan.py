@@ -320,3 +320,105 @@ def test_index_dtype_is_a_name_however_it_is_written(plans):
     assert {call.index_dtype for call in plans} == {"int32"}
     unpool.max_pool2d(X, 2, index_dtype="int32")
     assert plans[-1].index_dtype is None  # nobody asked for indices
+
+
+# --- sizes that only a run will know ----------------------------------------------------------------------------------
+
+
+class Traced:
+    """Like a tensor of a graph: a shape, a dtype, entries that are like it, and no values."""
+
+    def __init__(self, *shape, dtype="int32"):
+        self.shape, self.dtype = shape, dtype
+
+    def __repr__(self):
+        return f"{self.dtype} {self.shape}"
+
+    def __getitem__(self, place):
+        return Traced(*self.shape[1:], dtype=self.dtype)
+
+
+WINDOW = plan.window(2, 2, None, 0, 1)
+
+
+def test_a_pooling_of_unknown_sizes():
+    found = plan.pool((None, 3, 5, None), WINDOW, False, False, None)
+    assert found.pooled_shape == (None, 3, 2, None)
+    assert (found.batch, found.channels, found.cells, found.windows) == (None, 3, None, None)
+    assert found.spatial == (5, None)
+
+
+def test_an_unpooling_of_unknown_sizes():
+    found = plan.unpool((None, 3, 2, None), WINDOW, None, False)
+    assert found.plane_shape == (None, 3, 4, None)
+    found = plan.unpool((None, 3, 2, None), WINDOW, (5, None), False)
+    assert found.plane_shape == (None, 3, 5, None)
+
+
+def test_what_is_known_is_checked_anyway():
+    with pytest.raises(ValueError, match="whose spatial dimension 0 pools to nothing"):
+        plan.pool((None, 3, 1, None), WINDOW, False, False, None)
+    with pytest.raises(ValueError, match="at least one element"):
+        plan.pool((None, 0, None, None), WINDOW, False, False, None)
+    with pytest.raises(ValueError, match=r"between 3 and 5 .* spatial dimension 0"):
+        plan.unpool((None, None, 2, None), WINDOW, (6, None), False)
+    with pytest.raises(ValueError, match="must keep the batch and channels"):
+        plan.unpool((None, 3, 2, None), WINDOW, (None, 4, 4, None), False)
+
+
+@pytest.mark.parametrize(
+    ("value", "known"),
+    [
+        ((4, 5), (4, 5)),
+        ([2, 3, 4, 5], (2, 3, 4, 5)),
+        ((None, 3, 4, 5), (None, 3, 4, 5)),
+        ((None, None, 4, 5), (None, None, 4, 5)),
+        (np.array([4, 5]), (4, 5)),
+    ],
+)
+def test_known_sizes_are_not_traced(value, known):
+    assert plan.traced_sizes("output_size", value, 2, False) == (known, None)
+
+
+def test_traced_sizes_keep_their_entries():
+    one = Traced()
+    assert plan.traced_sizes("output_size", (None, 3, one, 5), 2, False) == ((None, 3, None, 5), (None, 3, one, 5))
+    known, entries = plan.traced_sizes("output_size", Traced(4), 2, True)
+    assert known == (None,) * 4
+    assert [entry.shape for entry in entries] == [()] * 4
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        4,
+        "44",
+        {4, 5},
+        (4.0, 5),
+        (4, "5"),
+        (None, 5),
+        Traced(),
+        Traced(2, 2),
+        Traced(None),
+        Traced(2, dtype="float32"),
+        (Traced(1), 4),
+        (4, Traced(dtype="float32")),
+    ],
+    ids=str,
+)
+def test_other_sizes_are_refused(value):
+    with pytest.raises(TypeError, match="`output_size` must be a sequence of integers"):
+        plan.traced_sizes("output_size", value, 2, False)
+
+
+@pytest.mark.parametrize(("value", "last"), [((1, 3, None, 5), False), ((1, None, 5, 3), True), ((3, 4, None), False)])
+def test_a_spatial_size_must_not_be_left_open(value, last):
+    with pytest.raises(ValueError, match=r"`output_size` must say every spatial size, .*tf\.shape\(x\)"):
+        plan.traced_sizes("output_size", value, 2, last)
+
+
+def test_one_shape_of_two():
+    assert plan.common_shape("indices", (None, 3), "input", (2, None)) == (2, 3)
+    for other in ((2, 4), (None, 4), (2, 3, 1)):
+        with pytest.raises(ValueError, match="`indices` must have the shape of `input`"):
+            plan.common_shape("indices", other, "input", (None, 3))

@@ -18,6 +18,8 @@ from unpool_tensorflow.sizes import Sizes, cast, count, known, multiplied, of_po
 
 # Up to here a window's cells are sliced out one by one; a longer window is a loop in the graph.
 _UNROLLED = 16
+# And where it is known how many there are, or not more than so many times their cells lie between two.
+_GAPS = 8
 
 
 def pool(cells: Any, plan: Plan) -> tuple[Any, Any]:
@@ -50,6 +52,8 @@ class _Axis:
         self.kernel, self.stride, self.padding, self.dilation = (
             entry[axis] for entry in (plan.kernel, plan.stride, plan.padding, plan.dilation)
         )
+        if known(self.windows) and self.windows == 1:
+            self.stride = (self.kernel - 1) * self.dilation + 1  # there is no next one
         self.positions, self.dtype = positions, dtype
         # Up to where windows reach, the padding before the input counted.
         self.end = (self.windows - 1) * self.stride + (self.kernel - 1) * self.dilation + 1
@@ -63,13 +67,14 @@ class _Axis:
         if self.kernel == self.stride == 1 and not self.padding:
             return self._full(arrays[0], self._keys(*arrays[:2]), self._placed(arrays[2], count(self.size)))
         starts = count(self.windows) * self.stride - self.padding
-        blocks = self._blocks(arrays)
+        unrolled = self.kernel <= _UNROLLED and (known(self.windows) or self.stride <= _GAPS * self.kernel)
+        blocks = self._blocks(arrays) if unrolled else []
         if self.whole:
-            first, found = 1, self._sliced(blocks, 0, starts)
+            first, found = 1, self._sliced(blocks, 0, starts) if unrolled else self._gathered(arrays, starts)
         else:
             # The first cell of a window that is not in the padding.
             first, found = 0, self._gathered(arrays, tf.where(starts < 0, starts % self.dilation, starts))
-        if self.kernel <= _UNROLLED:
+        if unrolled:
             for tap in range(first, self.kernel):
                 cells = starts + tap * self.dilation
                 found = self._better(found, self._sliced(blocks, tap, cells), cells)

@@ -14,6 +14,9 @@ from unpool import errors
 from unpool.plan import LARGEST, Plan, Window, default_size, span, spatial_axes
 from unpool_tensorflow.asserts import Number, require
 
+# Larger tables are computed when the graph runs: constants make it, and what is saved, grow.
+_CONSTANT = 2**15
+
 
 class Sizes(NamedTuple):
     """What a Plan says, with every size there is, and what has to run before the arrays are touched."""
@@ -51,9 +54,22 @@ def shape(*sizes: Any) -> Any:
     return list(sizes) if known(*sizes) else tf.stack([tf.cast(size, tf.int64) for size in sizes])
 
 
+def long(*sizes: Any) -> Any:
+    """The same where there must be a tensor of one dtype."""
+    return tf.constant(sizes, tf.int64) if known(*sizes) else shape(*sizes)
+
+
 def count(size: Any, dtype: Any = tf.int64) -> Any:
-    """Return 0, 1, ... as an array of NumPy's where the size is known: a graph has a constant of it then."""
-    return np.arange(size, dtype=dtype.as_numpy_dtype) if known(size) else tf.range(tf.cast(size, dtype), dtype=dtype)
+    """Return 0, 1, ... as an array of NumPy's where they are few: a graph has a constant of it then."""
+    if known(size) and size <= _CONSTANT:
+        return np.arange(size, dtype=dtype.as_numpy_dtype)
+    return tf.range(tf.cast(size, dtype), dtype=dtype)
+
+
+def table(first: Any, sizes: list[Any]) -> Any:
+    """Return what a table of these sizes starts from: NumPy's where they are small, as `count` does."""
+    small = known(*sizes) and multiplied(sizes) <= _CONSTANT
+    return first.reshape(1) if small else tf.constant(first, shape=[1])
 
 
 def reshaped(array: Any, *sizes: int) -> Any:

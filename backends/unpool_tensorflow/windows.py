@@ -22,10 +22,12 @@ import tensorflow as tf
 
 from unpool.plan import Plan
 from unpool_tensorflow.asserts import compiles
-from unpool_tensorflow.sizes import Sizes, cast, count, known, multiplied, reshaped, shape
+from unpool_tensorflow.sizes import Sizes, cast, count, known, long, multiplied, reshaped, shape, table
 
 # So many windows a cell may have to ask: at 3 x 3 a comparison each is still faster than scattering.
 _MOST = 9
+# Between windows whose number is not known there may be so many times their own cells.
+_GAPS = 8
 # Up to here, an axis is reduced by slices of it, of which TensorFlow makes faster loops than of reductions.
 _FEW = 4
 # And with so many cells, windows are looked at one cell after the other where XLA makes one pass of it.
@@ -34,12 +36,22 @@ _UNROLLED = 64
 
 def asked(plan: Plan) -> tuple[int, ...]:
     """How many windows a cell may lie in, along each axis."""
-    spans = [dilation * (kernel - 1) + 1 for kernel, dilation in zip(plan.kernel, plan.dilation, strict=True)]
-    return tuple(-(-span // stride) for span, stride in zip(spans, plan.stride, strict=True))
+    return tuple(-(-span // stride) for span, stride in map(_step, range(3), [plan] * 3))
 
 
 def serve(plan: Plan) -> bool:
-    return prod(asked(plan)) <= _MOST
+    """Whether this way is one to go: blocks are compared with few windows, and are not mostly gaps."""
+    steps = map(_step, range(3), [plan] * 3)
+    wide = any(
+        count is None and stride > _GAPS * span for count, (span, stride) in zip(plan.pooled, steps, strict=True)
+    )
+    return prod(asked(plan)) <= _MOST and not wide
+
+
+def _step(axis: int, plan: Plan) -> tuple[int, int]:
+    """What a window spans along an axis, and how far it is to the next; without one, no further than its end."""
+    span = plan.dilation[axis] * (plan.kernel[axis] - 1) + 1
+    return span, span if plan.pooled[axis] == 1 else plan.stride[axis]
 
 
 class _Axis(NamedTuple):
@@ -89,7 +101,7 @@ class Claims:
         self.axes = []
         for axis, asks in enumerate(asked(plan)):
             windows, size = sizes.pooled[axis], sizes.plane[axis]
-            kernel, stride = plan.kernel[axis], plan.stride[axis]
+            kernel, (_, stride) = plan.kernel[axis], _step(axis, plan)
             simple = asks == 1 and kernel == stride and plan.padding[axis] == 0  # or nothing is pooled along it
             # Where nobody gave a size, it is that of the windows.
             covered = size == windows * stride if known(size, windows) else default and not known(size)
@@ -110,7 +122,7 @@ class Claims:
 
     def _corners(self) -> Any:
         """The first cell of every window in the flat plane, the padding counted on."""
-        corners: Any = np.zeros(1, self.dtype.as_numpy_dtype)
+        corners: Any = table(cast(0, self.dtype), [axis.windows for axis in self.axes])
         for axis in self.axes:
             along = count(axis.windows, self.dtype) * cast(axis.stride, self.dtype) - cast(axis.padding, self.dtype)
             corners = reshaped(corners[:, np.newaxis] + along * cast(axis.step, self.dtype), -1)
@@ -155,7 +167,7 @@ class Claims:
         claimed = tf.reshape(tf.equal(tf.reshape(offsets, narrow), named), shape(self.lead, -1, self.trail))
         if all(axis.whole for axis in self.axes):
             return claimed
-        mask: Any = np.ones(1, bool)
+        mask: Any = table(np.asarray(True), [axis.blocks * axis.stride for axis in self.axes])
         for axis, q in zip(self.axes, order, strict=True):
             mask = reshaped(mask[:, np.newaxis] & axis.mask(q), -1)
         return claimed & reshaped(mask, 1, -1, 1)
@@ -176,8 +188,8 @@ class Claims:
                 tail = tail * inner
             if any(axis.asked > 1 for axis in self.axes):
                 blocks = shape(self.lead, *[axis.blocks for axis in self.axes], self.trail)
-                windows = shape(self.lead, *[axis.windows for axis in self.axes], self.trail)
-                claimed = tf.slice(tf.reshape(claimed, blocks), shape(0, *order, 0), windows)
+                windows = long(self.lead, *[axis.windows for axis in self.axes], self.trail)
+                claimed = tf.slice(tf.reshape(claimed, blocks), long(0, *order, 0), windows)
             found = claimed if found is None else found | claimed
         return tf.reduce_all(found)
 
@@ -187,7 +199,7 @@ class Claims:
         found: Any = False
         for taps in product(*[range(axis.kernel) for axis in self.axes]):
             offset: Any = 0
-            mask: Any = np.ones(1, bool)
+            mask: Any = table(np.asarray(True), [axis.windows for axis in self.axes])
             for axis, tap in zip(self.axes, taps, strict=True):
                 offset = offset + tap * axis.dilation * axis.step
                 place = count(axis.windows) * axis.stride + (tap * axis.dilation - axis.padding)
@@ -224,8 +236,8 @@ class Claims:
         exact = all(axis.whole or (known(axis.size, axis.blocks) and axis.exact) for axis in self.axes)
         if not exact:
             blocks = shape(self.lead, *[axis.blocks * axis.stride for axis in self.axes], self.trail)
-            begin = shape(0, *[axis.padding for axis in self.axes], 0)
-            planes = tf.slice(tf.reshape(planes, blocks), begin, shape(self.lead, *taken, self.trail))
+            begin = long(0, *[axis.padding for axis in self.axes], 0)
+            planes = tf.slice(tf.reshape(planes, blocks), begin, long(self.lead, *taken, self.trail))
             planes = tf.pad(planes, tf.reshape(shape(0, 0, *[n for rest in missing for n in (0, rest)], 0, 0), [-1, 2]))
         return tf.reshape(planes, shape(self.lead, -1, self.trail))
 
