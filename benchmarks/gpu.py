@@ -141,7 +141,7 @@ def parse() -> argparse.Namespace:
 
 
 def measure(options: argparse.Namespace) -> Report:
-    if reason := unpool.available()["cuda"]:
+    if reason := backends.why_not("cuda"):
         sys.exit(f"There is no GPU to measure: {reason}")
     cases = [case for case in ALL if options.only in case.name and (case.name in QUICK or not options.quick)]
     report = start(cases or sys.exit(f"no case has {options.only!r} in its name"), usable_cores())

@@ -8,8 +8,7 @@ from importlib import import_module
 
 import pytest
 
-import unpool
-from unpool.backends import BUILT_IN
+from unpool.backends import BUILT_IN, why_not
 
 
 def promised():
@@ -33,7 +32,7 @@ def require(module, reason):
 
 def require_backend(name):
     """Skip, or fail where it was promised, if a backend whose framework is installed does not work on this machine."""
-    reason = unpool.available()[name]
+    reason = why_not(name)
     if reason is None:
         return
     if BUILT_IN[name].framework in promised():

@@ -16,8 +16,7 @@ import pytest
 from needs import require
 from processes import python
 
-import unpool
-from unpool import plan
+from unpool import backends, plan
 from unpool.bench.cases import Case, prepare
 from unpool.bench.peers import Peer
 from unpool.bench.report import start
@@ -355,7 +354,7 @@ def quick(monkeypatch):
     cases = tuple(small(case) for case in gpu.ALL if case.name in {"unpool k2", "pool k2"})
     monkeypatch.setattr(gpu, "ALL", cases)
     monkeypatch.setattr(gpu, "SECONDS", 0.01)
-    monkeypatch.setattr(unpool, "available", lambda: {"cuda": None})
+    monkeypatch.setattr(backends, "why_not", lambda name: None)
 
     def call(*arguments: str, **peers: Peer) -> None:
         monkeypatch.setattr(gpu, "PEERS", peers)

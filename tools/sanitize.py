@@ -24,6 +24,7 @@ import unpool_cuda
 from unpool_cuda import job, kernels
 
 import unpool
+from unpool.backends import why_not
 
 # Planes, kernel, stride, padding: squares, what is odd, runs, pieces, overlap by one range and by several, long rows.
 CASES = [
@@ -66,7 +67,7 @@ Call = Callable[[Callable[[np.ndarray], Any], dict[str, Any]], Any]
 
 
 def main() -> None:
-    if reason := unpool.available()["cuda"]:
+    if reason := why_not("cuda"):
         sys.exit(f"There is nothing to watch: {reason}")
     if hasattr(cupy.cuda, "set_allocator"):  # the stand-in has no pool
         cupy.cuda.set_allocator(None)  # cudaMalloc's own

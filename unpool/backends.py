@@ -141,15 +141,17 @@ def available() -> dict[str, str | None]:
     >>> available()["cpu"] is None
     True
     """
-    reasons: dict[str, str | None] = {}
-    for name in (*BUILT_IN, *_entry_points()):
-        try:
-            load(name)
-            fault = _fault(name)
-        except errors.BackendUnavailableError as error:
-            fault = error
-        reasons[name] = None if fault is None else str(fault)
-    return reasons
+    return {name: why_not(name) for name in (*BUILT_IN, *_entry_points())}
+
+
+def why_not(name: str) -> str | None:
+    """Say why one backend cannot be used, and import no other: None if it can."""
+    try:
+        load(name)
+        fault = _fault(name)
+    except errors.BackendUnavailableError as error:
+        fault = error
+    return None if fault is None else str(fault)
 
 
 def name_of(argument: str, array: Any) -> str:
