@@ -156,7 +156,7 @@ def test_pooling_what_was_unpooled_changes_nothing(backend, name, leading, data_
     case = POOLINGS[name]
     arguments = case.window | {"data_format": data_format}
     pool = case.function("max_pool")
-    for dtype in REALS:
+    for dtype in backend.some(REALS):
         x = whole(dtype, case.shape(leading, data_format)) + np.ones(1, dtype)
         values, indices = backend.call(pool, x, **arguments, ceil_mode=case.ceil_mode, return_indices=True)
         restored = backend.call(case.function("max_unpool"), values, indices, **arguments, output_size=x.shape)

@@ -55,3 +55,13 @@ __all__ = [
     "max_unpool3d",
     "max_unpool3d_backward",
 ]
+
+# TensorFlow's autograph rewrites the functions that a `tf.function` calls, and these have nothing to rewrite: so says
+# this mark, which is its own for functions that it has made.
+for _name in __all__:
+    _public = globals()[_name]
+    if isinstance(_public, type):
+        _public = vars(_public.__base__).get("__call__") if _name.startswith("Max") else None
+    if callable(_public):
+        setattr(_public, "autograph_info__", None)  # noqa: B010 - mypy knows no such attribute
+del _name, _public

@@ -22,6 +22,7 @@ from unpool.backends import Duplicates
 from unpool.plan import Plan, spatial_axes
 from unpool_tensorflow import host, operations
 from unpool_tensorflow.convention import Arrays
+from unpool_tensorflow.sizes import settled
 
 __all__ = ["BACKEND", "Arrays", "TensorFlow"]
 
@@ -50,7 +51,11 @@ class TensorFlow:
                 values, indices = operations.pool(cells, plan)
 
             def gradient(upstream: Any, _: Any = None) -> Any:
-                return _scatter(upstream, indices, unpooling, "sum")
+                if host.serves(upstream, indices):
+                    return _scatter(upstream, indices, unpooling, "sum")
+                # In a graph, a gradient must be TensorFlow's own from here on: one of ours within another would want
+                # tensors of a graph that is gone by the time that the second derivative is traced.
+                return operations.scatter(upstream, indices, unpooling, "sum")[0]
 
             return (values, indices), gradient
 
@@ -64,6 +69,7 @@ class TensorFlow:
         if out is not None:
             raise errors.fixed_arrays("out", "TensorFlow")
         argument = "grad_output" if plan.sized_by == "input_size" else "input"
+        plan = settled(plan, argument)
         return _scatter(_dense(argument, values), _dense("indices", indices), plan, duplicates)
 
     @as_it_is

@@ -36,7 +36,8 @@ def scatter(values: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> tu
             checks = checks + targets.once()
         flat = after(checks, targets.flat())
         if duplicates == "sum":
-            planes = tf.scatter_nd(tf.reshape(flat, [-1, 1]), tf.reshape(given, [-1]), targets.one_more())
+            # Its second derivative in forward mode fails for indices of shape (n, 1), as the first is sparse then.
+            planes = tf.scatter_nd(tf.reshape(flat, [1, -1, 1]), tf.reshape(given, [1, -1]), targets.one_more())
         else:
             planes = _assign(given, tf.where(targets.last_of_all(), flat, targets.total), targets)
         return tf.reshape(planes[: targets.total], shape(targets.lead, -1, targets.trail))
@@ -70,7 +71,10 @@ class _Targets:
         self.lead = sizes.batch if plan.channels_last else sizes.batch * sizes.channels
         self.trail = sizes.channels if plan.channels_last else 1
         self.shape = shape(self.lead, sizes.windows, self.trail)
-        self.total = cast(self.lead * sizes.cells * self.trail, tf.int64)
+        total = self.lead * sizes.cells * self.trail
+        self.total = cast(total, tf.int64)
+        # TensorFlow Lite has segments of int32 only.
+        self.segments = tf.int32 if known(total) and total < LARGEST else tf.int64
         small = known(sizes.cells) and sizes.cells <= LARGEST
         dtype = tf.int32 if indices.dtype == tf.int32 and small else tf.int64
         # Unsigned ones from 2**63 on turn negative, which is as far out of range.
@@ -114,9 +118,14 @@ class _Targets:
         return tf.gather(owners, self.flat()) == order
 
     def last_of_all(self) -> Any:
-        order, flat = tf.reshape(self.order(), [-1]), tf.reshape(self.flat(), [-1])
-        owners = tf.math.unsorted_segment_max(order, flat, self.total + 1)
-        return tf.reshape(tf.gather(owners, flat) == order, self.shape)
+        order, cells = self._segments()
+        owners = tf.math.unsorted_segment_max(order, cells, self.total + 1)
+        return tf.reshape(tf.gather(owners, cells) == order, self.shape)
+
+    def _segments(self) -> tuple[Any, Any]:
+        """Numbers of the indices and their cells, one after the other."""
+        order, cells = (tf.cast(tf.reshape(part, [-1]), self.segments) for part in (self.order(), self.flat()))
+        return order, cells
 
     def unrepeated(self) -> Any:
         return tf.reduce_all(self.last() | ~self.valid())
@@ -158,10 +167,10 @@ class _Targets:
         """Demand that no index repeats within a plane."""
 
         def repeated(number: Number) -> Exception:
-            order, flat = tf.reshape(self.order(), [-1]), tf.reshape(self.flat(), [-1])
-            firsts = tf.gather(tf.math.unsorted_segment_min(order, flat, self.total + 1), flat)
-            second = self._first((firsts < order) & (flat < self.total))
-            first = firsts[second] - 1
+            order, cells = self._segments()
+            firsts = tf.gather(tf.math.unsorted_segment_min(order, cells, self.total + 1), cells)
+            second = self._first((firsts < order) & tf.reshape(self.valid(), [-1]))
+            first = tf.cast(firsts[second], tf.int64) - 1
             return errors.duplicate_index(
                 self._position(first, number), self._position(second, number), self._shown(second, number)
             )

@@ -5,13 +5,14 @@ The rules that the plan could not apply are applied here, when it runs: in the s
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from unpool import errors
-from unpool.plan import LARGEST, Plan, Window, default_size, span, spatial_axes
+from unpool.plan import LARGEST, Plan, Window, default_size, span, spatial_axes, unpool
 from unpool_tensorflow.asserts import Number, require
 
 # Larger tables are computed when the graph runs: constants make it, and what is saved, grow.
@@ -79,6 +80,19 @@ def reshaped(array: Any, *sizes: int) -> Any:
 def cast(size: Any, dtype: Any) -> Any:
     """Return a size as a number of a dtype, without an operation where it is known."""
     return np.asarray(size, dtype.as_numpy_dtype) if known(size) else tf.cast(size, dtype)
+
+
+def settled(plan: Plan, argument: str) -> Plan:
+    """Return a plan with the sizes that TensorFlow knows already, though they were given as tensors."""
+    given = plan.traced
+    if given is None or tf.executing_eagerly():
+        return plan
+    # What it knows of the sizes of a tensor, it knows of one of these sizes.
+    inferred = tf.fill(tf.stack([1 if entry is None else _number(entry) for entry in given]), False).shape.as_list()
+    sizes = tuple(None if entry is None else size for entry, size in zip(given, inferred, strict=True))
+    window, shape = _window(plan), plan.pooled_shape
+    found = unpool(shape, window, sizes, plan.channels_last, plan.validate, argument, plan.sized_by)
+    return found if None not in found.spatial else replace(found, traced=given)
 
 
 def of_pooling(cells: Any, plan: Plan) -> Sizes:
