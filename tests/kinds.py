@@ -4,8 +4,8 @@ One a backend; and TensorFlow's four times: eagerly, in graphs that know all siz
 """
 
 import ctypes
+import gc
 import re
-from collections import OrderedDict
 
 import needs
 import numpy as np
@@ -127,11 +127,11 @@ class _TracedArrays(TensorFlowArrays):
     """Calls in graphs, each of which is kept for some calls like it."""
 
     compiled = False
-    one_in = 12
+    one_in = 24
 
     def __init__(self):
         super().__init__()
-        self.kept = OrderedDict()
+        self.kept = {}
 
     def some(self, values):
         values = list(values)
@@ -154,7 +154,8 @@ class _TracedArrays(TensorFlowArrays):
             traced = self.tf.function(call, autograph=False, jit_compile=self.compiled)
             self.kept[key] = traced.get_concrete_function(**specs)
             if len(self.kept) > 32:
-                self.kept.popitem(last=False)
+                self.kept.clear()
+                gc.collect()  # graphs are in circles
         try:
             return self.kept[key](**given)
         except self.tf.errors.InvalidArgumentError as error:

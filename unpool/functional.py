@@ -544,9 +544,10 @@ def scatter(
         _check_out("out", out, call.plane_shape, dtype)
     arrays = (values, indices) if out is None else (values, indices, out)
     if traced is not None:  # by the framework of the arrays
-        call = replace(call, traced=traced)
         unknown = [entry for entry in traced if entry is not None and not isinstance(entry, int)]
         backends.route((argument, *[sized_by] * len(unknown)), (values, *unknown), backend)
+    if size is not None and (traced is not None or None in shape):  # a run will have rules to apply to it
+        call = replace(call, given=traced or size)
     output: ArrayT = backends.route(arguments, arrays, backend).scatter(values, indices, call, duplicates, out)
     return output
 

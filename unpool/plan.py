@@ -82,8 +82,8 @@ class Plan:
     index_dtype: str | None = None
     # Whether pooling counts a last window that sticks out.
     ceil_mode: bool = False
-    # The entries that were given as a size, where some of them are a framework's, which only a run will know.
-    traced: tuple[Any, ...] | None = None
+    # The entries that were given as a size, where a run is to apply a rule to them; some of them may be a framework's.
+    given: tuple[Any, ...] | None = None
 
 
 def sizes(argument: str, value: object) -> tuple[int, ...]:

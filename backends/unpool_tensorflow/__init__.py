@@ -41,7 +41,7 @@ class TensorFlow:
         unpooling = replace(plan, validate=False)  # pooling's own indices are good
         if plan.cells is None:
             axes = spatial_axes(len(plan.plane_shape), len(plan.spatial), plan.channels_last)
-            unpooling = replace(unpooling, traced=tuple(tf.unstack(tf.shape(cells, tf.int64)[axes])))
+            unpooling = replace(unpooling, given=tuple(tf.unstack(tf.shape(cells, tf.int64)[axes])))
 
         @tf.custom_gradient  # type: ignore[untyped-decorator]
         def pooled(cells: Any) -> tuple[Any, Any]:

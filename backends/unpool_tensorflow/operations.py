@@ -40,7 +40,7 @@ def scatter(values: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> tu
             planes = tf.scatter_nd(tf.reshape(flat, [1, -1, 1]), tf.reshape(given, [1, -1]), targets.one_more())
         else:
             planes = _assign(given, tf.where(targets.last_of_all(), flat, targets.total), targets)
-        return tf.reshape(planes[: targets.total], shape(targets.lead, -1, targets.trail))
+        return tf.reshape(planes[: targets.total], shape(targets.lead, sizes.cells, targets.trail))
 
     if targets.claims is None:
         planes = general()

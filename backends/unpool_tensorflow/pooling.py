@@ -126,8 +126,9 @@ class _Axis:
             reach = max(reach, self.end)
         else:
             reach = tf.maximum(cast(reach, tf.int64), cast(self.end, tf.int64))
-        behind = -(-reach // self.stride) * self.stride - self.size - self.padding
-        cut = shape(self.around[0], -1, self.stride, self.around[1])
+        blocks = -(-reach // self.stride)
+        behind = blocks * self.stride - self.size - self.padding
+        cut = shape(self.around[0], blocks, self.stride, self.around[1])
         if not self.padding and known(behind) and behind == 0:
             return [None if array is None else tf.reshape(array, cut) for array in arrays]
         pads = tf.reshape(shape(0, 0, self.padding, behind, 0, 0), [3, 2])

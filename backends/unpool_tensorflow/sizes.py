@@ -84,7 +84,7 @@ def cast(size: Any, dtype: Any) -> Any:
 
 def settled(plan: Plan, argument: str) -> Plan:
     """Return a plan with the sizes that TensorFlow knows already, though they were given as tensors."""
-    given = plan.traced
+    given = plan.given
     if given is None or tf.executing_eagerly():
         return plan
     # What it knows of the sizes of a tensor, it knows of one of these sizes.
@@ -92,7 +92,7 @@ def settled(plan: Plan, argument: str) -> Plan:
     sizes = tuple(None if entry is None else size for entry, size in zip(given, inferred, strict=True))
     window, shape = _window(plan), plan.pooled_shape
     found = unpool(shape, window, sizes, plan.channels_last, plan.validate, argument, plan.sized_by)
-    return found if None not in found.spatial else replace(found, traced=given)
+    return replace(found, given=given) if None in (*found.pooled_shape, *found.spatial) else found
 
 
 def of_pooling(cells: Any, plan: Plan) -> Sizes:
@@ -122,7 +122,7 @@ def of_unpooling(values: Any, indices: Any, plan: Plan) -> Sizes:
     argument = "grad_output" if plan.sized_by == "input_size" else "input"
     pooled_shape, checks = _same_shape(argument, values, indices, plan)
     checks += _not_empty(argument, pooled_shape, plan)
-    rank, given = len(plan.spatial), plan.traced
+    rank, given = len(plan.spatial), plan.given
     axes = spatial_axes(len(pooled_shape), rank, plan.channels_last)
     sizes = list(plan.spatial)
     if given is not None:

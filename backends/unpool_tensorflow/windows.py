@@ -97,7 +97,7 @@ class Claims:
 
     def __init__(self, numbers: Any, lead: Any, trail: Any, sizes: Sizes, plan: Plan) -> None:
         self.numbers, self.lead, self.trail, self.dtype = numbers, lead, trail, numbers.dtype
-        default = plan.traced is None and plan.sized_by == "output_size"
+        default = plan.given is None and plan.sized_by == "output_size"
         self.axes = []
         for axis, asks in enumerate(asked(plan)):
             windows, size = sizes.pooled[axis], sizes.plane[axis]
@@ -108,6 +108,8 @@ class Claims:
             step = multiplied(sizes.plane[axis + 1 :])
             rest = plan.padding[axis], plan.dilation[axis], asks, bool(simple and covered)
             self.axes.append(_Axis(windows, size, step, kernel, stride, *rest))
+        # Of all blocks; some of them may lie outside of the plane.
+        self.cells = multiplied([axis.blocks * axis.stride for axis in self.axes])
         self.orders = list(product(*[range(axis.asked - 1, -1, -1) for axis in self.axes]))
         self.kept = None if compiles() else self._claimed()
 
@@ -156,7 +158,7 @@ class Claims:
         groups, tail = self._groups()
         while len(groups) > 2:  # comparisons broadcast along two axes, not along three
             (blocks, axis), (inner, following), *others = groups
-            spread = tf.reshape(offsets, shape(blocks, 1, -1))
+            spread = tf.reshape(offsets, shape(blocks, 1, multiplied([inner, *[size for size, _ in others], tail])))
             offsets = spread - reshaped(wanted.pop(0), 1, -1, 1)
             groups = [(blocks * axis.stride * inner, following), *others]
         narrow = shape(*[size for blocks, _ in groups for size in (blocks, 1)], tail)
@@ -164,7 +166,7 @@ class Claims:
             named = reshaped(wanted[0], 1, -1, 1, 1, 1) + reshaped(wanted[1], 1, 1, 1, -1, 1)
         else:
             named = reshaped(wanted[0], 1, -1, 1) if wanted else cast(0, self.dtype)
-        claimed = tf.reshape(tf.equal(tf.reshape(offsets, narrow), named), shape(self.lead, -1, self.trail))
+        claimed = tf.reshape(tf.equal(tf.reshape(offsets, narrow), named), shape(self.lead, self.cells, self.trail))
         if all(axis.whole for axis in self.axes):
             return claimed
         mask: Any = table(np.asarray(True), [axis.blocks * axis.stride for axis in self.axes])
@@ -239,7 +241,7 @@ class Claims:
             begin = long(0, *[axis.padding for axis in self.axes], 0)
             planes = tf.slice(tf.reshape(planes, blocks), begin, long(self.lead, *taken, self.trail))
             planes = tf.pad(planes, tf.reshape(shape(0, 0, *[n for rest in missing for n in (0, rest)], 0, 0), [-1, 2]))
-        return tf.reshape(planes, shape(self.lead, -1, self.trail))
+        return tf.reshape(planes, shape(self.lead, multiplied([axis.size for axis in self.axes]), self.trail))
 
 
 def added(one: Any, other: Any) -> Any:

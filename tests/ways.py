@@ -1,0 +1,72 @@
+"""The ways in which TensorFlow runs a function of tensors, for the tests that are about TensorFlow alone."""
+
+import re
+from functools import wraps
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from unpool_tensorflow import host
+
+
+class Way:
+    """One of them: eagerly by the kernels, eagerly by TensorFlow's operations, in a graph, or compiled by XLA."""
+
+    def __init__(self, name):
+        self.name = name
+        self.eager = name in ("kernels", "operations")
+        self.reports = name != "xla"  # whether a bad index is an error; else, it is dropped
+
+    def __call__(self, function, **options):
+        """Return the function, to be called with tensors."""
+        if self.name == "kernels":
+            return function
+        if self.name == "operations":
+            return by_operations(function)
+        return tf.function(function, autograph=False, jit_compile=self.name == "xla", **options)
+
+    def error(self, call, *arguments):
+        """Return what the error says that a call gives: the contract's, or the one of an assert op."""
+        with pytest.raises((IndexError, ValueError) if self.eager else tf.errors.InvalidArgumentError) as caught:
+            call(*arguments)
+        return str(caught.value) if self.eager else asserted(caught.value)
+
+
+WAYS = ("kernels", "operations", "function", "xla")
+
+
+def ways(*names):
+    return pytest.mark.parametrize("way", [Way(name) for name in names], ids=names)
+
+
+every_way = ways(*WAYS)
+reporting_ways = ways("kernels", "operations", "function")
+
+
+def by_operations(function):
+    """Run a function eagerly without the kernels, as on devices other than the CPU."""
+
+    @wraps(function)
+    def run(*arguments):
+        with patch.object(host, "serves", lambda *tensors: False):
+            return function(*arguments)
+
+    return run
+
+
+def asserted(error):
+    """Return the text of the assert op that failed, which puts backslashes before quotes."""
+    return re.search(r"assertion failed: \[(.*?)\]$", error.message, re.MULTILINE)[1].replace("\\'", "'")
+
+
+def tensors(*arrays):
+    return [tf.constant(array) for array in arrays]
+
+
+def error_of(call, *arguments, **named):
+    """Return what the error says that a call gives for NumPy arrays."""
+    assert any(isinstance(argument, np.ndarray) for argument in arguments)
+    with pytest.raises((IndexError, TypeError, ValueError)) as caught:
+        call(*arguments, **named)
+    return str(caught.value)
