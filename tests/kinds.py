@@ -146,6 +146,9 @@ class _TracedArrays(TensorFlowArrays):
         specs = {place: self.spec(tensor) for place, tensor in given.items()}
         key = f"{function.__qualname__} {specs} {[None if self.is_array(a) else a for a in arguments]} {named}"
         if key not in self.kept:
+            if len(self.kept) == 32:
+                self.kept.clear()
+                gc.collect()  # graphs are in circles
 
             def call(**given):
                 positional = [given.get(f"argument_{place}", value) for place, value in enumerate(arguments)]
@@ -153,9 +156,6 @@ class _TracedArrays(TensorFlowArrays):
 
             traced = self.tf.function(call, autograph=False, jit_compile=self.compiled)
             self.kept[key] = traced.get_concrete_function(**specs)
-            if len(self.kept) > 32:
-                self.kept.clear()
-                gc.collect()  # graphs are in circles
         try:
             return self.kept[key](**given)
         except self.tf.errors.InvalidArgumentError as error:

@@ -1,159 +1,247 @@
-"""What TensorFlow does with a graph besides running it: saving, converting, mapping data, replicating."""
+"""What runs without us, or many times over: saved models, TensorFlow Lite, data sets, replicas.
 
-import sys
+A saved model is read by a process that cannot import unpool: what we trace must be TensorFlow's alone, gradients of
+any order included.
+"""
+
+import warnings
 
 import numpy as np
 import pytest
+from cases import bits, whole
 from compare import assert_same_bits
 from needs import require
 from processes import python
 
 import unpool
 
-tf = require("tensorflow", "its saved models and the like are what is tested")
-LAST = {"data_format": "channels_last"}
+tf = require("tensorflow", "its saved models are what is tested")
+
+from ways import tensors  # noqa: E402
 
 
-def there_and_back(x):
-    """Pool and unpool, to the square of what was kept: it has a second derivative."""
-    values, indices = unpool.max_pool2d(x, 2, return_indices=True, **LAST)
-    return unpool.max_unpool2d(values * values, indices, 2, output_size=tf.shape(x), **LAST)
+class Model(tf.Module):
+    """Pools and restores, with trainable weights between."""
+
+    def __init__(self, window, duplicates):
+        super().__init__()
+        self.weights = tf.Variable([2.0, -3.0, 4.0])
+        self.window, self.duplicates = window | {"data_format": "channels_last"}, duplicates
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)], autograph=False)
+    def restore(self, x):
+        values, indices = unpool.max_pool2d(x, **self.window, return_indices=True)
+        return unpool.max_unpool2d(
+            values * self.weights, indices, **self.window, output_size=tf.shape(x), duplicates=self.duplicates
+        )
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None, None, 3], tf.float32),
+            tf.TensorSpec([None, None, None, 3], tf.int64),
+        ],
+        autograph=False,
+    )
+    def unpool(self, values, indices):
+        return unpool.max_unpool2d(values, indices, **self.window, duplicates=self.duplicates)
 
 
-def expected(x):
-    values, indices = unpool.max_pool2d(x, 2, return_indices=True, **LAST)
-    return unpool.max_unpool2d(values * values, indices, 2, output_size=x.shape, **LAST)
-
-
-def image(*shape):
-    """Whole numbers, each of them once: what is computed with them is exact."""
-    return np.random.default_rng(0).permutation(int(np.prod(shape))).astype("float32").reshape(shape) - 100
-
-
-# y is x squared where x was kept; of sum(y * w): the gradient is 2 x w there, and its own, of sum of it, is 2 w.
-RELOADED = """
-import sys
-sys.modules["unpool"] = sys.modules["unpool_tensorflow"] = None  # they cannot be imported
-import numpy as np
-import tensorflow as tf
-
-folder = sys.argv[1]
-x, y, w = (tf.constant(array) for array in np.load(folder + "/arrays.npz").values())
-model = tf.saved_model.load(folder)
-def gradient(function, x):
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        found = function(x)
-    return found, tape.gradient(found, x, w)
-
-kept = tf.cast(y != 0, tf.float32)
-found, first = gradient(model.function, x)
-assert np.array_equal(found, y)
-assert np.array_equal(first, 2 * x * w * kept)
-with tf.GradientTape() as tape:
-    tape.watch(x)
-    _, first = gradient(model.function, x)
-assert np.array_equal(tape.gradient(first, x), 2 * w * kept)
-if "known" in folder:  # XLA cannot compile the second, of a tf.cond in a graph that was traced without it
-    found, first = gradient(tf.function(model.function, jit_compile=True), x)
-    assert np.array_equal(found, y)
-    assert np.array_equal(first, 2 * x * w * kept)
-print("as before")
+# Both orders of the gradient of a restored picture, by its pixels and by the weights.
+DERIVATIVES = """
+def derivatives(tf, model, x):
+    with tf.GradientTape() as outer:
+        outer.watch(x)
+        with tf.GradientTape() as inner:
+            inner.watch(x)
+            restored = model.restore(x)
+            total = tf.reduce_sum(restored * restored * restored)
+        by_x, by_weights = inner.gradient(total, [x, model.weights])
+        squares = tf.reduce_sum(by_x * by_x) + tf.reduce_sum(by_weights)
+    return restored, by_x, by_weights, *outer.gradient(squares, [x, model.weights])
 """
+exec(DERIVATIVES)
+LOADED = """
+import sys
+sys.modules["unpool"] = sys.modules["unpool_tensorflow"] = sys.modules["unpool_cpu"] = None
+import numpy as np, tensorflow as tf
+folder, compiled = sys.argv[1], sys.argv[2] == "compiled"
+model = tf.saved_model.load(folder)
+x, values, indices = (tf.constant(np.load(f"{folder}/{name}.npy")) for name in ("x", "values", "indices"))
+call = lambda x: derivatives(tf, model, x)
+if compiled:
+    call = tf.function(call, autograph=False, jit_compile=True)
+for place, tensor in enumerate(call(x)):
+    np.save(f"{folder}/{place}.npy", tensor.numpy())
+np.save(f"{folder}/unpooled.npy", model.unpool(values, indices).numpy())
+if not compiled:
+    try:
+        model.unpool(values, indices + 1000)
+    except tf.errors.InvalidArgumentError as error:
+        assert "indices[0, 0, 0, 0] = 1" in error.message
+        assert " is out of range for a " in error.message
+    else:
+        raise AssertionError("a bad index passed")
+    try:
+        model.unpool(values, indices[:1])
+    except tf.errors.InvalidArgumentError as error:
+        assert "`indices` must have the shape of `input`, (2, " in error.message
+    else:
+        raise AssertionError("wrong shapes passed")
+"""
+MODELS = {
+    "apart": ({"kernel_size": 2}, "last"),
+    "overlapping": ({"kernel_size": (3, 1), "stride": (2, 1), "padding": (1, 0)}, "last"),
+}
 
 
-@pytest.mark.parametrize("known", [False, True], ids=["unknown sizes", "known sizes, to be compiled"])
-def test_a_saved_model_needs_no_unpool(tmp_path, known):
-    """In a process of its own: forward, gradient, and the gradient of that."""
-    x = image(2, 5, 7, 3)
-    spec = tf.TensorSpec(x.shape if known else (None, None, None, 3), tf.float32)
-
-    def function(x):
-        values, indices = unpool.max_pool2d(x, 2, return_indices=True, **LAST)
-        size = x.shape if known else tf.shape(x)
-        return unpool.max_unpool2d(values * values, indices, 2, output_size=size, validate=not known, **LAST)
-
-    module = tf.Module()
-    module.function = tf.function(function, input_signature=[spec])
-    folder = tmp_path / ("known" if known else "un")
-    tf.saved_model.save(module, str(folder))
-    weights = np.random.default_rng(1).integers(-9, 9, x.shape).astype("float32")
-    np.savez(folder / "arrays.npz", x=x, y=expected(x), w=weights)
-    done = python("-c", RELOADED, str(folder))
-    assert done.stdout == "as before\n", done.stderr
+def run_saved(model, folder, way):
+    """Save a model, have a process that cannot import unpool run it, and compare."""
+    x = whole("float32", (2, 7, 5, 3))
+    # Whose size is the default one.
+    values, indices = unpool.max_pool2d(
+        x[:, :6, :4] if model.window["kernel_size"] == 2 else x, **model.window, return_indices=True
+    )
+    expected = derivatives(tf, model, tf.constant(x))  # noqa: F821
+    unpooled = unpool.max_unpool2d(values, indices, **model.window, duplicates=model.duplicates)
+    tf.saved_model.save(model, folder)
+    for name, array in (("x", x), ("values", values), ("indices", indices)):
+        np.save(folder / f"{name}.npy", array)
+    result = python("-c", DERIVATIVES + LOADED, str(folder), way)
+    assert result.returncode == 0, result.stderr
+    for place, tensor in enumerate(expected):
+        assert_same_bits(np.load(folder / f"{place}.npy"), tensor.numpy())
+    assert_same_bits(np.load(folder / "unpooled.npy"), unpooled)
 
 
-@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
-@pytest.mark.parametrize("shape", [(1, 8, 6, 3), (1, 9, 7, 2)], ids=["even", "odd"])
-def test_a_model_becomes_one_of_tensorflow_lite(shape):
-    """With nothing but builtin operations, though all checks are on."""
-    function = tf.function(there_and_back).get_concrete_function(tf.TensorSpec(shape, tf.float32))
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    interpreter = tf.lite.Interpreter(model_content=converter.convert())
+@pytest.mark.parametrize("name", MODELS)
+def test_a_saved_model(tmp_path, name):
+    """Forward, first and second order, and errors: as before it was saved."""
+    run_saved(Model(*MODELS[name]), tmp_path, "as saved")
+
+
+def test_a_saved_model_is_compiled(tmp_path):
+    """By XLA, which does not see that it was traced for other use: with asserts, and their texts."""
+    run_saved(Model(*MODELS["apart"]), tmp_path, "compiled")
+
+
+# --- TensorFlow Lite --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 6, 3), (1, 7, 5, 3)], ids=["even", "odd"])
+@pytest.mark.parametrize("window", [{"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1}], ids=str)
+def test_tensorflow_lite(window, shape):
+    """By its built-in operations, as the converter takes no others unless told to; it drops asserts."""
+    window = window | {"data_format": "channels_last"}
+
+    def restore(x):
+        values, indices = unpool.max_pool2d(x, **window, return_indices=True)
+        return unpool.max_unpool2d(values, indices, **window, output_size=x.shape)
+
+    traced = tf.function(restore, autograph=False).get_concrete_function(tf.TensorSpec(shape, tf.float32))
+    model = tf.lite.TFLiteConverter.from_concrete_functions([traced], tf.Module()).convert()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"(?s).*tf\.lite\.Interpreter is deprecated", category=UserWarning)
+        interpreter = tf.lite.Interpreter(model_content=model)
     interpreter.allocate_tensors()
-    x = image(*shape)
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
-    interpreter.invoke()
-    found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-    assert_same_bits(found, expected(x))
+    (given,), (returned,) = interpreter.get_input_details(), interpreter.get_output_details()
+    for seed in range(3):
+        x = np.random.default_rng(seed).standard_normal(shape).astype("float32")
+        interpreter.set_tensor(given["index"], x)
+        interpreter.invoke()
+        assert_same_bits(interpreter.get_tensor(returned["index"]), restore(x))
 
 
-def test_a_dataset_maps_it():
-    x = image(3, 5, 7, 2)
-    data = tf.data.Dataset.from_tensor_slices(x).map(there_and_back)
-    assert_same_bits(np.stack([y.numpy() for y in data]), expected(x))
-    data = tf.data.Dataset.from_tensor_slices(x).batch(2).map(there_and_back)
-    assert_same_bits(np.concatenate([y.numpy() for y in data]), expected(x))
+# --- many times over --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batched", [False, True], ids=["samples", "batches"])
+def test_a_data_set(batched):
+    """Its functions are graphs, run by threads of its own; the last batch is a smaller one."""
+    x = bits("float32", (5, 7, 5, 3))
+
+    def restore(x):
+        window = {"kernel_size": 2, "data_format": "channels_last"}
+        values, indices = unpool.max_pool2d(x, **window, return_indices=True)
+        return unpool.max_unpool2d(values, indices, **window, output_size=tf.shape(x))
+
+    data = tf.data.Dataset.from_tensor_slices(x)
+    data = data.batch(2).map(restore, num_parallel_calls=2).unbatch() if batched else data.map(restore)
+    window = {"kernel_size": 2, "data_format": "channels_last"}
+    values, indices = unpool.max_pool2d(x, **window, return_indices=True)
+    expected = unpool.max_unpool2d(values, indices, **window, output_size=x.shape)
+    assert_same_bits(np.stack(list(data.as_numpy_iterator())), expected)
+
+
+def test_an_error_in_a_data_set():
+    indices = np.zeros((3, 2, 2, 3), "int64")
+    indices[1, 0, 1, 2] = 16
+    data = tf.data.Dataset.from_tensor_slices(tuple(tensors(np.ones(indices.shape), indices)))
+    data = data.map(lambda v, i: unpool.max_unpool2d(v, i, 2, data_format="channels_last"))
+    samples = iter(data)
+    assert next(samples).shape == (4, 4, 3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"indices\[0, 1, 2\] = 16 is out of range for a 4 x 4"):
+        next(samples)
 
 
 REPLICAS = """
-import numpy as np
-import tensorflow as tf
+import numpy as np, tensorflow as tf, unpool
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-import unpool
-
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-assert strategy.num_replicas_in_sync == 2
-x = np.random.default_rng(0).permutation(2 * 5 * 7 * 3).astype("float32").reshape(2, 5, 7, 3)
+window = {"kernel_size": 2, "data_format": "channels_last"}
 with strategy.scope():
-    weight = tf.Variable(3.0)
-parts = strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensor_slices(x).batch(2))
+    weights = tf.Variable([2.0, -3.0, 4.0])
 
-@tf.function
-def step(part):
-    def replica(part):
-        with tf.GradientTape() as tape:
-            values, indices = unpool.max_pool2d(part * weight, 2, return_indices=True, data_format="channels_last")
-            size = tf.shape(part)
-            y = unpool.max_unpool2d(values, indices, 2, output_size=size, data_format="channels_last")
-            loss = tf.reduce_sum(y)
-        gradient = tape.gradient(loss, weight)
-        context = tf.distribute.get_replica_context()
-        return loss, context.all_reduce("SUM", gradient)
-    return strategy.run(replica, (part,))
+def step(x):
+    with tf.GradientTape() as tape:
+        values, indices = unpool.max_pool2d(x, **window, return_indices=True)
+        restored = unpool.max_unpool2d(values * weights, indices, **window, output_size=tf.shape(x))
+        total = tf.reduce_sum(restored * restored)
+    gradient = tape.gradient(total, weights)
+    context = tf.distribute.get_replica_context()
+    assert context.num_replicas_in_sync == 2
+    return x, restored, gradient, context.all_reduce("sum", gradient)
 
-(part,) = parts
-losses, gradients = step(part)
-kept = unpool.max_pool2d(x, 2, data_format="channels_last")
-losses = strategy.experimental_local_results(losses)
-assert [float(loss) for loss in losses] == [3 * float(one.sum()) for one in kept], losses
-for gradient in strategy.experimental_local_results(gradients):
-    assert float(gradient) == float(kept.sum()), gradient
+pictures = np.random.default_rng(0).integers(0, 9, (8, 7, 5, 3)).astype("float32")
+for run in (strategy.run, tf.function(strategy.run, autograph=False)):
+    taken = iter(strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensor_slices(pictures).batch(4)))
+    parts = [strategy.experimental_local_results(each) for each in run(step, args=(next(taken),))]
+    assert [len(part) for part in parts] == [2, 2, 2, 2]
+    sums = []
+    for x, restored, gradient, total in zip(*parts):
+        x = x.numpy()
+        values, indices = unpool.max_pool2d(x, **window, return_indices=True)
+        unpooled = unpool.max_unpool2d(values * weights.numpy(), indices, **window, output_size=x.shape)
+        assert np.array_equal(restored.numpy(), unpooled)
+        sums.append(2 * (values * values).sum((0, 1, 2)) * weights.numpy())
+        assert np.array_equal(gradient.numpy(), sums[-1])
+    assert all(np.array_equal(total.numpy(), sum(sums)) for total in parts[3])
 print("both")
 """
 
 
-def test_a_strategy_has_replicas():
-    """On two logical devices: each does its part, and their gradients add up."""
-    done = python("-c", REPLICAS)
-    assert done.stdout == "both\n", done.stderr
+def test_replicas():
+    """Two at once, whose gradients are added up; eagerly each of them is a thread."""
+    result = python("-c", REPLICAS)
+    assert result.stdout == "both\n", result.stderr
 
 
-def test_importing_unpool_imports_no_tensorflow():
-    """Nor does pooling NumPy arrays; the first tensor does, which has imported it already."""
-    done = python("-c", "import sys, numpy, unpool; unpool.max_pool2d(numpy.ones((1, 2, 2)), 2); print(*sys.modules)")
-    assert not done.returncode, done.stderr
-    assert not {"tensorflow", "unpool_tensorflow", "keras"} & {name.partition(".")[0] for name in done.stdout.split()}
-    assert "tensorflow" in sys.modules
+DEVICES = """
+import numpy as np, tensorflow as tf, unpool
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+for device in ("CPU:0", "CPU:1"):
+    with tf.device(device):
+        x = tf.constant(np.random.default_rng(0).permutation(24).reshape(1, 1, 4, 6))
+        indices = tf.constant(np.zeros((1, 1, 2, 3), "int64"))
+    pooled, found = unpool.max_pool2d(x, 2, return_indices=True)
+    restored = unpool.max_unpool2d(pooled, found, 2)
+    taken = unpool.max_unpool2d_backward(x, indices, 2)
+    print(device, {tensor.device[-5:] for tensor in (pooled, found, restored, taken)})
+"""
+
+
+def test_results_are_on_the_device_of_what_was_given():
+    """A processor may be two devices."""
+    result = python("-c", DEVICES)
+    assert result.stdout.splitlines() == ["CPU:0 {'CPU:0'}", "CPU:1 {'CPU:1'}"], result.stderr

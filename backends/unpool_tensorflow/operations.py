@@ -132,16 +132,20 @@ class _Targets:
 
     def take(self, planes: Any, duplicates: Duplicates) -> Any:
         """The value of each index's cell; zero for a bad one, and for one that a later one hid."""
-        # From a reshaped tensor: gathering from another has no second derivative in forward mode.
         cells = tf.reshape(planes, [-1])
+
+        def at(flat: Any) -> Any:
+            # With indices of a single dimension, or by tf.gather, the gradient would be sparse, and wrong in forward
+            # mode within tf.cond.
+            return tf.gather_nd(cells, flat[..., tf.newaxis])
 
         def kept() -> Any:
             kept = self.valid() if duplicates == "sum" else self.valid() & self.last()
-            taken = tf.gather(cells, tf.where(kept, self.flat_of_good(), 0))
+            taken = at(tf.where(kept, self.flat_of_good(), 0))
             return tf.where(kept, taken, tf.zeros([], planes.dtype))
 
         if self.inside is not None and (self.apart or duplicates == "sum"):
-            values = tf.cond(self.inside, lambda: tf.gather(cells, self.flat_of_good()), kept)
+            values = tf.cond(self.inside, lambda: at(self.flat_of_good()), kept)
         else:
             values = kept()
         values = tf.reshape(values, shape(*self.sizes.pooled_shape))

@@ -25,28 +25,16 @@ _FLOATS = {
 }
 
 
-def words(values: Any) -> Any:
-    """Return values as what can be moved about: the bits of floats, which no device may change on the way."""
+def keys(values: Any) -> Any:
+    """Return integers that are in the order of values."""
     if values.dtype == tf.bool:
         return tf.cast(values, tf.uint8)
-    return tf.bitcast(values, _FLOATS[values.dtype].word) if values.dtype in _FLOATS else values
-
-
-def values(words: Any, dtype: tf.DType) -> Any:
-    """Return what `words` made of values to values."""
-    if dtype == tf.bool:
-        return tf.cast(words, tf.bool)
-    return tf.bitcast(words, dtype) if dtype in _FLOATS else words
-
-
-def keys(words: Any, dtype: tf.DType) -> Any:
-    """Return integers that are in the order of the values."""
-    if dtype not in _FLOATS:
-        return words
-    wide, infinity = _FLOATS[dtype].wide, _FLOATS[dtype].infinity
-    bits = tf.cast(words, wide)
-    keys = tf.where(bits < 0, tf.constant(words.dtype.min, wide) - bits, bits)
-    return tf.where(keys < -infinity, tf.constant(words.dtype.max, wide), keys)
+    if values.dtype not in _FLOATS:
+        return values
+    word, wide, infinity = _FLOATS[values.dtype]
+    bits = tf.cast(tf.bitcast(values, word), wide)
+    keys = tf.where(bits < 0, tf.constant(word.min, wide) - bits, bits)
+    return tf.where(keys < -infinity, tf.constant(word.max, wide), keys)
 
 
 def unordered(keys: Any, dtype: tf.DType) -> Any:

@@ -28,15 +28,15 @@ def pool(cells: Any, plan: Plan) -> tuple[Any, Any]:
     lead = sizes.batch if plan.channels_last else sizes.batch * sizes.channels
     trail = sizes.channels if plan.channels_last else 1
     positions = tf.int32 if known(sizes.cells) and sizes.cells <= LARGEST else tf.int64
-    found = order.words(cells), None, None
+    found = cells, None, None
     plane = list(sizes.plane)
     for axis in (2, 1, 0):
         around = multiplied([lead, *plane[:axis]]), multiplied([*plane[axis + 1 :], trail])
         stage = _Axis(axis, around, sizes, plan, positions, dtype)
         found = stage.pooled(*found)
         plane[axis] = sizes.pooled[axis]
-    words, _, places = found
-    values = tf.reshape(order.values(words, dtype), shape(*sizes.pooled_shape))
+    values, _, places = found
+    values = tf.reshape(values, shape(*sizes.pooled_shape))
     indices = tf.cast(tf.reshape(places, shape(*sizes.pooled_shape)), plan.index_dtype or "int64")
     for tensor in (values, indices):
         tensor.set_shape(plan.pooled_shape)
@@ -60,10 +60,10 @@ class _Axis:
         reached = not plan.ceil_mode or (known(self.end, self.size) and self.end <= self.size)
         self.whole = self.padding == 0 and reached
 
-    def pooled(self, words: Any, keys: Any, places: Any) -> Any:
+    def pooled(self, values: Any, keys: Any, places: Any) -> Any:
         """Take arrays along; keys and places are None where they are not known yet."""
         lying = shape(self.around[0], self.size, self.around[1])
-        arrays = [None if array is None else tf.reshape(array, lying) for array in (words, keys, places)]
+        arrays = [None if array is None else tf.reshape(array, lying) for array in (values, keys, places)]
         if self.kernel == self.stride == 1 and not self.padding:
             return self._full(arrays[0], self._keys(*arrays[:2]), self._placed(arrays[2], count(self.size)))
         starts = count(self.windows) * self.stride - self.padding
@@ -104,8 +104,8 @@ class _Axis:
             greater &= reshaped((cells >= 0) & (cells < cast(self.size, tf.int64)), 1, -1, 1)
         return tuple(tf.where(greater, new, old) for new, old in zip(candidate, found, strict=True))
 
-    def _keys(self, words: Any, keys: Any) -> Any:
-        return order.keys(words, self.dtype) if keys is None else keys
+    def _keys(self, values: Any, keys: Any) -> Any:
+        return order.keys(values) if keys is None else keys
 
     def _placed(self, places: Any, cells: Any) -> Any:
         """Add the coordinates along this axis to the positions in the plane."""
@@ -113,11 +113,11 @@ class _Axis:
         along = reshaped(numbers * self.step, 1, -1, 1)
         return along if places is None else places + along
 
-    def _full(self, words: Any, keys: Any, places: Any) -> Any:
+    def _full(self, values: Any, keys: Any, places: Any) -> Any:
         """Give every value a position of its own, where they have been the same for all rows."""
-        if known(places) or places.shape != words.shape or not places.shape.is_fully_defined():
+        if known(places) or places.shape != values.shape or not places.shape.is_fully_defined():
             places = tf.broadcast_to(places, shape(self.around[0], self.windows, self.around[1]))
-        return words, keys, places
+        return values, keys, places
 
     def _blocks(self, arrays: Any) -> Any:
         """Cut into blocks of a stride, padded where need be: slices with steps are slow in TensorFlow."""

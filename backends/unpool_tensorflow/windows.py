@@ -216,7 +216,8 @@ class Claims:
         """Put values, of the shape of the indices, into their cells; return planes of shape (lead, cells, trail)."""
         zero = tf.zeros([], values.dtype)
         if adds and (values.dtype.is_floating or values.dtype.is_complex):
-            values = tf.where(values == zero, zero, values)  # a sum that starts at 0.0 is never -0.0
+            # A sum that starts at 0.0 is never -0.0; a zero has its derivative all the same.
+            values = values - tf.stop_gradient(tf.where(values == zero, values, zero))
         planes = None
         groups, tail = self._groups()
         narrow = shape(*[size for blocks, _ in groups for size in (blocks, 1)], tail)
@@ -238,8 +239,9 @@ class Claims:
         exact = all(axis.whole or (known(axis.size, axis.blocks) and axis.exact) for axis in self.axes)
         if not exact:
             blocks = shape(self.lead, *[axis.blocks * axis.stride for axis in self.axes], self.trail)
-            begin = long(0, *[axis.padding for axis in self.axes], 0)
-            planes = tf.slice(tf.reshape(planes, blocks), begin, long(self.lead, *taken, self.trail))
+            parts = [slice(axis.padding, axis.padding + size) for axis, size in zip(self.axes, taken, strict=True)]
+            # Not tf.slice, whose gradient has none under XLA.
+            planes = tf.reshape(planes, blocks)[:, parts[0], parts[1], parts[2]]
             planes = tf.pad(planes, tf.reshape(shape(0, 0, *[n for rest in missing for n in (0, rest)], 0, 0), [-1, 2]))
         return tf.reshape(planes, shape(self.lead, multiplied([axis.size for axis in self.axes]), self.trail))
 
