@@ -566,20 +566,6 @@ print(tf.function(lambda x: unpool.max_pool2d(x, 2))(tf.reshape(tf.range(16.0), 
     assert "AutoGraph" not in result.stderr
 
 
-def test_a_function_traced_before_it_is_compiled():
-    """What was traced with asserts, whose texts XLA cannot write, is traced anew within a compiled function."""
-    inner = tf.function(lambda values, indices: unpool.max_unpool2d(values, indices, 2), autograph=False)
-    values, indices = tf.constant(POOLED), tf.constant(INDICES)
-    expected = unpool.max_unpool2d(POOLED, INDICES, 2)
-    assert_same_bits(inner(values, indices).numpy(), expected)
-    outer = tf.function(lambda values, indices: 2 * inner(values, indices), autograph=False, jit_compile=True)
-    assert_same_bits(outer(values, indices).numpy(), 2 * expected)
-    assert_same_bits(inner(values, indices).numpy(), expected)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="is out of range for a 4 x 6 output plane"):
-        inner(values, indices + 24)
-    assert_same_bits(outer(values, indices + 24).numpy(), np.zeros_like(expected))
-
-
 @every_way
 def test_within_conditions_and_loops(way):
     """Where values that one branch has are not there in the other."""

@@ -119,8 +119,8 @@ class Claims:
 
     def _claimed(self) -> list[Any]:
         """For every cell of every block, whether its window names it, for each in row-major order of the windows."""
-        offsets = self.numbers - reshaped(self._corners(), 1, -1, 1)
-        return [self._claimed_by(order, offsets) for order in self.orders]
+        offsets = self._blocks(self.numbers - reshaped(self._corners(), 1, -1, 1))
+        return [self._claimed_by(order, self._asked(offsets, order)) for order in self.orders]
 
     def _corners(self) -> Any:
         """The first cell of every window in the flat plane, the padding counted on."""
@@ -130,13 +130,21 @@ class Claims:
             corners = reshaped(corners[:, np.newaxis] + along * cast(axis.step, self.dtype), -1)
         return corners
 
-    def _blocks(self, array: Any, order: tuple[int, ...]) -> Any:
-        """Lay the windows that blocks ask q-th beside the blocks."""
-        pads = [(q, axis.asked - 1 - q) for q, axis in zip(order, self.axes, strict=True)]
-        if not any(map(any, pads)):
+    def _blocks(self, array: Any) -> Any:
+        """Put as many windows that there are not on both sides as a block may ask; they name no cell."""
+        if all(axis.asked == 1 for axis in self.axes):
             return array
         windows = shape(self.lead, *[axis.windows for axis in self.axes], self.trail)
+        pads = [(axis.asked - 1, axis.asked - 1) for axis in self.axes]
         return tf.pad(tf.reshape(array, windows), [(0, 0), *pads, (0, 0)])
+
+    def _asked(self, array: Any, order: tuple[int, ...]) -> Any:
+        """Of what `_blocks` returned, the window that each block asks q-th."""
+        if all(axis.asked == 1 for axis in self.axes):
+            return array
+        starts = [axis.asked - 1 - q for q, axis in zip(order, self.axes, strict=True)]
+        parts = [slice(start, start + axis.blocks) for start, axis in zip(starts, self.axes, strict=True)]
+        return array[:, parts[0], parts[1], parts[2]]
 
     def _groups(self) -> tuple[list[tuple[Any, _Axis]], Any]:
         """Join the axes whose blocks are single cells to the one after: (blocks, axis) of the others, and the rest."""
@@ -150,7 +158,6 @@ class Claims:
 
     def _claimed_by(self, order: tuple[int, ...], offsets: Any) -> Any:
         """For every cell of every block, whether its q-th window names it; shape (lead, cells, trail)."""
-        offsets = self._blocks(offsets, order)
         for axis, q in zip(self.axes, order, strict=True):
             if axis.stride == 1 and q:
                 offsets = offsets - cast(axis.step, self.dtype) * cast(q, self.dtype)
@@ -218,12 +225,12 @@ class Claims:
         if adds and (values.dtype.is_floating or values.dtype.is_complex):
             # A sum that starts at 0.0 is never -0.0; a zero has its derivative all the same.
             values = values - tf.stop_gradient(tf.where(values == zero, values, zero))
-        planes = None
+        blocks, planes = self._blocks(values), None
         groups, tail = self._groups()
         narrow = shape(*[size for blocks, _ in groups for size in (blocks, 1)], tail)
         wide = shape(*[size for blocks, axis in groups for size in (blocks, axis.stride)], tail)
         for order, claimed in zip(self.orders, self._claims(), strict=True):
-            given, claimed = tf.reshape(self._blocks(values, order), narrow), tf.reshape(claimed, wide)
+            given, claimed = tf.reshape(self._asked(blocks, order), narrow), tf.reshape(claimed, wide)
             found = tf.where(claimed, given, zero if planes is None or adds else planes)
             planes = added(planes, found) if adds and planes is not None else found
         return self._cropped(planes)
