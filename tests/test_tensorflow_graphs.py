@@ -5,7 +5,6 @@ import re
 
 import numpy as np
 import pytest
-from cases import whole
 from compare import assert_same_bits
 from needs import require
 
@@ -249,24 +248,6 @@ def test_a_spatial_size_must_not_be_left_open():
         call(tf.constant(X))
 
 
-def test_an_odd_picture_is_not_sheared():
-    """The folk recipe takes the width for twice the pooled one: each row of an odd picture moves on by a cell more."""
-    x = np.random.default_rng(0).permutation(301 * 201).astype("float32").reshape(1, 301, 201, 1) + 1
-    values, indices = unpool.max_pool2d(tf.constant(x), 2, return_indices=True, **LAST)
-    restored = unpool.max_unpool2d(values, indices, 2, output_size=x.shape, **LAST).numpy()
-    kept = restored != 0
-    assert kept.sum() == 150 * 100
-    assert_same_bits(restored[kept], x[kept])
-    # The recipe, of TensorFlow issue 2169 and of TensorFlow Addons.
-    _, argmax = tf.nn.max_pool_with_argmax(x, 2, 2, "VALID")
-    size = [1, 2 * values.shape[1], 2 * values.shape[2], 1]
-    flat = tf.reshape(argmax, [-1, 1])
-    sheared = np.zeros((300 * 200,), "float32")
-    fits = flat[:, 0] < sheared.size
-    sheared = tf.scatter_nd(flat[fits], tf.reshape(values, [-1])[fits], [sheared.size]).numpy().reshape(size)
-    assert (sheared != x[:, :300, :200])[sheared != 0].mean() > 0.99
-
-
 # --- index conventions ------------------------------------------------------------------------------------------------
 
 CONVENTIONS = ("plane", "tensorflow", "tensorflow_batch", "onnx", "window")
@@ -383,40 +364,6 @@ def test_a_tensor_of_sizes_belongs_to_tensors():
         call(tf.constant([5, 7]))
 
 
-def test_a_variable_has_a_value():
-    variable, indices = tf.Variable(P), tf.Variable(I)
-    with tf.GradientTape() as tape:
-        y = unpooled(variable, indices, X.shape)
-    assert_same_bits(y.numpy(), Y)
-    expected = unpool.max_unpool2d_backward(Y, I, 2, **LAST)
-    assert_same_bits(tape.gradient(y, variable, tf.constant(Y)).numpy(), expected)
-
-
-def test_objects_take_tensors():
-    pool, back = unpool.MaxPool2d(2, return_indices=True, **LAST), unpool.MaxUnpool2d(2, **LAST)
-
-    @tf.function(jit_compile=True)
-    def call(x):
-        return back(*pool(x), output_size=x.shape)
-
-    assert_same_bits(call(tf.constant(X)).numpy(), Y)
-
-
-def test_autograph_has_nothing_to_rewrite(caplog):
-    """Which it would say in warnings, and take its time for."""
-    tf.autograph.set_verbosity(0)
-    pool = unpool.MaxPool2d(2, return_indices=True, **LAST)
-
-    @tf.function
-    def call(x):
-        values, indices = pool(x)
-        indices = unpool.convert_indices(indices, "plane", "plane", output_size=x.shape, **LAST)
-        return unpooled(values, indices, tf.shape(x))
-
-    call(tf.constant(X))
-    assert not [record for record in caplog.records if "AutoGraph" in record.getMessage()]
-
-
 def test_a_graph_that_was_traced_before_compiles():
     """Without asserts, that is: XLA cannot drop their text in a graph that was traced without it."""
 
@@ -427,39 +374,3 @@ def test_a_graph_that_was_traced_before_compiles():
     arguments = tf.constant(P), tf.constant(I)
     inner(*arguments)
     assert_same_bits(tf.function(lambda *both: inner(*both), jit_compile=True)(*arguments).numpy(), Y)
-
-
-# --- eager tensors are not copied -------------------------------------------------------------------------------------
-
-
-def address(tensor):
-    return np.asarray(tensor).ctypes.data
-
-
-@pytest.mark.parametrize("dtype", ["bool", "uint8", "float16", "bfloat16", "float32", "complex128"])
-@pytest.mark.parametrize("sizes", [(3, 5), (1500, 1501)])
-def test_results_lie_as_tensorflow_wants(dtype, sizes):
-    """At multiples of 64 bytes, or TensorFlow ends the process; of 36 MB and more, too, which come from elsewhere."""
-    shape = (1, 2, *sizes) if dtype == "complex128" or sizes[0] < 9 else (1, 9, *sizes)
-    x = tf.cast(tf.constant(whole("uint8", shape)), tf.bool if dtype == "bool" else dtype)
-    indices = tf.broadcast_to(tf.reshape(tf.range(sizes[0] * sizes[1], dtype=tf.int64), sizes), shape)
-    y = unpool.max_unpool2d(x, indices, 1)
-    assert address(y) % 64 == 0
-    assert address(y) != address(x)
-    del x, indices
-    z = tf.math.logical_not(y) if dtype == "bool" else y + tf.ones_like(y) + y
-    assert z.shape == shape
-
-
-def test_tensors_are_read_where_they_lie(monkeypatch):
-    seen = []
-    kernel = host._KERNELS.scatter
-
-    def spy(values, indices, *rest):
-        seen.extend([values.ctypes.data, indices.ctypes.data])
-        return kernel(values, indices, *rest)
-
-    monkeypatch.setattr(host._KERNELS, "scatter", spy)
-    values, indices = tf.constant(P), tf.constant(I)
-    unpooled(values, indices, X.shape)
-    assert seen == [address(values), address(indices)]

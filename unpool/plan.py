@@ -86,18 +86,6 @@ class Plan:
     given: tuple[Any, ...] | None = None
 
 
-def sizes(argument: str, value: object) -> tuple[int, ...]:
-    """Return a sequence of integers as a tuple.
-
-    >>> sizes("output_size", [4, 5])
-    (4, 5)
-    """
-    entries = value if _is_plain(value) else _integers(value)
-    if not isinstance(entries, tuple):
-        raise errors.not_sizes(argument, value)
-    return entries
-
-
 def traced_sizes(
     argument: str, value: object, rank: int, channels_last: bool
 ) -> tuple[tuple[int, ...], tuple[Any, ...] | None]:

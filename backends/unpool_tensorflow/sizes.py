@@ -185,6 +185,7 @@ def _windows(axis: int, size: Any, shape: list[Any], window: Window, ceil_mode: 
         return errors.pooled_to_nothing("input", tuple(map(number, shape)), axis, window)
 
     checks = require(count >= 1, nothing)
+    count = tf.maximum(count, 0)  # or what counts to it might fail first, in words of its own
     if padding and dilation > 1:
         # The first cell from 0 on of a window that starts in the padding is where it starts, modulo the dilation.
         starts = tf.range(count, dtype=tf.int64) * stride - padding
