@@ -316,11 +316,8 @@ forward_ways = pytest.mark.parametrize(
 @forward_ways
 @every_call
 @pytest.mark.parametrize("place", ["row"])
-def test_forward_mode(request, way, place, call, within):
+def test_forward_mode(way, place, call, within):
     """Also over a call of a `tf.function`."""
-    if way.name == "xla" and call == "pool":
-        # The README says so.  Only here: TensorFlow's operations alone, and reverse mode over them, are right.
-        request.applymarker(pytest.mark.xfail(reason="forward mode of pooling in a compiled function is not right"))
 
     def inner(x, indices):
         return subject(x, indices)

@@ -28,7 +28,9 @@ def pool(cells: Any, plan: Plan) -> tuple[Any, Any]:
     lead = sizes.batch if plan.channels_last else sizes.batch * sizes.channels
     trail = sizes.channels if plan.channels_last else 1
     positions = tf.int32 if known(sizes.cells) and sizes.cells <= LARGEST else tf.int64
-    found = cells, None, None
+    # Keys of all cells, not of the slices that are compared: XLA computes the bits of what was cut out of a padded array
+    # wrong where nothing but the positions is wanted (TensorFlow 2.21).
+    found = cells, order.keys(cells), None
     plane = list(sizes.plane)
     for axis in (2, 1, 0):
         around = multiplied([lead, *plane[:axis]]), multiplied([*plane[axis + 1 :], trail])
@@ -61,11 +63,11 @@ class _Axis:
         self.whole = self.padding == 0 and reached
 
     def pooled(self, values: Any, keys: Any, places: Any) -> Any:
-        """Take arrays along; keys and places are None where they are not known yet."""
+        """Take arrays along; places are None where they are not known yet."""
         lying = shape(self.around[0], self.size, self.around[1])
         arrays = [None if array is None else tf.reshape(array, lying) for array in (values, keys, places)]
         if self.kernel == self.stride == 1 and not self.padding:
-            return self._full(arrays[0], self._keys(*arrays[:2]), self._placed(arrays[2], count(self.size)))
+            return self._full(*arrays[:2], self._placed(arrays[2], count(self.size)))
         starts = count(self.windows) * self.stride - self.padding
         unrolled = self.kernel <= _UNROLLED and (known(self.windows) or self.stride <= _GAPS * self.kernel)
         blocks = self._blocks(arrays) if unrolled else []
@@ -104,9 +106,6 @@ class _Axis:
             greater &= reshaped((cells >= 0) & (cells < cast(self.size, tf.int64)), 1, -1, 1)
         return tuple(tf.where(greater, new, old) for new, old in zip(candidate, found, strict=True))
 
-    def _keys(self, values: Any, keys: Any) -> Any:
-        return order.keys(values) if keys is None else keys
-
     def _placed(self, places: Any, cells: Any) -> Any:
         """Add the coordinates along this axis to the positions in the plane."""
         numbers = cells.astype(self.positions.as_numpy_dtype) if known(cells) else tf.cast(cells, self.positions)
@@ -138,8 +137,8 @@ class _Axis:
         """The tap-th cell of every window."""
         block, cell = divmod(tap * self.dilation, self.stride)
         found = [None if array is None else array[:, block : block + self.windows, cell] for array in blocks]
-        return found[0], self._keys(*found[:2]), self._placed(found[2], cells)
+        return *found[:2], self._placed(found[2], cells)
 
     def _gathered(self, arrays: Any, cells: Any) -> Any:
         found = [None if array is None else tf.gather(array, cells, axis=1) for array in arrays]
-        return found[0], self._keys(*found[:2]), self._placed(found[2], cells)
+        return *found[:2], self._placed(found[2], cells)
