@@ -28,8 +28,8 @@ def pool(cells: Any, plan: Plan) -> tuple[Any, Any]:
     lead = sizes.batch if plan.channels_last else sizes.batch * sizes.channels
     trail = sizes.channels if plan.channels_last else 1
     positions = tf.int32 if known(sizes.cells) and sizes.cells <= LARGEST else tf.int64
-    # Keys of all cells, not of the slices that are compared: XLA computes the bits of what was cut out of a padded array
-    # wrong where nothing but the positions is wanted (TensorFlow 2.21).
+    # Keys of all cells, not of the slices that are compared: XLA computes the bits of what was cut out of a padded
+    # array wrong where nothing but the positions is wanted (TensorFlow 2.21).
     found = cells, order.keys(cells), None
     plane = list(sizes.plane)
     for axis in (2, 1, 0):
@@ -67,7 +67,7 @@ class _Axis:
         lying = shape(self.around[0], self.size, self.around[1])
         arrays = [None if array is None else tf.reshape(array, lying) for array in (values, keys, places)]
         if self.kernel == self.stride == 1 and not self.padding:
-            return self._full(*arrays[:2], self._placed(arrays[2], count(self.size)))
+            return self._full(arrays[0], arrays[1], self._placed(arrays[2], count(self.size)))
         starts = count(self.windows) * self.stride - self.padding
         unrolled = self.kernel <= _UNROLLED and (known(self.windows) or self.stride <= _GAPS * self.kernel)
         blocks = self._blocks(arrays) if unrolled else []
