@@ -80,6 +80,7 @@ POOLINGS = {
     "one window": pooling((5, 4), (5, 4)),
     "windows of one cell": pooling((4, 3), 1),
     "windows of one cell, apart": pooling((7, 8), 1, 3),
+    "one window of one cell": pooling((3, 7), 1, (4, 9)),
     "overlap": pooling((7, 6), 3, 1),
     "overlap and padding": pooling((9, 8), 3, 2, 1),
     "padding": pooling((6, 6), 2, 2, 1),

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import needs
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from kinds import KINDS
 
 settings.register_profile("default", deadline=None, max_examples=200)
 settings.register_profile("ci", deadline=None, max_examples=200, derandomize=True)
 # For kinds of arrays that are traced or compiled anew for every example.
-settings.register_profile("few", deadline=None, max_examples=25, derandomize=True)
+settings.register_profile(
+    "few", deadline=None, max_examples=6, derandomize=True, phases=(Phase.explicit, Phase.generate)
+)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 

@@ -54,6 +54,7 @@ class _Axis:
         self.kernel, self.stride, self.padding, self.dilation = (
             entry[axis] for entry in (plan.kernel, plan.stride, plan.padding, plan.dilation)
         )
+        self.every = self.kernel == self.stride == 1 and not self.padding  # cell is a window
         if known(self.windows) and self.windows == 1:
             self.stride = (self.kernel - 1) * self.dilation + 1  # there is no next one
         self.positions, self.dtype = positions, dtype
@@ -66,7 +67,7 @@ class _Axis:
         """Take arrays along; places are None where they are not known yet."""
         lying = shape(self.around[0], self.size, self.around[1])
         arrays = [None if array is None else tf.reshape(array, lying) for array in (values, keys, places)]
-        if self.kernel == self.stride == 1 and not self.padding:
+        if self.every:
             return self._full(arrays[0], arrays[1], self._placed(arrays[2], count(self.size)))
         starts = count(self.windows) * self.stride - self.padding
         unrolled = self.kernel <= _UNROLLED and (known(self.windows) or self.stride <= _GAPS * self.kernel)
