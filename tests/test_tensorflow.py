@@ -269,7 +269,7 @@ def test_an_eager_call_copies_nothing(monkeypatch, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "bfloat16", "float32", "complex128"])
-@pytest.mark.parametrize("side", [2, 6, 30, 2100], ids=lambda side: f"{side} x {side}")
+@pytest.mark.parametrize("side", [2, 30, 2100], ids=lambda side: f"{side} x {side}")
 def test_results_are_tensors_like_any(side, dtype):
     """TensorFlow's kernels take memory at multiples of 64 for granted; it stays as long as the tensor does."""
     if side == 2100 and dtype == "complex128":

@@ -107,8 +107,10 @@ def cubed(y):
 
 
 @every_way
-@first_calls
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("place", "call"),
+    [(place, call) for place in PLACES for call in FIRST if call != "unpool, error" or place in TWO],
+)
 def test_first_order(way, place, call):
     """By finite differences, and by the transpose."""
 
@@ -132,7 +134,7 @@ def test_first_order(way, place, call):
             assert np.sum(subject.weights * change.numpy()) / 2 == gradient.numpy()[position]
 
 
-@ways("kernels", "function", "xla")
+@ways("kernels", "xla")
 @first_calls
 @pytest.mark.parametrize("place", TWO)
 def test_three_orders(way, place, call):

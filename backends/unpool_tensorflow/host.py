@@ -24,7 +24,7 @@ _KERNELS = CPU(alignment=64)
 def serves(*tensors: Any) -> bool:
     """Whether these are tensors with values, in memory that NumPy can read."""
     return tf.executing_eagerly() and all(
-        hasattr(tensor, "numpy") and tensor.device.rpartition("device:")[2].startswith("CPU") for tensor in tensors
+        hasattr(tensor, "numpy") and tensor.device.endswith("device:CPU:0") for tensor in tensors
     )
 
 
