@@ -42,20 +42,21 @@ class Model(tf.Module):
         return unpool.max_unpool2d(values, indices, **self.window)
 
 
-# Both orders of the gradient of a restored picture, or the first, by its pixels and by the weights.
+# The gradient of a restored picture, by its pixels and by the weights; and its own.
 DERIVATIVES = """
-def derivatives(tf, model, x, second=True):
-    with tf.GradientTape() as outer:
-        outer.watch(x)
-        with tf.GradientTape() as inner:
-            inner.watch(x)
-            restored = model.restore(x)
-            total = tf.reduce_sum(restored * restored * restored)
-        by_x, by_weights = inner.gradient(total, [x, model.weights])
-        squares = tf.reduce_sum(by_x * by_x) + tf.reduce_sum(by_weights)
-    if not second:
-        return restored, by_x, by_weights
-    return restored, by_x, by_weights, *outer.gradient(squares, [x, model.weights])
+def first(tf, model, x):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        restored = model.restore(x)
+        total = tf.reduce_sum(restored * restored * restored)
+    return restored, *tape.gradient(total, [x, model.weights])
+
+def second(tf, model, x):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        restored, by_x, by_weights = first(tf, model, x)
+        total = tf.reduce_sum(by_x * by_x) + tf.reduce_sum(by_weights)
+    return restored, by_x, by_weights, *tape.gradient(total, [x, model.weights])
 """
 exec(DERIVATIVES)
 LOADED = """
@@ -65,10 +66,9 @@ import numpy as np, tensorflow as tf
 folder, compiled = sys.argv[1], sys.argv[2] == "compiled"
 model = tf.saved_model.load(folder)
 x, values, indices = (tf.constant(np.load(f"{folder}/{name}.npy")) for name in ("x", "values", "indices"))
-call = lambda x: derivatives(tf, model, x, second=not compiled)
-if compiled:
-    call = tf.function(call, autograph=False, jit_compile=True)
-for place, tensor in enumerate(call(x)):
+derivatives = first if compiled else second
+results = tf.function(lambda: derivatives(tf, model, x), autograph=False, jit_compile=compiled)()
+for place, tensor in enumerate(results):
     np.save(f"{folder}/{place}.npy", tensor.numpy())
 np.save(f"{folder}/unpooled.npy", model.unpool(values, indices).numpy())
 if not compiled:
@@ -94,7 +94,8 @@ def run_saved(model, folder, way):
     # Of a size that is the default one.
     fitting = x[:, :6, :4] if model.window["kernel_size"] == 2 else x
     values, indices = unpool.max_pool2d(fitting, **model.window, return_indices=True)
-    expected = derivatives(tf, model, tf.constant(x), second=way == "as saved")  # noqa: F821
+    derivatives = first if way == "compiled" else second  # noqa: F821
+    expected = derivatives(tf, model, tf.constant(x))
     tf.saved_model.save(model, folder)
     for name, array in (("x", x), ("values", values), ("indices", indices)):
         np.save(folder / f"{name}.npy", array)
@@ -230,15 +231,16 @@ for device in ("CPU:0", "CPU:1"):
     with tf.device(device):
         x = tf.constant(np.random.default_rng(0).permutation(24).reshape(1, 1, 4, 6))
         indices = tf.constant(np.zeros((1, 1, 2, 3), "int64"))
-    pooled, found = unpool.max_pool2d(x, 2, return_indices=True)
-    restored = unpool.max_unpool2d(pooled, found, 2)
-    taken = unpool.max_unpool2d_backward(x, indices, 2)
+        pooled, found = unpool.max_pool2d(x, 2, return_indices=True)
+        restored = unpool.max_unpool2d(pooled, found, 2)
+        taken = unpool.max_unpool2d_backward(x, indices, 2)
+        assert (x + x).device == x.device
     print(device, {tensor.device[-5:] for tensor in (pooled, found, restored, taken)})
 """
 
 
-def test_results_are_on_the_device_of_what_was_given():
-    """A processor may be two devices."""
+def test_results_are_on_the_device_of_the_call():
+    """A processor may be two, and a replica's device is one of them."""
     result = python("-c", DEVICES)
     assert result.stdout.splitlines() == ["CPU:0 {'CPU:0'}", "CPU:1 {'CPU:1'}"], result.stderr
 
