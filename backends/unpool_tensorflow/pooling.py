@@ -14,7 +14,7 @@ import tensorflow as tf
 from unpool.plan import LARGEST, Plan
 from unpool_tensorflow import order
 from unpool_tensorflow.asserts import after
-from unpool_tensorflow.sizes import Sizes, cast, count, known, multiplied, of_pooling, reshaped, shape
+from unpool_tensorflow.sizes import Sizes, cast, chosen, count, known, multiplied, of_pooling, pairs, reshaped, shape
 
 # Up to here a window's cells are sliced out one by one; a longer window is a loop in the graph.
 _UNROLLED = 16
@@ -76,7 +76,7 @@ class _Axis:
             first, found = 1, self._sliced(blocks, 0, starts) if unrolled else self._gathered(arrays, starts)
         else:
             # The first cell of a window that is not in the padding.
-            first, found = 0, self._gathered(arrays, tf.where(starts < 0, starts % self.dilation, starts))
+            first, found = 0, self._gathered(arrays, chosen(starts < 0, starts % self.dilation, starts))
         if unrolled:
             for tap in range(first, self.kernel):
                 cells = starts + tap * self.dilation
@@ -131,7 +131,7 @@ class _Axis:
         cut = shape(self.around[0], blocks, self.stride, self.around[1])
         if not self.padding and known(behind) and behind == 0:
             return [None if array is None else tf.reshape(array, cut) for array in arrays]
-        pads = tf.reshape(shape(0, 0, self.padding, behind, 0, 0), [3, 2])
+        pads = pairs((0, 0), (self.padding, behind), (0, 0))
         return [None if array is None else tf.reshape(tf.pad(array, pads), cut) for array in arrays]
 
     def _sliced(self, blocks: Any, tap: int, cells: Any) -> Any:

@@ -60,6 +60,16 @@ def long(*sizes: Any) -> Any:
     return tf.constant(sizes, tf.int64) if known(*sizes) else shape(*sizes)
 
 
+def pairs(*sizes: tuple[Any, Any]) -> Any:
+    """Return pairs of sizes as what TensorFlow takes for paddings, without an operation where they are known."""
+    flat = [size for pair in sizes for size in pair]
+    return list(sizes) if known(*flat) else tf.reshape(shape(*flat), [-1, 2])
+
+
+def chosen(condition: Any, one: Any, other: Any) -> Any:
+    return np.where(condition, one, other) if known(condition, one, other) else tf.where(condition, one, other)
+
+
 def count(size: Any, dtype: Any = tf.int64) -> Any:
     """Return 0, 1, ... as an array of NumPy's where they are few: a graph has a constant of it then."""
     if known(size) and size <= _CONSTANT:

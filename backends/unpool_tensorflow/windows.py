@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from unpool.plan import Plan
 from unpool_tensorflow.asserts import compiles
-from unpool_tensorflow.sizes import Sizes, cast, count, known, long, multiplied, reshaped, shape, table
+from unpool_tensorflow.sizes import Sizes, cast, count, known, long, multiplied, pairs, reshaped, shape, table
 
 # So many windows a cell may have to ask: at 3 x 3 a comparison each is still faster than scattering.
 _MOST = 9
@@ -249,7 +249,7 @@ class Claims:
             parts = [slice(axis.padding, axis.padding + size) for axis, size in zip(self.axes, taken, strict=True)]
             # Not tf.slice, whose gradient has none under XLA.
             planes = tf.reshape(planes, blocks)[:, parts[0], parts[1], parts[2]]
-            planes = tf.pad(planes, tf.reshape(shape(0, 0, *[n for rest in missing for n in (0, rest)], 0, 0), [-1, 2]))
+            planes = tf.pad(planes, pairs((0, 0), *[(0, rest) for rest in missing], (0, 0)))
         return tf.reshape(planes, shape(self.lead, multiplied([axis.size for axis in self.axes]), self.trail))
 
 
