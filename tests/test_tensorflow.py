@@ -598,3 +598,16 @@ def test_one_call_after_a_bad_one(way):
     for _ in range(2):
         assert "indices[0, 0, 0, 0] = " in way.error(call, tf.constant(POOLED), tf.constant(INDICES + 100))
         assert_same_bits(call(*tensors(POOLED, INDICES)).numpy(), unpool.max_unpool2d(POOLED, INDICES, 2))
+
+
+def test_a_graph_that_was_traced_before_is_compiled():
+    """Without asserts, that is: XLA cannot drop those of a graph that was traced without it."""
+
+    @tf.function(autograph=False)
+    def inner(values, indices):
+        return unpool.max_unpool2d(values, indices, 2, validate=False)
+
+    arguments = tensors(POOLED, INDICES)
+    inner(*arguments)
+    outer = tf.function(lambda *both: inner(*both), autograph=False, jit_compile=True)
+    assert_same_bits(outer(*arguments).numpy(), unpool.max_unpool2d(POOLED, INDICES, 2))

@@ -387,23 +387,57 @@ def forward(function, x, tangent):
     return accumulator.jvp(y)
 
 
-@pytest.mark.parametrize("derivative", [reverse, twice, forward])
+COMPILED = [{"kernel_size": 2}, {"kernel_size": 3, "stride": 1}, {"kernel_size": 2, "padding": 1}]
+# Longer than those that are cut out cell by cell; forward mode does not go through its loop.
+LONG = {"kernel_size": (1, 20), "stride": (1, 5)}
+
+
 @pytest.mark.parametrize(
-    "window", [{"kernel_size": 2}, {"kernel_size": 3, "stride": 1}, {"kernel_size": 2, "padding": 1}], ids=str
+    ("window", "derivative", "sizes"),
+    [(window, derivative, "known") for window in COMPILED for derivative in (reverse, twice, forward)]
+    + [(window, derivative, "unknown") for window in COMPILED for derivative in (reverse, twice)]
+    + [(LONG, derivative, sizes) for derivative in (reverse, twice) for sizes in ("known", "unknown")],
+    ids=lambda entry: entry.__name__ if callable(entry) else str(entry),
 )
 @pytest.mark.parametrize("call", ["pool", "both"])
-def test_what_is_compiled_is_for_any_values(call, window, derivative):
+def test_what_is_compiled_is_for_any_values(call, window, derivative, sizes):
     """XLA compiles anew for values where it needs to know them: of shapes it does, of arrays it must not."""
-    x = np.random.default_rng(0).permutation(32.0 * np.arange(32)).reshape(1, 2, 4, 4).astype("float32")
+    shape = (1, 2, 4, 25) if window is LONG else (1, 2, 4, 4)
+    x, tangent = np.random.default_rng(0).permutation(4.0 * np.arange(2 * np.prod(shape))).reshape(2, *shape)
 
     def function(x):
         values, indices = unpool.max_pool2d(x, **window, return_indices=True)
-        return values if call == "pool" else unpool.max_unpool2d(values, indices, **window, output_size=(4, 4))
+        return values if call == "pool" else unpool.max_unpool2d(values, indices, **window, output_size=shape[2:])
 
-    compiled = tf.function(lambda *both: derivative(function, *both), autograph=False, jit_compile=True)
-    text = compiled.experimental_get_compiler_ir(*tensors(x, x))(stage="hlo")
+    def derived(*both):
+        return derivative(function, *both)
+
+    arguments, spec = tensors(x, tangent), tf.TensorSpec(shape if sizes == "known" else [None] * 4, tf.float64)
+    compiled = tf.function(derived, autograph=False, jit_compile=True, input_signature=[spec, spec])
+    assert_same_bits(compiled(*arguments).numpy(), derived(*arguments).numpy())
+    text = compiled.experimental_get_compiler_ir(*arguments)(stage="hlo")
     layout = text.partition("entry_computation_layout={(")[2].partition(")->")[0]
-    assert layout.count("f32[1,2,4,4]") == 2, layout
+    assert layout.count(f"f64[{','.join(map(str, shape))}]") == 2, layout
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_second_order_by_xla_without_values(seed):
+    """Of padded windows, where nobody asks for more than what was at the positions."""
+    x = np.random.default_rng(seed).permutation(np.arange(18.0)).reshape(2, 9)
+
+    @tf.function(autograph=False, jit_compile=True)
+    def call(x, upstream, planes):
+        with tf.GradientTape() as outer:
+            outer.watch(upstream)
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = unpool.max_pool1d(x, 3, 2, 1)
+            gradient = tape.gradient(y, x, upstream)
+        return outer.gradient(gradient, upstream, planes)
+
+    indices = unpool.max_pool1d(x, 3, 2, 1, return_indices=True)[1]
+    found = call(tf.constant(x), tf.zeros((2, 5), tf.float64), tf.constant(x + 1))
+    assert_same_bits(found.numpy(), np.take_along_axis(x + 1, indices, 1))
 
 
 @pytest.mark.parametrize("place", ["row", "volume"])

@@ -383,6 +383,22 @@ def test_sizes_of_a_run_that_are_wrong():
             graph(lambda v, i, s: unpool.max_unpool2d(v, i, 2, output_size=s), *specs, spec)
 
 
+@pytest.mark.parametrize("size", [(8, 8), (11, 4), (18, 2), (110, 2), (88,), (80, 2, 2), (1800, 1)], ids=str)
+def test_a_plane_has_its_article(size):
+    """An 8 x 8 plane, a 110 x 2 plane: where only the run knows the size, it finds the word."""
+    rank = len(size)
+    arrays = ones(1, 1, *[1] * rank), np.full((1, 1, *[1] * rank), 10**6)
+    call = getattr(unpool, f"max_unpool{rank}d")
+    traced = graph(
+        lambda v, i, wanted: call(v, i, size, output_size=wanted),
+        *[spec_of(array, range(array.ndim)) for array in arrays],
+        tf.TensorSpec([rank], tf.int32),
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        traced(*tensors(*arrays), tf.constant(size))
+    assert asserted(caught.value) == error_of(call, *arrays, size)
+
+
 # --- conventions ------------------------------------------------------------------------------------------------------
 
 CONVENTIONS = ("plane", "tensorflow", "tensorflow_batch", "onnx", "window")

@@ -85,6 +85,11 @@ class Plan:
     # The entries that were given as a size, where a run is to apply a rule to them; some of them may be a framework's.
     given: tuple[Any, ...] | None = None
 
+    @property
+    def values(self) -> str:
+        """What the user calls the values that are put into planes."""
+        return "grad_output" if self.sized_by == "input_size" else "input"
+
 
 def traced_sizes(
     argument: str, value: object, rank: int, channels_last: bool

@@ -53,8 +53,7 @@ class CUDA:
         return values, indices
 
     def scatter(self, values: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
-        argument = "grad_output" if plan.sized_by == "input_size" else "input"
-        _check_arrays((argument, values), ("indices", indices), ("out", out))
+        _check_arrays((plan.values, values), ("indices", indices), ("out", out))
         with _on(values.device):
             _check_capture(duplicates)
             pooled, wanted = _ready(values), _ready_indices(indices)

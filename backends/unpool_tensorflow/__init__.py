@@ -11,7 +11,6 @@ value is written nowhere, and its gradient is zero.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -26,17 +25,12 @@ from unpool_tensorflow.sizes import settled
 
 __all__ = ["BACKEND", "Arrays", "TensorFlow"]
 
-# Autograph rewrites what a `tf.function` calls, and libraries with it; there is nothing to rewrite here.
-as_it_is: Callable[[Any], Any] = tf.autograph.experimental.do_not_convert
-
 
 class TensorFlow:
     """The three primitives of `unpool.backends.Backend` on TensorFlow tensors."""
 
-    @as_it_is
     def pool(self, input: Any, plan: Plan, out: tuple[Any, Any] | None) -> tuple[Any, Any]:
-        if out is not None:
-            raise errors.fixed_arrays("out", "TensorFlow")
+        _check_out(out)
         cells = _dense("input", input)
         unpooling = replace(plan, validate=False)  # pooling's own indices are good
         if plan.cells is None:
@@ -55,7 +49,7 @@ class TensorFlow:
                     return _scatter(upstream, indices, unpooling, "sum")
                 # In a graph, a gradient must be TensorFlow's own from here on: one of ours within another would want
                 # tensors of a graph that is gone by the time that the second derivative is traced.
-                return operations.scatter(upstream, indices, unpooling, "sum")[0]
+                return operations.scatter(upstream, indices, unpooling, "sum", own=True)[0]
 
             return (values, indices), gradient
 
@@ -64,22 +58,22 @@ class TensorFlow:
             return values, None
         return values, tf.stop_gradient(indices)
 
-    @as_it_is
     def scatter(self, values: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
-        if out is not None:
-            raise errors.fixed_arrays("out", "TensorFlow")
-        argument = "grad_output" if plan.sized_by == "input_size" else "input"
-        plan = settled(plan, argument)
-        return _scatter(_dense(argument, values), _dense("indices", indices), plan, duplicates)
+        _check_out(out)
+        plan = settled(plan)
+        return _scatter(_dense(plan.values, values), _dense("indices", indices), plan, duplicates)
 
-    @as_it_is
     def gather(self, grad: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
-        if out is not None:
-            raise errors.fixed_arrays("out", "TensorFlow")
+        _check_out(out)
         return _gather(_dense("grad_output", grad), _dense("indices", indices), plan, duplicates)
 
 
 BACKEND = TensorFlow()
+
+
+def _check_out(out: Any) -> None:
+    if out is not None:
+        raise errors.fixed_arrays("out", "TensorFlow")
 
 
 def _dense(argument: str, tensor: Any) -> Any:

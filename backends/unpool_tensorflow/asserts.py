@@ -14,9 +14,7 @@ import tensorflow as tf
 from tensorflow.python.ops import control_flow_util
 
 from unpool import errors
-
-# From a tensor, or an integer, to what the functions of `errors` write into their text.
-Number = Callable[[Any], int]
+from unpool.arrays import Number
 
 
 def require(right: Any, problem: Callable[[Number], Exception]) -> list[Any]:
@@ -24,13 +22,9 @@ def require(right: Any, problem: Callable[[Number], Exception]) -> list[Any]:
 
     `problem` says what is wrong; it is given the function that turns a tensor into the number to be shown.
     """
-    if isinstance(right, bool):
+    if isinstance(right, bool) or tf.executing_eagerly():
         if not right:
-            raise problem(lambda number: int(number))
-        return []
-    if tf.executing_eagerly():
-        if not right:
-            raise problem(lambda number: int(number))
+            raise problem(int)
         return []
     if compiles():
         return []

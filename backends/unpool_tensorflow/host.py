@@ -7,6 +7,7 @@ made to, and never come from anywhere else.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -37,18 +38,17 @@ def pool(cells: Any, plan: Plan) -> tuple[Any, Any]:
 
 def scatter(values: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
     """Return the planes; None if there is a bad index and nobody wants to hear of it."""
-    try:
-        return _tensor(_KERNELS.scatter(np.asarray(values), np.asarray(indices), plan, duplicates, None))
-    except IndexError:
-        if plan.validate:
-            raise
-    return None
+    return _moved(_KERNELS.scatter, values, indices, plan, duplicates)
 
 
 def gather(grad: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
     """Return the values; None if there is a bad index and nobody wants to hear of it."""
+    return _moved(_KERNELS.gather, grad, indices, plan, duplicates)
+
+
+def _moved(kernel: Callable[..., Any], array: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
     try:
-        return _tensor(_KERNELS.gather(np.asarray(grad), np.asarray(indices), plan, duplicates, None))
+        return _tensor(kernel(np.asarray(array), np.asarray(indices), plan, duplicates, None))
     except IndexError:
         if plan.validate:
             raise

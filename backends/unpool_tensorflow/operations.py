@@ -9,25 +9,32 @@ twice, which would be undefined on a GPU.  A bad index gets a place past the end
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
 
 from unpool import errors
+from unpool.arrays import Number
 from unpool.backends import Duplicates
 from unpool.plan import LARGEST, Plan
-from unpool_tensorflow.asserts import Number, after, require
+from unpool_tensorflow.asserts import after, compiles, require
 from unpool_tensorflow.pooling import pool
-from unpool_tensorflow.sizes import Sizes, cast, count, known, of_gathering, of_unpooling, reshaped, shape
+from unpool_tensorflow.sizes import Sizes, arange, as_shape, cast, known, of_gathering, of_unpooling, reshaped
 from unpool_tensorflow.windows import Claims, asked, serve
 
 __all__ = ["gather", "pool", "scatter"]
 
 
-def scatter(values: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> tuple[Any, Callable[[Any], Any]]:
-    """Return the planes, and the function that gives values the gradients of their planes."""
+def scatter(
+    values: Any, indices: Any, plan: Plan, duplicates: Duplicates, own: bool = False
+) -> tuple[Any, Callable[[Any], Any]]:
+    """Return the planes, and the function that gives values the gradients of their planes.
+
+    Indices that a pooling by this plan found are the windows' `own`: nobody asks whether they are.
+    """
     sizes = of_unpooling(values, indices, plan)
-    targets = _Targets(after(sizes.checks, indices), sizes, plan)
+    targets = _Targets(after(sizes.checks, indices), sizes, plan, own)
     given = tf.reshape(values, targets.shape)
 
     def general() -> Any:
@@ -40,7 +47,7 @@ def scatter(values: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> tu
             planes = tf.scatter_nd(tf.reshape(flat, [1, -1, 1]), tf.reshape(given, [1, -1]), targets.one_more())
         else:
             planes = _assign(given, tf.where(targets.last_of_all(), flat, targets.total), targets)
-        return tf.reshape(planes[: targets.total], shape(targets.lead, sizes.cells, targets.trail))
+        return tf.reshape(planes[: targets.total], as_shape(targets.lead, sizes.cells, targets.trail))
 
     if targets.claims is None:
         planes = general()
@@ -48,8 +55,8 @@ def scatter(values: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> tu
         claims, adds = targets.claims, duplicates == "sum"
         alone = duplicates != "error" or targets.apart
         way = targets.inside if alone else targets.inside & targets.unrepeated()
-        planes = tf.cond(way, lambda: claims.scatter(given, adds), general)
-    planes = tf.reshape(planes, shape(*sizes.plane_shape))
+        planes = claims.scatter(given, adds) if own else tf.cond(way, lambda: claims.scatter(given, adds), general)
+    planes = tf.reshape(planes, as_shape(*sizes.plane_shape))
     planes.set_shape(plan.plane_shape)
     return planes, lambda upstream: targets.take(upstream, duplicates)
 
@@ -66,22 +73,22 @@ def gather(grad: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
 class _Targets:
     """Where indices point to."""
 
-    def __init__(self, indices: Any, sizes: Sizes, plan: Plan) -> None:
+    def __init__(self, indices: Any, sizes: Sizes, plan: Plan, own: bool = False) -> None:
         self.indices, self.sizes, self.plan = indices, sizes, plan
-        self.lead = sizes.batch if plan.channels_last else sizes.batch * sizes.channels
-        self.trail = sizes.channels if plan.channels_last else 1
-        self.shape = shape(self.lead, sizes.windows, self.trail)
+        self.lead, self.trail = sizes.lead, sizes.trail
+        self.shape = as_shape(self.lead, sizes.windows, self.trail)
         total = self.lead * sizes.cells * self.trail
         self.total = cast(total, tf.int64)
         # TensorFlow Lite has segments of int32 only.
         self.segments = tf.int32 if known(total) and total < LARGEST else tf.int64
-        small = known(sizes.cells) and sizes.cells <= LARGEST
-        dtype = tf.int32 if indices.dtype == tf.int32 and small else tf.int64
+        dtype = tf.int32 if indices.dtype == tf.int32 and sizes.small else tf.int64
         # Unsigned ones from 2**63 on turn negative, which is as far out of range.
         self.numbers = tf.reshape(tf.cast(indices, dtype), self.shape)
         self.apart = max(asked(plan)) == 1
         self.claims = Claims(self.numbers, self.lead, self.trail, sizes, plan) if serve(plan) else None
-        self.inside = None if self.claims is None else self.claims.inside()
+        self.inside = None if self.claims is None or own else self.claims.inside()
+        # XLA differentiates no tf.cond whose arrays have sizes that the trace did not know.
+        self.open = compiles() and not known(total)
 
     # What is only needed where it is needed: in one branch, or in the gradient.
 
@@ -94,9 +101,9 @@ class _Targets:
 
     def flat_of_good(self) -> Any:
         """The same of indices in range."""
-        plane = reshaped(count(self.lead), -1, 1, 1) * cast(self.sizes.cells * self.trail, tf.int64)
+        plane = reshaped(arange(self.lead), -1, 1, 1) * cast(self.sizes.cells * self.trail, tf.int64)
         numbers, trail = tf.cast(self.numbers, tf.int64), cast(self.trail, tf.int64)
-        return (numbers if known(self.trail) and self.trail == 1 else numbers * trail) + (plane + count(self.trail))
+        return (numbers if known(self.trail) and self.trail == 1 else numbers * trail) + (plane + arange(self.trail))
 
     def one_more(self) -> Any:
         return tf.reshape(self.total + 1, [1])
@@ -107,9 +114,10 @@ class _Targets:
 
     def last(self) -> Any:
         """Whether each index is the last one of its plane that names its cell."""
-        if self.claims is None or self.apart:  # where windows lie apart, asked only if an index does not
+        if self.inside is None:
             return self.last_of_all()
-        return tf.cond(self.inside, self.last_of_windows, self.last_of_all)
+        all_of_them = partial(tf.ones_like, self.numbers, tf.bool)
+        return tf.cond(self.inside, all_of_them if self.apart else self.last_of_windows, self.last_of_all)
 
     def last_of_windows(self) -> Any:
         assert self.claims is not None
@@ -135,20 +143,18 @@ class _Targets:
         cells = tf.reshape(planes, [-1])
 
         def at(flat: Any) -> Any:
-            # With indices of a single dimension, or by tf.gather, the gradient would be sparse, and wrong in forward
-            # mode within tf.cond.
+            # With indices of a single dimension, or by tf.gather, the gradient would be sparse.
             return tf.gather_nd(cells, flat[..., tf.newaxis])
 
         def kept() -> Any:
             kept = self.valid() if duplicates == "sum" else self.valid() & self.last()
-            taken = at(tf.where(kept, self.flat_of_good(), 0))
-            return tf.where(kept, taken, tf.zeros([], planes.dtype))
+            return tf.where(kept, at(tf.where(kept, self.flat_of_good(), 0)), tf.zeros([], planes.dtype))
 
-        if self.inside is not None and (self.apart or duplicates == "sum"):
-            values = tf.cond(self.inside, lambda: at(self.flat_of_good()), kept)
-        else:
+        if self.inside is None or self.open or not (self.apart or duplicates == "sum"):
             values = kept()
-        values = tf.reshape(values, shape(*self.sizes.pooled_shape))
+        else:
+            values = tf.cond(self.inside, lambda: at(self.flat_of_good()), kept)
+        values = tf.reshape(values, as_shape(*self.sizes.pooled_shape))
         values.set_shape(self.plan.pooled_shape)
         return values
 

@@ -7,14 +7,15 @@ axis goes first, that is so in row-major order.  Each value carries its position
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import tensorflow as tf
 
-from unpool.plan import LARGEST, Plan
+from unpool.plan import Plan
 from unpool_tensorflow import order
 from unpool_tensorflow.asserts import after
-from unpool_tensorflow.sizes import Sizes, cast, chosen, count, known, multiplied, of_pooling, pairs, reshaped, shape
+from unpool_tensorflow.sizes import Sizes, arange, as_shape, cast, chosen, known, of_pooling, pairs, reshaped
 
 # Up to here a window's cells are sliced out one by one; a longer window is a loop in the graph.
 _UNROLLED = 16
@@ -25,21 +26,17 @@ _GAPS = 8
 def pool(cells: Any, plan: Plan) -> tuple[Any, Any]:
     sizes = of_pooling(cells, plan)
     cells, dtype = after(sizes.checks, cells), cells.dtype
-    lead = sizes.batch if plan.channels_last else sizes.batch * sizes.channels
-    trail = sizes.channels if plan.channels_last else 1
-    positions = tf.int32 if known(sizes.cells) and sizes.cells <= LARGEST else tf.int64
-    # Keys of all cells, not of the slices that are compared: XLA computes the bits of what was cut out of a padded
-    # array wrong where nothing but the positions is wanted (TensorFlow 2.21).
-    found = cells, order.keys(cells), None
+    positions = tf.int32 if sizes.small else tf.int64
+    found = cells, None, None
     plane = list(sizes.plane)
     for axis in (2, 1, 0):
-        around = multiplied([lead, *plane[:axis]]), multiplied([*plane[axis + 1 :], trail])
+        around = prod([sizes.lead, *plane[:axis]]), prod([*plane[axis + 1 :], sizes.trail])
         stage = _Axis(axis, around, sizes, plan, positions, dtype)
         found = stage.pooled(*found)
         plane[axis] = sizes.pooled[axis]
     values, _, places = found
-    values = tf.reshape(values, shape(*sizes.pooled_shape))
-    indices = tf.cast(tf.reshape(places, shape(*sizes.pooled_shape)), plan.index_dtype or "int64")
+    values = tf.reshape(values, as_shape(*sizes.pooled_shape))
+    indices = tf.cast(tf.reshape(places, as_shape(*sizes.pooled_shape)), plan.index_dtype or "int64")
     for tensor in (values, indices):
         tensor.set_shape(plan.pooled_shape)
     return values, indices
@@ -50,7 +47,7 @@ class _Axis:
 
     def __init__(self, axis: int, around: Any, sizes: Sizes, plan: Plan, positions: tf.DType, dtype: tf.DType) -> None:
         self.around, self.size, self.windows = around, sizes.plane[axis], sizes.pooled[axis]
-        self.step = cast(multiplied(sizes.plane[axis + 1 :]), positions)
+        self.step = cast(prod(sizes.plane[axis + 1 :]), positions)
         self.kernel, self.stride, self.padding, self.dilation = (
             entry[axis] for entry in (plan.kernel, plan.stride, plan.padding, plan.dilation)
         )
@@ -64,12 +61,12 @@ class _Axis:
         self.whole = self.padding == 0 and reached
 
     def pooled(self, values: Any, keys: Any, places: Any) -> Any:
-        """Take arrays along; places are None where they are not known yet."""
-        lying = shape(self.around[0], self.size, self.around[1])
+        """Take arrays along; keys and places are None where they are not known yet."""
+        lying = as_shape(self.around[0], self.size, self.around[1])
         arrays = [None if array is None else tf.reshape(array, lying) for array in (values, keys, places)]
         if self.every:
-            return self._full(arrays[0], arrays[1], self._placed(arrays[2], count(self.size)))
-        starts = count(self.windows) * self.stride - self.padding
+            return self._full(*self._found(arange(self.size), *arrays))
+        starts = arange(self.windows) * self.stride - self.padding
         unrolled = self.kernel <= _UNROLLED and (known(self.windows) or self.stride <= _GAPS * self.kernel)
         blocks = self._blocks(arrays) if unrolled else []
         if self.whole:
@@ -94,7 +91,9 @@ class _Axis:
             return tap + 1, *self._better(found, candidate, cells)
 
         begin = tf.constant(first, tf.int64)
-        _, *found = tf.while_loop(lambda tap, *_: tap < self.kernel, body, [begin, *found])
+        # XLA differentiates no loop of which it does not know how often it goes round.
+        most = self.kernel - first
+        _, *found = tf.while_loop(lambda tap, *_: tap < self.kernel, body, [begin, *found], maximum_iterations=most)
         return found
 
     def _better(self, found: Any, candidate: Any, cells: Any) -> Any:
@@ -107,16 +106,16 @@ class _Axis:
             greater &= reshaped((cells >= 0) & (cells < cast(self.size, tf.int64)), 1, -1, 1)
         return tuple(tf.where(greater, new, old) for new, old in zip(candidate, found, strict=True))
 
-    def _placed(self, places: Any, cells: Any) -> Any:
-        """Add the coordinates along this axis to the positions in the plane."""
+    def _found(self, cells: Any, values: Any, keys: Any, places: Any) -> Any:
+        """Make the keys of values, unless they came along, and add the coordinates on this axis to their places."""
         numbers = cells.astype(self.positions.as_numpy_dtype) if known(cells) else tf.cast(cells, self.positions)
         along = reshaped(numbers * self.step, 1, -1, 1)
-        return along if places is None else places + along
+        return values, order.keys(values) if keys is None else keys, along if places is None else places + along
 
     def _full(self, values: Any, keys: Any, places: Any) -> Any:
         """Give every value a position of its own, where they have been the same for all rows."""
         if known(places) or places.shape != values.shape or not places.shape.is_fully_defined():
-            places = tf.broadcast_to(places, shape(self.around[0], self.windows, self.around[1]))
+            places = tf.broadcast_to(places, as_shape(self.around[0], self.windows, self.around[1]))
         return values, keys, places
 
     def _blocks(self, arrays: Any) -> Any:
@@ -128,7 +127,7 @@ class _Axis:
             reach = tf.maximum(cast(reach, tf.int64), cast(self.end, tf.int64))
         blocks = -(-reach // self.stride)
         behind = blocks * self.stride - self.size - self.padding
-        cut = shape(self.around[0], blocks, self.stride, self.around[1])
+        cut = as_shape(self.around[0], blocks, self.stride, self.around[1])
         if not self.padding and known(behind) and behind == 0:
             return [None if array is None else tf.reshape(array, cut) for array in arrays]
         pads = pairs((0, 0), (self.padding, behind), (0, 0))
@@ -137,9 +136,8 @@ class _Axis:
     def _sliced(self, blocks: Any, tap: int, cells: Any) -> Any:
         """The tap-th cell of every window."""
         block, cell = divmod(tap * self.dilation, self.stride)
-        found = [None if array is None else array[:, block : block + self.windows, cell] for array in blocks]
-        return *found[:2], self._placed(found[2], cells)
+        parts = [None if array is None else array[:, block : block + self.windows, cell] for array in blocks]
+        return self._found(cells, *parts)
 
     def _gathered(self, arrays: Any, cells: Any) -> Any:
-        found = [None if array is None else tf.gather(array, cells, axis=1) for array in arrays]
-        return *found[:2], self._placed(found[2], cells)
+        return self._found(cells, *[None if array is None else tf.gather(array, cells, axis=1) for array in arrays])

@@ -6,14 +6,16 @@ The rules that the plan could not apply are applied here, when it runs: in the s
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from unpool import errors
+from unpool.arrays import Number
 from unpool.plan import LARGEST, Plan, Window, default_size, span, spatial_axes, unpool
-from unpool_tensorflow.asserts import Number, require
+from unpool_tensorflow.asserts import require
 
 # Larger tables are computed when the graph runs: constants make it, and what is saved, grow.
 _CONSTANT = 2**15
@@ -22,8 +24,8 @@ _CONSTANT = 2**15
 class Sizes(NamedTuple):
     """What a Plan says, with every size there is, and what has to run before the arrays are touched."""
 
-    batch: Any
-    channels: Any
+    lead: Any  # planes that lie one after the other, or samples
+    trail: Any  # channels that lie side by side
     pooled: tuple[Any, ...]
     plane: tuple[Any, ...]
     pooled_shape: list[Any]
@@ -32,45 +34,43 @@ class Sizes(NamedTuple):
 
     @property
     def windows(self) -> Any:
-        return multiplied(self.pooled)
+        return prod(self.pooled)
 
     @property
     def cells(self) -> Any:
-        return multiplied(self.plane)
+        return prod(self.plane)
 
-
-def multiplied(sizes: Any) -> Any:
-    result: Any = 1
-    for size in sizes:
-        result = result * size
-    return result
+    @property
+    def small(self) -> bool:
+        """Whether int32 is known to count the cells of a plane."""
+        return known(self.cells) and bool(self.cells <= LARGEST)
 
 
 def known(*sizes: Any) -> bool:
     return not any(isinstance(size, tf.Tensor) for size in sizes)
 
 
-def shape(*sizes: Any) -> Any:
+def as_shape(*sizes: Any) -> Any:
     """Return sizes as what TensorFlow takes for a shape, without an operation where they are known."""
     return list(sizes) if known(*sizes) else tf.stack([tf.cast(size, tf.int64) for size in sizes])
 
 
 def long(*sizes: Any) -> Any:
     """The same where there must be a tensor of one dtype."""
-    return tf.constant(sizes, tf.int64) if known(*sizes) else shape(*sizes)
+    return tf.constant(sizes, tf.int64) if known(*sizes) else as_shape(*sizes)
 
 
 def pairs(*sizes: tuple[Any, Any]) -> Any:
     """Return pairs of sizes as what TensorFlow takes for paddings, without an operation where they are known."""
     flat = [size for pair in sizes for size in pair]
-    return list(sizes) if known(*flat) else tf.reshape(shape(*flat), [-1, 2])
+    return list(sizes) if known(*flat) else tf.reshape(as_shape(*flat), [-1, 2])
 
 
 def chosen(condition: Any, one: Any, other: Any) -> Any:
     return np.where(condition, one, other) if known(condition, one, other) else tf.where(condition, one, other)
 
 
-def count(size: Any, dtype: Any = tf.int64) -> Any:
+def arange(size: Any, dtype: Any = tf.int64) -> Any:
     """Return 0, 1, ... as an array of NumPy's where they are few: a graph has a constant of it then."""
     if known(size) and size <= _CONSTANT:
         return np.arange(size, dtype=dtype.as_numpy_dtype)
@@ -79,7 +79,7 @@ def count(size: Any, dtype: Any = tf.int64) -> Any:
 
 def table(first: Any, sizes: list[Any]) -> Any:
     """Return what a table of these sizes starts from: NumPy's where they are small, as `count` does."""
-    small = known(*sizes) and multiplied(sizes) <= _CONSTANT
+    small = known(*sizes) and prod(sizes) <= _CONSTANT
     return first.reshape(1) if small else tf.constant(first, shape=[1])
 
 
@@ -92,7 +92,7 @@ def cast(size: Any, dtype: Any) -> Any:
     return np.asarray(size, dtype.as_numpy_dtype) if known(size) else tf.cast(size, dtype)
 
 
-def settled(plan: Plan, argument: str) -> Plan:
+def settled(plan: Plan) -> Plan:
     """Return a plan with the sizes that TensorFlow knows already, though they were given as tensors."""
     given = plan.given
     if given is None or tf.executing_eagerly():
@@ -100,8 +100,8 @@ def settled(plan: Plan, argument: str) -> Plan:
     # What it knows of the sizes of a tensor, it knows of one of these sizes.
     inferred = tf.fill(tf.stack([1 if entry is None else _number(entry) for entry in given]), False).shape.as_list()
     sizes = tuple(None if entry is None else size for entry, size in zip(given, inferred, strict=True))
-    window, shape = _window(plan), plan.pooled_shape
-    found = unpool(shape, window, sizes, plan.channels_last, plan.validate, argument, plan.sized_by)
+    rest = plan.channels_last, plan.validate, plan.values, plan.sized_by
+    found = unpool(plan.pooled_shape, _window(plan), sizes, *rest)
     return replace(found, given=given) if None in (*found.pooled_shape, *found.spatial) else found
 
 
@@ -121,7 +121,7 @@ def of_pooling(cells: Any, plan: Plan) -> Sizes:
         if not known(distance):
             checks += require(distance <= LARGEST, lambda number: errors.window_too_large(window, number(distance)))
         if plan.index_dtype == "int32":
-            count = multiplied(sizes)
+            count = prod(sizes)
             checks += require(count - 1 <= LARGEST, lambda number: errors.index_dtype_too_small(number(count)))
     pooled_shape = [*plane_shape[: axes.start], *pooled, *plane_shape[axes.stop :]]
     return _sizes(plan, pooled_shape, plane_shape, checks)
@@ -129,9 +129,8 @@ def of_pooling(cells: Any, plan: Plan) -> Sizes:
 
 def of_unpooling(values: Any, indices: Any, plan: Plan) -> Sizes:
     """Find the sizes of an unpooling of these values."""
-    argument = "grad_output" if plan.sized_by == "input_size" else "input"
-    pooled_shape, checks = _same_shape(argument, values, indices, plan)
-    checks += _not_empty(argument, pooled_shape, plan)
+    pooled_shape, checks = _same_shape(values, indices, plan)
+    checks += _not_empty(plan.values, pooled_shape, plan)
     rank, given = len(plan.spatial), plan.given
     axes = spatial_axes(len(pooled_shape), rank, plan.channels_last)
     sizes = list(plan.spatial)
@@ -139,7 +138,7 @@ def of_unpooling(values: Any, indices: Any, plan: Plan) -> Sizes:
         spatial = given[spatial_axes(len(given), rank, plan.channels_last)]
         sizes = [_number(entry) if size is None else size for size, entry in zip(sizes, spatial, strict=True)]
         if len(given) > rank:
-            checks += _leading(argument, given, pooled_shape, plan, axes)
+            checks += _leading(plan.values, given, pooled_shape, plan, axes)
     return _bounded(plan, pooled_shape, sizes, given, axes, checks)
 
 
@@ -206,7 +205,7 @@ def _windows(axis: int, size: Any, shape: list[Any], window: Window, ceil_mode: 
     return count, checks
 
 
-def _same_shape(argument: str, values: Any, indices: Any, plan: Plan) -> tuple[list[Any], list[Any]]:
+def _same_shape(values: Any, indices: Any, plan: Plan) -> tuple[list[Any], list[Any]]:
     """Return the shape of values and indices, which is one."""
     shape = _sizes_of(values, plan.pooled_shape)
     if values.shape.is_fully_defined() and indices.shape.is_fully_defined():
@@ -218,7 +217,7 @@ def _same_shape(argument: str, values: Any, indices: Any, plan: Plan) -> tuple[l
         return errors.shapes_differ(
             "indices",
             [number(theirs[place]) for place in range(rank)],
-            argument,
+            plan.values,
             [number(ours[place]) for place in range(rank)],
         )
 
@@ -256,10 +255,10 @@ def _sizes(plan: Plan, pooled_shape: list[Any], plane_shape: list[Any], checks: 
     axes = spatial_axes(len(pooled_shape), len(plan.spatial), plan.channels_last)
     ones = (1,) * (3 - len(plan.spatial))
     leading = pooled_shape[: axes.start] + pooled_shape[axes.stop :]
-    unbatched = len(leading) == 1
+    samples, channels = prod(leading[:-1]), leading[-1]
     return Sizes(
-        1 if unbatched else leading[0],
-        leading[-1],
+        samples if plan.channels_last else samples * channels,
+        channels if plan.channels_last else 1,
         (*ones, *pooled_shape[axes]),
         (*ones, *plane_shape[axes]),
         pooled_shape,

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from unpool.plan import Plan
 from unpool_tensorflow.asserts import compiles
-from unpool_tensorflow.sizes import Sizes, cast, count, known, long, multiplied, pairs, reshaped, shape, table
+from unpool_tensorflow.sizes import Sizes, arange, as_shape, cast, known, long, pairs, reshaped, table
 
 # So many windows a cell may have to ask: at 3 x 3 a comparison each is still faster than scattering.
 _MOST = 9
@@ -78,11 +78,11 @@ class _Axis(NamedTuple):
 
     def offsets(self, q: int, dtype: Any) -> Any:
         """Of the cells of a block from the corner of its q-th window, in the flat plane."""
-        return (count(self.stride, dtype) + cast(q * self.stride, dtype)) * cast(self.step, dtype)
+        return (arange(self.stride, dtype) + cast(q * self.stride, dtype)) * cast(self.step, dtype)
 
     def mask(self, q: int) -> Any:
         """Which cells of which blocks are cells of the plane, and of a q-th window that there is."""
-        block, cell = count(self.blocks)[:, np.newaxis], count(self.stride)[np.newaxis, :]
+        block, cell = arange(self.blocks)[:, np.newaxis], arange(self.stride)[np.newaxis, :]
         window, offset, place = block - q, cell + q * self.stride, block * self.stride + cell - self.padding
         tap = (offset % self.dilation == 0) & (offset // self.dilation < self.kernel)
         mask = tap & (window >= 0) & (window < self.windows) & (place >= 0) & (place < self.size)
@@ -105,11 +105,11 @@ class Claims:
             simple = asks == 1 and kernel == stride and plan.padding[axis] == 0  # or nothing is pooled along it
             # Where nobody gave a size, it is that of the windows.
             covered = size == windows * stride if known(size, windows) else default and not known(size)
-            step = multiplied(sizes.plane[axis + 1 :])
+            step = prod(sizes.plane[axis + 1 :])
             rest = plan.padding[axis], plan.dilation[axis], asks, bool(simple and covered)
             self.axes.append(_Axis(windows, size, step, kernel, stride, *rest))
         # Of all blocks; some of them may lie outside of the plane.
-        self.cells = multiplied([axis.blocks * axis.stride for axis in self.axes])
+        self.cells = prod([axis.blocks * axis.stride for axis in self.axes])
         self.orders = list(product(*[range(axis.asked - 1, -1, -1) for axis in self.axes]))
         self.kept = None if compiles() else self._claimed()
 
@@ -126,7 +126,7 @@ class Claims:
         """The first cell of every window in the flat plane, the padding counted on."""
         corners: Any = table(cast(0, self.dtype), [axis.windows for axis in self.axes])
         for axis in self.axes:
-            along = count(axis.windows, self.dtype) * cast(axis.stride, self.dtype) - cast(axis.padding, self.dtype)
+            along = arange(axis.windows, self.dtype) * cast(axis.stride, self.dtype) - cast(axis.padding, self.dtype)
             corners = reshaped(corners[:, np.newaxis] + along * cast(axis.step, self.dtype), -1)
         return corners
 
@@ -134,7 +134,7 @@ class Claims:
         """Put as many windows that there are not on both sides as a block may ask; they name no cell."""
         if all(axis.asked == 1 for axis in self.axes):
             return array
-        windows = shape(self.lead, *[axis.windows for axis in self.axes], self.trail)
+        windows = as_shape(self.lead, *[axis.windows for axis in self.axes], self.trail)
         pads = [(axis.asked - 1, axis.asked - 1) for axis in self.axes]
         return tf.pad(tf.reshape(array, windows), [(0, 0), *pads, (0, 0)])
 
@@ -165,15 +165,15 @@ class Claims:
         groups, tail = self._groups()
         while len(groups) > 2:  # comparisons broadcast along two axes, not along three
             (blocks, axis), (inner, following), *others = groups
-            spread = tf.reshape(offsets, shape(blocks, 1, multiplied([inner, *[size for size, _ in others], tail])))
+            spread = tf.reshape(offsets, as_shape(blocks, 1, prod([inner, *[size for size, _ in others], tail])))
             offsets = spread - reshaped(wanted.pop(0), 1, -1, 1)
             groups = [(blocks * axis.stride * inner, following), *others]
-        narrow = shape(*[size for blocks, _ in groups for size in (blocks, 1)], tail)
+        narrow = as_shape(*[size for blocks, _ in groups for size in (blocks, 1)], tail)
         if len(wanted) == 2:
             named = reshaped(wanted[0], 1, -1, 1, 1, 1) + reshaped(wanted[1], 1, 1, 1, -1, 1)
         else:
             named = reshaped(wanted[0], 1, -1, 1) if wanted else cast(0, self.dtype)
-        claimed = tf.reshape(tf.equal(tf.reshape(offsets, narrow), named), shape(self.lead, self.cells, self.trail))
+        claimed = tf.reshape(tf.equal(tf.reshape(offsets, narrow), named), as_shape(self.lead, self.cells, self.trail))
         if all(axis.whole for axis in self.axes):
             return claimed
         mask: Any = table(np.asarray(True), [axis.blocks * axis.stride for axis in self.axes])
@@ -189,14 +189,14 @@ class Claims:
         for order, claimed in zip(self.orders, self._claims(), strict=True):
             groups, tail = self._groups()
             for inner, axis in reversed(groups):
-                parts = tf.reshape(claimed, shape(-1, axis.stride, tail))
+                parts = tf.reshape(claimed, as_shape(-1, axis.stride, tail))
                 if axis.stride <= _FEW:
                     claimed = reduce(tf.logical_or, tf.unstack(parts, axis.stride, axis=1))
                 else:
                     claimed = tf.reduce_any(parts, 1)
                 tail = tail * inner
             if any(axis.asked > 1 for axis in self.axes):
-                blocks = shape(self.lead, *[axis.blocks for axis in self.axes], self.trail)
+                blocks = as_shape(self.lead, *[axis.blocks for axis in self.axes], self.trail)
                 windows = long(self.lead, *[axis.windows for axis in self.axes], self.trail)
                 claimed = tf.slice(tf.reshape(claimed, blocks), long(0, *order, 0), windows)
             found = claimed if found is None else found | claimed
@@ -211,7 +211,7 @@ class Claims:
             mask: Any = table(np.asarray(True), [axis.windows for axis in self.axes])
             for axis, tap in zip(self.axes, taps, strict=True):
                 offset = offset + tap * axis.dilation * axis.step
-                place = count(axis.windows) * axis.stride + (tap * axis.dilation - axis.padding)
+                place = arange(axis.windows) * axis.stride + (tap * axis.dilation - axis.padding)
                 mask = reshaped(mask[:, np.newaxis] & (place >= 0) & (place < axis.size), -1)
             named = tf.equal(offsets, cast(offset, self.dtype))
             if not (known(mask) and mask.all()):
@@ -227,8 +227,8 @@ class Claims:
             values = values - tf.stop_gradient(tf.where(values == zero, values, zero))
         blocks, planes = self._blocks(values), None
         groups, tail = self._groups()
-        narrow = shape(*[size for blocks, _ in groups for size in (blocks, 1)], tail)
-        wide = shape(*[size for blocks, axis in groups for size in (blocks, axis.stride)], tail)
+        narrow = as_shape(*[size for blocks, _ in groups for size in (blocks, 1)], tail)
+        wide = as_shape(*[size for blocks, axis in groups for size in (blocks, axis.stride)], tail)
         for order, claimed in zip(self.orders, self._claims(), strict=True):
             given, claimed = tf.reshape(self._asked(blocks, order), narrow), tf.reshape(claimed, wide)
             found = tf.where(claimed, given, zero if planes is None or adds else planes)
@@ -245,12 +245,12 @@ class Claims:
             missing.append(0 if axis.whole else size - taken[-1])
         exact = all(axis.whole or (known(axis.size, axis.blocks) and axis.exact) for axis in self.axes)
         if not exact:
-            blocks = shape(self.lead, *[axis.blocks * axis.stride for axis in self.axes], self.trail)
+            blocks = as_shape(self.lead, *[axis.blocks * axis.stride for axis in self.axes], self.trail)
             parts = [slice(axis.padding, axis.padding + size) for axis, size in zip(self.axes, taken, strict=True)]
             # Not tf.slice, whose gradient has none under XLA.
             planes = tf.reshape(planes, blocks)[:, parts[0], parts[1], parts[2]]
             planes = tf.pad(planes, pairs((0, 0), *[(0, rest) for rest in missing], (0, 0)))
-        return tf.reshape(planes, shape(self.lead, multiplied([axis.size for axis in self.axes]), self.trail))
+        return tf.reshape(planes, as_shape(self.lead, prod([axis.size for axis in self.axes]), self.trail))
 
 
 def added(one: Any, other: Any) -> Any:
