@@ -123,11 +123,12 @@ class TensorFlowArrays(Arrays):
         return self.tonumpy(result)
 
 
-class _TracedArrays(TensorFlowArrays):
+class TensorFlowFunctionArrays(TensorFlowArrays):
     """Calls in graphs, each of which is kept for some calls like it."""
 
     compiled = False
     one_in = 24
+    rounds = False
 
     def __init__(self):
         super().__init__()
@@ -169,24 +170,16 @@ class _TracedArrays(TensorFlowArrays):
         return isinstance(value, (np.ndarray, self.tf.Tensor))
 
 
-class TensorFlowFunctionArrays(_TracedArrays):
-    rounds = False
-
-
-class TensorFlowUnknownArrays(_TracedArrays):
+class TensorFlowUnknownArrays(TensorFlowFunctionArrays):
     """Of no size that is known before the run."""
-
-    rounds = False
 
     def spec(self, array):
         return self.tf.TensorSpec([None] * array.ndim, array.dtype)
 
 
-class TensorFlowXLAArrays(_TracedArrays):
+class TensorFlowXLAArrays(TensorFlowFunctionArrays):
     compiled = True
-    one_in = 24
     reports = False
-    rounds = False
 
 
 KINDS = {

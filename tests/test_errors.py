@@ -1185,8 +1185,6 @@ def test_the_article_of_a_plane(spatial, expected):
 
 # These need a backend that is missing or broken: test_registry.py makes some.
 ELSEWHERE = {
-    "not_dense",
-    "unknown_rank",
     "broken_backend",
     "cannot_wait",
     "failing_cuda",
@@ -1198,7 +1196,9 @@ ELSEWHERE = {
     "missing_framework",
     "missing_nvrtc",
     "no_device",
+    "not_dense",
     "old_driver",
+    "unknown_rank",
     "wrong_device",
 }
 

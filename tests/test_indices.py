@@ -39,7 +39,7 @@ def assert_error(backend, error, text, case, values, indices, data_format, call,
     given = np.ones(planes, values.dtype) if gathers else values
     if not backend.reports:
         found = backend.call(case.function(name), given, indices, **arguments)
-        mode = "sum" if call == "pool_backward" else "sum" if call.startswith("sum") else "last"
+        mode = "sum" if call == "pool_backward" or call.startswith("sum") else "last"
         assert_same_bits(found, dropped(given, indices, case, mode, gathers, data_format))
         return
     if not backend.writes:

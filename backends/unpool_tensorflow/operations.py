@@ -85,7 +85,7 @@ class _Targets:
         # Unsigned ones from 2**63 on turn negative, which is as far out of range.
         self.numbers = tf.reshape(tf.cast(indices, dtype), self.shape)
         self.apart = max(asked(plan)) == 1
-        self.claims = Claims(self.numbers, self.lead, self.trail, sizes, plan) if serve(plan) else None
+        self.claims = Claims(self.numbers, sizes, plan) if serve(plan) else None
         self.inside = None if self.claims is None or own else self.claims.inside()
         # XLA differentiates no tf.cond whose arrays have sizes that the trace did not know.
         self.open = compiles() and not known(total)

@@ -95,8 +95,8 @@ class Claims:
     `numbers` are indices of shape (lead, windows, trail): planes that lie together, or channel by channel.
     """
 
-    def __init__(self, numbers: Any, lead: Any, trail: Any, sizes: Sizes, plan: Plan) -> None:
-        self.numbers, self.lead, self.trail, self.dtype = numbers, lead, trail, numbers.dtype
+    def __init__(self, numbers: Any, sizes: Sizes, plan: Plan) -> None:
+        self.numbers, self.dtype, self.lead, self.trail = numbers, numbers.dtype, sizes.lead, sizes.trail
         default = plan.given is None and plan.sized_by == "output_size"
         self.axes = []
         for axis, asks in enumerate(asked(plan)):
