@@ -62,7 +62,7 @@ class Guarded:
         self.buffer = self.kind.asarray(np.full(size + 2 * self.GUARD + 128, self.PATTERN, np.uint8))
         self.start = self.GUARD + -self.kind.address(self.buffer) % 64 + shift * self.kind.alignment(dtype)
         self.stop = self.start + size
-        self.array = self.buffer[self.start : self.stop].view(dtype).reshape(shape)
+        self.array = self.kind.typed(self.buffer[self.start : self.stop], dtype).reshape(shape)
 
     def written(self):
         return self.kind.tonumpy(self.array)

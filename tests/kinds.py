@@ -1,6 +1,6 @@
 """The kinds of arrays that the contract is tested with, each made of NumPy arrays and turned back.
 
-One a backend; and TensorFlow's four times: eagerly, in graphs that know all sizes or none, and compiled by XLA.
+One a backend; TensorFlow's four times: eagerly, in graphs that know all sizes or none, and compiled by XLA.
 """
 
 import ctypes
@@ -39,6 +39,10 @@ class Arrays:
     def alignment(self, dtype):
         """What the address of an element is a multiple of."""
         raise NotImplementedError
+
+    def typed(self, memory, dtype):
+        """Return an array of bytes as one of another dtype, where it lies."""
+        return memory.view(dtype)
 
     def run(self, function, *arguments, **named):
         """Call a public function with NumPy arrays turned into this kind."""
@@ -182,6 +186,48 @@ class TensorFlowXLAArrays(TensorFlowFunctionArrays):
     reports = False
 
 
+class TorchArrays(Arrays):
+    """Tensors of the CPU."""
+
+    name = "torch"
+
+    def __init__(self):
+        self.torch = needs.require("torch", "its tensors are what the backend is for")
+        needs.require_backend("torch")
+
+    def asarray(self, array):
+        array = np.asarray(array, array.dtype.newbyteorder("="))
+        steps = [stride / array.itemsize for stride in array.strides]
+        if not (array.flags.writeable and array.flags.aligned and all(step >= 0 and step % 1 == 0 for step in steps)):
+            array = array.copy()  # as which there is no tensor
+        if array.dtype.name == "bfloat16":
+            return self.torch.from_numpy(array.view(np.uint16)).view(self.torch.bfloat16)
+        return self.torch.from_numpy(array)
+
+    def tonumpy(self, array):
+        if array.dtype == self.torch.bfloat16:
+            import ml_dtypes
+
+            return array.view(self.torch.uint16).numpy().view(ml_dtypes.bfloat16)
+        return array.numpy()
+
+    def address(self, array):
+        return array.data_ptr()
+
+    def alignment(self, dtype):
+        return np.dtype(dtype).itemsize  # of complex numbers, too
+
+    def typed(self, memory, dtype):
+        return memory.view(getattr(self.torch, np.dtype(dtype).name))
+
+    def _back(self, result):
+        assert type(result) is self.torch.Tensor
+        # As what was given, which may be one of PyTorch's memory formats.
+        last = {4: self.torch.channels_last, 5: self.torch.channels_last_3d}.get(result.dim())
+        assert result.is_contiguous() or result.is_contiguous(memory_format=last)
+        return self.tonumpy(result)
+
+
 KINDS = {
     "cpu": NumPyArrays,
     "cuda": CuPyArrays,
@@ -189,6 +235,7 @@ KINDS = {
     "tensorflow-function": TensorFlowFunctionArrays,
     "tensorflow-unknown": TensorFlowUnknownArrays,
     "tensorflow-xla": TensorFlowXLAArrays,
+    "torch": TorchArrays,
 }
 # Those that can be written into, and those that hear of a bad index.
 WRITERS = [name for name, kind in KINDS.items() if kind.writes]

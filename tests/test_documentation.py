@@ -18,10 +18,12 @@ NEEDS = {
     "unpool.demo": "matplotlib",
     "unpool_cuda": "cupy",
     "unpool_tensorflow": "tensorflow",
+    "unpool_torch": "torch",
+    "unpool_torch.onnx": "onnxscript",
 }
 MODULES = [
     name
-    for package in ("unpool", "unpool_cpu", "unpool_cuda", "unpool_tensorflow")
+    for package in ("unpool", "unpool_cpu", "unpool_cuda", "unpool_tensorflow", "unpool_torch")
     for name in (
         package,
         *(

@@ -511,9 +511,9 @@ ARGUMENTS = {
     "no_namespace": Case(
         "no_namespace",
         TypeError,
-        "`indices` must be a TensorFlow tensor, or an array that follows the array API (NumPy, CuPy, JAX), got "
-        "torch.Tensor: pass numpy.asarray(indices)",
-        lambda out: unpool.convert_indices(tensor(I), "plane", "onnx", output_size=PLANE_SHAPE),
+        "`indices` must be a tensor of TensorFlow or PyTorch, or an array that follows the array API (NumPy, CuPy, "
+        "JAX), got jax.Tensor: pass numpy.asarray(indices)",
+        lambda out: unpool.convert_indices(tensor(I, "jax"), "plane", "onnx", output_size=PLANE_SHAPE),
     ),
     # --- sizes
     "smaller_than_a_window": Case(
@@ -1187,6 +1187,7 @@ def test_the_article_of_a_plane(spatial, expected):
 ELSEWHERE = {
     "broken_backend",
     "cannot_wait",
+    "devices_differ",
     "failing_cuda",
     "fixed_arrays",
     "foreign_byte_order",
@@ -1198,7 +1199,9 @@ ELSEWHERE = {
     "no_device",
     "not_dense",
     "old_driver",
+    "out_of_gradient",
     "unknown_rank",
+    "unserved_device",
     "wrong_device",
 }
 

@@ -236,7 +236,7 @@ def test_out_must_not_be_what_is_read(backend):
         unpool.max_pool2d(x, 1, out=x)
     memory = backend.asarray(np.zeros((1, 4, 4)))
     with pytest.raises(ValueError, match=r"`out\[1\]` must not share memory"):
-        unpool.max_pool2d(x, 1, return_indices=True, out=(memory, memory.view(np.int64)))
+        unpool.max_pool2d(x, 1, return_indices=True, out=(memory, backend.typed(memory, "int64")))
     assert_same_bits(backend.tonumpy(x), kept)
     assert not backend.tonumpy(memory).any()
 
@@ -246,6 +246,8 @@ def test_out_must_not_be_what_is_read(backend):
 def test_out_must_be_written_in_place(backend, layout):
     if backend.name == "cuda" and layout.__name__ in ("swapped", "swapped_backwards", "read_only"):
         pytest.skip("CuPy's arrays are all writeable, and in native byte order")
+    if backend.name == "torch" and layout.__name__ not in ("fortran", "sliced"):
+        pytest.skip("PyTorch's tensors are all writeable, aligned, in native byte order, and go forwards")
     out = backend.asarray(layout(np.zeros((2, 2, 2))))
     kept = backend.tonumpy(out).copy()
     with pytest.raises(ValueError, match="`out` must be writeable, aligned, C-contiguous and in native byte order"):

@@ -1,13 +1,13 @@
 """What index conventions need of arrays, whatever library they are of: a few functions, and how a rule is demanded.
 
 Libraries that follow the array API are served here.  For another one, a row of `unpool.backends.BUILT_IN` may name a
-class like `Arrays`.
+class like `Arrays`, which is made for the first array of a call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
+from sys import modules
 from typing import Any, TypeAlias
 
 from unpool import backends
@@ -70,6 +70,6 @@ def arrays_like(argument: str, array: Any) -> Any:
     own = backends.BUILT_IN[name].arrays if name in backends.BUILT_IN else None
     if own is None:
         return Arrays(backends.namespace(argument, array))
-    backends.load(name)
+    backends.loaded(name)
     module, _, attribute = own.partition(":")
-    return getattr(import_module(module), attribute)()
+    return getattr(modules[module], attribute)(array)

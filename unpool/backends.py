@@ -23,6 +23,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
 from unpool import errors
+from unpool.tracing import traced
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -70,7 +71,7 @@ BUILT_IN = {
         "tensorflow.convert_to_tensor",
         "unpool_tensorflow:Arrays",
     ),
-    "torch": _BuiltIn("torch", ("torch",), "unpool_torch:BACKEND", "torch.as_tensor"),
+    "torch": _BuiltIn("torch", ("torch",), "unpool_torch:BACKEND", "torch.as_tensor", "unpool_torch:Arrays"),
     "jax": _BuiltIn("jax", ("jax", "jaxlib"), "unpool_jax:BACKEND", "jax.numpy.asarray"),
     "dask": _BuiltIn("dask", ("dask",), "unpool_dask:BACKEND", "dask.array.asarray"),
 }
@@ -100,7 +101,9 @@ def route(arguments: Sequence[str], arrays: Sequence[Any], backend: str | None =
     """
     first = arrays[0]
     cls = type(first)
-    kind = _names.get(cls) or name_of(arguments[0], first)
+    # What PyTorch traces must not depend on what was met before: it would be compiled anew when that changes.
+    fresh = "torch" in sys.modules and traced()
+    kind = (not fresh and _names.get(cls)) or name_of(arguments[0], first)
     for array in arrays:
         if type(array) is not cls:  # of one type are of one kind
             _check_kinds(kind, arguments, arrays)
@@ -109,12 +112,12 @@ def route(arguments: Sequence[str], arrays: Sequence[Any], backend: str | None =
         if backend in BUILT_IN:
             raise errors.wrong_kind(arguments[0], first, backend, BUILT_IN[backend].convert)
         kind = backend
-    return _loaded.get(kind) or load(kind)
+    return (not fresh and _loaded.get(kind)) or loaded(kind)
 
 
 def _check_kinds(kind: str, arguments: Sequence[str], arrays: Sequence[Any]) -> None:
     for argument, array in zip(arguments, arrays, strict=False):  # `out` has a name in calls without one, too
-        if (_names.get(type(array)) or name_of(argument, array)) != kind:
+        if name_of(argument, array) != kind:
             convert = BUILT_IN[kind].convert if kind in BUILT_IN else None
             raise errors.mixed_kinds(arguments[0], arrays[0], argument, array, kind, convert)
 
@@ -166,9 +169,24 @@ def name_of(argument: str, array: Any) -> str:
         name = next((package for package in packages if package in plugins), None)
     if name is None:
         raise errors.unknown_array(argument, array, [row.framework for row in BUILT_IN.values()])
-    if name == _BY_PACKAGE.get(packages[0], packages[0]):  # subclasses may be made by the thousand: not kept
+    # Subclasses may be made by the thousand: not kept.
+    if name == _BY_PACKAGE.get(packages[0], packages[0]) and not traced():
         _names[type(array)] = name
     return name
+
+
+def loaded(name: str) -> Backend:
+    """Return a backend, imported when it is first asked for."""
+    if name == "torch" and traced():
+        return _traced_torch()
+    return _loaded.get(name) or load(name)
+
+
+def _traced_torch() -> Backend:
+    """Import the backend by a statement, the only way that PyTorch goes along where it traces a program."""
+    from unpool_torch import BACKEND
+
+    return cast(Backend, BACKEND)
 
 
 def load(name: str) -> Backend:

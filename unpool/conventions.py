@@ -21,6 +21,7 @@ from typing import Any
 
 from unpool import dtypes, errors, plan
 from unpool.arrays import Number, arrays_like
+from unpool.tracing import traced
 
 CONVENTIONS = ("plane", "tensorflow", "tensorflow_batch", "onnx", "window")
 
@@ -105,7 +106,7 @@ class _Geometry:
         self.rank = len(shape) - 2
         if self.rank not in (1, 2, 3):
             raise errors.unbatched_indices(shape)
-        size, traced = plan.traced_sizes("output_size", output_size, self.rank, channels_last)
+        size, entries = plan.traced_sizes("output_size", output_size, self.rank, channels_last)
         self.spatial = plan.spatial_axes(len(shape), self.rank, channels_last)
         self.channel_axis = len(shape) - 1 if channels_last else 1
         outside = (0, self.channel_axis)
@@ -118,18 +119,19 @@ class _Geometry:
         self.dtype, self.given = dtype, indices
         # What a run will know is a number of its framework.
         found = [self.arrays.size(indices, axis) if entry is None else entry for axis, entry in enumerate(shape)]
-        self.shape, entries = found, size if traced is None else traced
-        self.size = [found[axis] if entry is None else self.arrays.number(entry) for axis, entry in enumerate(entries)]
+        self.shape, wanted = found, size if entries is None else entries
+        self.size = [found[axis] if entry is None else self.arrays.number(entry) for axis, entry in enumerate(wanted)]
         self.plane = self.size[self.spatial]
         self.cells = prod(self.plane)
         self.batch, self.channels = found[0], found[self.channel_axis]
-        if traced is not None:
+        if entries is not None:
             self._require_full_size()
         self.window = None
         if kernel_size is not None:
             self.window = plan.window(self.rank, kernel_size, stride, padding, dilation)
             # The rule of sizes, in the words of the unpooling call.
-            plan.unpool(shape, self.window, size, channels_last=channels_last, argument="indices")
+            make = plan.unpool.__wrapped__ if traced() else plan.unpool
+            make(shape, self.window, size, channels_last=channels_last, argument="indices")
 
     def _require_full_size(self) -> None:
         def other(number: Number) -> Exception:

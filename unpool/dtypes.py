@@ -6,9 +6,11 @@ Unpooling moves values and takes all of them; pooling compares them, and its gra
 from __future__ import annotations
 
 from functools import lru_cache
+from sys import modules
 from typing import Any
 
 from unpool import errors
+from unpool.tracing import traced
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 REALS = ("float16", "bfloat16", "float32", "float64", *INTEGERS, "bool")
@@ -16,7 +18,6 @@ VALUES = (*REALS, "complex64", "complex128")
 INDEX_DTYPES = ("int64", "int32")
 
 
-@lru_cache(maxsize=256)
 def name(dtype: Any) -> str:
     """Return ``"float32"`` for NumPy's, CuPy's, TensorFlow's, PyTorch's and JAX's float32, and for the string.
 
@@ -24,8 +25,15 @@ def name(dtype: Any) -> str:
     >>> name(numpy.dtype(">f4")), name(numpy.float32), name("float32")
     ('float32', 'float32', 'float32')
     """
+    return _name(dtype) if "torch" in modules and traced() else _kept_name(dtype)
+
+
+def _name(dtype: Any) -> str:
     text = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or str(dtype)
     return str(text).rpartition(".")[2].removesuffix("_")
+
+
+_kept_name = lru_cache(maxsize=256)(_name)
 
 
 def describe(argument: str, array: Any) -> tuple[tuple[int, ...], str]:
@@ -41,20 +49,23 @@ def describe(argument: str, array: Any) -> tuple[tuple[int, ...], str]:
 def describe_pair(argument: str, values: Any, indices: Any, real: bool) -> tuple[tuple[int, ...], tuple[int, ...], str]:
     """Check values and the indices that go with them; return both shapes and the name of the values' dtype."""
     try:
-        return tuple(values.shape), tuple(indices.shape), _check_pair(argument, values.dtype, indices.dtype, real)
+        check = _check_pair if "torch" in modules and traced() else _kept_pair
+        return tuple(values.shape), tuple(indices.shape), check(argument, values.dtype, indices.dtype, real)
     except (AttributeError, TypeError, ValueError):
         describe(argument, values)
         describe("indices", indices)
         raise  # both are arrays, so it is one of their dtypes that is refused
 
 
-@lru_cache(maxsize=256)
 def _check_pair(argument: str, dtype: Any, index_dtype: Any, real: bool) -> str:
     """Check two dtypes at once; only what passes is kept."""
     found, indices_found = name(dtype), name(index_dtype)
     check_values(argument, found, REALS if real else VALUES)
     check_indices(indices_found)
     return found
+
+
+_kept_pair = lru_cache(maxsize=256)(_check_pair)
 
 
 def check_values(argument: str, dtype: str, allowed: tuple[str, ...]) -> None:

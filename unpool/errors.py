@@ -164,8 +164,8 @@ def not_the_full_size(size: Sequence[int], shape: Sequence[int]) -> ValueError:
 
 def no_namespace(argument: str, value: object) -> TypeError:
     return TypeError(
-        f"`{argument}` must be a TensorFlow tensor, or an array that follows the array API (NumPy, CuPy, JAX), got "
-        f"{kind_of(value)}: pass numpy.asarray({argument})"
+        f"`{argument}` must be a tensor of TensorFlow or PyTorch, or an array that follows the array API (NumPy, CuPy, "
+        f"JAX), got {kind_of(value)}: pass numpy.asarray({argument})"
     )
 
 
@@ -220,10 +220,27 @@ def fixed_arrays(argument: str, library: str) -> TypeError:
     )
 
 
-def not_dense(argument: str, value: object) -> TypeError:
+def not_dense(argument: str, value: object, convert: str) -> TypeError:
+    return TypeError(f"`{argument}` must be a dense tensor, got {kind_of(value)}: pass {convert}")
+
+
+def unserved_device(argument: str, device: str) -> TypeError:
     return TypeError(
-        f"`{argument}` must be a dense tensor, got {kind_of(value)}: pass tf.convert_to_tensor({argument}), or what "
-        f"makes one of it, such as tf.sparse.to_dense"
+        f"`{argument}` must be on the CPU or on a CUDA device, got a tensor on {device}: pass {argument}.cpu()"
+    )
+
+
+def devices_differ(argument: str, device: str, other: str, expected: str) -> TypeError:
+    return TypeError(
+        f"`{other}` and `{argument}` must be on one device, got {expected} and {device}: pass "
+        f"{argument}.to({other}.device)"
+    )
+
+
+def out_of_gradient(argument: str) -> ValueError:
+    return ValueError(
+        f"`out` must be left out where a gradient is to pass, got `{argument}` that requires one: use what the call "
+        f"returns, or call it within torch.no_grad()"
     )
 
 

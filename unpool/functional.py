@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from sys import modules
 from typing import Any, Literal, TypeVar
 
 from unpool import backends, dtypes, errors, plan
 from unpool.backends import DUPLICATES, Duplicates
+from unpool.tracing import traced
 
 ArrayT = TypeVar("ArrayT")
 DataFormat = Literal["channels_first", "channels_last"]
@@ -497,7 +499,8 @@ def pool(
     dtypes.check_values("input", dtype, dtypes.REALS)
     index_dtype = dtypes.check_index_dtype(index_dtype)
     channels_last = plan.is_channels_last(data_format)
-    call = plan.pool(shape, window, bool(ceil_mode), channels_last, index_dtype if return_indices else None)
+    make = plan.pool.__wrapped__ if "torch" in modules and traced() else plan.pool
+    call = make(shape, window, bool(ceil_mode), channels_last, index_dtype if return_indices else None)
     arguments: tuple[str, ...] = ("input",)
     arrays: tuple[Any, ...] = (input,)
     pair = None
@@ -536,18 +539,19 @@ def scatter(
         shape = plan.common_shape("indices", indices_shape, argument, shape)
     plan.check_choice("duplicates", duplicates, DUPLICATES)
     channels_last = plan.is_channels_last(data_format)
-    traced = None
+    entries = None
     if size is not None or terms is _GRADIENT:  # unpooling alone has a default
-        size, traced = plan.traced_sizes(sized_by, size, len(window.kernel), channels_last)
-    call = plan.unpool(shape, window, size, channels_last, bool(validate), argument, sized_by)
+        size, entries = plan.traced_sizes(sized_by, size, len(window.kernel), channels_last)
+    make = plan.unpool.__wrapped__ if "torch" in modules and traced() else plan.unpool
+    call = make(shape, window, size, channels_last, bool(validate), argument, sized_by)
     if out is not None:
         _check_out("out", out, call.plane_shape, dtype)
     arrays = (values, indices) if out is None else (values, indices, out)
-    if traced is not None:  # by the framework of the arrays
-        unknown = [entry for entry in traced if entry is not None and not isinstance(entry, int)]
+    if entries is not None:  # by the framework of the arrays
+        unknown = [entry for entry in entries if entry is not None and not isinstance(entry, int)]
         backends.route((argument, *[sized_by] * len(unknown)), (values, *unknown), backend)
-    if size is not None and (traced is not None or None in shape):  # a run will have rules to apply to it
-        call = replace(call, given=traced or size)
+    if size is not None and (entries is not None or None in shape):  # a run will have rules to apply to it
+        call = replace(call, given=entries or size)
     output: ArrayT = backends.route(arguments, arrays, backend).scatter(values, indices, call, duplicates, out)
     return output
 
@@ -568,7 +572,8 @@ def gather(
         raise errors.dimensions_differ("grad_output", size, "indices", shape)
     plan.check_choice("duplicates", duplicates, DUPLICATES)
     channels_last = plan.is_channels_last(data_format)
-    call = plan.unpool(shape, window, size, channels_last, True, "indices", "grad_output")
+    make = plan.unpool.__wrapped__ if "torch" in modules and traced() else plan.unpool
+    call = make(shape, window, size, channels_last, True, "indices", "grad_output")
     if out is not None:
         _check_out("out", out, call.pooled_shape, dtype)
     arrays = (grad, indices) if out is None else (grad, indices, out)

@@ -12,8 +12,8 @@ windows, window ``o`` reading the cells ``o s - p + j d`` for ``j`` in ``0..k-1`
 One and two dimensions are three with leading ones: a Plan always has triples, so backends know one case.
 
 A framework that traces a program may not know a size before the program runs.  Such a size is None here, and so is
-all that follows from it; the rules that need it are left to the backend, which applies them in the words of `errors`.
-Backends of frameworks that do not trace never meet one.
+all that follows from it; or it is a symbol of PyTorch's, to compute with.  The rules that need it are left to the
+backend, which applies them in the words of `errors`.  Backends of frameworks that do not trace never meet one.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
+from sys import modules
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from unpool import errors
+from unpool.tracing import traced
 
 Triple: TypeAlias = "tuple[int, int, int]"
 
@@ -86,6 +88,12 @@ class Plan:
     given: tuple[Any, ...] | None = None
 
     @property
+    def window(self) -> Window:
+        """The pooling arguments as they were given."""
+        first = 3 - len(self.spatial)
+        return Window(*[entry[first:] for entry in (self.kernel, self.stride, self.padding, self.dilation)])
+
+    @property
     def values(self) -> str:
         """What the user calls the values that are put into planes."""
         return "grad_output" if self.sized_by == "input_size" else "input"
@@ -105,7 +113,7 @@ def traced_sizes(
     ((None, 3, 4, 5), None)
     """
     if _is_plain(value) and isinstance(value, tuple):
-        return value, None
+        return tuple(value), None
     entries = _entries(value)
     if entries is None:
         raise errors.not_sizes(argument, value)
@@ -170,10 +178,10 @@ def common_shape(argument: str, shape: tuple[int, ...], other: str, expected: tu
 
 def _is_plain(value: object) -> bool:
     """Whether a value is a Python integer or a tuple of them, as shapes are, and nothing that merely equals one."""
-    if type(value) is not tuple:
+    if not isinstance(value, tuple):
         return type(value) is int
     for entry in value:  # noqa: SIM110 - all() takes twice as long, at every call
-        if type(entry) is not int:
+        if type(entry) is not int and type(entry).__name__ != "SymInt":  # PyTorch's, of a program that it traces
             return False
     return True
 
@@ -216,7 +224,8 @@ def window(rank: int, kernel_size: object, stride: object, padding: object, dila
             if argument is not None and not _is_plain(argument):
                 # Not kept: 2.0 equals 2, and what was met before must not decide what is an error.
                 return _window(rank, kernel_size, stride, padding, dilation)
-    return _kept_window(rank, kernel_size, stride, padding, dilation)
+    check = _window if "torch" in modules and traced() else _kept_window
+    return check(rank, kernel_size, stride, padding, dilation)
 
 
 def _window(rank: int, kernel_size: object, stride: object, padding: object, dilation: object) -> Window:
@@ -258,7 +267,7 @@ def pool(shape: tuple[int, ...], window: Window, ceil_mode: bool, channels_last:
     batch, channels, sizes = _split("input", shape, len(window.kernel), channels_last)
     pooled = tuple(_windows(axis, shape, sizes, window, ceil_mode) for axis in range(len(sizes)))
     cells = product(sizes)
-    if cells is not None:
+    if cells is not None and _is_known(cells):
         distance = span(sizes, window)
         if distance > LARGEST:
             raise errors.window_too_large(window, distance)
@@ -302,7 +311,7 @@ def unpool(
     if sizes is None:
         sizes = tuple(cast("list[int]", defaults))
     for axis, (size, default, stride) in enumerate(zip(sizes, defaults, window.stride, strict=True)):
-        if default is None:
+        if not _is_known(default) or not (size is None or _is_known(size)):
             continue
         low, high = max(1, default - stride + 1), default + stride - 1
         if low > high:
@@ -312,6 +321,11 @@ def unpool(
                 raise errors.size_needed(sized_by, axis, (low, high), window)
             raise errors.size_out_of_range(sized_by, output_size, axis, pooled[axis], (low, high), window)
     return _plan(window, batch, channels, pooled, sizes, channels_last, shape, sized_by=sized_by, validate=validate)
+
+
+def _is_known(size: object) -> bool:
+    """Whether a size is a number; else, the backend applies the rules to it when it is one."""
+    return type(size) is int
 
 
 def span(sizes: Sequence[Any], window: Window) -> Any:
@@ -427,7 +441,7 @@ def _plan(
 
 def check_countable(argument: str, shape: tuple[int, ...]) -> None:
     """Refuse arrays whose bytes 64 bits cannot count, at up to 16 an element."""
-    if prod(max(1, size or 1) for size in shape) >= 2**59:
+    if prod([max(1, size or 1) for size in shape]) >= 2**59:  # a list, which PyTorch can trace
         raise errors.too_many_cells(argument, shape)
 
 

@@ -81,7 +81,8 @@ def _dense(argument: str, tensor: Any) -> Any:
     if isinstance(tensor, tf.Variable):
         return tensor.value()
     if not isinstance(tensor, tf.Tensor):
-        raise errors.not_dense(argument, tensor)
+        convert = f"tf.convert_to_tensor({argument}), or what makes one of it, such as tf.sparse.to_dense"
+        raise errors.not_dense(argument, tensor, convert)
     return tensor
 
 

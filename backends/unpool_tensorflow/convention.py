@@ -14,6 +14,9 @@ from unpool_tensorflow.asserts import after, require
 class Arrays:
     """Tensors, eagerly or with sizes, and errors, that only a run will know."""
 
+    def __init__(self, tensor: Any) -> None:
+        """Any tensor will do."""
+
     def cast(self, array: Any, dtype: str) -> Any:
         return tf.cast(array, dtype)
 

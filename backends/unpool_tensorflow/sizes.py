@@ -101,14 +101,14 @@ def settled(plan: Plan) -> Plan:
     inferred = tf.fill(tf.stack([1 if entry is None else _number(entry) for entry in given]), False).shape.as_list()
     sizes = tuple(None if entry is None else size for entry, size in zip(given, inferred, strict=True))
     rest = plan.channels_last, plan.validate, plan.values, plan.sized_by
-    found = unpool(plan.pooled_shape, _window(plan), sizes, *rest)
+    found = unpool(plan.pooled_shape, plan.window, sizes, *rest)
     return replace(found, given=given) if None in (*found.pooled_shape, *found.spatial) else found
 
 
 def of_pooling(cells: Any, plan: Plan) -> Sizes:
     """Find the sizes of a pooling of these cells."""
     plane_shape, rank = _sizes_of(cells, plan.plane_shape), len(plan.spatial)
-    window, axes = _window(plan), spatial_axes(len(plan.plane_shape), rank, plan.channels_last)
+    window, axes = plan.window, spatial_axes(len(plan.plane_shape), rank, plan.channels_last)
     sizes = plane_shape[axes]
     checks = _not_empty("input", plane_shape, plan)
     pooled = list(plan.pooled_shape[axes])
@@ -156,7 +156,7 @@ def _bounded(
     plan: Plan, pooled_shape: list[Any], sizes: list[Any], given: Any, axes: slice, checks: list[Any]
 ) -> Sizes:
     """Apply the rule of sizes to those that the plan did not know, and default to what follows from the windows."""
-    window, pooled = _window(plan), pooled_shape[axes]
+    window, pooled = plan.window, pooled_shape[axes]
     for axis, along in enumerate(zip(*window, strict=True)):
         default, stride = default_size(pooled[axis], *along), along[1]
         size = default if sizes[axis] is None else sizes[axis]
@@ -286,9 +286,3 @@ def _shown(given: tuple[Any, ...], number: Number) -> tuple[Any, ...]:
 
 def _larger(one: int, other: Any) -> Any:
     return max(one, other) if known(other) else tf.maximum(tf.constant(one, tf.int64), other)
-
-
-def _window(plan: Plan) -> Window:
-    """The pooling arguments, one entry per spatial dimension."""
-    first = 3 - len(plan.spatial)
-    return Window(*(entry[first:] for entry in (plan.kernel, plan.stride, plan.padding, plan.dilation)))

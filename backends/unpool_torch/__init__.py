@@ -1,0 +1,85 @@
+"""The backend for PyTorch tensors: the CPU's and CUDA's kernels on their memory, as operators of PyTorch's.
+
+A call becomes one of the operators that `operators` registers, and so it is differentiable, mapped, traced and compiled
+as PyTorch's own are.  They end in `memory`, where a tensor's memory is the kernels' array: nothing is copied.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from unpool import errors
+from unpool.backends import Duplicates
+from unpool.plan import Plan
+from unpool_torch import memory, operators
+from unpool_torch.convention import Arrays
+
+__all__ = ["BACKEND", "Arrays", "Torch"]
+
+
+class Torch:
+    """The three primitives of `unpool.backends.Backend` on PyTorch tensors."""
+
+    def pool(self, input: Any, plan: Plan, out: tuple[Any, Any] | None) -> tuple[Any, Any]:
+        _check(("input", input))
+        if out is None:
+            return operators.pool(input, plan)
+        first, second = ("out", "out") if out[1] is None else ("out[0]", "out[1]")
+        _check_out((first, out[0]), (second, out[1]), ("input", input))
+        if _is_plain(input):
+            memory.of(input).pool(input, plan, out)
+        else:
+            for target, result in zip(out, operators.pool(input, plan), strict=True):
+                if target is not None:
+                    target.copy_(result)
+        return out
+
+    def scatter(self, values: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
+        _check((plan.values, values), ("indices", indices))
+        if out is None:
+            return operators.scatter(values, indices, plan, duplicates)
+        _check_out(("out", out), (plan.values, values))
+        if _is_plain(values, indices):
+            return memory.of(values).scatter(values, indices, plan, duplicates, out)
+        return out.copy_(operators.scatter(values, indices, plan, duplicates))
+
+    def gather(self, grad: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
+        _check(("grad_output", grad), ("indices", indices))
+        if out is None:
+            return operators.gather(grad, indices, plan, duplicates)
+        _check_out(("out", out), ("grad_output", grad))
+        if _is_plain(grad, indices):
+            return memory.of(grad).gather(grad, indices, plan, duplicates, out)
+        return out.copy_(operators.gather(grad, indices, plan, duplicates))
+
+
+BACKEND = Torch()
+
+
+def _check(*tensors: tuple[str, Any]) -> None:
+    """Refuse tensors without strides, such as sparse ones, and those that lie elsewhere than the kernels reach."""
+    first, one = tensors[0]
+    for argument, tensor in tensors:
+        if tensor.layout != torch.strided:
+            raise errors.not_dense(argument, tensor, f"{argument}.to_dense()")
+        if tensor.device.type not in memory.DEVICES:
+            raise errors.unserved_device(argument, str(tensor.device))
+        if tensor.device != one.device:
+            raise errors.devices_differ(argument, str(tensor.device), first, str(one.device))
+
+
+def _check_out(*tensors: tuple[str, Any]) -> None:
+    """Refuse to write where a gradient would have to pass; the last tensor is what is read."""
+    _check(*[(argument, tensor) for argument, tensor in reversed(tensors) if tensor is not None])
+    for argument, tensor in tensors:
+        if tensor is not None and tensor.requires_grad and torch.is_grad_enabled():
+            raise errors.out_of_gradient(argument)
+
+
+def _is_plain(*tensors: Any) -> bool:
+    """Whether these are tensors with memory, and nobody transforms what is done with them."""
+    return not (torch.compiler.is_compiling() or operators.transformed()) and all(
+        type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.device.type != "meta" for tensor in tensors
+    )

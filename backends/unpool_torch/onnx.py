@@ -1,0 +1,128 @@
+"""The operators in those of ONNX, for `torch.onnx.export(..., dynamo=True)`.
+
+ONNX counts a position over all planes, so an index of ours is one of theirs less the cells of the planes before it.
+`MaxUnpool` moves floats, and says nothing of positions that repeat, which ONNX Runtime writes in their order; sums, and
+other numbers, are scattered.  A bad index is not looked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import onnx_ir
+import torch
+from onnxscript import opset18 as op
+
+_FLOATS = (onnx_ir.DataType.FLOAT16, onnx_ir.DataType.FLOAT, onnx_ir.DataType.DOUBLE)
+
+
+def translations() -> dict[Any, Callable[..., Any]]:
+    return {
+        torch.ops.unpool.max_pool.default: _max_pool,
+        torch.ops.unpool.max_pool_with_indices.default: _max_pool_with_indices,
+        torch.ops.unpool.max_unpool.default: _max_unpool,
+    }
+
+
+def _max_pool(
+    input: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, channels_last: bool
+) -> Any:
+    window = kernel_size, stride, padding, dilation
+    return _max_pool_with_indices(input, *window, ceil_mode, channels_last, "int64")[0]
+
+
+def _max_pool_with_indices(
+    input: Any,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+    channels_last: bool,
+    index_dtype: str,
+) -> Any:
+    layout = _Layout(input, len(kernel_size), channels_last)
+    cells = layout.first(input)
+    values, flat = op.MaxPool(
+        cells,
+        kernel_shape=kernel_size,
+        strides=stride,
+        pads=[*padding, *padding],
+        dilations=dilation,
+        ceil_mode=int(ceil_mode),
+    )
+    indices = op.Mod(flat, op.ReduceProd(op.Shape(cells, start=2), keepdims=0))
+    if index_dtype == "int32":
+        indices = op.Cast(indices, to=onnx_ir.DataType.INT32)
+    return layout.back(values), layout.back(indices)
+
+
+def _max_unpool(
+    input: Any,
+    indices: Any,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    size: Any,
+    channels_last: bool,
+    duplicates: str,
+    validate: bool,
+    sized_by: str,
+) -> Any:
+    layout = _Layout(input, len(kernel_size), channels_last)
+    values, indices = layout.first(input), op.Cast(layout.first(indices), to=onnx_ir.DataType.INT64)
+    leading = op.Shape(values, start=0, end=2)
+    parts = [op.Constant(value_ints=[n]) if isinstance(n, int) else op.Reshape(n, _ints(1)) for n in size]
+    plane = op.Concat(*parts, axis=0)
+    shape, cells = op.Concat(leading, plane, axis=0), op.ReduceProd(plane, keepdims=0)
+    numbers = op.Range(_int(0), op.ReduceProd(leading, keepdims=0), _int(1))
+    before = op.Reshape(op.Mul(numbers, cells), op.Concat(leading, _ints(*[1] * len(size)), axis=0))
+    flat = op.Add(indices, before)
+    if duplicates != "sum" and input.dtype in _FLOATS:
+        window = {"kernel_shape": kernel_size, "strides": stride, "pads": [*padding, *padding]}
+        if not _reaches(values, kernel_size, stride, padding, size):
+            # The shape says it all, and ONNX Runtime refuses one that is smaller than what follows from the windows.
+            ones = [1] * len(size)
+            window = {"kernel_shape": ones, "strides": ones}
+        return layout.back(op.MaxUnpool(values, flat, shape, **window))
+    zeros = op.Expand(op.CastLike(_int(0), values), op.ReduceProd(shape, keepdims=1))
+    reduction = "add" if duplicates == "sum" else "none"
+    planes = op.ScatterElements(zeros, op.Reshape(flat, _ints(-1)), op.Reshape(values, _ints(-1)), reduction=reduction)
+    return layout.back(op.Reshape(planes, shape))
+
+
+def _reaches(values: Any, kernel_size: Any, stride: Any, padding: Any, size: Any) -> bool:
+    """Whether it is known that planes are as large as their windows say, or larger."""
+    pooled = None if values.shape is None else list(values.shape)[2:]
+    if pooled is None or not all(isinstance(n, int) for n in (*pooled, *size)):
+        return False
+    along = zip(pooled, kernel_size, stride, padding, size, strict=True)
+    return all((count - 1) * s + k - 2 * p <= n for count, k, s, p, n in along)
+
+
+class _Layout:
+    """How arrays become those of ONNX, with a batch and the channels first, and their results what they were."""
+
+    def __init__(self, input: Any, rank: int, channels_last: bool) -> None:
+        self.batched = len(input.shape) == rank + 2
+        spatial = range(2, rank + 2)
+        self.there = [0, rank + 1, *range(1, rank + 1)] if channels_last else None
+        self.home = [0, *spatial, 1]
+
+    def first(self, array: Any) -> Any:
+        array = array if self.batched else op.Unsqueeze(array, _ints(0))
+        return array if self.there is None else op.Transpose(array, perm=self.there)
+
+    def back(self, array: Any) -> Any:
+        array = array if self.there is None else op.Transpose(array, perm=self.home)
+        return array if self.batched else op.Squeeze(array, _ints(0))
+
+
+def _int(value: int) -> Any:
+    return op.Constant(value_int=value)
+
+
+def _ints(*values: int) -> Any:
+    return op.Constant(value_ints=list(values))

@@ -1,0 +1,306 @@
+"""The operators ``torch.ops.unpool.*``: what PyTorch sees of a call, in eager programs and in those that it traces.
+
+An operator's arguments say all that a Plan says, since a graph keeps nothing else; its kernels make the Plan again.
+Each is registered for the CPU, for CUDA, and for tensors that have a shape and no values; with its derivatives, which
+are operators again, so there is one of every order, in reverse and in forward mode; and for `torch.vmap`, which folds
+what it maps over into the batch.
+
+A picture that lies in memory with its channels last, as PyTorch's ``memory_format`` has it, is computed as it lies, and
+so do its results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch._functorch.utils import enable_single_level_autograd_function
+from torch.autograd import forward_ad
+
+# What `torch.library.register_autograd` is made of, too, which registers no derivative of forward mode.  A plain
+# `Function` asks all the levels of `torch.func` at once; below the dispatcher, each is asked in turn.
+from torch.autograd.function import _SingleLevelFunction
+
+from unpool import plan as plans
+from unpool.backends import Duplicates
+from unpool.plan import LARGEST, Plan, Window, spatial_axes
+from unpool_torch import memory
+
+_WINDOW = "int[] kernel_size, int[] stride, int[] padding, int[] dilation"
+_POOLING = f"Tensor input, {_WINDOW}, bool ceil_mode, bool channels_last"
+_MOVING = "bool channels_last, str duplicates, bool validate"
+_SCHEMAS = (
+    f"max_pool({_POOLING}) -> Tensor",
+    f"max_pool_with_indices({_POOLING}, str index_dtype) -> (Tensor, Tensor)",
+    f"max_unpool(Tensor input, Tensor indices, {_WINDOW}, SymInt[] size, {_MOVING}, str sized_by) -> Tensor",
+    f"max_unpool_backward(Tensor grad_output, Tensor indices, {_WINDOW}, {_MOVING}) -> Tensor",
+)
+_TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_exact_strides)
+
+
+# --- calls ------------------------------------------------------------------------------------------------------------
+
+
+def pool(input: Any, plan: Plan) -> tuple[Any, Any]:
+    rest = *map(list, plan.window), plan.ceil_mode, plan.channels_last
+    if plan.index_dtype is None:
+        return torch.ops.unpool.max_pool(input, *rest), None
+    values, indices = torch.ops.unpool.max_pool_with_indices(input, *rest, plan.index_dtype)
+    return values, indices
+
+
+def scatter(values: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
+    rest = *map(list, plan.window), list(plan.spatial), plan.channels_last, duplicates, plan.validate, plan.sized_by
+    return torch.ops.unpool.max_unpool(values, indices, *rest)
+
+
+def gather(grad: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
+    rest = *map(list, plan.window), plan.channels_last, duplicates, plan.validate
+    return torch.ops.unpool.max_unpool_backward(grad, indices, *rest)
+
+
+def transformed() -> bool:
+    """Whether `torch.func` or forward mode is at work."""
+    return bool(torch._C._are_functorch_transforms_active()) or bool(forward_ad._current_level >= 0)
+
+
+# --- kernels ----------------------------------------------------------------------------------------------------------
+
+
+def _kernels(run: memory.Kernels, traced: bool) -> dict[str, Callable[..., Any]]:
+    """Make the operators of the three primitives."""
+    # Of symbols, nothing can be remembered.
+    plan_pool = plans.pool.__wrapped__ if traced else plans.pool
+    plan_unpool = plans.unpool.__wrapped__ if traced else plans.unpool
+
+    def max_pool(input: Any, *rest: Any) -> Any:
+        return pooled(input, *rest, None)[0]
+
+    def pooled(input: Any, *rest: Any) -> tuple[Any, Any]:
+        *window, ceil_mode, channels_last, index_dtype = rest
+
+        def compute(channels_last: bool, cells: Any) -> tuple[Any, Any]:
+            plan = plan_pool(tuple(cells.shape), _window(window), ceil_mode, channels_last, index_dtype)
+            return run.pool(cells, plan)
+
+        found: tuple[Any, Any] = _as_they_lie(compute, channels_last, len(window[0]), input)
+        return found
+
+    def max_unpool(input: Any, indices: Any, *rest: Any) -> Any:
+        *window, size, channels_last, duplicates, validate, sized_by = rest
+
+        def compute(channels_last: bool, values: Any, indices: Any) -> Any:
+            names = "input" if sized_by == "output_size" else "grad_output", sized_by
+            wanted = tuple(values.shape), _window(window), tuple(size), channels_last, validate
+            return run.scatter(values, indices, plan_unpool(*wanted, *names), duplicates)
+
+        return _as_they_lie(compute, channels_last, len(size), input, indices)
+
+    def max_unpool_backward(grad_output: Any, indices: Any, *rest: Any) -> Any:
+        *window, channels_last, duplicates, validate = rest
+
+        def compute(channels_last: bool, planes: Any, indices: Any) -> Any:
+            wanted = tuple(indices.shape), _window(window), tuple(planes.shape), channels_last, validate
+            return run.gather(planes, indices, plan_unpool(*wanted, "indices", "grad_output"), duplicates)
+
+        return _as_they_lie(compute, channels_last, len(window[0]), grad_output, indices)
+
+    return {
+        "max_pool": max_pool,
+        "max_pool_with_indices": pooled,
+        "max_unpool": max_unpool,
+        "max_unpool_backward": max_unpool_backward,
+    }
+
+
+def _window(entries: Any) -> Window:
+    return Window(*map(tuple, entries))
+
+
+def _as_they_lie(compute: Callable[..., Any], channels_last: bool, rank: int, *tensors: Any) -> Any:
+    """Compute with the channels where they lie in the memory of the first tensor."""
+    first, batched = tensors[0], tensors[0].dim() == rank + 2
+    if channels_last or rank == 1 or not batched or first.is_contiguous() or not _lies_last(first):
+        return compute(channels_last, *tensors)
+    try:
+        results = compute(True, *[tensor.movedim(1, -1) for tensor in tensors])
+    except (IndexError, ValueError):  # which speaks of positions: in the user's order, they are others
+        return compute(False, *tensors)
+    if isinstance(results, tuple):
+        return tuple(None if result is None else result.movedim(-1, 1) for result in results)
+    return results.movedim(-1, 1)
+
+
+def _lies_last(tensor: Any) -> bool:
+    last = torch.channels_last if tensor.dim() == 4 else torch.channels_last_3d
+    return bool(tensor.is_contiguous(memory_format=last))
+
+
+# --- derivatives ------------------------------------------------------------------------------------------------------
+
+
+class _Caller(NamedTuple):
+    """Where the dispatcher stands, and what the program records, which a `Function` turns off for all levels."""
+
+    keyset: Any
+    reverse: bool
+    forward: bool
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        with torch.set_grad_enabled(self.reverse), forward_ad._set_fwd_grad_enabled(self.forward):
+            yield
+
+    def below(self, name: str, *arguments: Any) -> Any:
+        """Call the operator that comes after its derivatives."""
+        operator = getattr(torch.ops.unpool, name).default
+        with self.recording(), torch._C._AutoDispatchBelowAutograd():
+            return operator.redispatch(self.keyset & torch._C._after_autograd_keyset, *arguments)
+
+
+def _caller(keyset: Any) -> _Caller:
+    return _Caller(keyset, torch.is_grad_enabled(), torch._C._is_fwd_grad_enabled())
+
+
+class _Pool(_SingleLevelFunction):  # type: ignore[misc]
+    """Values take the gradients of their cells, and give theirs to them."""
+
+    @staticmethod
+    def forward(ctx: Any, caller: _Caller, input: Any, *rest: Any) -> Any:
+        values, indices = caller.below("max_pool_with_indices", input, *rest)
+        ctx.caller = caller
+        ctx.mark_non_differentiable(indices)
+        ctx.save_for_backward(indices)
+        ctx.save_for_forward(indices)
+        *ctx.window, _, ctx.channels_last, _ = rest
+        ctx.size = input.shape[spatial_axes(input.dim(), len(rest[0]), ctx.channels_last)]
+        return values, indices
+
+    @staticmethod
+    def backward(ctx: Any, grad: Any, _: Any) -> Any:
+        rest = *ctx.window, list(ctx.size), ctx.channels_last, "sum", False, "input_size"
+        # One for every argument of `forward`; the others have no gradient.
+        return None, torch.ops.unpool.max_unpool(grad, *ctx.saved_tensors, *rest), *[None] * 7
+
+    @staticmethod
+    def jvp(ctx: Any, _: Any, tangent: Any, *__: Any) -> Any:
+        rest = *ctx.window, ctx.channels_last, "sum", False
+        with ctx.caller.recording():
+            return torch.ops.unpool.max_unpool_backward(tangent, *ctx.saved_tensors, *rest), None
+
+
+class _Unpool(_SingleLevelFunction):  # type: ignore[misc]
+    """Linear in the values; its adjoint takes them out again."""
+
+    @staticmethod
+    def forward(ctx: Any, caller: _Caller, input: Any, indices: Any, *rest: Any) -> Any:
+        ctx.save_for_backward(indices)
+        ctx.save_for_forward(indices)
+        ctx.caller, ctx.rest = caller, rest
+        return caller.below("max_unpool", input, indices, *rest)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Any) -> Any:
+        *window, _, channels_last, duplicates, validate, _ = ctx.rest
+        rest = *window, channels_last, duplicates, validate
+        return None, torch.ops.unpool.max_unpool_backward(grad, *ctx.saved_tensors, *rest), *[None] * 10
+
+    @staticmethod
+    def jvp(ctx: Any, _: Any, tangent: Any, *__: Any) -> Any:
+        with ctx.caller.recording():
+            return torch.ops.unpool.max_unpool(tangent, *ctx.saved_tensors, *ctx.rest)
+
+
+class _Take(_SingleLevelFunction):  # type: ignore[misc]
+    """Linear in the planes; its adjoint puts values back."""
+
+    @staticmethod
+    def forward(ctx: Any, caller: _Caller, grad_output: Any, indices: Any, *rest: Any) -> Any:
+        ctx.save_for_backward(indices)
+        ctx.save_for_forward(indices)
+        ctx.caller, ctx.rest = caller, rest
+        ctx.size = grad_output.shape[spatial_axes(grad_output.dim(), len(rest[0]), rest[4])]
+        return caller.below("max_unpool_backward", grad_output, indices, *rest)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Any) -> Any:
+        *window, channels_last, duplicates, validate = ctx.rest
+        rest = *window, list(ctx.size), channels_last, duplicates, validate, "output_size"
+        return None, torch.ops.unpool.max_unpool(grad, *ctx.saved_tensors, *rest), *[None] * 8
+
+    @staticmethod
+    def jvp(ctx: Any, _: Any, tangent: Any, *__: Any) -> Any:
+        with ctx.caller.recording():
+            return torch.ops.unpool.max_unpool_backward(tangent, *ctx.saved_tensors, *ctx.rest)
+
+
+def _differentiable(name: str, function: Any) -> Callable[..., Any]:
+    def call(keyset: Any, *arguments: Any) -> Any:
+        if not _differentiated(arguments[0]):
+            return _caller(keyset).below(name, *arguments)
+        with enable_single_level_autograd_function():
+            return function.apply(_caller(keyset), *arguments)
+
+    return call
+
+
+def _pooled_values(keyset: Any, input: Any, *rest: Any) -> Any:
+    """Derivatives need the indices, also where nobody asked for them."""
+    if not _differentiated(input):
+        return _caller(keyset).below("max_pool", input, *rest)
+    *window, _, channels_last = rest
+    sizes = input.shape[spatial_axes(input.dim(), len(window[0]), channels_last)]
+    cells = plans.product([size if type(size) is int else None for size in sizes])
+    index_dtype = "int64" if cells is None or cells > LARGEST else "int32"
+    return torch.ops.unpool.max_pool_with_indices(input, *rest, index_dtype)[0]
+
+
+def _differentiated(tensor: Any) -> bool:
+    return (torch.is_grad_enabled() and tensor.requires_grad) or transformed()
+
+
+# --- torch.vmap -------------------------------------------------------------------------------------------------------
+
+
+def _mapped(name: str, tensors: int) -> Callable[..., Any]:
+    """Fold what is mapped over into the batch, or make it one where there is none."""
+
+    def call(info: Any, in_dims: Any, *arguments: Any) -> Any:
+        given, rest = arguments[:tensors], arguments[tensors:]
+        size = info.batch_size
+        moved = [
+            tensor.expand(size, *tensor.shape) if axis is None else tensor.movedim(axis, 0)
+            for tensor, axis in zip(given, in_dims, strict=False)
+        ]
+        batched = moved[0].dim() == len(rest[0]) + 3
+        folded = [tensor.flatten(0, 1) if batched else tensor for tensor in moved]
+        results = getattr(torch.ops.unpool, name)(*folded, *rest)
+        shape = moved[0].shape[:2]
+        if not isinstance(results, tuple):
+            return (results.unflatten(0, shape) if batched else results), 0
+        return tuple(result.unflatten(0, shape) if batched else result for result in results), (0,) * len(results)
+
+    return call
+
+
+# --- registered -------------------------------------------------------------------------------------------------------
+
+_LIBRARY = torch.library.Library("unpool", "DEF")
+_DERIVATIVES = {
+    "max_pool": _pooled_values,
+    "max_pool_with_indices": _differentiable("max_pool_with_indices", _Pool),
+    "max_unpool": _differentiable("max_unpool", _Unpool),
+    "max_unpool_backward": _differentiable("max_unpool_backward", _Take),
+}
+for _schema in _SCHEMAS:
+    _LIBRARY.define(_schema, tags=_TAGS)
+for _name, _kernel in _kernels(memory.CPU, traced=False).items():
+    _LIBRARY.impl(_name, _kernel, "CPU")
+for _name, _kernel in _kernels(memory.CUDA, traced=False).items():
+    _LIBRARY.impl(_name, _kernel, "CUDA")
+for _name, _kernel in _kernels(memory.SHAPES, traced=True).items():
+    torch.library.register_fake(f"unpool::{_name}", _kernel, lib=_LIBRARY)
+    _LIBRARY.impl(_name, _DERIVATIVES[_name], "Autograd", with_keyset=True)
+    torch.library.register_vmap(f"unpool::{_name}", _mapped(_name, 2 if "unpool" in _name else 1), lib=_LIBRARY)

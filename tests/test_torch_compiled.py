@@ -1,0 +1,256 @@
+"""Programs that PyTorch traces, compiles and exports: a call stays one operator, whatever its sizes."""
+
+import io
+import shutil
+
+import numpy as np
+import pytest
+from cases import POOLINGS, bits
+from compare import assert_same_bits
+from needs import require, require_backend
+from processes import python
+
+import unpool
+
+torch = require("torch", "its programs are what is tested")
+require_backend("torch")
+
+# PyTorch warns of itself when it loads its compiler, and its exporter.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec:FutureWarning"),
+]
+EVERY = {name: case for name, case in POOLINGS.items() if case.rank < 3 or name == "volume"}
+
+
+@pytest.fixture(autouse=True)
+def _afresh():
+    torch.compiler.reset()
+
+
+def compiled(function, backend="aot_eager", **named):
+    return torch.compile(function, fullgraph=True, backend=backend, **named)
+
+
+def there_and_back(case, **more):
+    """Pool and unpool, as a function of a tensor."""
+    pool, up = getattr(unpool, f"max_pool{case.rank}d"), getattr(unpool, f"max_unpool{case.rank}d")
+
+    def function(x):
+        values, indices = pool(x, **case.arguments, **more, return_indices=True)
+        return values, indices, up(values * values, indices, **case.window, **more, output_size=x.shape)
+
+    return function
+
+
+# --- compiled ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+@pytest.mark.parametrize("case", EVERY.values(), ids=EVERY)
+def test_results(case, dynamic):
+    x = torch.from_numpy(bits("float32", case.shape((2, 3), "channels_first")))
+    function = there_and_back(case)
+    for actual, expected in zip(compiled(function, dynamic=dynamic)(x), function(x), strict=True):
+        assert_same_bits(actual.numpy(), expected.numpy())
+
+
+@pytest.mark.parametrize("mode", ["last", "sum"])
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+@pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
+def test_gradients(mode, dynamic, data_format):
+    case = POOLINGS["odd"]
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal(case.shape((2, 3), data_format))).requires_grad_()
+    indices = unpool.max_pool2d(x, **case.arguments, data_format=data_format, return_indices=True)[1]
+
+    def function(x):
+        values = unpool.max_pool2d(x, **case.arguments, data_format=data_format)
+        named = case.window | {"data_format": data_format, "duplicates": mode}
+        planes = unpool.max_unpool2d(values**2, indices * 0 + 3, **named, output_size=x.shape)
+        taken = unpool.max_unpool2d_backward(planes * x, indices, **named)
+        back = unpool.max_pool2d_backward(taken, indices, x.shape, **case.window, data_format=data_format)
+        return (back * x).sum()
+
+    (expected,) = torch.autograd.grad(function(x), x)
+    (actual,) = torch.autograd.grad(compiled(function, dynamic=dynamic)(x), x)
+    assert_same_bits(actual.numpy(), expected.numpy())
+
+
+def test_one_program_for_many_sizes():
+    from torch._dynamo.testing import CompileCounter
+
+    counter = CompileCounter()
+    function = there_and_back(POOLINGS["odd"])
+    call = compiled(function, counter, dynamic=True)
+    for shape in ((2, 3, 8, 6), (3, 4, 10, 12), (5, 2, 7, 9), (2, 2, 6, 8)):
+        x = torch.from_numpy(bits("float32", shape))
+        for actual, expected in zip(call(x), function(x), strict=True):
+            assert_same_bits(actual.numpy(), expected.numpy())
+    assert counter.frame_count == 1
+
+
+def test_memory_formats():
+    function = there_and_back(POOLINGS["odd"])
+    x = torch.from_numpy(bits("float32", (2, 3, 7, 5))).contiguous(memory_format=torch.channels_last)
+    for actual, expected in zip(compiled(function)(x), function(x), strict=True):
+        assert_same_bits(actual.numpy(), expected.numpy())
+        assert actual.stride() == expected.stride()
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="PyTorch compiles with g++ here, and there is none")
+def test_by_inductor():
+    function = there_and_back(POOLINGS["odd"])
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, 7, 5))).requires_grad_()
+
+    def both(x):
+        return (function(x.sin())[2] * x).sum()
+
+    (expected,) = torch.autograd.grad(both(x), x)
+    (actual,) = torch.autograd.grad(compiled(both, "inductor")(x), x)
+    assert torch.allclose(actual, expected, rtol=1e-12)
+
+
+def test_functional_derivatives():
+    case = POOLINGS["odd"]
+    x, t = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 1, 2, 7, 5)))
+
+    def total(x):
+        return (there_and_back(case)(x)[2] ** 2).sum()
+
+    derivatives = {
+        "grad": lambda x, t: torch.func.grad(total)(x),
+        "jvp": lambda x, t: torch.func.jvp(total, (x,), (t,))[1],
+        "hvp": lambda x, t: torch.func.jvp(torch.func.grad(total), (x,), (t,))[1],
+        "vmap": lambda x, t: torch.vmap(lambda x: there_and_back(case)(x)[2])(torch.stack([x, t])),
+    }
+    for derivative in derivatives.values():
+        assert torch.allclose(compiled(derivative)(x, t), derivative(x, t))
+
+
+def test_out():
+    """What is written into has what the call returned."""
+    x = torch.from_numpy(bits("float32", (2, 3, 8, 6)))
+
+    def call(x, out):
+        return unpool.max_pool2d(x, 2, out=out) + 0
+
+    out = torch.empty((2, 3, 4, 3))
+    assert_same_bits(compiled(call)(x, out).numpy(), out.numpy())
+    assert_same_bits(out.numpy(), unpool.max_pool2d(x, 2).numpy())
+
+
+def test_modules():
+    pool, up = unpool.MaxPool2d(2, return_indices=True), unpool.MaxUnpool2d(2)
+    x = torch.from_numpy(bits("float32", (2, 3, 8, 6)))
+    assert_same_bits(compiled(lambda x: up(*pool(x)))(x).numpy(), up(*pool(x)).numpy())
+
+
+def test_conventions():
+    """Nobody looks whether an index fits its convention where a program is traced."""
+    indices = unpool.max_pool2d(torch.rand((2, 3, 8, 6)), 2, return_indices=True)[1]
+    for target in ("tensorflow", "tensorflow_batch", "onnx", "window"):
+        named = {"output_size": (2, 3, 8, 6), "kernel_size": 2}
+
+        def call(indices, target=target, named=named):
+            there = unpool.convert_indices(indices, "plane", target, **named)
+            return there, unpool.convert_indices(there, target, "plane", **named)
+
+        for actual, expected in zip(compiled(call)(indices), call(indices), strict=True):
+            assert torch.equal(actual, expected)
+
+
+def test_the_first_call_of_a_process_may_be_compiled():
+    program = """
+import warnings
+import torch, unpool
+def call(x):
+    values, indices = unpool.max_pool2d(x, 2, return_indices=True)
+    return unpool.max_unpool2d(values, indices, 2, output_size=x.shape)
+print(torch.compile(call, fullgraph=True, backend="aot_eager")(torch.arange(9.0).reshape(1, 3, 3)).tolist())
+"""
+    result = python("-W", "error", "-W", "ignore::DeprecationWarning", "-c", program)
+    assert result.stdout == "[[[0.0, 0.0, 0.0], [0.0, 4.0, 0.0], [0.0, 0.0, 0.0]]]\n", result.stderr
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_bad_index_is_told_at_the_run():
+    call = compiled(lambda values, indices: unpool.max_unpool2d(values, indices, 2))
+    values = torch.ones((1, 2, 2))
+    with pytest.raises(IndexError, match=r"indices\[0, 1, 0\] = 16 is out of range for a 4 x 4 output plane"):
+        call(values, torch.tensor([[[0, 2], [16, 3]]]))
+    assert call(values, torch.tensor([[[0, 2], [8, 3]]])).sum() == 4
+
+
+def test_a_mistake_is_told_in_the_words_of_unpool():
+    x = torch.ones((1, 2, 5, 5))
+    with pytest.raises(ValueError, match=r"`padding` must be at most half of `kernel_size`"):
+        torch.compile(lambda x: unpool.max_pool2d(x, 2, padding=2), backend="aot_eager")(x)
+    with pytest.raises(Exception, match=r"`padding` must be at most half of `kernel_size`"):
+        compiled(lambda x: unpool.max_pool2d(x, 2, padding=2))(x)
+
+
+# --- operators and exported programs ----------------------------------------------------------------------------------
+
+WINDOW = [2, 2], [2, 2], [0, 0], [1, 1]
+
+
+@pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last], ids=["plain", "channels last"])
+@pytest.mark.parametrize("name", ["max_pool", "max_pool_with_indices", "max_unpool", "max_unpool_backward"])
+def test_operators_are_what_they_say(name, format):
+    """Schema, derivatives, shapes of what has no values: PyTorch has a test for each."""
+    x = torch.rand((2, 3, 8, 6), dtype=torch.float64).contiguous(memory_format=format).requires_grad_()
+    values, indices = (t.detach() for t in unpool.max_pool2d(x, 2, return_indices=True))
+    arguments = {
+        "max_pool": (x, *WINDOW, False, False),
+        "max_pool_with_indices": (x, *WINDOW, False, False, "int32"),
+        "max_unpool": (values.requires_grad_(), indices, *WINDOW, [8, 6], False, "last", True, "output_size"),
+        "max_unpool_backward": (x, indices, *WINDOW, False, "sum", True),
+    }
+    torch.library.opcheck(getattr(torch.ops.unpool, name), arguments[name])
+
+
+class Net(torch.nn.Module):
+    def forward(self, x):
+        values, indices = unpool.max_pool2d(x, 2, return_indices=True)
+        return unpool.max_unpool2d(values, indices, 2, output_size=x.shape)
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["not strict", "strict"])
+def test_exported(strict):
+    x = torch.rand((2, 3, 8, 6))
+    exported = torch.export.export(Net(), (x,), strict=strict)
+    assert torch.equal(exported.module()(x), Net()(x))
+    names = [str(node.target) for node in exported.graph.nodes if "unpool" in str(node.target)]
+    assert names == ["unpool.max_pool_with_indices.default", "unpool.max_unpool.default"]
+
+
+def test_exported_with_open_sizes(tmp_path):
+    dim = torch.export.Dim
+    shapes = ({0: dim("n"), 2: dim("h", min=4), 3: dim("w", min=4)},)
+    exported = torch.export.export(Net(), (torch.rand((2, 3, 8, 6)),), dynamic_shapes=shapes)
+    file = io.BytesIO()
+    torch.export.save(exported, file)
+    file.seek(0)
+    loaded = torch.export.load(file).module()
+    for shape in ((2, 3, 8, 6), (4, 3, 10, 7), (1, 3, 5, 9)):
+        x = torch.rand(shape)
+        assert torch.equal(loaded(x), Net()(x))
+
+
+def test_a_size_that_only_the_run_knows():
+    """The rule of sizes is for the operator to apply."""
+
+    class Up(torch.nn.Module):
+        def forward(self, values, indices, like):
+            return unpool.max_unpool2d(values, indices, 2, output_size=like.shape)
+
+    x = torch.rand((1, 2, 9, 7))
+    values, indices = unpool.max_pool2d(x, 2, return_indices=True)
+    dim = torch.export.Dim
+    shapes = ({}, {}, {2: dim("h", min=4), 3: dim("w", min=4)})
+    program = torch.export.export(Up(), (values, indices, x), dynamic_shapes=shapes).module()
+    assert torch.equal(program(values, indices, x), Up()(values, indices, x))
+    with pytest.raises(ValueError, match=r"`output_size` must be between 7 and 9 .* got output_size=\(11, 7\)"):
+        program(values, indices, torch.rand((1, 2, 11, 7)))

@@ -1,0 +1,147 @@
+"""`torch.nn`'s layers for max pooling and unpooling, to be put in their place: the same names, arguments and indices.
+
+What they have more than `torch.nn`'s: dilation, sizes and `output_size` of samples without a batch, both data formats,
+a rule for indices that repeat, errors that name the bad index, and gradients that are right in all of these.
+
+>>> import torch, unpool.torch
+>>> pool, unpool2d = unpool.torch.MaxPool2d(2, return_indices=True), unpool.torch.MaxUnpool2d(2)
+>>> values, indices = pool(torch.tensor([[[1.0, 5.0], [3.0, 2.0]]]))
+>>> unpool2d(values, indices).tolist()
+[[[0.0, 5.0], [0.0, 0.0]]]
+
+A model that holds them is exported to ONNX with `onnx_translations`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+
+import unpool
+from unpool.backends import Duplicates
+from unpool.functional import DataFormat
+
+__all__ = ["MaxPool1d", "MaxPool2d", "MaxPool3d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", "onnx_translations"]
+
+
+class _Layer(torch.nn.Module):  # type: ignore[misc]
+    """Shows its arguments as attributes, as `torch.nn`'s layers do."""
+
+    call: Any
+    shown: ClassVar[tuple[str, ...]]
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.shown)
+
+
+class _MaxPool(_Layer):
+    shown = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+    function: ClassVar[Any]
+
+    def __init__(
+        self,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] | None = None,
+        padding: int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        return_indices: bool = False,
+        ceil_mode: bool = False,
+        *,
+        data_format: DataFormat = "channels_first",
+        index_dtype: Any = "int64",
+    ) -> None:
+        super().__init__()
+        options = {"data_format": data_format, "index_dtype": index_dtype}
+        self.call = self.function(kernel_size, stride, padding, dilation, return_indices, ceil_mode, **options)
+        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
+        self.padding, self.dilation = padding, dilation
+        self.return_indices, self.ceil_mode = return_indices, ceil_mode
+
+    def forward(self, input: torch.Tensor) -> Any:
+        return self.call(input)
+
+
+class _MaxUnpool(_Layer):
+    shown = ("kernel_size", "stride", "padding")
+    function: ClassVar[Any]
+
+    def __init__(
+        self,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] | None = None,
+        padding: int | Sequence[int] = 0,
+        *,
+        dilation: int | Sequence[int] = 1,
+        data_format: DataFormat = "channels_first",
+        duplicates: Duplicates = "last",
+        validate: bool = True,
+    ) -> None:
+        super().__init__()
+        options = {"dilation": dilation, "data_format": data_format, "duplicates": duplicates, "validate": validate}
+        self.call = self.function(kernel_size, stride, padding, **options)
+        # One entry per dimension, as there.
+        self.kernel_size, self.stride, self.padding = self.call.kernel_size, self.call.stride, self.call.padding
+
+    def forward(
+        self, input: torch.Tensor, indices: torch.Tensor, output_size: Sequence[int] | None = None
+    ) -> torch.Tensor:
+        result: torch.Tensor = self.call(input, indices, output_size)
+        return result
+
+
+class MaxPool1d(_MaxPool):
+    """Take the maximum of each window of a row: `unpool.max_pool1d`, with the arguments of `torch.nn.MaxPool1d`."""
+
+    function = unpool.MaxPool1d
+
+
+class MaxPool2d(_MaxPool):
+    """Take the maximum of each window of a plane: `unpool.max_pool2d`, with the arguments of `torch.nn.MaxPool2d`."""
+
+    function = unpool.MaxPool2d
+
+
+class MaxPool3d(_MaxPool):
+    """Take the maximum of each window of a volume: `unpool.max_pool3d`, with the arguments of `torch.nn.MaxPool3d`."""
+
+    function = unpool.MaxPool3d
+
+
+class MaxUnpool1d(_MaxUnpool):
+    """Put each value of a pooled row back: `unpool.max_unpool1d`, with the arguments of `torch.nn.MaxUnpool1d`."""
+
+    function = unpool.MaxUnpool1d
+
+
+class MaxUnpool2d(_MaxUnpool):
+    """Put each value of a pooled plane back: `unpool.max_unpool2d`, with the arguments of `torch.nn.MaxUnpool2d`."""
+
+    function = unpool.MaxUnpool2d
+
+
+class MaxUnpool3d(_MaxUnpool):
+    """Put each value of a pooled volume back: `unpool.max_unpool3d`, with the arguments of `torch.nn.MaxUnpool3d`."""
+
+    function = unpool.MaxUnpool3d
+
+
+def onnx_translations() -> dict[Any, Any]:
+    """Return what the exporter to ONNX needs to know of these layers, and of `unpool`'s functions.
+
+    ::
+
+        torch.onnx.export(model, (x,), dynamo=True, custom_translation_table=unpool.torch.onnx_translations())
+
+    Pooling becomes ``MaxPool``, and unpooling ``MaxUnpool``, or ``ScatterElements`` where values add up or are no
+    floats.  ONNX has no rule for NaN in a window, and none for a bad index.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If onnxscript is not installed, which the exporter needs, too.
+    """
+    from unpool_torch import onnx
+
+    return onnx.translations()
