@@ -32,18 +32,18 @@ class Kernels:
 
     def pool(self, cells: Any, plan: Plan, out: tuple[Any, Any] | None = None) -> tuple[Any, Any]:
         pair = None if out is None else (self.array(out[0]), None if out[1] is None else self.array(out[1]))
-        values, indices = backends.load(self.name).pool(self.array(cells), plan, pair)
+        values, indices = backends.loaded(self.name).pool(self.array(cells), plan, pair)
         return out or (self.tensor(values), None if indices is None else self.tensor(indices))
 
     def scatter(self, values: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any = None) -> Any:
         target = None if out is None else self.array(out)
-        run = backends.load(self.name).scatter
+        run = backends.loaded(self.name).scatter
         planes = run(self.array(values), self.array(indices), plan, duplicates, target)
         return self.tensor(planes) if out is None else out
 
     def gather(self, grad: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any = None) -> Any:
         target = None if out is None else self.array(out)
-        run = backends.load(self.name).gather
+        run = backends.loaded(self.name).gather
         values = run(self.array(grad), self.array(indices), plan, duplicates, target)
         return self.tensor(values) if out is None else out
 
@@ -64,7 +64,7 @@ class _CPU(Kernels):
         return tensor.numpy()
 
     def tensor(self, array: Any) -> Any:
-        if array.dtype.name == "bfloat16":
+        if array.dtype.kind == "V":  # as NumPy sees bfloat16
             return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
         return torch.from_numpy(array)
 
@@ -93,7 +93,7 @@ class _CUDA(Kernels):
             return super().gather(grad, indices, plan, duplicates, out)
 
     def _stream(self, device: Any) -> Any:
-        backends.load(self.name)  # or what it needs is missing, and its error says so
+        backends.loaded(self.name)  # or what it needs is missing, and its error says so
         import cupy
 
         return cupy.cuda.ExternalStream(torch.cuda.current_stream(device).cuda_stream, device.index)
@@ -107,7 +107,7 @@ class _CUDA(Kernels):
         return cupy.from_dlpack(tensor)
 
     def tensor(self, array: Any) -> Any:
-        if array.dtype.name == "bfloat16":
+        if array.dtype.kind == "V":  # as NumPy sees bfloat16
             return torch.from_dlpack(array.view(np.int16)).view(torch.bfloat16)
         return torch.from_dlpack(array)
 

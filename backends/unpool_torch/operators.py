@@ -46,19 +46,19 @@ _TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_exact_strides)
 def pool(input: Any, plan: Plan) -> tuple[Any, Any]:
     rest = *map(list, plan.window), plan.ceil_mode, plan.channels_last
     if plan.index_dtype is None:
-        return torch.ops.unpool.max_pool(input, *rest), None
-    values, indices = torch.ops.unpool.max_pool_with_indices(input, *rest, plan.index_dtype)
+        return _OPERATORS["max_pool"](input, *rest), None
+    values, indices = _OPERATORS["max_pool_with_indices"](input, *rest, plan.index_dtype)
     return values, indices
 
 
 def scatter(values: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
     rest = *map(list, plan.window), list(plan.spatial), plan.channels_last, duplicates, plan.validate, plan.sized_by
-    return torch.ops.unpool.max_unpool(values, indices, *rest)
+    return _OPERATORS["max_unpool"](values, indices, *rest)
 
 
 def gather(grad: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
     rest = *map(list, plan.window), plan.channels_last, duplicates, plan.validate
-    return torch.ops.unpool.max_unpool_backward(grad, indices, *rest)
+    return _OPERATORS["max_unpool_backward"](grad, indices, *rest)
 
 
 def transformed() -> bool:
@@ -155,13 +155,15 @@ class _Caller(NamedTuple):
 
     def below(self, name: str, *arguments: Any) -> Any:
         """Call the operator that comes after its derivatives."""
-        operator = getattr(torch.ops.unpool, name).default
-        with self.recording(), torch._C._AutoDispatchBelowAutograd():
-            return operator.redispatch(self.keyset & torch._C._after_autograd_keyset, *arguments)
+        if not transformed():  # there is no other level
+            return _below(self.keyset, name, *arguments)
+        with self.recording():
+            return _below(self.keyset, name, *arguments)
 
 
-def _caller(keyset: Any) -> _Caller:
-    return _Caller(keyset, torch.is_grad_enabled(), torch._C._is_fwd_grad_enabled())
+def _below(keyset: Any, name: str, *arguments: Any) -> Any:
+    with torch._C._AutoDispatchBelowAutograd():
+        return _OPERATORS[name].redispatch(keyset & torch._C._after_autograd_keyset, *arguments)
 
 
 class _Pool(_SingleLevelFunction):  # type: ignore[misc]
@@ -182,13 +184,13 @@ class _Pool(_SingleLevelFunction):  # type: ignore[misc]
     def backward(ctx: Any, grad: Any, _: Any) -> Any:
         rest = *ctx.window, list(ctx.size), ctx.channels_last, "sum", False, "input_size"
         # One for every argument of `forward`; the others have no gradient.
-        return None, torch.ops.unpool.max_unpool(grad, *ctx.saved_tensors, *rest), *[None] * 7
+        return None, _OPERATORS["max_unpool"](grad, *ctx.saved_tensors, *rest), *[None] * 7
 
     @staticmethod
     def jvp(ctx: Any, _: Any, tangent: Any, *__: Any) -> Any:
         rest = *ctx.window, ctx.channels_last, "sum", False
         with ctx.caller.recording():
-            return torch.ops.unpool.max_unpool_backward(tangent, *ctx.saved_tensors, *rest), None
+            return _OPERATORS["max_unpool_backward"](tangent, *ctx.saved_tensors, *rest), None
 
 
 class _Unpool(_SingleLevelFunction):  # type: ignore[misc]
@@ -205,12 +207,12 @@ class _Unpool(_SingleLevelFunction):  # type: ignore[misc]
     def backward(ctx: Any, grad: Any) -> Any:
         *window, _, channels_last, duplicates, validate, _ = ctx.rest
         rest = *window, channels_last, duplicates, validate
-        return None, torch.ops.unpool.max_unpool_backward(grad, *ctx.saved_tensors, *rest), *[None] * 10
+        return None, _OPERATORS["max_unpool_backward"](grad, *ctx.saved_tensors, *rest), *[None] * 10
 
     @staticmethod
     def jvp(ctx: Any, _: Any, tangent: Any, *__: Any) -> Any:
         with ctx.caller.recording():
-            return torch.ops.unpool.max_unpool(tangent, *ctx.saved_tensors, *ctx.rest)
+            return _OPERATORS["max_unpool"](tangent, *ctx.saved_tensors, *ctx.rest)
 
 
 class _Take(_SingleLevelFunction):  # type: ignore[misc]
@@ -228,20 +230,21 @@ class _Take(_SingleLevelFunction):  # type: ignore[misc]
     def backward(ctx: Any, grad: Any) -> Any:
         *window, channels_last, duplicates, validate = ctx.rest
         rest = *window, list(ctx.size), channels_last, duplicates, validate, "output_size"
-        return None, torch.ops.unpool.max_unpool(grad, *ctx.saved_tensors, *rest), *[None] * 8
+        return None, _OPERATORS["max_unpool"](grad, *ctx.saved_tensors, *rest), *[None] * 8
 
     @staticmethod
     def jvp(ctx: Any, _: Any, tangent: Any, *__: Any) -> Any:
         with ctx.caller.recording():
-            return torch.ops.unpool.max_unpool_backward(tangent, *ctx.saved_tensors, *ctx.rest)
+            return _OPERATORS["max_unpool_backward"](tangent, *ctx.saved_tensors, *ctx.rest)
 
 
 def _differentiable(name: str, function: Any) -> Callable[..., Any]:
     def call(keyset: Any, *arguments: Any) -> Any:
         if not _differentiated(arguments[0]):
-            return _caller(keyset).below(name, *arguments)
+            return _below(keyset, name, *arguments)
+        caller = _Caller(keyset, torch.is_grad_enabled(), torch._C._is_fwd_grad_enabled())
         with enable_single_level_autograd_function():
-            return function.apply(_caller(keyset), *arguments)
+            return function.apply(caller, *arguments)
 
     return call
 
@@ -249,12 +252,12 @@ def _differentiable(name: str, function: Any) -> Callable[..., Any]:
 def _pooled_values(keyset: Any, input: Any, *rest: Any) -> Any:
     """Derivatives need the indices, also where nobody asked for them."""
     if not _differentiated(input):
-        return _caller(keyset).below("max_pool", input, *rest)
+        return _below(keyset, "max_pool", input, *rest)
     *window, _, channels_last = rest
     sizes = input.shape[spatial_axes(input.dim(), len(window[0]), channels_last)]
     cells = plans.product([size if type(size) is int else None for size in sizes])
     index_dtype = "int64" if cells is None or cells > LARGEST else "int32"
-    return torch.ops.unpool.max_pool_with_indices(input, *rest, index_dtype)[0]
+    return _OPERATORS["max_pool_with_indices"](input, *rest, index_dtype)[0]
 
 
 def _differentiated(tensor: Any) -> bool:
@@ -276,7 +279,7 @@ def _mapped(name: str, tensors: int) -> Callable[..., Any]:
         ]
         batched = moved[0].dim() == len(rest[0]) + 3
         folded = [tensor.flatten(0, 1) if batched else tensor for tensor in moved]
-        results = getattr(torch.ops.unpool, name)(*folded, *rest)
+        results = _OPERATORS[name](*folded, *rest)
         shape = moved[0].shape[:2]
         if not isinstance(results, tuple):
             return (results.unflatten(0, shape) if batched else results), 0
@@ -296,6 +299,7 @@ _DERIVATIVES = {
 }
 for _schema in _SCHEMAS:
     _LIBRARY.define(_schema, tags=_TAGS)
+_OPERATORS = {name: getattr(torch.ops.unpool, name).default for name in _DERIVATIVES}
 for _name, _kernel in _kernels(memory.CPU, traced=False).items():
     _LIBRARY.impl(_name, _kernel, "CPU")
 for _name, _kernel in _kernels(memory.CUDA, traced=False).items():
