@@ -4,6 +4,10 @@ The contract itself is tested on tensors by every other file, through the fixtur
 test_torch_gradients.py, programs that are traced in test_torch_compiled.py, layers in test_torch_layers.py.
 """
 
+import contextlib
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from cases import POOLINGS, VALUES, bits, solved
@@ -11,6 +15,7 @@ from compare import assert_same_bits
 from needs import require, require_backend
 
 import unpool
+from unpool import plan
 
 torch = require("torch", "its tensors are what is tested")
 require_backend("torch")
@@ -147,6 +152,44 @@ def test_tensors_without_values():
     ]
     assert indices.dtype == torch.int32
     assert all(t.is_meta for t in (values, indices, planes, taken))
+
+
+# --- CUDA, without a GPU ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "bool", "complex64"])
+def test_the_way_to_the_kernels_of_cuda(monkeypatch, dtype):
+    """Tensors become CuPy's arrays within PyTorch's current stream, and results tensors; NumPy stands for CuPy."""
+    streams = []
+
+    @contextlib.contextmanager
+    def external_stream(pointer, device):
+        streams.append((pointer, device))
+        yield
+        streams.append("left")
+
+    cupy = SimpleNamespace(from_dlpack=np.from_dlpack, cuda=SimpleNamespace(ExternalStream=external_stream))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=f"of {device}"))
+    monkeypatch.setitem(unpool.backends._loaded, "cuda", unpool.backends.load("cpu"))
+    x = torch.arange(1, 2 * 3 * 8 * 6 + 1).reshape(2, 3, 8, 6).to(getattr(torch, dtype))
+    real = not dtype.startswith("complex")
+    window = plan.window(2, 2, None, 0, 1)
+    pooling = plan.pool(tuple(x.shape), window, False, False, "int32")
+    unpooling = plan.unpool((2, 3, 4, 3), window, None, False)
+    values, indices = unpool.max_pool2d(x if real else x.real, 2, return_indices=True, index_dtype="int32")
+    values = values.to(x.dtype)
+    planes = memory.CUDA.scatter(values, indices, unpooling, "last")
+    assert torch.equal(planes, unpool.max_unpool2d(values, indices, 2))
+    assert torch.equal(memory.CUDA.gather(planes, indices, unpooling, "last"), values)
+    if real:
+        for actual, expected in zip(memory.CUDA.pool(x, pooling), (values, indices), strict=True):
+            assert torch.equal(actual, expected)
+            assert actual.dtype == expected.dtype
+    assert streams == [("of cpu", None), "left"] * (3 if real else 2)
+    out = torch.empty_like(planes)
+    assert memory.CUDA.scatter(values, indices, unpooling, "sum", out) is out
+    assert torch.equal(out, planes)
 
 
 # --- out= -------------------------------------------------------------------------------------------------------------
