@@ -286,6 +286,16 @@ def test_all_ways_to_write_an_integer_are_one_plan(plans):
         assert all(type(entry) is int for entry in (*call.kernel, *call.stride))
 
 
+def test_shapes_of_numpys_integers():
+    """Which arrays of other libraries may have: the rules of sizes are for them, too."""
+    window = plan.window(2, 2, None, 0, 1)
+    shape = tuple(np.array([1, 1, 2, 2]))
+    with pytest.raises(ValueError, match="`output_size` must be between 3 and 5"):
+        plan.unpool(shape, window, (9, 4), False)
+    with pytest.raises(ValueError, match="must span fewer than"):
+        plan.pool(tuple(np.array([1, 1, 2**20, 2**20])), plan.window(2, 2**12, None, 0, 1), False, False, None)
+
+
 def test_all_ways_to_write_a_size_are_one_plan(plans):
     for size in ((4, 5), [4, 5], (np.int64(4), 5), (1, 1, 4, 5), [1, 1, np.int16(4), 5], np.array([4, 5])):
         unpool.max_unpool2d(P, I, 2, output_size=size)

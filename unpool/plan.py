@@ -181,7 +181,7 @@ def _is_plain(value: object) -> bool:
     if not isinstance(value, tuple):
         return type(value) is int
     for entry in value:  # noqa: SIM110 - all() takes twice as long, at every call
-        if type(entry) is not int and type(entry).__name__ != "SymInt":  # PyTorch's, of a program that it traces
+        if type(entry) is not int and not _is_symbol(entry):
             return False
     return True
 
@@ -267,7 +267,7 @@ def pool(shape: tuple[int, ...], window: Window, ceil_mode: bool, channels_last:
     batch, channels, sizes = _split("input", shape, len(window.kernel), channels_last)
     pooled = tuple(_windows(axis, shape, sizes, window, ceil_mode) for axis in range(len(sizes)))
     cells = product(sizes)
-    if cells is not None and _is_known(cells):
+    if cells is not None and not _is_symbol(cells):
         distance = span(sizes, window)
         if distance > LARGEST:
             raise errors.window_too_large(window, distance)
@@ -311,7 +311,7 @@ def unpool(
     if sizes is None:
         sizes = tuple(cast("list[int]", defaults))
     for axis, (size, default, stride) in enumerate(zip(sizes, defaults, window.stride, strict=True)):
-        if not _is_known(default) or not (size is None or _is_known(size)):
+        if default is None or _is_symbol(default) or _is_symbol(size):
             continue
         low, high = max(1, default - stride + 1), default + stride - 1
         if low > high:
@@ -323,9 +323,9 @@ def unpool(
     return _plan(window, batch, channels, pooled, sizes, channels_last, shape, sized_by=sized_by, validate=validate)
 
 
-def _is_known(size: object) -> bool:
-    """Whether a size is a number; else, the backend applies the rules to it when it is one."""
-    return type(size) is int
+def _is_symbol(size: object) -> bool:
+    """Whether a size is PyTorch's symbol of one; the backend applies the rules to the number that it will be."""
+    return type(size).__name__ == "SymInt"
 
 
 def span(sizes: Sequence[Any], window: Window) -> Any:
