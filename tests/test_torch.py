@@ -216,6 +216,51 @@ def test_out_and_gradients():
         unpool.max_pool2d(x.requires_grad_(), 2, out=torch.empty((2, 3, 4, 3)))
 
 
+def test_autograd_hears_of_what_is_written():
+    """What it kept of a tensor that is written into is no longer there."""
+    values, indices = tensors(POOLED, INDICES)
+    x, weights = torch.from_numpy(X.copy()), torch.zeros((2, 3, 8, 6), requires_grad=True)
+    calls = [
+        (lambda out: unpool.max_unpool2d(values, indices, 2, out=out), torch.ones((2, 3, 8, 6)), weights),
+        (
+            lambda out: unpool.max_unpool2d_backward(x, indices, 2, out=out),
+            torch.ones((2, 3, 4, 3)),
+            weights[..., :4, :3],
+        ),
+        (lambda out: unpool.max_pool2d(x, 2, out=out), torch.ones((2, 3, 4, 3)), weights[..., :4, :3]),
+    ]
+    for call, out, factor in calls:
+        product = (out * factor).sum()
+        call(out)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            product.backward()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda shape: torch.zeros(shape, dtype=torch.complex64).conj(),
+        lambda shape: torch._neg_view(torch.zeros(shape, dtype=torch.complex64)),
+        lambda shape: torch.zeros((*shape, 2), dtype=torch.complex64)[..., 0],
+    ],
+    ids=["conjugate", "negative", "strided"],
+)
+def test_out_that_is_no_array(make):
+    values, indices = tensors(POOLED.astype("complex64"), INDICES)
+    with pytest.raises(ValueError, match="`out` must be writeable, aligned, C-contiguous"):
+        unpool.max_unpool2d(values, indices, 2, out=make((2, 3, 8, 6)))
+
+
+def test_a_part_of_a_picture_with_its_channels_last():
+    x = torch.from_numpy(bits("float32", (2, 5, 9, 8))).contiguous(memory_format=torch.channels_last)
+    for part in (x[..., :8, :6], x[:, 1:4], x[:, :, 1:, 1:]):
+        values, indices = unpool.max_pool2d(part, 2, return_indices=True)
+        expected = unpool.max_pool2d(part.contiguous().numpy(), 2, return_indices=True)
+        assert values.is_contiguous(memory_format=torch.channels_last)
+        for actual, wanted in zip((values, indices), expected, strict=True):
+            assert_same_bits(actual.numpy(), wanted)
+
+
 def test_out_of_a_mapped_call():
     """Where a call is transformed, what it returns is copied over."""
 
@@ -232,7 +277,7 @@ def test_out_of_a_mapped_call():
 WRONG = {
     "sparse": (
         lambda x, v, i: unpool.max_pool2d(x.to_sparse(), 2),
-        "`input` must be a dense tensor, got torch.Tensor: pass input.to_dense()",
+        "`input` must be a dense tensor, got torch.sparse_coo: pass input.to_dense()",
     ),
     "sparse indices": (lambda x, v, i: unpool.max_unpool2d(v, i.to_sparse(), 2), "`indices` must be a dense tensor"),
     "sparse gradient": (

@@ -145,6 +145,33 @@ def test_modules():
     assert_same_bits(compiled(lambda x: up(*pool(x)))(x).numpy(), up(*pool(x)).numpy())
 
 
+def test_parameters_and_windows_that_vary():
+    x = torch.nn.Parameter(torch.rand((2, 3, 8, 6)))
+    pool = compiled(lambda x, kernel: unpool.max_pool2d(x, kernel))
+    for kernel in (2, 3, 4):
+        assert torch.equal(pool(x, kernel), unpool.max_pool2d(x, kernel))
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # PyTorch's own looking
+def test_a_backward_pass_that_is_compiled():
+    x = torch.rand((2, 3, 7, 5), dtype=torch.float64, requires_grad=True)
+    function = there_and_back(POOLINGS["odd"])
+    (expected,) = torch.autograd.grad(function(x)[2].sum(), x)
+    with torch._dynamo.compiled_autograd._enable(torch.compile(backend="aot_eager")):
+        function(x)[2].sum().backward()
+    assert torch.equal(x.grad, expected)
+
+
+def test_a_batch_that_only_the_run_knows():
+    class Some(torch.nn.Module):
+        def forward(self, x, mask):
+            return unpool.max_pool2d(x.new_ones((mask.nonzero().numel(), 2, 4, 4)), 2)
+
+    x, mask = torch.rand((1, 2, 4, 4)), torch.tensor([1, 0, 1])
+    program = torch.export.export(Some(), (x, mask)).module()
+    assert program(x, torch.tensor([1, 1, 1])).shape == (3, 2, 2, 2)
+
+
 def test_conventions():
     """Nobody looks whether an index fits its convention where a program is traced."""
     indices = unpool.max_pool2d(torch.rand((2, 3, 8, 6)), 2, return_indices=True)[1]

@@ -80,6 +80,23 @@ def test_they_show_what_theirs_show(name):
     assert repr(torch.load(file, weights_only=False)) == repr(ours)
 
 
+def test_attributes_are_what_is_used():
+    """As when the pooling of a model that somebody trained is told to return its indices."""
+    x = torch.rand((1, 2, 8, 8))
+    ours, theirs = unpool.torch.MaxPool2d(2), torch.nn.MaxPool2d(2)
+    for pool in (ours, theirs):
+        pool.return_indices, pool.kernel_size, pool.stride = True, 4, 4
+    for actual, expected in zip(ours(x), theirs(x), strict=True):
+        assert torch.equal(actual, expected)
+    up = unpool.torch.MaxUnpool2d(2, duplicates="sum", dilation=2, data_format="channels_last")
+    assert up.extra_repr() == (
+        "kernel_size=(2, 2), stride=(2, 2), padding=(0, 0), dilation=2, data_format='channels_last', duplicates='sum'"
+    )
+    up = unpool.torch.MaxUnpool2d(2)
+    up.duplicates = "sum"
+    assert up(torch.ones((1, 2, 2)), torch.zeros((1, 2, 2), dtype=torch.int64)).max() == 4
+
+
 def test_what_theirs_refuse():
     """Sizes of a sample without a batch, and dilation: `torch.nn` does not take what its own pooling returned."""
     x = torch.rand((3, 7, 5))

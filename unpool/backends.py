@@ -159,6 +159,8 @@ def why_not(name: str) -> str | None:
 
 def name_of(argument: str, array: Any) -> str:
     """Look an array's type up by the packages that define it and its bases."""
+    if "torch" in sys.modules and traced() and isinstance(array, sys.modules["torch"].Tensor):
+        return "torch"  # whose bases PyTorch cannot go through where it traces
     bases = type(array).__mro__
     if any(cls.__name__ == "MaskedArray" and cls.__module__.startswith("numpy.ma") for cls in bases):
         raise errors.masked_array(argument)

@@ -220,8 +220,8 @@ def fixed_arrays(argument: str, library: str) -> TypeError:
     )
 
 
-def not_dense(argument: str, value: object, convert: str) -> TypeError:
-    return TypeError(f"`{argument}` must be a dense tensor, got {kind_of(value)}: pass {convert}")
+def not_dense(argument: str, kind: str, convert: str) -> TypeError:
+    return TypeError(f"`{argument}` must be a dense tensor, got {kind}: pass {convert}")
 
 
 def unserved_device(argument: str, device: str) -> TypeError:

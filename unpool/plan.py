@@ -188,6 +188,8 @@ def _is_plain(value: object) -> bool:
 
 def _integers(value: Any) -> int | tuple[int, ...] | None:
     """Return an integer, a sequence of them as a tuple, and None for anything else."""
+    if type(value) is int:
+        return value
     if hasattr(value, "tolist"):  # NumPy's scalars and arrays
         value = value.tolist()
     try:
@@ -441,7 +443,8 @@ def _plan(
 
 def check_countable(argument: str, shape: tuple[int, ...]) -> None:
     """Refuse arrays whose bytes 64 bits cannot count, at up to 16 an element."""
-    if prod([max(1, size or 1) for size in shape]) >= 2**59:  # a list, which PyTorch can trace
+    # A list, which PyTorch can trace.
+    if prod([max(1, size) for size in shape if size is not None and not _is_symbol(size)]) >= 2**59:
         raise errors.too_many_cells(argument, shape)
 
 

@@ -27,18 +27,21 @@ __all__ = ["MaxPool1d", "MaxPool2d", "MaxPool3d", "MaxUnpool1d", "MaxUnpool2d", 
 
 
 class _Layer(torch.nn.Module):  # type: ignore[misc]
-    """Shows its arguments as attributes, as `torch.nn`'s layers do."""
+    """Keeps its arguments as attributes, as `torch.nn`'s layers do: what a later call uses is what they are then."""
 
-    call: Any
-    shown: ClassVar[tuple[str, ...]]
+    shown: ClassVar[tuple[str, ...]]  # always; the others where they are not the default
+    more: ClassVar[dict[str, Any]]
+    function: ClassVar[Any]
+    checked: ClassVar[Any]  # the object of `unpool` with these arguments, which checks them when it is made
 
     def extra_repr(self) -> str:
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.shown)
+        names = [*self.shown, *[name for name, default in self.more.items() if getattr(self, name) != default]]
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
 
 class _MaxPool(_Layer):
     shown = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
-    function: ClassVar[Any]
+    more: ClassVar[dict[str, Any]] = {"data_format": "channels_first", "index_dtype": "int64"}
 
     def __init__(
         self,
@@ -54,18 +57,26 @@ class _MaxPool(_Layer):
     ) -> None:
         super().__init__()
         options = {"data_format": data_format, "index_dtype": index_dtype}
-        self.call = self.function(kernel_size, stride, padding, dilation, return_indices, ceil_mode, **options)
+        checked = self.checked(kernel_size, stride, padding, dilation, return_indices, ceil_mode, **options)
         self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
         self.padding, self.dilation = padding, dilation
         self.return_indices, self.ceil_mode = return_indices, ceil_mode
+        self.data_format, self.index_dtype = data_format, checked.index_dtype
 
     def forward(self, input: torch.Tensor) -> Any:
-        return self.call(input)
+        window = self.kernel_size, self.stride, self.padding, self.dilation
+        options = {"data_format": self.data_format, "index_dtype": self.index_dtype}
+        return type(self).function(input, *window, self.ceil_mode, self.return_indices, **options)
 
 
 class _MaxUnpool(_Layer):
     shown = ("kernel_size", "stride", "padding")
-    function: ClassVar[Any]
+    more: ClassVar[dict[str, Any]] = {
+        "dilation": 1,
+        "data_format": "channels_first",
+        "duplicates": "last",
+        "validate": True,
+    }
 
     def __init__(
         self,
@@ -80,51 +91,60 @@ class _MaxUnpool(_Layer):
     ) -> None:
         super().__init__()
         options = {"dilation": dilation, "data_format": data_format, "duplicates": duplicates, "validate": validate}
-        self.call = self.function(kernel_size, stride, padding, **options)
+        checked = self.checked(kernel_size, stride, padding, **options)
         # One entry per dimension, as there.
-        self.kernel_size, self.stride, self.padding = self.call.kernel_size, self.call.stride, self.call.padding
+        self.kernel_size, self.stride, self.padding = checked.kernel_size, checked.stride, checked.padding
+        self.dilation, self.data_format, self.duplicates, self.validate = dilation, data_format, duplicates, validate
 
     def forward(
         self, input: torch.Tensor, indices: torch.Tensor, output_size: Sequence[int] | None = None
     ) -> torch.Tensor:
-        result: torch.Tensor = self.call(input, indices, output_size)
+        options = {name: getattr(self, name) for name in self.more}
+        arguments = self.kernel_size, self.stride, self.padding, output_size
+        result: torch.Tensor = type(self).function(input, indices, *arguments, **options)
         return result
 
 
 class MaxPool1d(_MaxPool):
     """Take the maximum of each window of a row: `unpool.max_pool1d`, with the arguments of `torch.nn.MaxPool1d`."""
 
-    function = unpool.MaxPool1d
+    function = staticmethod(unpool.max_pool1d)
+    checked = unpool.MaxPool1d
 
 
 class MaxPool2d(_MaxPool):
     """Take the maximum of each window of a plane: `unpool.max_pool2d`, with the arguments of `torch.nn.MaxPool2d`."""
 
-    function = unpool.MaxPool2d
+    function = staticmethod(unpool.max_pool2d)
+    checked = unpool.MaxPool2d
 
 
 class MaxPool3d(_MaxPool):
     """Take the maximum of each window of a volume: `unpool.max_pool3d`, with the arguments of `torch.nn.MaxPool3d`."""
 
-    function = unpool.MaxPool3d
+    function = staticmethod(unpool.max_pool3d)
+    checked = unpool.MaxPool3d
 
 
 class MaxUnpool1d(_MaxUnpool):
     """Put each value of a pooled row back: `unpool.max_unpool1d`, with the arguments of `torch.nn.MaxUnpool1d`."""
 
-    function = unpool.MaxUnpool1d
+    function = staticmethod(unpool.max_unpool1d)
+    checked = unpool.MaxUnpool1d
 
 
 class MaxUnpool2d(_MaxUnpool):
     """Put each value of a pooled plane back: `unpool.max_unpool2d`, with the arguments of `torch.nn.MaxUnpool2d`."""
 
-    function = unpool.MaxUnpool2d
+    function = staticmethod(unpool.max_unpool2d)
+    checked = unpool.MaxUnpool2d
 
 
 class MaxUnpool3d(_MaxUnpool):
     """Put each value of a pooled volume back: `unpool.max_unpool3d`, with the arguments of `torch.nn.MaxUnpool3d`."""
 
-    function = unpool.MaxUnpool3d
+    function = staticmethod(unpool.max_unpool3d)
+    checked = unpool.MaxUnpool3d
 
 
 def onnx_translations() -> dict[Any, Any]:
@@ -135,7 +155,8 @@ def onnx_translations() -> dict[Any, Any]:
         torch.onnx.export(model, (x,), dynamo=True, custom_translation_table=unpool.torch.onnx_translations())
 
     Pooling becomes ``MaxPool``, and unpooling ``MaxUnpool``, or ``ScatterElements`` where values add up or are no
-    floats.  ONNX has no rule for NaN in a window, and none for a bad index.
+    floats.  ONNX has no rule for NaN in a window, and none for a bad index; one that repeats is not refused there.
+    Gradients are not exported.
 
     Raises
     ------

@@ -7,5 +7,7 @@ from sys import modules
 
 def traced() -> bool:
     """Ask a PyTorch that somebody imported; where every nanosecond counts, look for it in `modules` first."""
-    compiler = getattr(modules.get("torch"), "compiler", None)  # None while it is being imported
-    return compiler is not None and bool(compiler.is_compiling())
+    try:
+        return modules["torch"].compiler.is_compiling()  # type: ignore[no-any-return]
+    except (KeyError, AttributeError):  # it is not there, or being imported
+        return False

@@ -82,7 +82,7 @@ def _dense(argument: str, tensor: Any) -> Any:
         return tensor.value()
     if not isinstance(tensor, tf.Tensor):
         convert = f"tf.convert_to_tensor({argument}), or what makes one of it, such as tf.sparse.to_dense"
-        raise errors.not_dense(argument, tensor, convert)
+        raise errors.not_dense(argument, errors.kind_of(tensor), convert)
     return tensor
 
 

@@ -30,6 +30,7 @@ class Torch:
         _check_out((first, out[0]), (second, out[1]), ("input", input))
         if _is_plain(input):
             memory.of(input).pool(input, plan, out)
+            _note_written(*out)
         else:
             for target, result in zip(out, operators.pool(input, plan), strict=True):
                 if target is not None:
@@ -42,7 +43,8 @@ class Torch:
             return operators.scatter(values, indices, plan, duplicates)
         _check_out(("out", out), (plan.values, values))
         if _is_plain(values, indices):
-            return memory.of(values).scatter(values, indices, plan, duplicates, out)
+            memory.of(values).scatter(values, indices, plan, duplicates, out)
+            return _note_written(out)
         return out.copy_(operators.scatter(values, indices, plan, duplicates))
 
     def gather(self, grad: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
@@ -51,7 +53,8 @@ class Torch:
             return operators.gather(grad, indices, plan, duplicates)
         _check_out(("out", out), ("grad_output", grad))
         if _is_plain(grad, indices):
-            return memory.of(grad).gather(grad, indices, plan, duplicates, out)
+            memory.of(grad).gather(grad, indices, plan, duplicates, out)
+            return _note_written(out)
         return out.copy_(operators.gather(grad, indices, plan, duplicates))
 
 
@@ -63,7 +66,7 @@ def _check(*tensors: tuple[str, Any]) -> None:
     first, one = tensors[0]
     for argument, tensor in tensors:
         if tensor.layout != torch.strided:
-            raise errors.not_dense(argument, tensor, f"{argument}.to_dense()")
+            raise errors.not_dense(argument, str(tensor.layout), f"{argument}.to_dense()")
         if tensor.device.type not in memory.DEVICES:
             raise errors.unserved_device(argument, str(tensor.device))
         if tensor.device != one.device:
@@ -71,15 +74,28 @@ def _check(*tensors: tuple[str, Any]) -> None:
 
 
 def _check_out(*tensors: tuple[str, Any]) -> None:
-    """Refuse to write where a gradient would have to pass; the last tensor is what is read."""
+    """Refuse to write where a gradient would have to pass, and what is no array; the last tensor is what is read."""
     _check(*[(argument, tensor) for argument, tensor in reversed(tensors) if tensor is not None])
     for argument, tensor in tensors:
         if tensor is not None and tensor.requires_grad and torch.is_grad_enabled():
             raise errors.out_of_gradient(argument)
+    for argument, tensor in tensors[:-1]:
+        # PyTorch cannot trace the last two questions.
+        lazy = not torch.compiler.is_dynamo_compiling() and tensor is not None and (tensor.is_conj() or tensor.is_neg())
+        if tensor is not None and (lazy or not tensor.is_contiguous()):
+            raise errors.unusable_out(argument)
+
+
+def _note_written(*tensors: Any) -> Any:
+    """Tell autograd, which has seen none of it, that what it may have kept of a tensor is no longer there."""
+    for tensor in tensors:
+        if tensor is not None:
+            torch.autograd.graph.increment_version(tensor)
+    return tensors[0]
 
 
 def _is_plain(*tensors: Any) -> bool:
-    """Whether these are tensors with memory, and nobody transforms what is done with them."""
-    return not (torch.compiler.is_compiling() or operators.transformed()) and all(
+    """Whether these are tensors with memory, and nobody transforms or records what is done with them."""
+    return not operators.watched() and all(
         type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.device.type != "meta" for tensor in tensors
     )

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from unpool.arrays import Number
+from unpool_torch import operators
 
 
 class Arrays:
@@ -40,7 +41,7 @@ class Arrays:
 
     def require_all(self, right: Any, result: Any, problem: Callable[[Number, Any], Exception]) -> Any:
         """Where a program is traced there are no values to look at."""
-        if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or right.is_meta:
+        if operators.watched() or type(right) is not torch.Tensor or right.is_meta:
             return result
         if not right.all():
             raise problem(int, int((~right).reshape(-1).to(torch.uint8).argmax()))

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 
-# What `torch.library.register_autograd` is made of, too, which registers no derivative of forward mode.  A plain
-# `Function` asks all the levels of `torch.func` at once; below the dispatcher, each is asked in turn.
+# `torch.library.register_autograd` has no derivatives of forward mode, and a plain `Function` asks all the levels of
+# `torch.func` at once; below the dispatcher, each is asked in turn.
 from torch.autograd.function import _SingleLevelFunction
 
 from unpool import plan as plans
@@ -64,6 +65,12 @@ def gather(grad: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
 def transformed() -> bool:
     """Whether `torch.func` or forward mode is at work."""
     return bool(torch._C._are_functorch_transforms_active()) or bool(forward_ad._current_level >= 0)
+
+
+def watched() -> bool:
+    """Whether anybody sees operators go by, and would miss what is done without one."""
+    traced = torch.compiler.is_dynamo_compiling() or torch.jit.is_tracing()
+    return bool(traced) or transformed() or bool(torch._C._len_torch_dispatch_stack())
 
 
 # --- kernels ----------------------------------------------------------------------------------------------------------
@@ -134,8 +141,10 @@ def _as_they_lie(compute: Callable[..., Any], channels_last: bool, rank: int, *t
 
 
 def _lies_last(tensor: Any) -> bool:
-    last = torch.channels_last if tensor.dim() == 4 else torch.channels_last_3d
-    return bool(tensor.is_contiguous(memory_format=last))
+    """Whether channels lie side by side, and all else in its order, also in a part of a picture."""
+    inwards = [(tensor.shape[axis], tensor.stride(axis)) for axis in (0, *range(2, tensor.dim()), 1)]
+    strides = [stride for size, stride in inwards if size != 1]
+    return bool(tensor.stride(1) == 1) and all(a >= b for a, b in pairwise(strides))
 
 
 # --- derivatives ------------------------------------------------------------------------------------------------------
@@ -166,22 +175,35 @@ def _below(keyset: Any, name: str, *arguments: Any) -> Any:
         return _OPERATORS[name].redispatch(keyset & torch._C._after_autograd_keyset, *arguments)
 
 
-class _Pool(_SingleLevelFunction):  # type: ignore[misc]
+class _Derivative(_SingleLevelFunction):  # type: ignore[misc]
+    """What the three have in common; `torch.autograd.Function` has the key for a backward pass that is compiled."""
+
+    _compiled_autograd_key = staticmethod(torch.autograd.Function._compiled_autograd_key)
+
+    @staticmethod
+    def keep(ctx: Any, caller: _Caller, indices: Any) -> None:
+        ctx.caller = caller
+        ctx.save_for_backward(indices)
+        ctx.save_for_forward(indices)
+
+
+class _Pool(_Derivative):
     """Values take the gradients of their cells, and give theirs to them."""
 
     @staticmethod
     def forward(ctx: Any, caller: _Caller, input: Any, *rest: Any) -> Any:
         values, indices = caller.below("max_pool_with_indices", input, *rest)
-        ctx.caller = caller
+        _Pool.keep(ctx, caller, indices)
         ctx.mark_non_differentiable(indices)
-        ctx.save_for_backward(indices)
-        ctx.save_for_forward(indices)
+        ctx.set_materialize_grads(False)  # zeros for the indices take longer than all else
         *ctx.window, _, ctx.channels_last, _ = rest
         ctx.size = input.shape[spatial_axes(input.dim(), len(rest[0]), ctx.channels_last)]
         return values, indices
 
     @staticmethod
     def backward(ctx: Any, grad: Any, _: Any) -> Any:
+        if grad is None:
+            return (None,) * 9
         rest = *ctx.window, list(ctx.size), ctx.channels_last, "sum", False, "input_size"
         # One for every argument of `forward`; the others have no gradient.
         return None, _OPERATORS["max_unpool"](grad, *ctx.saved_tensors, *rest), *[None] * 7
@@ -193,14 +215,13 @@ class _Pool(_SingleLevelFunction):  # type: ignore[misc]
             return _OPERATORS["max_unpool_backward"](tangent, *ctx.saved_tensors, *rest), None
 
 
-class _Unpool(_SingleLevelFunction):  # type: ignore[misc]
+class _Unpool(_Derivative):
     """Linear in the values; its adjoint takes them out again."""
 
     @staticmethod
     def forward(ctx: Any, caller: _Caller, input: Any, indices: Any, *rest: Any) -> Any:
-        ctx.save_for_backward(indices)
-        ctx.save_for_forward(indices)
-        ctx.caller, ctx.rest = caller, rest
+        _Unpool.keep(ctx, caller, indices)
+        ctx.rest = rest
         return caller.below("max_unpool", input, indices, *rest)
 
     @staticmethod
@@ -215,14 +236,13 @@ class _Unpool(_SingleLevelFunction):  # type: ignore[misc]
             return _OPERATORS["max_unpool"](tangent, *ctx.saved_tensors, *ctx.rest)
 
 
-class _Take(_SingleLevelFunction):  # type: ignore[misc]
+class _Take(_Derivative):
     """Linear in the planes; its adjoint puts values back."""
 
     @staticmethod
     def forward(ctx: Any, caller: _Caller, grad_output: Any, indices: Any, *rest: Any) -> Any:
-        ctx.save_for_backward(indices)
-        ctx.save_for_forward(indices)
-        ctx.caller, ctx.rest = caller, rest
+        _Take.keep(ctx, caller, indices)
+        ctx.rest = rest
         ctx.size = grad_output.shape[spatial_axes(grad_output.dim(), len(rest[0]), rest[4])]
         return caller.below("max_unpool_backward", grad_output, indices, *rest)
 
