@@ -20,6 +20,7 @@ from unpool import plan
 torch = require("torch", "its tensors are what is tested")
 require_backend("torch")
 
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from unpool_torch import memory  # noqa: E402
 
 X = np.random.default_rng(0).permutation(2 * 3 * 8 * 6).reshape(2, 3, 8, 6).astype("float32")
@@ -351,6 +352,37 @@ def test_conventions(data_format, dtype):
                 unpool.convert_indices(array, source, target, **named)
             messages.append(str(caught.value))
         assert messages[0] == messages[1]
+
+
+class Picture(torch.Tensor):
+    pass
+
+
+class Watch(TorchDispatchMode):
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):
+        return function(*arguments, **(named or {}))
+
+
+def test_an_index_is_looked_at_wherever_it_has_a_value():
+    """Also of a class of the user's, within a mode that watches, and while another thread compiles."""
+    bad = torch.tensor([[[[10**6]]]])
+
+    def convert(indices):
+        return unpool.convert_indices(indices, "plane", "onnx", output_size=(1, 1, 4, 4))
+
+    def refused(indices):
+        with pytest.raises(IndexError, match=r"indices\[0, 0, 0, 0\] = 1000000 does not fit"):
+            convert(indices)
+
+    refused(bad.as_subclass(Picture))
+    with Watch():
+        refused(bad)
+    with torch.autograd.forward_ad.dual_level():
+        refused(bad)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.compiler, "is_compiling", lambda: True)
+        refused(bad)
+    assert convert(bad.to("meta")).is_meta
 
 
 def test_modules():

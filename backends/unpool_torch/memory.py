@@ -6,6 +6,8 @@ Where a tensor has nothing but a shape, because a program is traced, its results
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,57 +18,66 @@ from unpool.backends import Duplicates
 from unpool.plan import Plan
 
 DEVICES = ("cpu", "cuda", "meta")
-# NumPy has no bfloat16; ml_dtypes makes one, and its numbers are these words.
-_WORDS = {torch.bfloat16: torch.uint16}
-
-
-def of(tensor: Any) -> Kernels:
-    """Return the kernels of a tensor's device."""
-    return CUDA if tensor.device.type == "cuda" else CPU
 
 
 class Kernels:
-    """The three primitives of a backend of arrays on tensors."""
+    """The three primitives of a backend of arrays on tensors.
 
-    name: str  # of the backend
+    `array` and `tensor` turn one into the other where it lies, and `within` is what a call on a device is made within.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        array: Callable[[Any], Any],
+        tensor: Callable[[Any], Any],
+        within: Callable[[Any], AbstractContextManager[Any]],
+    ) -> None:
+        self._name, self._array, self._tensor, self._within = name, array, tensor, within
 
     def pool(self, cells: Any, plan: Plan, out: tuple[Any, Any] | None = None) -> tuple[Any, Any]:
-        pair = None if out is None else (self.array(out[0]), None if out[1] is None else self.array(out[1]))
-        values, indices = backends.loaded(self.name).pool(self.array(cells), plan, pair)
-        return out or (self.tensor(values), None if indices is None else self.tensor(indices))
+        run = backends.loaded(self._name).pool
+        with self._within(cells.device):
+            targets = None if out is None else (self._array(out[0]), self._optional(self._array, out[1]))
+            values, indices = run(self._array(cells), plan, targets)
+            return out or (self._tensor(values), self._optional(self._tensor, indices))
 
     def scatter(self, values: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any = None) -> Any:
-        target = None if out is None else self.array(out)
-        run = backends.loaded(self.name).scatter
-        planes = run(self.array(values), self.array(indices), plan, duplicates, target)
-        return self.tensor(planes) if out is None else out
+        return self._moved(backends.loaded(self._name).scatter, values, indices, plan, duplicates, out)
 
     def gather(self, grad: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any = None) -> Any:
-        target = None if out is None else self.array(out)
-        run = backends.loaded(self.name).gather
-        values = run(self.array(grad), self.array(indices), plan, duplicates, target)
-        return self.tensor(values) if out is None else out
+        return self._moved(backends.loaded(self._name).gather, grad, indices, plan, duplicates, out)
 
-    def array(self, tensor: Any) -> Any:
-        raise NotImplementedError
+    def _moved(self, run: Any, given: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
+        with self._within(given.device):
+            target = self._optional(self._array, out)
+            result = run(self._array(given), self._array(indices), plan, duplicates, target)
+            return self._tensor(result) if out is None else out
 
-    def tensor(self, array: Any) -> Any:
-        raise NotImplementedError
+    @staticmethod
+    def _optional(function: Callable[[Any], Any], value: Any) -> Any:
+        return None if value is None else function(value)
 
 
-class _CPU(Kernels):
-    name = "cpu"
+class Shapes:
+    """The same for tensors that have a shape and no values."""
 
-    def array(self, tensor: Any) -> Any:
-        tensor = tensor.detach().resolve_conj().resolve_neg()
-        if tensor.dtype in _WORDS:
-            return tensor.view(_WORDS[tensor.dtype]).numpy().view(_bfloat16())
-        return tensor.numpy()
+    def pool(self, cells: Any, plan: Plan) -> tuple[Any, Any]:
+        values = cells.new_empty(plan.pooled_shape)
+        if plan.index_dtype is None:
+            return values, None
+        return values, cells.new_empty(plan.pooled_shape, dtype=getattr(torch, plan.index_dtype))
 
-    def tensor(self, array: Any) -> Any:
-        if array.dtype.kind == "V":  # as NumPy sees bfloat16
-            return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
-        return torch.from_numpy(array)
+    def scatter(self, values: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
+        return values.new_empty(plan.plane_shape)
+
+    def gather(self, grad: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
+        return grad.new_empty(plan.pooled_shape)
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+# NumPy has no bfloat16; ml_dtypes makes one, and its numbers are 16-bit words.
 
 
 def _bfloat16() -> Any:
@@ -75,57 +86,49 @@ def _bfloat16() -> Any:
     return ml_dtypes.bfloat16
 
 
-class _CUDA(Kernels):
-    """CuPy's arrays, on the stream that PyTorch has current."""
-
-    name = "cuda"
-
-    def pool(self, cells: Any, plan: Plan, out: tuple[Any, Any] | None = None) -> tuple[Any, Any]:
-        with self._stream(cells.device):
-            return super().pool(cells, plan, out)
-
-    def scatter(self, values: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any = None) -> Any:
-        with self._stream(values.device):
-            return super().scatter(values, indices, plan, duplicates, out)
-
-    def gather(self, grad: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any = None) -> Any:
-        with self._stream(grad.device):
-            return super().gather(grad, indices, plan, duplicates, out)
-
-    def _stream(self, device: Any) -> Any:
-        backends.loaded(self.name)  # or what it needs is missing, and its error says so
-        import cupy
-
-        return cupy.cuda.ExternalStream(torch.cuda.current_stream(device).cuda_stream, device.index)
-
-    def array(self, tensor: Any) -> Any:
-        import cupy
-
-        tensor = tensor.detach().resolve_conj().resolve_neg()
-        if tensor.dtype in _WORDS:
-            return cupy.from_dlpack(tensor.view(torch.int16)).view(_bfloat16())
-        return cupy.from_dlpack(tensor)
-
-    def tensor(self, array: Any) -> Any:
-        if array.dtype.kind == "V":  # as NumPy sees bfloat16
-            return torch.from_dlpack(array.view(np.int16)).view(torch.bfloat16)
-        return torch.from_dlpack(array)
+def _numpy(tensor: Any) -> Any:
+    tensor = tensor.detach().resolve_conj().resolve_neg()
+    if tensor.dtype == torch.bfloat16:
+        return tensor.view(torch.uint16).numpy().view(_bfloat16())
+    return tensor.numpy()
 
 
-class _Shapes(Kernels):
-    """Tensors that have a shape and no values."""
-
-    def pool(self, cells: Any, plan: Plan, out: tuple[Any, Any] | None = None) -> tuple[Any, Any]:
-        values = cells.new_empty(plan.pooled_shape)
-        if plan.index_dtype is None:
-            return values, None
-        return values, cells.new_empty(plan.pooled_shape, dtype=getattr(torch, plan.index_dtype))
-
-    def scatter(self, values: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any = None) -> Any:
-        return values.new_empty(plan.plane_shape)
-
-    def gather(self, grad: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any = None) -> Any:
-        return grad.new_empty(plan.pooled_shape)
+def _of_numpy(array: Any) -> Any:
+    if array.dtype.kind == "V":  # as NumPy sees bfloat16
+        return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
 
 
-CPU, CUDA, SHAPES = _CPU(), _CUDA(), _Shapes()
+def _cupy(tensor: Any) -> Any:
+    import cupy
+
+    tensor = tensor.detach().resolve_conj().resolve_neg()
+    if tensor.dtype == torch.bfloat16:
+        return cupy.from_dlpack(tensor.view(torch.int16)).view(_bfloat16())
+    return cupy.from_dlpack(tensor)
+
+
+def _of_cupy(array: Any) -> Any:
+    if array.dtype.kind == "V":
+        return torch.from_dlpack(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_dlpack(array)
+
+
+def _stream(device: Any) -> AbstractContextManager[Any]:
+    """The stream that PyTorch has current, as CuPy's."""
+    import cupy
+
+    stream: AbstractContextManager[Any] = cupy.cuda.ExternalStream(
+        torch.cuda.current_stream(device).cuda_stream, device.index
+    )
+    return stream
+
+
+CPU = Kernels("cpu", _numpy, _of_numpy, lambda device: nullcontext())
+CUDA = Kernels("cuda", _cupy, _of_cupy, _stream)
+SHAPES = Shapes()
+
+
+def of(tensor: Any) -> Kernels:
+    """Return the kernels of a tensor's device."""
+    return CUDA if tensor.device.type == "cuda" else CPU

@@ -76,7 +76,7 @@ def watched() -> bool:
 # --- kernels ----------------------------------------------------------------------------------------------------------
 
 
-def _kernels(run: memory.Kernels, traced: bool) -> dict[str, Callable[..., Any]]:
+def _kernels(run: memory.Kernels | memory.Shapes, traced: bool) -> dict[str, Callable[..., Any]]:
     """Make the operators of the three primitives."""
     # Of symbols, nothing can be remembered.
     plan_pool = plans.pool.__wrapped__ if traced else plans.pool
