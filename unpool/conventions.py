@@ -21,7 +21,7 @@ from typing import Any
 
 from unpool import dtypes, errors, plan
 from unpool.arrays import Number, arrays_like
-from unpool.tracing import traced
+from unpool.tracing import afresh
 
 CONVENTIONS = ("plane", "tensorflow", "tensorflow_batch", "onnx", "window")
 
@@ -130,8 +130,7 @@ class _Geometry:
         if kernel_size is not None:
             self.window = plan.window(self.rank, kernel_size, stride, padding, dilation)
             # The rule of sizes, in the words of the unpooling call.
-            make = plan.unpool.__wrapped__ if traced() else plan.unpool
-            make(shape, self.window, size, channels_last=channels_last, argument="indices")
+            afresh(plan.unpool)(shape, self.window, size, channels_last=channels_last, argument="indices")
 
     def _require_full_size(self) -> None:
         def other(number: Number) -> Exception:

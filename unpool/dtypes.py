@@ -6,11 +6,10 @@ Unpooling moves values and takes all of them; pooling compares them, and its gra
 from __future__ import annotations
 
 from functools import lru_cache
-from sys import modules
 from typing import Any
 
 from unpool import errors
-from unpool.tracing import traced
+from unpool.tracing import afresh
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 REALS = ("float16", "bfloat16", "float32", "float64", *INTEGERS, "bool")
@@ -25,15 +24,14 @@ def name(dtype: Any) -> str:
     >>> name(numpy.dtype(">f4")), name(numpy.float32), name("float32")
     ('float32', 'float32', 'float32')
     """
-    return _name(dtype) if "torch" in modules and traced() else _kept_name(dtype)
+    text: str = afresh(_name)(dtype)
+    return text
 
 
+@lru_cache(maxsize=256)
 def _name(dtype: Any) -> str:
     text = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or str(dtype)
     return str(text).rpartition(".")[2].removesuffix("_")
-
-
-_kept_name = lru_cache(maxsize=256)(_name)
 
 
 def describe(argument: str, array: Any) -> tuple[tuple[int, ...], str]:
@@ -49,23 +47,21 @@ def describe(argument: str, array: Any) -> tuple[tuple[int, ...], str]:
 def describe_pair(argument: str, values: Any, indices: Any, real: bool) -> tuple[tuple[int, ...], tuple[int, ...], str]:
     """Check values and the indices that go with them; return both shapes and the name of the values' dtype."""
     try:
-        check = _check_pair if "torch" in modules and traced() else _kept_pair
-        return tuple(values.shape), tuple(indices.shape), check(argument, values.dtype, indices.dtype, real)
+        dtype = afresh(_check_pair)(argument, values.dtype, indices.dtype, real)
+        return tuple(values.shape), tuple(indices.shape), dtype
     except (AttributeError, TypeError, ValueError):
         describe(argument, values)
         describe("indices", indices)
         raise  # both are arrays, so it is one of their dtypes that is refused
 
 
+@lru_cache(maxsize=256)
 def _check_pair(argument: str, dtype: Any, index_dtype: Any, real: bool) -> str:
     """Check two dtypes at once; only what passes is kept."""
     found, indices_found = name(dtype), name(index_dtype)
     check_values(argument, found, REALS if real else VALUES)
     check_indices(indices_found)
     return found
-
-
-_kept_pair = lru_cache(maxsize=256)(_check_pair)
 
 
 def check_values(argument: str, dtype: str, allowed: tuple[str, ...]) -> None:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from sys import modules
 from typing import Any, Literal, TypeVar
 
 from unpool import backends, dtypes, errors, plan
 from unpool.backends import DUPLICATES, Duplicates
-from unpool.tracing import traced
+from unpool.tracing import afresh
 
 ArrayT = TypeVar("ArrayT")
 DataFormat = Literal["channels_first", "channels_last"]
@@ -499,8 +498,7 @@ def pool(
     dtypes.check_values("input", dtype, dtypes.REALS)
     index_dtype = dtypes.check_index_dtype(index_dtype)
     channels_last = plan.is_channels_last(data_format)
-    make = plan.pool.__wrapped__ if "torch" in modules and traced() else plan.pool
-    call = make(shape, window, bool(ceil_mode), channels_last, index_dtype if return_indices else None)
+    call = afresh(plan.pool)(shape, window, bool(ceil_mode), channels_last, index_dtype if return_indices else None)
     arguments: tuple[str, ...] = ("input",)
     arrays: tuple[Any, ...] = (input,)
     pair = None
@@ -542,8 +540,7 @@ def scatter(
     entries = None
     if size is not None or terms is _GRADIENT:  # unpooling alone has a default
         size, entries = plan.traced_sizes(sized_by, size, len(window.kernel), channels_last)
-    make = plan.unpool.__wrapped__ if "torch" in modules and traced() else plan.unpool
-    call = make(shape, window, size, channels_last, bool(validate), argument, sized_by)
+    call = afresh(plan.unpool)(shape, window, size, channels_last, bool(validate), argument, sized_by)
     if out is not None:
         _check_out("out", out, call.plane_shape, dtype)
     arrays = (values, indices) if out is None else (values, indices, out)
@@ -572,8 +569,7 @@ def gather(
         raise errors.dimensions_differ("grad_output", size, "indices", shape)
     plan.check_choice("duplicates", duplicates, DUPLICATES)
     channels_last = plan.is_channels_last(data_format)
-    make = plan.unpool.__wrapped__ if "torch" in modules and traced() else plan.unpool
-    call = make(shape, window, size, channels_last, True, "indices", "grad_output")
+    call = afresh(plan.unpool)(shape, window, size, channels_last, True, "indices", "grad_output")
     if out is not None:
         _check_out("out", out, call.pooled_shape, dtype)
     arrays = (grad, indices) if out is None else (grad, indices, out)

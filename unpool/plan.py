@@ -23,11 +23,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from sys import modules
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from unpool import errors
-from unpool.tracing import traced
+from unpool.tracing import afresh
 
 Triple: TypeAlias = "tuple[int, int, int]"
 
@@ -226,8 +225,8 @@ def window(rank: int, kernel_size: object, stride: object, padding: object, dila
             if argument is not None and not _is_plain(argument):
                 # Not kept: 2.0 equals 2, and what was met before must not decide what is an error.
                 return _window(rank, kernel_size, stride, padding, dilation)
-    check = _window if "torch" in modules and traced() else _kept_window
-    return check(rank, kernel_size, stride, padding, dilation)
+    checked: Window = afresh(_kept_window)(rank, kernel_size, stride, padding, dilation)
+    return checked
 
 
 def _window(rank: int, kernel_size: object, stride: object, padding: object, dilation: object) -> Window:
