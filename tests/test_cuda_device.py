@@ -1,6 +1,6 @@
 """What only a GPU can tell: that the context survives, graphs, streams, arrays of over 2**31 elements, PyTorch's CUDA.
 
-None of this has run yet (README, "State").  `tools/check_gpu.sh` runs it, with all the rest, on a machine with a GPU.
+`tools/check_gpu.sh` runs it, with all the rest, on a machine with a GPU (README, "State", says which that was).
 What is compared with is the CPU backend, which has tests of its own.
 """
 

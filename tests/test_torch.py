@@ -164,14 +164,17 @@ def test_the_way_to_the_kernels_of_cuda(monkeypatch, dtype):
     streams = []
 
     @contextlib.contextmanager
-    def external_stream(pointer, device):
-        streams.append((pointer, device))
+    def current(which):
+        streams.append(which)
         yield
         streams.append("left")
 
-    cupy = SimpleNamespace(from_dlpack=np.from_dlpack, cuda=SimpleNamespace(ExternalStream=external_stream))
-    monkeypatch.setitem(sys.modules, "cupy", cupy)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=f"of {device}"))
+    cuda = SimpleNamespace(
+        Device=lambda index: current(f"device {index}"),
+        Stream=SimpleNamespace(from_external=lambda stream: current(stream)),
+    )
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(from_dlpack=np.from_dlpack, cuda=cuda))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
     monkeypatch.setitem(unpool.backends._loaded, "cuda", unpool.backends.load("cpu"))
     x = torch.arange(1, 2 * 3 * 8 * 6 + 1).reshape(2, 3, 8, 6).to(getattr(torch, dtype))
     real = not dtype.startswith("complex")
@@ -187,7 +190,7 @@ def test_the_way_to_the_kernels_of_cuda(monkeypatch, dtype):
         for actual, expected in zip(memory.CUDA.pool(x, pooling), (values, indices), strict=True):
             assert torch.equal(actual, expected)
             assert actual.dtype == expected.dtype
-    assert streams == [("of cpu", None), "left"] * (3 if real else 2)
+    assert streams == ["device None", "stream of cpu", "left", "left"] * (3 if real else 2)
     out = torch.empty_like(planes)
     assert memory.CUDA.scatter(values, indices, unpooling, "sum", out) is out
     assert torch.equal(out, planes)

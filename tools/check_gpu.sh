@@ -3,13 +3,13 @@
 #
 #     tools/check_gpu.sh [FOLDER/] [STEP ...]
 #
-# Steps: build, contract, device, sanitize, memcheck, racecheck, initcheck, synccheck, quick, bench; without any, all of
-# them but quick, which is some of bench.  What they print goes to FOLDER (build/gpu), too; each has a limit of its own,
-# a step that fails does not keep the next from running, and the end says which did.  Where nothing was built yet, build
-# comes first, so that a session of short calls can do some steps in each, on a machine of its own.
+# Steps: build, contract, device, torch, sanitize, memcheck, racecheck, initcheck, synccheck, quick, bench; without any,
+# all of them but quick, which is some of bench.  What they print goes to FOLDER (build/gpu), too; each has a limit of its
+# own, a step that fails does not keep the next from running, and the end says which did.  Where nothing was built yet,
+# build comes first, so that a session of short calls can do some steps in each, on a machine of its own.
 set -uo pipefail
 
-known=" build contract device sanitize memcheck racecheck initcheck synccheck quick bench "
+known=" build contract device torch sanitize memcheck racecheck initcheck synccheck quick bench "
 folder=
 if [[ ${1-} == */* ]]; then
     mkdir -p "$1" || exit 2
@@ -25,7 +25,7 @@ mkdir -p "$folder" || exit 2
 site=$PWD/build/site
 python=${PYTHON:-python3}
 steps=("$@")
-[ $# -gt 0 ] || steps=(build contract device sanitize memcheck racecheck initcheck synccheck bench)
+[ $# -gt 0 ] || steps=(build contract device torch sanitize memcheck racecheck initcheck synccheck bench)
 [ -d "$site" ] || [[ " ${steps[*]} " == *" build "* ]] || steps=(build "${steps[@]}")
 results=()
 failed=0
@@ -68,7 +68,7 @@ tests() { # tests SECONDS [ARGUMENT...]
 
 contract() { # in several processes, if they can be had: most of the time compiles kernels, or is the reference's
     local many=()
-    "$python" -c "import xdist" 2>/dev/null && many=(-p xdist.plugin -n 6)
+    "$python" -c "import xdist" 2>/dev/null && many=(-p xdist.plugin -n $(($(nproc) < 12 ? $(nproc) : 12)))
     tests 480 ${many[@]+"${many[@]}"} -k cuda --ignore tests/test_cuda_device.py --ignore tests/test_cuda_compile.py \
         --ignore tests/test_cuda_on_cpu.py --ignore tests/test_pytorch_parity.py
 }
@@ -90,6 +90,7 @@ for name in "${steps[@]}"; do
     build) build ;;
     contract) contract ;;
     device) tests 400 tests/test_cuda_device.py ;;
+    torch) tests 200 tests/test_torch_device.py ;;
     sanitize) step 200 "$python" tools/sanitize.py ;; # not watched: what it does is right, and compiled
     memcheck) sanitizer --padding 256 ;;              # so that no array begins where another one ends
     quick) benchmark 240 --quick ;;

@@ -6,8 +6,8 @@ Where a tensor has nothing but a shape, because a program is traced, its results
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -114,14 +114,13 @@ def _of_cupy(array: Any) -> Any:
     return torch.from_dlpack(array)
 
 
-def _stream(device: Any) -> AbstractContextManager[Any]:
-    """The stream that PyTorch has current, as CuPy's."""
+@contextmanager
+def _stream(device: Any) -> Iterator[None]:
+    """Make a device CuPy's current one, and the stream that PyTorch has current on it CuPy's."""
     import cupy
 
-    stream: AbstractContextManager[Any] = cupy.cuda.ExternalStream(
-        torch.cuda.current_stream(device).cuda_stream, device.index
-    )
-    return stream
+    with cupy.cuda.Device(device.index), cupy.cuda.Stream.from_external(torch.cuda.current_stream(device)):
+        yield
 
 
 CPU = Kernels("cpu", _numpy, _of_numpy, lambda device: nullcontext())
