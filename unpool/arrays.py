@@ -34,6 +34,9 @@ class Arrays:
     def size(self, array: Any, axis: int) -> Any:
         return array.shape[axis]
 
+    def check_room(self, numbers: Any) -> None:
+        """Refuse to count so many numbers, if the library's integers do not."""
+
     def number(self, entry: Any) -> Any:
         """An entry of a size, to compute with."""
         return entry

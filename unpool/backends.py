@@ -72,7 +72,7 @@ BUILT_IN = {
         "unpool_tensorflow:Arrays",
     ),
     "torch": _BuiltIn("torch", ("torch",), "unpool_torch:BACKEND", "torch.as_tensor", "unpool_torch:Arrays"),
-    "jax": _BuiltIn("jax", ("jax", "jaxlib"), "unpool_jax:BACKEND", "jax.numpy.asarray"),
+    "jax": _BuiltIn("jax", ("jax", "jaxlib"), "unpool_jax:BACKEND", "jax.numpy.asarray", "unpool_jax:Arrays"),
     "dask": _BuiltIn("dask", ("dask",), "unpool_dask:BACKEND", "dask.array.asarray"),
 }
 _BY_PACKAGE = {package: name for name, row in BUILT_IN.items() for package in row.packages}

@@ -147,6 +147,7 @@ class _Geometry:
 
     def decode(self, source: str) -> Any:
         """Return plane indices, having made sure that every index is one of its convention at its place."""
+        self.arrays.check_room(self._room(source))
         value = self.arrays.cast(self.given, "int64")
         sample, channel = self._along(0), self._along(self.channel_axis)
         right, rule = None, "its remainder by the channels is its channel"
@@ -166,20 +167,23 @@ class _Geometry:
 
     def encode(self, cells: Any, target: str) -> Any:
         sample, channel = self._along(0), self._along(self.channel_axis)
-        largest = self.cells
+        largest = self._room(target)
+        self.arrays.check_room(largest)
         if target == "tensorflow":
             cells = cells * self.channels + channel
-            largest *= self.channels
         elif target == "tensorflow_batch":
             cells = (sample * self.cells + cells) * self.channels + channel
-            largest *= self.channels * self.batch
         elif target == "onnx":
             cells = (sample * self.channels + channel) * self.cells + cells
-            largest *= self.channels * self.batch
         elif target == "window":
             cells = self._to_window(cells)
         narrow = self.dtype == "int32" and isinstance(largest, int) and largest <= 2**31
         return self.arrays.cast(cells, "int32" if narrow else "int64")
+
+    def _room(self, convention: str) -> Any:
+        """How many cells a convention tells apart; for "window", those of the plane, which it is computed by."""
+        channels = self.channels if convention in ("tensorflow", "tensorflow_batch", "onnx") else 1
+        return self.cells * channels * (self.batch if convention in ("tensorflow_batch", "onnx") else 1)
 
     def _from_window(self, value: Any) -> Any:
         assert self.window is not None

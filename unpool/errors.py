@@ -213,6 +213,13 @@ def foreign_byte_order(argument: str, dtype: object) -> ValueError:
     )
 
 
+def needs_64_bits(argument: str, cells: int) -> ValueError:
+    return ValueError(
+        f"`{argument}` must be counted by 64 bits from about 2147483647 cells on, got {cells}: call "
+        f"jax.config.update('jax_enable_x64', True) first"
+    )
+
+
 def fixed_arrays(argument: str, library: str) -> TypeError:
     return TypeError(
         f"`{argument}` must be left out for arrays of {library}, which cannot be written into: use what the call "
@@ -230,11 +237,8 @@ def unserved_device(argument: str, device: str) -> TypeError:
     )
 
 
-def devices_differ(argument: str, device: str, other: str, expected: str) -> TypeError:
-    return TypeError(
-        f"`{other}` and `{argument}` must be on one device, got {expected} and {device}: pass "
-        f"{argument}.to({other}.device)"
-    )
+def devices_differ(argument: str, device: str, other: str, expected: str, convert: str) -> TypeError:
+    return TypeError(f"`{other}` and `{argument}` must be on one device, got {expected} and {device}: pass {convert}")
 
 
 def out_of_gradient(argument: str) -> ValueError:

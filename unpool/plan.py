@@ -12,7 +12,7 @@ windows, window ``o`` reading the cells ``o s - p + j d`` for ``j`` in ``0..k-1`
 One and two dimensions are three with leading ones: a Plan always has triples, so backends know one case.
 
 A framework that traces a program may not know a size before the program runs.  Such a size is None here, and so is
-all that follows from it; or it is a symbol of PyTorch's, to compute with.  The rules that need it are left to the
+all that follows from it; or it is a symbol of PyTorch's or JAX's, to compute with.  The rules that need it are left to the
 backend, which applies them in the words of `errors`.  Backends of frameworks that do not trace never meet one.
 """
 
@@ -325,8 +325,8 @@ def unpool(
 
 
 def _is_symbol(size: object) -> bool:
-    """Whether a size is PyTorch's symbol of one; the backend applies the rules to the number that it will be."""
-    return type(size).__name__ == "SymInt"
+    """Whether a size is a symbol of one, PyTorch's or JAX's; the rules are left to the number that it will be."""
+    return type(size).__name__ in ("SymInt", "_DimExpr")
 
 
 def span(sizes: Sequence[Any], window: Window) -> Any:

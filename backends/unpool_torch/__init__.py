@@ -70,7 +70,8 @@ def _check(*tensors: tuple[str, Any]) -> None:
         if tensor.device.type not in memory.DEVICES:
             raise errors.unserved_device(argument, str(tensor.device))
         if tensor.device != one.device:
-            raise errors.devices_differ(argument, str(tensor.device), first, str(one.device))
+            convert = f"{argument}.to({first}.device)"
+            raise errors.devices_differ(argument, str(tensor.device), first, str(one.device), convert)
 
 
 def _check_out(*tensors: tuple[str, Any]) -> None:

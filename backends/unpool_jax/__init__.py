@@ -1,0 +1,148 @@
+"""The backend for JAX arrays: traced, differentiated in both modes, mapped, sharded, exported.
+
+There are two ways to compute.  Arrays with values in the memory of the CPU go to the kernels of `unpool_cpu` and come
+back without a copy (`host`).  All others are computed by JAX's own operations (`operations`), on every device.
+
+A bad index is an IndexError wherever indices have values, also where those that they go with are traced.  Traced
+indices are not looked at: there, and with ``validate=False`` everywhere, a bad one is dropped, its value written
+nowhere and its gradient zero; and ``duplicates="error"`` is as ``"last"`` where nobody can look.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, PartitionSpec
+
+from unpool import errors, findings
+from unpool.backends import Duplicates
+from unpool.plan import LARGEST, Plan, spatial_axes
+from unpool_jax import host, operations
+from unpool_jax.convention import Arrays
+
+__all__ = ["BACKEND", "JAX", "Arrays"]
+
+# Eagerly, each is compiled once for a plan; within a program, it is a part of it.
+_COMPILED = {
+    operations.pool: jax.jit(operations.pool, static_argnames="plan", inline=True),
+    **{
+        function: jax.jit(function, static_argnames=("plan", "duplicates"), inline=True)
+        for function in (operations.scatter, operations.gather, operations.flaws)
+    },
+}
+
+
+class JAX:
+    """The three primitives of `unpool.backends.Backend` on JAX arrays."""
+
+    def pool(self, input: Any, plan: Plan, out: tuple[Any, Any] | None) -> tuple[Any, Any]:
+        _check_out(out)
+        if plan.index_dtype is not None:
+            _check_room("input", plan)
+            plan = replace(plan, index_dtype=operations.integer(plan.index_dtype).name)
+        if host.serves(input):
+            return host.pool(input, plan)
+        values, indices = _run(operations.pool, input, plan=plan)
+        return values, None if plan.index_dtype is None else indices
+
+    def scatter(self, values: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
+        return self._moved(host.scatter, operations.scatter, plan.values, values, indices, plan, duplicates, out)
+
+    def gather(self, grad: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
+        return self._moved(host.gather, operations.gather, "grad_output", grad, indices, plan, duplicates, out)
+
+    def _moved(
+        self,
+        kernel: Any,
+        operation: Any,
+        argument: str,
+        given: Any,
+        indices: Any,
+        plan: Plan,
+        duplicates: Duplicates,
+        out: Any,
+    ) -> Any:
+        _check_out(out)
+        _check_devices(argument, given, indices)
+        if host.serves(given, indices):
+            try:
+                return kernel(given, indices, plan, duplicates)
+            except IndexError:
+                if plan.validate:
+                    raise
+        _check_room("indices", plan)
+        _look(indices, plan, duplicates)
+        return _run(operation, given, indices, plan=plan, duplicates=duplicates)
+
+
+BACKEND = JAX()
+
+
+def _check_out(out: Any) -> None:
+    if out is not None:
+        raise errors.fixed_arrays("out", "JAX")
+
+
+def _check_room(argument: str, plan: Plan) -> None:
+    """Refuse planes whose cells JAX cannot count."""
+    if isinstance(plan.cells, int) and plan.cells + plan.windows > LARGEST and operations.integer("int64").itemsize < 8:
+        raise errors.needs_64_bits(argument, plan.cells)
+
+
+def _check_devices(argument: str, given: Any, indices: Any) -> None:
+    """Refuse arrays that were put on different devices; what was not put anywhere goes where the other one is."""
+    if not _has_values(given) or not _has_values(indices) or not (given.committed and indices.committed):
+        return
+    devices, others = given.sharding.device_set, indices.sharding.device_set
+    if devices != others:
+        raise errors.devices_differ(
+            "indices", _said(others), argument, _said(devices), f"jax.device_put(indices, {argument}.sharding)"
+        )
+
+
+def _said(devices: Any) -> str:
+    return ", ".join(sorted(map(str, devices)))
+
+
+def _has_values(array: Any) -> bool:
+    return not isinstance(array, jax.core.Tracer)
+
+
+def _look(indices: Any, plan: Plan, duplicates: Duplicates) -> None:
+    """Raise for a bad or repeated index, where they can be seen and somebody wants to hear of them."""
+    if not _has_values(indices) or not (plan.validate or duplicates == "error") or not indices.size:
+        return
+    if not indices.is_fully_addressable:  # but for those of other processes
+        return
+    with jax.ensure_compile_time_eval():
+        bad, repeated = map(int, _run(operations.flaws, indices, plan=plan, duplicates=duplicates))
+        if max(bad, repeated) >= 0:
+            numbers = np.asarray(indices)
+            findings.check(bad, repeated, numbers, numbers, plan, touched=False)
+
+
+def _run(function: Any, *arrays: Any, **static: Any) -> Any:
+    """Call an operation, compiled if it is called eagerly."""
+    call = partial(_COMPILED[function], **static)
+    spec = next(filter(None, map(_spec, arrays)), None)
+    if spec is not None:
+        # Where shardings are a part of types, they are left to the compiler within, but for those of the results.
+        axes = spatial_axes(len(spec), len(static["plan"].spatial), static["plan"].channels_last)
+        result = PartitionSpec(*[None if entry in range(len(spec))[axes] else spec[entry] for entry in range(len(spec))])
+        results = {operations.pool: (result, result), operations.flaws: (PartitionSpec(),) * 2}.get(function, result)
+        call = jax.sharding.auto_axes(call, out_sharding=results)
+    if any(array.dtype != operations.integer(array.dtype.name) for array in arrays):
+        with jax.enable_x64(True):  # in which such an array was made
+            return call(*arrays)
+    return call(*arrays)
+
+
+def _spec(array: Any) -> Any:
+    """How an array's axes are sharded, if that is a part of its type."""
+    sharding = jax.typeof(array).sharding
+    explicit = AxisType.Explicit in sharding.mesh.axis_types and any(entry is not None for entry in sharding.spec)
+    return sharding.spec if explicit else None

@@ -1,0 +1,232 @@
+"""The three primitives in JAX's operations: for what is traced, differentiated, mapped or sharded, on every device.
+
+Indices that lie in their own windows, as those of a pooling do, go the window path (`windows`); all others the general
+one, by ``.at[]``, plane by plane.  A bad index is dropped: its value is written nowhere, and its gradient is zero.
+
+JAX differentiates all of it, in both modes and to any order: what is moved is moved by selections and gathers.  Only
+pooling has a rule of its own, which takes the tangents from where the values came from, instead of going back through
+the comparisons.  What `scatter` compared is compared again for the gradient (`jax.checkpoint`), since to keep it would
+take a byte a cell of both paths.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from unpool.backends import Duplicates
+from unpool.plan import LARGEST, Plan
+from unpool_jax import windows
+from unpool_jax.order import keys, unordered
+
+
+def pool(input: Any, plan: Plan) -> tuple[Any, Any]:
+    """Return values and indices."""
+    cells = _six(input, plan.plane, plan)
+    values, numbers = _pool(lax.stop_gradient(cells), plan)
+    values = _attached(plan, cells, values, numbers)
+    indices = numbers.astype(integer(plan.index_dtype or "int64"))
+    return values.reshape(plan.pooled_shape), indices.reshape(plan.pooled_shape)
+
+
+def scatter(values: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
+    def general(given: Any, indices: Any) -> Any:
+        function = partial(_scatter, duplicates=duplicates, plan=plan)
+        planes = _planewise(function, plan.plane, _six(given, plan.pooled, plan), _numbers(indices, plan))
+        return planes.reshape(plan.plane_shape)
+
+    def own(given: Any, indices: Any) -> Any:
+        pooled, numbers = _six(given, plan.pooled, plan), _numbers(indices, plan)
+        return windows.scatter(pooled, numbers, plan, adds=duplicates == "sum").reshape(plan.plane_shape)
+
+    @partial(jax.checkpoint, prevent_cse=False)
+    def moved(given: Any, indices: Any) -> Any:
+        if not windows.serve(plan):
+            return general(given, indices)
+        # Given and returned as the user has them: what is reshaped outside of a branch, XLA copies.
+        return lax.cond(windows.inside(_numbers(indices, plan), plan), own, general, given, indices)
+
+    return moved(_positive_zero(values) if duplicates == "sum" else values, indices)
+
+
+def gather(grad: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
+    planes, numbers = _six(grad, plan.plane, plan), _numbers(indices, plan)
+    values = _planewise(partial(_gather, duplicates=duplicates, plan=plan), plan.pooled, planes, numbers)
+    return values.reshape(plan.pooled_shape)
+
+
+def flaws(indices: Any, plan: Plan, duplicates: Duplicates) -> tuple[Any, Any]:
+    """Return the flat positions of the first bad index and of the first one that repeats another, or -1."""
+    numbers = _numbers(indices, plan)
+
+    def first(wrong: Any) -> Any:
+        flat = wrong.reshape(-1)
+        return jnp.where(flat.any(), jnp.argmax(flat), -1)
+
+    def repeats(numbers: Any) -> Any:
+        order = lax.iota(numbers.dtype, numbers.shape[0])
+        earliest = jnp.full(plan.cells, numbers.shape[0], numbers.dtype).at[_dropped(numbers, plan)].min(order)
+        return (numbers >= 0) & (earliest[jnp.maximum(numbers, 0)] != order)
+
+    bad = first((numbers < 0).reshape(plan.pooled_shape)) if plan.validate else -1
+    if duplicates != "error":
+        return bad, -1
+    repeated = _planewise(repeats, plan.pooled, numbers)
+    return bad, first(repeated.reshape(plan.pooled_shape))
+
+
+def integer(dtype: str) -> Any:
+    """Return the dtype, or the one that JAX has in its place without its 64-bit mode."""
+    return jax.dtypes.canonicalize_dtype(np.dtype(dtype))
+
+
+# --- arrays -----------------------------------------------------------------------------------------------------------
+
+
+def _six(array: Any, spatial: tuple[int, ...], plan: Plan) -> Any:
+    """Give an array the six axes of `windows`.  None are merged, along which it may be sharded."""
+    if plan.channels_last:
+        return array.reshape(plan.batch, 1, *spatial, plan.channels)
+    return array.reshape(plan.batch, plan.channels, *spatial, 1)
+
+
+def _numbers(indices: Any, plan: Plan) -> Any:
+    """Return indices with six axes, as integers to compute with, every bad one as -1."""
+    indices = _six(indices, plan.pooled, plan)
+    cells, dtype = plan.cells, indices.dtype
+    if isinstance(cells, int):
+        # Counted on by the windows, too, for what is dropped.
+        wide = np.dtype("int32" if cells + plan.windows <= LARGEST else "int64")
+        last = jnp.asarray(min(cells - 1, jnp.iinfo(dtype).max), dtype)
+        return jnp.where((indices >= 0) & (indices <= last), indices.astype(wide), jnp.asarray(-1, wide))
+    # Unsigned ones that are too large turn negative, which is as far out of range.
+    numbers = indices.astype(integer("int64"))
+    return jnp.where((numbers >= 0) & (numbers < cells), numbers, -1)
+
+
+def _planewise(function: Any, spatial: tuple[int, ...], *arrays: Any) -> Any:
+    """Do something with every plane, flat, and give the results their spatial axes."""
+    flat = [array.reshape(*array.shape[:2], -1, array.shape[-1]) for array in arrays]
+    found = jax.vmap(jax.vmap(jax.vmap(function, -1, -1)))(*flat)
+    return found.reshape(*found.shape[:2], *spatial, found.shape[-1])
+
+
+# --- the general path, a plane ----------------------------------------------------------------------------------------
+
+
+def _dropped(numbers: Any, plan: Plan) -> Any:
+    """Where to write: past the end for a bad index, each to a place of its own."""
+    return jnp.where(numbers >= 0, numbers, plan.cells + lax.iota(numbers.dtype, numbers.shape[0]))
+
+
+def _lasting(numbers: Any, plan: Plan) -> Any:
+    """The same, and past the end for an index that a later one repeats."""
+    order = lax.iota(numbers.dtype, numbers.shape[0])
+    latest = jnp.zeros(plan.cells, numbers.dtype).at[_dropped(numbers, plan)].max(order, mode="drop")
+    hidden = latest[jnp.maximum(numbers, 0)] != order
+    return _dropped(jnp.where(hidden, -1, numbers), plan)
+
+
+def _scatter(values: Any, numbers: Any, *, duplicates: Duplicates, plan: Plan) -> Any:
+    planes = jnp.zeros(plan.cells, values.dtype)
+    if duplicates != "sum":
+        return planes.at[_lasting(numbers, plan)].set(values, mode="drop", unique_indices=True)
+    place = _dropped(numbers, plan)
+    return planes.at[place].max(values, mode="drop") if values.dtype == bool else planes.at[place].add(values, mode="drop")
+
+
+def _gather(planes: Any, numbers: Any, *, duplicates: Duplicates, plan: Plan) -> Any:
+    place = _dropped(numbers, plan) if duplicates == "sum" else _lasting(numbers, plan)
+    return planes.at[place].get(mode="fill", fill_value=0)
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+@jax.custom_jvp
+def _positive_zero(values: Any) -> Any:
+    """Make -0.0 a 0.0, as a sum is that starts there."""
+    if jnp.issubdtype(values.dtype, jnp.complexfloating):
+        return lax.complex(_positive_zero(values.real), _positive_zero(values.imag))
+    if not jnp.issubdtype(values.dtype, jnp.floating):
+        return values
+    return jnp.where(keys(values) == 0, jnp.zeros((), values.dtype), values)
+
+
+@_positive_zero.defjvp
+def _(primals: Any, tangents: Any) -> Any:
+    return _positive_zero(*primals), *tangents
+
+
+class _Best(NamedTuple):
+    """Of what was looked at so far, the largest: its key, its place in the plane, which is -1 for none, its value."""
+
+    keys: Any
+    numbers: Any
+    values: Any
+
+
+def _pool(cells: Any, plan: Plan) -> tuple[Any, Any]:
+    wide = np.dtype("int32") if isinstance(plan.cells, int) and plan.cells <= LARGEST else integer("int64")
+    numbers: Any = 0
+    for axis, size in enumerate(plan.plane):
+        numbers = numbers * jnp.asarray(size, wide) + windows.along(size, 2 + axis, 6, wide)
+    best = _Best(keys(cells), numbers + jnp.zeros_like(cells, wide), cells)
+    # Along one axis after the other: the first of equal ones in a row, and then in the first row that has one.
+    empty = False
+    for axis in (2, 1, 0):
+        best, empty = _pooled(best, axis, plan, empty)
+    return best.values, best.numbers
+
+
+def _pooled(best: _Best, axis: int, plan: Plan, empty: bool) -> tuple[_Best, bool]:
+    """Pool along one axis; say whether there may be windows that are `empty` so far, wholly in the padding."""
+    count, size = plan.pooled[axis], plan.plane[axis]
+    kernel, stride, padding, dilation = (
+        entry[axis] for entry in (plan.kernel, plan.stride, plan.padding, plan.dilation)
+    )
+    if kernel == stride == 1 and padding == 0:
+        return best, empty
+    after = (count - 1) * stride + dilation * (kernel - 1) + 1 - padding - size
+    pads = [(0, 0, 0)] * 6
+    pads[2 + axis] = (padding, after, 0)
+    padded = _Best(
+        *[lax.pad(array, jnp.asarray(fill, array.dtype), pads) for array, fill in zip(best, (0, -1, 0), strict=True)]
+    )
+    empty = empty or padding > 0 or not (isinstance(after, int) and after <= 0)
+
+    def tap(place: int) -> _Best:
+        start = place * dilation
+        stop = start + (count - 1) * stride + 1
+        return _Best(*[lax.slice_in_dim(array, start, stop, stride, 2 + axis) for array in padded])
+
+    found = tap(0)
+    for place in range(1, kernel):
+        other = tap(place)
+        better = (other.keys > found.keys) | unordered(other.keys, found.values.dtype)
+        if empty:
+            better = (other.numbers >= 0) & (better | (found.numbers < 0))
+        found = _Best(*[jnp.where(better, new, old) for new, old in zip(other, found, strict=True)])
+    return found, empty
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _attached(plan: Plan, cells: Any, values: Any, numbers: Any) -> Any:
+    """Return the values of windows, which came from those cells of theirs."""
+    return values
+
+
+@_attached.defjvp
+def _(plan: Plan, primals: Any, tangents: Any) -> Any:
+    _, values, numbers = primals
+    numbers = lax.optimization_barrier(numbers)  # or they would be found again for every cell
+    if windows.serve(plan):
+        take = jax.checkpoint(partial(windows.gather, plan=plan), prevent_cse=False)
+        return values, take(tangents[0], numbers)
+    take = partial(_gather, duplicates="sum", plan=plan)
+    return values, _planewise(take, plan.pooled, tangents[0], numbers)
