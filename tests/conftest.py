@@ -34,16 +34,20 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Of the many cases of a test, give a kind that takes long for each a few, spread over all parameters."""
-    if config.getoption("--every"):
-        return
+    """Leave out what would say nothing new.
+
+    Of the many cases of a test, a kind that takes long for each is given a few, spread over all parameters; and a kind
+    whose framework is not installed is skipped once a test, which is enough to give the reason.
+    """
+    missing = {name for name, kind in KINDS.items() if find_spec(kind.framework) is None}
     kept, left_out, seen = [], [], {}
     for item in items:
         name = item.callspec.params.get("backend") if hasattr(item, "callspec") else None
-        every = KINDS[name].one_in if name in KINDS else 1
         count = seen[item.function, name] = seen.get((item.function, name), -1) + 1
+        every = KINDS[name].one_in if name in KINDS and not config.getoption("--every") else 1
         # Not every n-th: parameters repeat with periods of their own.
-        (left_out if every > 1 and (count * 7919 + count // every) % every else kept).append(item)
+        enough = every > 1 and (count * 7919 + count // every) % every
+        (left_out if enough or (name in missing and count) else kept).append(item)
     items[:] = kept
     config.hook.pytest_deselected(items=left_out)
 

@@ -1,6 +1,7 @@
 """The kinds of arrays that the contract is tested with, each made of NumPy arrays and turned back.
 
-One a backend; TensorFlow's four times: eagerly, in graphs that know all sizes or none, and compiled by XLA.
+One a backend; JAX's twice, eagerly and compiled; TensorFlow's four times: eagerly, in graphs that know all sizes or
+none, and compiled by XLA.
 """
 
 import ctypes
@@ -16,6 +17,7 @@ class Arrays:
     """One kind of array: how it is made of a NumPy array, and how it becomes one again."""
 
     name: str
+    framework: str  # what must be installed
     writes = True  # whether there is `out=`
     reports = True  # whether a bad or repeated index is an error; else, a bad one is dropped
     one_in = 1  # of so many cases of a test, one is run
@@ -65,6 +67,7 @@ class Arrays:
 
 class NumPyArrays(Arrays):
     name = "cpu"
+    framework = "numpy"
 
     def asarray(self, array):
         return array
@@ -81,6 +84,7 @@ class NumPyArrays(Arrays):
 
 class CuPyArrays(Arrays):
     name = "cuda"
+    framework = "cupy"
 
     def __init__(self):
         self.cupy = needs.require("cupy", "CuPy arrays are what the backend is for")
@@ -110,6 +114,7 @@ class TensorFlowArrays(Arrays):
     """Eager tensors: the CPU's kernels, without a copy."""
 
     name = "tensorflow"
+    framework = "tensorflow"
     writes = False
 
     def __init__(self):
@@ -190,6 +195,7 @@ class TorchArrays(Arrays):
     """Tensors of the CPU."""
 
     name = "torch"
+    framework = "torch"
 
     def __init__(self):
         self.torch = needs.require("torch", "its tensors are what the backend is for")
@@ -228,6 +234,51 @@ class TorchArrays(Arrays):
         return self.tonumpy(result)
 
 
+class JAXArrays(Arrays):
+    """Arrays with values: the CPU's kernels, without a copy."""
+
+    name = "jax"
+    framework = "jax"
+    writes = False
+
+    def __init__(self):
+        self.jax = needs.require("jax", "its arrays are what the backend is for")
+        needs.require_backend("jax")
+        self.jax.config.update("jax_enable_x64", True)  # or there are no 64-bit dtypes
+
+    def asarray(self, array):
+        return self.jax.numpy.array(np.asarray(array, array.dtype.newbyteorder("=")))
+
+    def tonumpy(self, array):
+        return np.asarray(array)
+
+    def _back(self, result):
+        assert isinstance(result, self.jax.Array)
+        return self.tonumpy(result)
+
+
+class JAXJitArrays(JAXArrays):
+    """Calls that are compiled, each anew."""
+
+    one_in = 24
+    reports = False
+    rounds = False
+
+    def some(self, values):
+        values = list(values)
+        return values[:: max(1, -(-len(values) // 4))]
+
+    def run(self, function, *arguments, **named):
+        places = dict(enumerate(arguments)) | named
+        traced = [place for place, value in places.items() if isinstance(value, (np.ndarray, self.jax.Array))]
+
+        def call(arrays):
+            given = places | dict(zip(traced, arrays, strict=True))
+            return function(*[given.pop(place) for place in range(len(arguments))], **given)
+
+        return self.jax.jit(call)([self.asarray(places[place]) for place in traced])
+
+
 KINDS = {
     "cpu": NumPyArrays,
     "cuda": CuPyArrays,
@@ -236,6 +287,8 @@ KINDS = {
     "tensorflow-unknown": TensorFlowUnknownArrays,
     "tensorflow-xla": TensorFlowXLAArrays,
     "torch": TorchArrays,
+    "jax": JAXArrays,
+    "jax-jit": JAXJitArrays,
 }
 # Those that can be written into, and those that hear of a bad index.
 WRITERS = [name for name, kind in KINDS.items() if kind.writes]

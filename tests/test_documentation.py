@@ -17,13 +17,14 @@ NEEDS = {
     "unpool.torch": "torch",
     "unpool.demo": "matplotlib",
     "unpool_cuda": "cupy",
+    "unpool_jax": "jax",
     "unpool_tensorflow": "tensorflow",
     "unpool_torch": "torch",
     "unpool_torch.onnx": "onnxscript",
 }
 MODULES = [
     name
-    for package in ("unpool", "unpool_cpu", "unpool_cuda", "unpool_tensorflow", "unpool_torch")
+    for package in ("unpool", "unpool_cpu", "unpool_cuda", "unpool_jax", "unpool_tensorflow", "unpool_torch")
     for name in (
         package,
         *(

@@ -1196,6 +1196,7 @@ ELSEWHERE = {
     "missing_driver",
     "missing_framework",
     "missing_nvrtc",
+    "needs_64_bits",
     "no_device",
     "not_dense",
     "old_driver",

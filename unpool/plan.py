@@ -12,8 +12,8 @@ windows, window ``o`` reading the cells ``o s - p + j d`` for ``j`` in ``0..k-1`
 One and two dimensions are three with leading ones: a Plan always has triples, so backends know one case.
 
 A framework that traces a program may not know a size before the program runs.  Such a size is None here, and so is
-all that follows from it; or it is a symbol of PyTorch's or JAX's, to compute with.  The rules that need it are left to the
-backend, which applies them in the words of `errors`.  Backends of frameworks that do not trace never meet one.
+all that follows from it; or it is a symbol of PyTorch's or JAX's, to compute with.  The rules that need it are left to
+the backend, which applies them in the words of `errors`.  Backends of frameworks that do not trace never meet one.
 """
 
 from __future__ import annotations

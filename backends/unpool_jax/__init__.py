@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec
 
@@ -27,7 +28,7 @@ from unpool_jax.convention import Arrays
 __all__ = ["BACKEND", "JAX", "Arrays"]
 
 # Eagerly, each is compiled once for a plan; within a program, it is a part of it.
-_COMPILED = {
+_COMPILED: dict[Any, Any] = {
     operations.pool: jax.jit(operations.pool, static_argnames="plan", inline=True),
     **{
         function: jax.jit(function, static_argnames=("plan", "duplicates"), inline=True)
@@ -119,6 +120,8 @@ def _look(indices: Any, plan: Plan, duplicates: Duplicates) -> None:
     if not indices.is_fully_addressable:  # but for those of other processes
         return
     with jax.ensure_compile_time_eval():
+        if _spec(indices) is not None:  # what is looked for is not sharded as an array is
+            indices = jnp.asarray(np.asarray(indices))
         bad, repeated = map(int, _run(operations.flaws, indices, plan=plan, duplicates=duplicates))
         if max(bad, repeated) >= 0:
             numbers = np.asarray(indices)
@@ -132,8 +135,10 @@ def _run(function: Any, *arrays: Any, **static: Any) -> Any:
     if spec is not None:
         # Where shardings are a part of types, they are left to the compiler within, but for those of the results.
         axes = spatial_axes(len(spec), len(static["plan"].spatial), static["plan"].channels_last)
-        result = PartitionSpec(*[None if entry in range(len(spec))[axes] else spec[entry] for entry in range(len(spec))])
-        results = {operations.pool: (result, result), operations.flaws: (PartitionSpec(),) * 2}.get(function, result)
+        result = PartitionSpec(
+            *[None if entry in range(len(spec))[axes] else spec[entry] for entry in range(len(spec))]
+        )
+        results = (result, result) if function is operations.pool else result
         call = jax.sharding.auto_axes(call, out_sharding=results)
     if any(array.dtype != operations.integer(array.dtype.name) for array in arrays):
         with jax.enable_x64(True):  # in which such an array was made

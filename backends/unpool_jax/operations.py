@@ -12,6 +12,7 @@ take a byte a cell of both paths.
 from __future__ import annotations
 
 from functools import partial
+from math import prod
 from typing import Any, NamedTuple
 
 import jax
@@ -111,7 +112,7 @@ def _numbers(indices: Any, plan: Plan) -> Any:
 
 def _planewise(function: Any, spatial: tuple[int, ...], *arrays: Any) -> Any:
     """Do something with every plane, flat, and give the results their spatial axes."""
-    flat = [array.reshape(*array.shape[:2], -1, array.shape[-1]) for array in arrays]
+    flat = [array.reshape(*array.shape[:2], prod(array.shape[2:5]), array.shape[-1]) for array in arrays]
     found = jax.vmap(jax.vmap(jax.vmap(function, -1, -1)))(*flat)
     return found.reshape(*found.shape[:2], *spatial, found.shape[-1])
 
@@ -137,7 +138,9 @@ def _scatter(values: Any, numbers: Any, *, duplicates: Duplicates, plan: Plan) -
     if duplicates != "sum":
         return planes.at[_lasting(numbers, plan)].set(values, mode="drop", unique_indices=True)
     place = _dropped(numbers, plan)
-    return planes.at[place].max(values, mode="drop") if values.dtype == bool else planes.at[place].add(values, mode="drop")
+    return (
+        planes.at[place].max(values, mode="drop") if values.dtype == bool else planes.at[place].add(values, mode="drop")
+    )
 
 
 def _gather(planes: Any, numbers: Any, *, duplicates: Duplicates, plan: Plan) -> Any:
@@ -148,7 +151,7 @@ def _gather(planes: Any, numbers: Any, *, duplicates: Duplicates, plan: Plan) ->
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
-@jax.custom_jvp
+@jax.custom_jvp  # type: ignore[untyped-decorator]
 def _positive_zero(values: Any) -> Any:
     """Make -0.0 a 0.0, as a sum is that starts there."""
     if jnp.issubdtype(values.dtype, jnp.complexfloating):
@@ -158,7 +161,7 @@ def _positive_zero(values: Any) -> Any:
     return jnp.where(keys(values) == 0, jnp.zeros((), values.dtype), values)
 
 
-@_positive_zero.defjvp
+@_positive_zero.defjvp  # type: ignore[untyped-decorator]
 def _(primals: Any, tangents: Any) -> Any:
     return _positive_zero(*primals), *tangents
 
@@ -221,9 +224,9 @@ def _attached(plan: Plan, cells: Any, values: Any, numbers: Any) -> Any:
     return values
 
 
-@_attached.defjvp
+@_attached.defjvp  # type: ignore[untyped-decorator]
 def _(plan: Plan, primals: Any, tangents: Any) -> Any:
-    _, values, numbers = primals
+    values, numbers = _attached(plan, *primals), primals[2]  # so that there is a derivative of this one, too
     numbers = lax.optimization_barrier(numbers)  # or they would be found again for every cell
     if windows.serve(plan):
         take = jax.checkpoint(partial(windows.gather, plan=plan), prevent_cse=False)

@@ -7,11 +7,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from unpool import arrays
 from unpool.arrays import Number
 from unpool_tensorflow.asserts import after, require
 
 
-class Arrays:
+class Arrays(arrays.Arrays):
     """Tensors, eagerly or with sizes, and errors, that only a run will know."""
 
     def __init__(self, tensor: Any) -> None:

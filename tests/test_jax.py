@@ -1,0 +1,468 @@
+"""What is peculiar to JAX: whose memory it is, transformations, programs, 64 bits, devices, export.
+
+The contract itself is tested on JAX arrays by every other file, through the fixture `backend`.
+"""
+
+import re
+
+import numpy as np
+import pytest
+from cases import POOLINGS, bits, whole
+from compare import assert_same_bits
+from needs import require, require_backend
+from processes import python
+
+import unpool
+from unpool import plan
+
+jax = require("jax", "its arrays are what is tested")
+require_backend("jax")
+
+import jax.numpy as jnp  # noqa: E402
+from jax.test_util import check_grads  # noqa: E402
+from unpool_jax import host  # noqa: E402
+
+X = np.random.default_rng(0).permutation(2 * 3 * 8 * 6).reshape(2, 3, 8, 6).astype("float32")
+POOLED, INDICES = unpool.max_pool2d(X, 2, return_indices=True)
+# Each is compiled in many ways.
+SMALL = {
+    name: POOLINGS[name]
+    for name in ("odd", "overlap and padding", "ceil, gaps", "dilated and padding", "row, overlap and padding")
+}
+DUPLICATED = np.array([[[3, 3, 7, 0]]])  # of planes of 2 x 4 cells
+
+
+@pytest.fixture(autouse=True)
+def _wide():
+    with jax.enable_x64(True):
+        yield
+
+
+def functions(case):
+    return [getattr(unpool, f"max_{name}{case.rank}d") for name in ("pool", "unpool")]
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "bool", "float16", "bfloat16", "float32", "complex128"])
+def test_an_eager_call_copies_nothing(monkeypatch, dtype):
+    seen = []
+
+    class Witness:
+        def __getattr__(self, primitive):
+            def call(*arguments):
+                result = getattr(kernels, primitive)(*arguments)
+                arrays = [*arguments, *(result if isinstance(result, tuple) else [result])]
+                seen.extend(array.ctypes.data for array in arrays if isinstance(array, np.ndarray))
+                return result
+
+            return call
+
+    kernels = host._KERNELS
+    monkeypatch.setattr(host, "_KERNELS", Witness())
+    values, indices = jnp.ones((2, 3, 4, 3), dtype), jnp.array(INDICES)
+    planes = unpool.max_unpool2d(values, indices, 2)
+    taken = unpool.max_unpool2d_backward(planes, indices, 2)
+    there = [array.unsafe_buffer_pointer() for array in (values, indices, planes, taken)]
+    assert seen == [*there[:3], there[2], there[1], there[3]]
+    if dtype != "complex128":
+        seen.clear()
+        pooled = unpool.max_pool2d(planes, 2, return_indices=True)
+        assert seen == [array.unsafe_buffer_pointer() for array in (planes, *pooled)]
+
+
+def test_what_was_put_on_a_device_stays_there():
+    """And what was not goes where it is wanted, as with JAX's own functions."""
+    values, indices = jnp.array(POOLED), jnp.array(INDICES)
+    assert not unpool.max_unpool2d(values, indices, 2).committed
+    put = jax.device_put(values, jax.devices("cpu")[0])
+    assert unpool.max_unpool2d(put, indices, 2).committed
+    assert unpool.max_unpool2d(values, jax.device_put(indices, jax.devices("cpu")[0]), 2).committed
+    assert unpool.max_pool2d(put, 1, return_indices=True)[1].committed
+
+
+def test_a_result_is_nobody_elses():
+    """The memory of large NumPy results is used again once they are gone; not while JAX has it."""
+    x = jnp.array(np.random.default_rng(0).random((4, 16, 512, 512), "float32"))
+    kept = [unpool.max_pool2d(x, 1) for _ in range(3)]
+    assert all((array == x).all() for array in kept)
+
+
+# --- 64 bits ----------------------------------------------------------------------------------------------------------
+
+
+def test_without_64_bits():
+    with jax.enable_x64(False):
+        x = jnp.array(X)
+        for pool in (unpool.max_pool2d, jax.jit(unpool.max_pool2d, static_argnums=1, static_argnames="return_indices")):
+            values, indices = pool(x, 2, return_indices=True)
+            assert indices.dtype == "int32"  # as JAX makes of int64
+            assert_same_bits(
+                np.asarray(unpool.max_unpool2d(values, indices, 2)), unpool.max_unpool2d(POOLED, INDICES, 2)
+            )
+        assert unpool.max_pool2d(x, 2, return_indices=True, index_dtype="int32")[1].dtype == "int32"
+        converted = unpool.convert_indices(indices, "plane", "onnx", output_size=x.shape)
+        assert converted.dtype == "int32"
+        assert (unpool.convert_indices(converted, "onnx", "plane", output_size=x.shape) == indices).all()
+
+
+def test_what_32_bits_cannot_count():
+    with jax.enable_x64(False):
+        shape = jax.ShapeDtypeStruct((1, 1, 1, 2**31 + 4), "uint8")
+        with pytest.raises(ValueError, match=r"`input` must be counted by 64 bits .* got 2147483652: call jax.config"):
+            jax.eval_shape(lambda x: unpool.max_pool2d(x, (1, 4), return_indices=True), shape)
+        given = [jax.ShapeDtypeStruct((1, 1, 1, 2**29 + 1), dtype) for dtype in ("uint8", "int32")]
+        with pytest.raises(ValueError, match=r"`indices` must be counted by 64 bits"):
+            jax.eval_shape(lambda v, i: unpool.max_unpool2d(v, i, (1, 4)), *given)
+        with pytest.raises(ValueError, match=r"`indices` must be counted by 64 bits .* got 2147483664"):
+            unpool.convert_indices(jnp.zeros((2, 2, 1, 1), "int32"), "plane", "onnx", output_size=(2, 2, 4, 2**27 + 1))
+    with jax.enable_x64(True):
+        found = jax.eval_shape(lambda x: unpool.max_pool2d(x, (1, 4), return_indices=True), shape)
+        assert found[1].dtype == "int64"
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int64", "uint64", "complex128"])
+def test_arrays_of_64_bits_without_the_mode(dtype):
+    """Made within it, they keep their dtype, eagerly and traced."""
+    values, indices = jnp.array(POOLED, dtype), jnp.array(INDICES)
+    expected = unpool.max_unpool2d(np.asarray(values), INDICES, 2)
+    with jax.enable_x64(False):
+        for call in (unpool.max_unpool2d, jax.jit(unpool.max_unpool2d, static_argnums=2)):
+            assert_same_bits(np.asarray(call(values, indices, 2)), expected)
+
+
+# --- derivatives ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
+@pytest.mark.parametrize("case", SMALL.values(), ids=SMALL)
+def test_pooling_has_its_gradients(case, data_format):
+    """Forward and reverse; of a function whose every step is far from the next."""
+    x = np.random.default_rng(1).permutation(np.prod(case.shape((1, 2), data_format))).astype("float64")
+    x = jnp.array(x.reshape(case.shape((1, 2), data_format)))
+    pool, _ = functions(case)
+
+    def call(x):
+        return pool(jnp.asarray(x), **case.arguments, data_format=data_format)
+
+    check_grads(call, (x,), order=2, modes=["fwd", "rev"], eps=1e-3)
+    grad = whole("float64", call(x).shape)
+    _, indices = pool(x, **case.arguments, data_format=data_format, return_indices=True)
+    down = getattr(unpool, f"max_pool{case.rank}d_backward")
+    expected = down(grad, np.asarray(indices), x.shape, **case.window, data_format=data_format)
+    np.testing.assert_array_equal(jax.vjp(call, x)[1](jnp.array(grad))[0], expected)
+
+
+@pytest.mark.parametrize("foreign", [False, True], ids=["own", "foreign"])
+@pytest.mark.parametrize("duplicates", ["last", "sum"])
+@pytest.mark.parametrize("case", SMALL.values(), ids=SMALL)
+def test_unpooling_has_its_gradients(case, duplicates, foreign):
+    x = bits("float64", case.shape((1, 2), "channels_first"))
+    pool, up = functions(case)
+    values, indices = pool(x, **case.arguments, return_indices=True)
+    if foreign:  # and many a repeated one
+        indices = np.random.default_rng(0).integers(0, min(3, np.prod(case.size)), indices.shape)
+    values, places = jnp.array(whole("float64", values.shape)), jnp.array(indices)
+
+    def call(values):
+        return up(jnp.asarray(values), places, **case.window, output_size=case.size, duplicates=duplicates)
+
+    check_grads(call, (values,), order=2, modes=["fwd", "rev"])
+    grad = whole("float64", x.shape)
+    down = getattr(unpool, f"max_unpool{case.rank}d_backward")
+    expected = down(grad, indices, **case.window, duplicates=duplicates)
+    np.testing.assert_array_equal(jax.vjp(call, values)[1](jnp.array(grad))[0], expected)
+    np.testing.assert_array_equal(jax.jit(lambda v, g: jax.vjp(call, v)[1](g)[0])(values, jnp.array(grad)), expected)
+
+
+@pytest.mark.parametrize("duplicates", ["last", "sum"])
+def test_the_gradient_of_a_gradient(duplicates):
+    planes, indices = jnp.arange(8.0).reshape(1, 2, 4), jnp.array(DUPLICATED)
+
+    def call(planes):
+        return unpool.max_unpool2d_backward(jnp.asarray(planes), indices, 1, (3, 1), duplicates=duplicates) ** 2
+
+    check_grads(call, (planes,), order=2, modes=["fwd", "rev"])
+
+
+def test_zeros_and_infinities():
+    """A sum of -0.0 is 0.0, and has its derivative all the same; nothing is multiplied by a zero."""
+    indices = jnp.array([[0, 1, 4]])
+
+    def call(values):
+        return unpool.max_unpool1d(values, indices, 2, duplicates="sum")
+
+    for values in (jnp.array([[-0.0, jnp.inf, jnp.nan]]), jnp.array([[-0.0 - 0.0j, 1 - 0.0j, -0.0 + 1j]])):
+        assert_same_bits(
+            np.asarray(jax.jit(call)(values)),
+            unpool.max_unpool1d(np.asarray(values), np.asarray(indices), 2, duplicates="sum"),
+        )
+        _, slopes = jax.jvp(call, (values,), (jnp.full_like(values, 3),))
+        assert slopes[0].tolist() == [3, 3, 0, 0, 3, 0]
+    x = jnp.array([[1.0, jnp.inf, -jnp.inf, 2.0]])
+    assert jax.grad(lambda x: unpool.max_pool1d(x, 2).sum())(x).tolist() == [[0, 1, 0, 1]]
+
+
+def there_and_back(x, duplicates="last"):
+    values, indices = unpool.max_pool2d(x, 3, 2, 1, return_indices=True)
+    return unpool.max_unpool2d(values * values, indices, 3, 2, 1, output_size=x.shape, duplicates=duplicates)
+
+
+TRANSFORMED = {
+    "jit": lambda f: jax.jit(f),
+    "vmap": lambda f: lambda x: jax.vmap(f)(x[:, None])[:, 0],
+    "vmap of channels": lambda f: lambda x: jax.vmap(lambda x: f(x[:, None])[:, 0], 1, 1)(x),
+    "checkpoint": lambda f: jax.checkpoint(f),
+    "scan": lambda f: lambda x: jax.lax.scan(lambda carry, x: (carry, f(x[None])[0]), 0, x)[1],
+    "map": lambda f: lambda x: jax.lax.map(lambda x: f(x[None])[0], x),
+    "cond": lambda f: lambda x: jax.lax.cond(x[0, 0, 0, 0] > -1e9, f, lambda x: x, x),
+}
+
+
+@pytest.mark.parametrize("duplicates", ["last", "sum"])
+@pytest.mark.parametrize("transform", TRANSFORMED.values(), ids=TRANSFORMED)
+def test_transformations(transform, duplicates):
+    def call(x):
+        return there_and_back(x, duplicates)
+
+    x = jnp.array(X[:, :, :7, :5], "float64")
+    expected, back = jax.vjp(call, x)
+    grad = jnp.array(whole("float64", expected.shape))
+    np.testing.assert_array_equal(expected, call(np.asarray(x)))
+    found, found_back = jax.vjp(transform(call), x)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(found_back(grad)[0], back(grad)[0])
+    np.testing.assert_array_equal(jax.jvp(transform(call), (x,), (x,))[1], jax.jvp(call, (x,), (x,))[1])
+
+
+def test_jacobians():
+    x = jnp.array(X[:1, :1, :5, :4], "float64")
+    forward, reverse = jax.jacfwd(there_and_back)(x), jax.jacrev(there_and_back)(x)
+    np.testing.assert_array_equal(forward, reverse)
+    diagonal = np.diag(np.asarray(forward).reshape(20, 20))
+    expected = np.where(there_and_back(np.asarray(x)) != 0, 2 * np.asarray(x), 0).reshape(-1)
+    np.testing.assert_array_equal(np.asarray(forward).reshape(20, 20), np.diag(expected))
+    assert (diagonal != 0).any()
+    hessian = jax.hessian(lambda x: there_and_back(x).sum())(x).reshape(20, 20)
+    np.testing.assert_array_equal(np.asarray(hessian), np.diag(np.where(expected != 0, 2, 0)))
+
+
+def test_unpooling_is_linear():
+    indices = jnp.array(DUPLICATED)
+
+    def call(values):
+        return unpool.max_unpool2d(values, indices, 1, (3, 1), output_size=(2, 4))
+
+    transpose = jax.linear_transpose(call, jnp.ones((1, 1, 4)))
+    assert transpose(jnp.arange(1.0, 9).reshape(1, 2, 4))[0].tolist() == [[[0, 4, 8, 1]]]
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_bad_index_is_reported_wherever_it_has_a_value():
+    values, bad = jnp.ones((1, 1, 1, 2)), jnp.array([[[[0, 8]]]])
+    text = re.escape("indices[0, 0, 0, 1] = 8 is out of range for a 2 x 4 output plane: expected 0..7")
+    calls = {
+        "eager": lambda v, i: unpool.max_unpool2d(v, i, 2),
+        "gradient": lambda v, i: jax.grad(lambda v: unpool.max_unpool2d(v, i, 2).sum())(v),
+        "in a program": lambda v, i: jax.jit(lambda v: unpool.max_unpool2d(v, i, 2))(v),
+        "mapped": lambda v, i: jax.vmap(lambda v: unpool.max_unpool2d(v, i, 2))(v[None]),
+        "gather": lambda v, i: jax.jit(lambda p: unpool.max_unpool2d_backward(p, i, 2))(jnp.ones((1, 1, 2, 4))),
+    }
+    for call in calls.values():
+        with pytest.raises(IndexError, match=text):
+            call(values, bad)
+    repeated = "got " + re.escape("indices[0, 0, 0, 0] = indices[0, 0, 0, 1] = 5")
+    same = jnp.full_like(bad, 5)
+    for transform in (lambda f: f, jax.jit, lambda f: jax.grad(lambda v: f(v).sum())):
+        with pytest.raises(ValueError, match=repeated):
+            transform(lambda v: unpool.max_unpool2d(v, same, 2, duplicates="error"))(values)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "uint32", "int64", "uint64"])
+def test_a_traced_bad_index_is_dropped(dtype):
+    values = jnp.array([[[[1.0, 2.0]]]])
+    for bad in {8, np.iinfo(dtype).max, np.iinfo(dtype).min or 9}:
+        indices = jnp.array([[[[3, bad]]]], dtype)
+        for call in (
+            jax.jit(lambda v, i: unpool.max_unpool2d(v, i, 2)),
+            jax.jit(lambda v, i: unpool.max_unpool2d(v, i, 2, duplicates="sum")),
+            lambda v, i: unpool.max_unpool2d(v, i, 2, validate=False),
+        ):
+            assert call(values, indices).tolist() == [[[[0, 0, 0, 1], [0, 0, 0, 0]]]]
+            slopes = jax.grad(lambda v, i=indices, call=call: (call(v, i) * 5).sum())(values)
+            assert slopes.tolist() == [[[[5, 0]]]]
+
+
+def test_traced_duplicates_that_are_an_error_are_as_last():
+    values, indices = jnp.arange(1.0, 5).reshape(1, 1, 4), jnp.array(DUPLICATED)
+    call = jax.jit(lambda v, i: unpool.max_unpool2d(v, i, 1, (3, 1), output_size=(2, 4), duplicates="error"))
+    assert call(values, indices).tolist() == [[[4, 0, 0, 2], [0, 0, 0, 3]]]
+
+
+def test_wrong_calls():
+    values, indices = jnp.array(POOLED), jnp.array(INDICES)
+    with pytest.raises(TypeError, match="`out` must be left out for arrays of JAX"):
+        unpool.max_unpool2d(values, indices, 2, out=jnp.zeros(X.shape, "float32"))
+    with pytest.raises(TypeError, match=r"`out.*must be left out for arrays of JAX"):
+        unpool.max_pool2d(jnp.array(X), 2, out=values)
+    with pytest.raises(TypeError, match=r"jax\.numpy\.asarray"):
+        unpool.max_unpool2d(values, INDICES, 2)
+    with pytest.raises(TypeError, match=r"numpy\.asarray"):
+        unpool.max_unpool2d(POOLED, indices, 2)
+    with pytest.raises(ValueError, match="`output_size`"):
+        jax.jit(lambda v, i: unpool.max_unpool2d(v, i, 2, output_size=(99, 6)))(values, indices)
+    with pytest.raises(
+        jax.errors.ConcretizationTypeError, match="concrete value is expected"
+    ):  # a size is a part of the program
+        jax.jit(lambda v, i, n: unpool.max_unpool2d(v, i, 2, output_size=(n, 6)))(values, indices, 8)
+
+
+def test_conventions_of_what_is_traced():
+    indices = jnp.array(INDICES)
+    for target in ("tensorflow", "onnx", "window"):
+        window = {"kernel_size": 2} if target == "window" else {}
+        expected = unpool.convert_indices(INDICES, "plane", target, output_size=X.shape, **window)
+
+        def there(indices, target=target, window=window):
+            return unpool.convert_indices(indices, "plane", target, output_size=X.shape, **window)
+
+        def back(indices, target=target, window=window):
+            return unpool.convert_indices(indices, target, "plane", output_size=X.shape, **window)
+
+        for found in (there(indices), jax.jit(there)(indices)):
+            assert_same_bits(np.asarray(found), expected)
+            assert_same_bits(np.asarray(jax.jit(back)(found)), INDICES)
+    with pytest.raises(IndexError, match=r"indices\[0, 0, 0, 0\] = 48 does not fit the convention 'plane'"):
+        unpool.convert_indices(jnp.full_like(indices, 48), "plane", "onnx", output_size=X.shape)
+
+
+# --- programs that are kept -------------------------------------------------------------------------------------------
+
+
+def test_a_program_is_compiled_once():
+    call = jax.jit(there_and_back)
+    for seed in range(3):
+        call(jnp.array(np.random.default_rng(seed).random((2, 3, 7, 5))))
+    assert call._cache_size() == 1
+
+
+def test_export():
+    require("flatbuffers", "JAX writes exported programs with it")
+    from jax import export
+
+    x = jnp.array(X)
+    written = export.export(jax.jit(there_and_back))(x).serialize(vjp_order=1)
+    loaded = export.deserialize(written)
+    np.testing.assert_array_equal(loaded.call(x), there_and_back(X))
+    expected = jax.grad(lambda x: there_and_back(x).sum())(x)
+    np.testing.assert_array_equal(jax.grad(lambda x: loaded.call(x).sum())(x), expected)
+
+
+@pytest.mark.parametrize("duplicates", ["last", "sum"])
+@pytest.mark.parametrize("axes", ["n, c, 8, 6", "n, 3, h, w"])
+def test_export_of_any_size(axes, duplicates):
+    from jax import export
+
+    def call(x):
+        return there_and_back(x, duplicates), jax.grad(lambda x: there_and_back(x, duplicates).sum())(x)
+
+    (shape,) = export.symbolic_args_specs(
+        (jnp.array(X),), (axes,), constraints=("h >= 3", "w >= 3") if "h" in axes else ()
+    )
+    exported = export.export(jax.jit(call))(shape)
+    for x in (X, X[:1]) if "8" in axes else (X, X[:, :, :7, :3], X[:, :, 1:, 1:], X[:, :, :3]):
+        planes, slopes = exported.call(jnp.array(x))
+        np.testing.assert_array_equal(planes, there_and_back(x, duplicates))
+        np.testing.assert_array_equal(slopes, 2 * np.where(there_and_back(x) != 0, x, 0) * count(x, duplicates))
+
+
+def count(x, duplicates):
+    """How many windows a value was the largest of; of those that are the last, one."""
+    if duplicates == "last":
+        return 1
+    values, indices = unpool.max_pool2d(x, 3, 2, 1, return_indices=True)
+    return unpool.max_unpool2d(np.ones_like(values), indices, 3, 2, 1, output_size=x.shape, duplicates="sum")
+
+
+def test_a_size_that_may_be_too_small_must_be_excluded():
+    from jax import export
+
+    (shape,) = export.symbolic_args_specs((jnp.array(X),), ("n, 3, h, w",))
+    with pytest.raises(jax.errors.InconclusiveDimensionOperation, match="inconclusive"):
+        export.export(jax.jit(lambda x: unpool.max_pool2d(x, 3)))(shape)
+
+
+# --- several devices --------------------------------------------------------------------------------------------------
+
+DEVICES = """
+import os
+os.environ |= {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+import numpy as np, jax, jax.numpy as jnp, unpool
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+
+def call(x):
+    values, indices = unpool.max_pool2d(x, 3, 2, 1, return_indices=True)
+    return unpool.max_unpool2d(values, indices, 3, 2, 1, output_size=x.shape)
+
+def slopes(f):
+    return jax.grad(lambda x: (f(x) ** 2).sum())
+
+x = np.random.default_rng(0).permutation(4 * 8 * 9 * 7).reshape(4, 8, 9, 7).astype("float32")
+expected, slope = call(x), np.where(call(x) != 0, 2 * x, 0)
+for kind in (AxisType.Auto, AxisType.Explicit):
+    mesh = jax.make_mesh((2, 2), ("a", "b"), axis_types=(kind,) * 2)
+    spread = jax.device_put(x, NamedSharding(mesh, P("a", "b")))
+    with jax.set_mesh(mesh):
+        for function, wanted in ((call, expected), (slopes(call), slope)):
+            for run in (function, jax.jit(function)):
+                found = run(spread)
+                np.testing.assert_array_equal(found, wanted)
+                assert found.sharding.is_equivalent_to(spread.sharding, 4), found.sharding
+        mapped = jax.shard_map(call, mesh=mesh, in_specs=P("a", "b"), out_specs=P("a", "b"))
+        np.testing.assert_array_equal(jax.jit(mapped)(spread), expected)
+        np.testing.assert_array_equal(jax.jit(slopes(mapped))(spread), slope)
+one, two = jax.devices()[1:3]
+values, indices = unpool.max_pool2d(jax.device_put(x, one), 2, return_indices=True)
+assert values.devices() == indices.devices() == {one}
+for places in (indices, jnp.array(np.asarray(indices))):
+    assert unpool.max_unpool2d(values, places, 2, output_size=x.shape).devices() == {one}
+try:
+    unpool.max_unpool2d(values, jax.device_put(indices, two), 2, output_size=x.shape)
+except TypeError as error:
+    print(str(error).partition("`input` and `indices` must be on one device, got ")[2])
+wrong = np.asarray(indices).copy()
+wrong[3, 7, 0, 0] = 99
+for place in (one, NamedSharding(mesh, P("a", "b"))):
+    try:
+        unpool.max_unpool2d(*jax.device_put((np.asarray(values), wrong), place), 2, output_size=x.shape)
+    except IndexError as error:
+        print(str(error)[:30])
+"""
+
+
+def test_several_devices():
+    """Sharded arrays stay sharded, in both of JAX's ways to say so, and a device keeps what is its own."""
+    result = python("-c", DEVICES)
+    assert result.stdout.splitlines() == [
+        "cpu:1 and cpu:2: pass jax.device_put(indices, input.sharding)",
+        "indices[3, 7, 0, 0] = 99 is ou",
+        "indices[3, 7, 0, 0] = 99 is ou",
+    ], result.stderr
+
+
+def test_shapes_alone():
+    shape = jax.ShapeDtypeStruct((2, 3, 9, 7), "float32")
+    values, indices = jax.eval_shape(lambda x: unpool.max_pool2d(x, 2, return_indices=True), shape)
+    planes = jax.eval_shape(lambda v, i: unpool.max_unpool2d(v, i, 2, output_size=(9, 7)), values, indices)
+    assert (values.shape, indices.dtype, planes.shape) == ((2, 3, 4, 3), "int64", (2, 3, 9, 7))
+
+
+def test_symbols_are_planned_with():
+    from jax import export
+
+    h, w = export.symbolic_shape("h, w", constraints=("h >= 2", "w >= 2"))
+    call = plan.pool((1, 1, h, w), plan.window(2, 2, 2, 0, 1), False, False, "int32")
+    assert str(call.pooled_shape[2]) in ("floordiv(h - 2, 2) + 1", "floordiv(h, 2)")
