@@ -512,8 +512,8 @@ ARGUMENTS = {
         "no_namespace",
         TypeError,
         "`indices` must be a tensor of TensorFlow or PyTorch, or an array that follows the array API (NumPy, CuPy, "
-        "JAX), got jax.Tensor: pass numpy.asarray(indices)",
-        lambda out: unpool.convert_indices(tensor(I, "jax"), "plane", "onnx", output_size=PLANE_SHAPE),
+        "JAX), got dask.Tensor: pass numpy.asarray(indices)",
+        lambda out: unpool.convert_indices(tensor(I, "dask"), "plane", "onnx", output_size=PLANE_SHAPE),
     ),
     # --- sizes
     "smaller_than_a_window": Case(
