@@ -8,7 +8,6 @@ from cases import POOLINGS
 from needs import promised, require, require_backend
 
 import unpool
-import unpool.torch
 
 torch = require("torch", "its tensors are what is tested")
 require_backend("torch")
@@ -19,6 +18,8 @@ if not torch.cuda.is_available():
     pytest.skip("PyTorch finds no GPU, whose tensors are what is tested", allow_module_level=True)
 require("cupy", "PyTorch's tensors become its arrays")
 require_backend("cuda")
+
+import unpool.torch  # noqa: E402
 
 DTYPES = [
     getattr(torch, name)
