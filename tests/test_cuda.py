@@ -494,6 +494,16 @@ def test_no_launch_has_more_blocks_than_there_may_be(job):
     assert all(launch.grid < 2**31 for launch in work.launches)
 
 
+def test_an_argument_has_no_fields_to_describe(job):
+    """CuPy asks a structure to describe itself at every launch, which was most of a small call's time on an H200."""
+    from unpool import plan
+
+    call = plan.unpool((1, 2, 3, 3), plan.window(2, 2, 2, 0, 1), None, False)
+    for launch in job.scatter(call, 4, 8, "last", job.Device(132, 227 << 10)).launches:
+        assert launch.argument.dtype.fields is None
+        assert launch.argument.tobytes() == launch.job.tobytes()
+
+
 @pytest.mark.parametrize("order", ["ascending", "descending", "shuffled"])
 def test_taps_in_the_padding_are_not_walked(cuda, knobs, monkeypatch, order):
     """A kernel may be far larger than the plane, and as large as a number: 2**24 taps here, and 2**31."""

@@ -205,7 +205,7 @@ def _launch(work: job.Work, variant: tuple[str, ...], arrays: tuple[Any, ...]) -
         if launch.shared > _SHARED:
             # The kernel's for all threads: as much as there is, or another call would take this one's away.
             kernel.max_dynamic_shared_size_bytes = _device().shared
-        kernel((launch.grid,), (launch.threads,), (*arrays, launch.job), shared_mem=launch.shared)
+        kernel((launch.grid,), (launch.threads,), (*arrays, launch.argument), shared_mem=launch.shared)
 
 
 def _conclude(status: Any, given: Any, read: Any, plan: Plan, duplicates: Duplicates, *, touched: bool) -> None:

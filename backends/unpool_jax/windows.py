@@ -57,11 +57,6 @@ def serve(plan: Plan) -> bool:
     return prod(axis.asked for axis in _axes(plan)) <= _MOST
 
 
-def apart(plan: Plan) -> bool:
-    """Whether no cell lies in two windows, so that their indices cannot repeat."""
-    return all(axis.asked == 1 for axis in _axes(plan))
-
-
 def inside(numbers: Any, plan: Plan) -> Any:
     """Whether every index names a cell of its own window."""
     right, rest = numbers >= 0, numbers
