@@ -260,7 +260,7 @@ class JAXArrays(Arrays):
 class JAXJitArrays(JAXArrays):
     """Calls that are compiled, each anew."""
 
-    one_in = 24
+    one_in = 48
     reports = False
     rounds = False
 

@@ -28,11 +28,9 @@ from unpool_jax.order import keys, unordered
 
 def pool(input: Any, plan: Plan) -> tuple[Any, Any]:
     """Return values and indices."""
-    cells = _six(input, plan.plane, plan)
-    values, numbers = _pool(lax.stop_gradient(cells), plan)
-    values = _attached(plan, cells, values, numbers)
-    indices = numbers.astype(integer(plan.index_dtype or "int64"))
-    return values.reshape(plan.pooled_shape), indices.reshape(plan.pooled_shape)
+    found = _pool(_six(lax.stop_gradient(input), plan.plane, plan), plan)
+    values, numbers = (array.reshape(plan.pooled_shape) for array in found)
+    return _attached(plan, input, values, numbers), numbers.astype(integer(plan.index_dtype or "int64"))
 
 
 def scatter(values: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
@@ -219,7 +217,7 @@ def _pooled(best: _Best, axis: int, plan: Plan, empty: bool) -> tuple[_Best, boo
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _attached(plan: Plan, cells: Any, values: Any, numbers: Any) -> Any:
+def _attached(plan: Plan, input: Any, values: Any, numbers: Any) -> Any:
     """Return the values of windows, which came from those cells of theirs."""
     return values
 
@@ -227,9 +225,22 @@ def _attached(plan: Plan, cells: Any, values: Any, numbers: Any) -> Any:
 @_attached.defjvp  # type: ignore[untyped-decorator]
 def _(plan: Plan, primals: Any, tangents: Any) -> Any:
     values, numbers = _attached(plan, *primals), primals[2]  # so that there is a derivative of this one, too
-    numbers = lax.optimization_barrier(numbers)  # or they would be found again for every cell
-    if windows.serve(plan):
-        take = jax.checkpoint(partial(windows.gather, plan=plan), prevent_cse=False)
-        return values, take(tangents[0], numbers)
-    take = partial(_gather, duplicates="sum", plan=plan)
-    return values, _planewise(take, plan.pooled, tangents[0], numbers)
+
+    def general(slopes: Any, numbers: Any) -> Any:
+        function = partial(_gather, duplicates="sum", plan=plan)
+        planes = _six(slopes, plan.plane, plan)
+        return _planewise(function, plan.pooled, planes, _six(numbers, plan.pooled, plan)).reshape(plan.pooled_shape)
+
+    def own(slopes: Any, numbers: Any) -> Any:
+        planes = _six(slopes, plan.plane, plan)
+        return windows.gather(planes, _six(numbers, plan.pooled, plan), plan).reshape(plan.pooled_shape)
+
+    @partial(jax.checkpoint, prevent_cse=False)
+    def taken(slopes: Any, numbers: Any) -> Any:
+        if not windows.serve(plan):
+            return general(slopes, numbers)
+        # Both are right, and the first is taken.  Without a branch XLA would find the numbers again for every cell: it
+        # heeds a barrier around a condition, and not one around an array.
+        return lax.cond(lax.optimization_barrier(jnp.asarray(True)), own, general, slopes, numbers)
+
+    return values, taken(tangents[0], numbers)
