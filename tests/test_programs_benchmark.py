@@ -1,0 +1,52 @@
+"""`benchmarks/programs.py` on small shapes: its peers have the results of unpool."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from needs import require, require_backend
+
+from unpool.bench.cases import prepare
+from unpool.bench.measure import timings
+
+SCRIPT = Path(__file__).parent.parent / "benchmarks" / "programs.py"
+if not SCRIPT.exists():
+    pytest.skip("the tests run away from the source tree, where the benchmarks are not", allow_module_level=True)
+
+
+def load() -> ModuleType:
+    sys.path.insert(0, str(SCRIPT.parent))
+    try:
+        import programs
+
+        return programs
+    finally:
+        sys.path.remove(str(SCRIPT.parent))
+
+
+programs = load()
+EVERY = [replace(case, shape=(2, 3, 9, 11) if case.overlaps else (2, 3, 8, 10)) for case in programs.CASES]
+COLUMNS = {
+    ("torch", True): ["unpool, PyTorch"],
+    ("torch", False): ["torch.nn.functional"],
+    ("jax", True): ["unpool, JAX, jit", "unpool, JAX, eager"],
+    ("jax", False): ["recipe, JAX, jit"],
+}
+
+
+@pytest.mark.parametrize(("framework", "ours"), COLUMNS)
+@pytest.mark.parametrize("case", EVERY, ids=lambda case: case.name)
+def test_every_peer_has_the_result_of_unpool(case, framework, ours):
+    module = require(framework, "the benchmark is of its arrays")
+    require_backend(framework)
+    if framework == "jax":
+        module.config.update("jax_enable_x64", True)
+    calls = partial({"torch": programs.of_torch, "jax": programs.of_jax}[framework], module, ours)
+    found = list(timings(calls, prepare(case), 0.0))
+    assert [answer["column"] for answer in found] == COLUMNS[framework, ours], found
+    assert all(answer.get("milliseconds", 0) > 0 for answer in found), found
