@@ -263,6 +263,7 @@ class JAXJitArrays(JAXArrays):
     one_in = 48
     reports = False
     rounds = False
+    calls = 0
 
     def some(self, values):
         values = list(values)
@@ -271,6 +272,9 @@ class JAXJitArrays(JAXArrays):
     def run(self, function, *arguments, **named):
         places = dict(enumerate(arguments)) | named
         traced = [place for place, value in places.items() if isinstance(value, (np.ndarray, self.jax.Array))]
+        self.calls += 1
+        if self.calls % 64 == 0:
+            self.jax.clear_caches()  # a program takes some megabytes
 
         def call(arrays):
             given = places | dict(zip(traced, arrays, strict=True))
