@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(config, items):
     Of the many cases of a test, a kind that takes long for each is given a few, spread over all parameters; and a kind
     whose framework is not installed is skipped once a test, which is enough to give the reason.
     """
-    missing = {name for name, kind in KINDS.items() if find_spec(kind.framework) is None}
+    missing = {name for name, kind in KINDS.items() if not kind.installed()}
     kept, left_out, seen = [], [], {}
     for item in items:
         name = item.callspec.params.get("backend") if hasattr(item, "callspec") else None

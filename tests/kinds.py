@@ -7,17 +7,19 @@ none, and compiled by XLA.
 import ctypes
 import gc
 import re
+from importlib.util import find_spec
 
 import needs
 import numpy as np
 import pytest
+
+from unpool.backends import BUILT_IN
 
 
 class Arrays:
     """One kind of array: how it is made of a NumPy array, and how it becomes one again."""
 
     name: str
-    framework: str  # what must be installed
     writes = True  # whether there is `out=`
     reports = True  # whether a bad or repeated index is an error; else, a bad one is dropped
     one_in = 1  # of so many cases of a test, one is run
@@ -25,7 +27,13 @@ class Arrays:
 
     def some(self, values):
         """Return values to go through, or a few of them where every call takes long."""
-        return values
+        values = list(values)
+        return values if self.one_in == 1 else values[:: max(1, -(-len(values) // 4))]
+
+    @classmethod
+    def installed(cls):
+        """Whether there is the library that such arrays are of."""
+        return find_spec(BUILT_IN[cls.name].framework) is not None
 
     def asarray(self, array):
         """Return an array of this kind, which lies in memory as the NumPy array does, as far as the kind knows how."""
@@ -67,7 +75,6 @@ class Arrays:
 
 class NumPyArrays(Arrays):
     name = "cpu"
-    framework = "numpy"
 
     def asarray(self, array):
         return array
@@ -84,7 +91,6 @@ class NumPyArrays(Arrays):
 
 class CuPyArrays(Arrays):
     name = "cuda"
-    framework = "cupy"
 
     def __init__(self):
         self.cupy = needs.require("cupy", "CuPy arrays are what the backend is for")
@@ -114,7 +120,6 @@ class TensorFlowArrays(Arrays):
     """Eager tensors: the CPU's kernels, without a copy."""
 
     name = "tensorflow"
-    framework = "tensorflow"
     writes = False
 
     def __init__(self):
@@ -142,10 +147,6 @@ class TensorFlowFunctionArrays(TensorFlowArrays):
     def __init__(self):
         super().__init__()
         self.kept = {}
-
-    def some(self, values):
-        values = list(values)
-        return values[:: max(1, -(-len(values) // 4))]
 
     def spec(self, array):
         return self.tf.TensorSpec(array.shape, array.dtype)
@@ -195,7 +196,6 @@ class TorchArrays(Arrays):
     """Tensors of the CPU."""
 
     name = "torch"
-    framework = "torch"
 
     def __init__(self):
         self.torch = needs.require("torch", "its tensors are what the backend is for")
@@ -238,7 +238,6 @@ class JAXArrays(Arrays):
     """Arrays with values: the CPU's kernels, without a copy."""
 
     name = "jax"
-    framework = "jax"
     writes = False
 
     def __init__(self):
@@ -264,10 +263,6 @@ class JAXJitArrays(JAXArrays):
     reports = False
     rounds = False
     calls = 0
-
-    def some(self, values):
-        values = list(values)
-        return values[:: max(1, -(-len(values) // 4))]
 
     def run(self, function, *arguments, **named):
         places = dict(enumerate(arguments)) | named

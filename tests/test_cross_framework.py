@@ -5,7 +5,6 @@ tested elsewhere; here are the ways from one to the other.
 """
 
 import itertools
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -19,12 +18,10 @@ from unpool.backends import BUILT_IN
 
 # One kind a library; those that are compiled are compared with these elsewhere.
 LIBRARIES = [name for name in KINDS if name in BUILT_IN]
-NAMES = [name for name in LIBRARIES if find_spec(KINDS[name].framework)]
+NAMES = [name for name in LIBRARIES if KINDS[name].installed()]
 PAIRS = list(itertools.permutations(NAMES, 2))
 CASES = {name: POOLINGS[name] for name in ("even", "overlap and padding", "row, ceil", "volume, gaps", "dilated")}
 CONVENTIONS = ("tensorflow", "tensorflow_batch", "onnx", "window")
-# What a message tells users to write.
-CONVERT = {name: BUILT_IN[name].convert for name in NAMES}
 
 
 @pytest.fixture(scope="module")
@@ -95,10 +92,10 @@ def test_two_kinds_in_one_call(library, one, other):
         unpool.max_unpool2d(mine, foreign, 2)
     text = str(caught.value)
     assert "`indices`" in text
-    assert f"{CONVERT[one]}(indices)" in text
+    assert f"{BUILT_IN[one].convert}(indices)" in text
     with pytest.raises(TypeError) as caught:
         unpool.max_unpool2d_backward(library(one).asarray(np.ones((1, 1, 4, 4), "float32")), foreign, 2)
-    assert f"{CONVERT[one]}(indices)" in str(caught.value)
+    assert f"{BUILT_IN[one].convert}(indices)" in str(caught.value)
 
 
 PROGRAM = """
@@ -107,7 +104,6 @@ import {second}
 import {third}
 import numpy as np
 import unpool
-import jax, tensorflow, torch
 
 x = np.random.default_rng(0).standard_normal((2, 3, 9, 7)).astype("float32")
 values, indices = unpool.max_pool2d(x, 2, return_indices=True, index_dtype="int32")

@@ -24,8 +24,8 @@ from unpool_jax import host  # noqa: E402
 
 X = np.random.default_rng(0).permutation(2 * 3 * 8 * 6).reshape(2, 3, 8, 6).astype("float32")
 POOLED, INDICES = unpool.max_pool2d(X, 2, return_indices=True)
-# Each is compiled in many ways.
-SMALL = {name: POOLINGS[name] for name in ("overlap and padding", "dilated and padding", "row, gaps")}
+# Each is compiled in many ways; windows of "wide padding" overlap too often for the window path.
+SMALL = {name: POOLINGS[name] for name in ("overlap and padding", "wide padding", "row, gaps")}
 DUPLICATED = np.array([[[3, 3, 7, 0]]])  # of planes of 2 x 4 cells
 
 
@@ -110,6 +110,8 @@ def test_what_32_bits_cannot_count():
         shape = jax.ShapeDtypeStruct((1, 1, 1, 2**31 + 4), "uint8")
         with pytest.raises(ValueError, match=r"`input` must be counted by 64 bits .* got 2147483652: call jax.config"):
             jax.eval_shape(lambda x: unpool.max_pool2d(x, (1, 4), return_indices=True), shape)
+        with pytest.raises(ValueError, match="`input` must be counted by 64 bits"):  # for values alone, too
+            jax.eval_shape(lambda x: unpool.max_pool2d(x, (1, 4)), shape)
         given = [jax.ShapeDtypeStruct((1, 1, 1, 2**29 + 1), dtype) for dtype in ("uint8", "int32")]
         with pytest.raises(ValueError, match=r"`indices` must be counted by 64 bits"):
             jax.eval_shape(lambda v, i: unpool.max_unpool2d(v, i, (1, 4)), *given)
@@ -392,6 +394,26 @@ def test_a_size_that_may_be_too_small_must_be_excluded():
     (shape,) = export.symbolic_args_specs((jnp.array(X),), ("n, 3, h, w",))
     with pytest.raises(jax.errors.InconclusiveDimensionOperation, match="inconclusive"):
         export.export(jax.jit(lambda x: unpool.max_pool2d(x, 3)))(shape)
+
+
+def test_symbols_obey_the_rule_of_sizes():
+    from jax import export
+
+    shapes = jnp.ones((1, 1, 2, 2)), jnp.zeros((1, 1, 2, 2), int)
+    values, indices = export.symbolic_args_specs(shapes, ("n, c, h, w",) * 2)
+    height, width = values.shape[2:]
+
+    def call(size):
+        function = jax.jit(lambda v, i: unpool.max_unpool2d(v, i, 2, output_size=size))
+        return export.export(function)(values, indices)
+
+    planes = call((2 * height + 1, 2 * width)).call(*shapes)
+    assert planes.shape == (1, 1, 5, 4)
+    text = "`output_size` must be between 2*w - 1 and 2*w + 1 (both allowed) in spatial dimension 1 to pool to w"
+    with pytest.raises(ValueError, match=re.escape(text)):
+        call((2 * height, 2 * width + 2))
+    with pytest.raises(jax.errors.InconclusiveDimensionOperation):  # which says how to assume something of h
+        call((8, 2 * width))
 
 
 # --- several devices --------------------------------------------------------------------------------------------------

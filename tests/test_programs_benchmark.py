@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 from needs import require, require_backend
+from scripts import load
 
 from unpool.bench.cases import prepare
 from unpool.bench.measure import timings
 
-SCRIPT = Path(__file__).parent.parent / "benchmarks" / "programs.py"
-if not SCRIPT.exists():
-    pytest.skip("the tests run away from the source tree, where the benchmarks are not", allow_module_level=True)
-
-
-def load() -> ModuleType:
-    sys.path.insert(0, str(SCRIPT.parent))
-    try:
-        import programs
-
-        return programs
-    finally:
-        sys.path.remove(str(SCRIPT.parent))
-
-
-programs = load()
+programs = load("programs")
 EVERY = [replace(case, shape=(2, 3, 9, 11) if case.overlaps else (2, 3, 8, 10)) for case in programs.CASES]
 COLUMNS = {
     ("torch", True): ["unpool, PyTorch"],

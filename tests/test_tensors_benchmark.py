@@ -6,34 +6,19 @@ import json
 import sys
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 from needs import require, require_backend
+from scripts import BENCHMARKS, load
 
 from unpool.bench.cases import Case, prepare
 from unpool.bench.measure import timings
 from unpool.bench.report import start
 
-SCRIPT = Path(__file__).parent.parent / "benchmarks" / "tensors.py"
-if not SCRIPT.exists():
-    pytest.skip("the tests run away from the source tree, where the benchmarks are not", allow_module_level=True)
 tf = require("tensorflow", "the benchmark is of its tensors")
 require_backend("tensorflow")
 
-
-def load() -> ModuleType:
-    sys.path.insert(0, str(SCRIPT.parent))
-    try:
-        import tensors
-
-        return tensors
-    finally:
-        sys.path.remove(str(SCRIPT.parent))
-
-
-tensors = load()
+tensors = load("tensors")
 EVERY = [replace(case, shape=(2, 3, 9, 11) if case.overlaps else (2, 3, 8, 10)) for case in tensors.CASES]
 
 
@@ -89,7 +74,7 @@ def test_all_of_it(monkeypatch, tmp_path, capsys):
     file = tmp_path / "tensors.json"
     for name in tensors.KEEPING:
         monkeypatch.setenv(name, "")  # so that it is what it was, afterwards
-    monkeypatch.syspath_prepend(SCRIPT.parent)
+    monkeypatch.syspath_prepend(BENCHMARKS)
     monkeypatch.setattr(tensors, "CASES", EVERY[:1])
     monkeypatch.setattr(tensors, "QUICK", 0.01)
     monkeypatch.setattr(tensors, "PEERS", {"unpool": tensors.PEERS["unpool"]})

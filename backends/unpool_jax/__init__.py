@@ -21,20 +21,11 @@ from jax.sharding import AxisType, PartitionSpec
 
 from unpool import errors, findings
 from unpool.backends import Duplicates
-from unpool.plan import LARGEST, Plan, spatial_axes
+from unpool.plan import Plan, default_size, spatial_axes
 from unpool_jax import host, operations
 from unpool_jax.convention import Arrays
 
 __all__ = ["BACKEND", "JAX", "Arrays"]
-
-# Eagerly, each is compiled once for a plan; within a program, it is a part of it.
-_COMPILED: dict[Any, Any] = {
-    operations.pool: jax.jit(operations.pool, static_argnames="plan", inline=True),
-    **{
-        function: jax.jit(function, static_argnames=("plan", "duplicates"), inline=True)
-        for function in (operations.scatter, operations.gather, operations.flaws)
-    },
-}
 
 
 class JAX:
@@ -42,10 +33,12 @@ class JAX:
 
     def pool(self, input: Any, plan: Plan, out: tuple[Any, Any] | None) -> tuple[Any, Any]:
         _check_out(out)
-        if plan.index_dtype is not None:
+        served = host.serves(input)
+        if plan.index_dtype is not None or not served:
             _check_room("input", plan)
+        if plan.index_dtype is not None:
             plan = replace(plan, index_dtype=operations.integer(plan.index_dtype).name)
-        if host.serves(input):
+        if served:
             return host.pool(input, plan)
         values, indices = _run(operations.pool, input, plan=plan)
         return values, None if plan.index_dtype is None else indices
@@ -68,14 +61,15 @@ class JAX:
         out: Any,
     ) -> Any:
         _check_out(out)
-        _check_devices(argument, given, indices)
         if host.serves(given, indices):
             try:
                 return kernel(given, indices, plan, duplicates)
             except IndexError:
                 if plan.validate:
                     raise
+        _check_devices(argument, given, indices)
         _check_room("indices", plan)
+        _check_sizes(plan)
         _look(indices, plan, duplicates)
         return _run(operation, given, indices, plan=plan, duplicates=duplicates)
 
@@ -89,14 +83,26 @@ def _check_out(out: Any) -> None:
 
 
 def _check_room(argument: str, plan: Plan) -> None:
-    """Refuse planes whose cells JAX cannot count."""
-    if isinstance(plan.cells, int) and plan.cells + plan.windows > LARGEST and operations.integer("int64").itemsize < 8:
-        raise errors.needs_64_bits(argument, plan.cells)
+    """Refuse planes whose cells JAX cannot count, and on by the windows for what is dropped."""
+    if isinstance(plan.cells, int) and isinstance(plan.windows, int):
+        operations.check_room(argument, plan.cells, plan.cells + plan.windows)
+
+
+def _check_sizes(plan: Plan) -> None:
+    """Apply the rule of sizes to symbols, which `unpool.plan` leaves to us; where it depends, JAX asks for more."""
+    sizes, pooled = plan.spatial, plan.pooled[-len(plan.spatial) :]
+    for axis, (size, windows, *window) in enumerate(zip(sizes, pooled, *plan.window, strict=True)):
+        if isinstance(size, int) and isinstance(windows, int):
+            continue
+        default, stride = default_size(windows, *window), plan.window.stride[axis]
+        if not -stride < size - default < stride:
+            bounds = default - stride + 1, default + stride - 1
+            raise errors.size_out_of_range(plan.sized_by, sizes, axis, windows, bounds, plan.window)
 
 
 def _check_devices(argument: str, given: Any, indices: Any) -> None:
     """Refuse arrays that were put on different devices; what was not put anywhere goes where the other one is."""
-    if not _has_values(given) or not _has_values(indices) or not (given.committed and indices.committed):
+    if not host.has_values(given) or not host.has_values(indices) or not (given.committed and indices.committed):
         return
     devices, others = given.sharding.device_set, indices.sharding.device_set
     if devices != others:
@@ -109,13 +115,9 @@ def _said(devices: Any) -> str:
     return ", ".join(sorted(map(str, devices)))
 
 
-def _has_values(array: Any) -> bool:
-    return not isinstance(array, jax.core.Tracer)
-
-
 def _look(indices: Any, plan: Plan, duplicates: Duplicates) -> None:
     """Raise for a bad or repeated index, where they can be seen and somebody wants to hear of them."""
-    if not _has_values(indices) or not (plan.validate or duplicates == "error") or not indices.size:
+    if not host.has_values(indices) or not (plan.validate or duplicates == "error") or not indices.size:
         return
     if not indices.is_fully_addressable:  # but for those of other processes
         return
@@ -129,15 +131,14 @@ def _look(indices: Any, plan: Plan, duplicates: Duplicates) -> None:
 
 
 def _run(function: Any, *arrays: Any, **static: Any) -> Any:
-    """Call an operation, compiled if it is called eagerly."""
-    call = partial(_COMPILED[function], **static)
+    """Call an operation, with what it has to know of its arrays' shardings and dtypes."""
+    call = partial(function, **static)
     spec = next(filter(None, map(_spec, arrays)), None)
     if spec is not None:
         # Where shardings are a part of types, they are left to the compiler within, but for those of the results.
-        axes = spatial_axes(len(spec), len(static["plan"].spatial), static["plan"].channels_last)
-        result = PartitionSpec(
-            *[None if entry in range(len(spec))[axes] else spec[entry] for entry in range(len(spec))]
-        )
+        plan, entries = static["plan"], list(spec)
+        entries[spatial_axes(len(spec), len(plan.spatial), plan.channels_last)] = [None] * len(plan.spatial)
+        result = PartitionSpec(*entries)
         results = (result, result) if function is operations.pool else result
         call = jax.sharding.auto_axes(call, out_sharding=results)
     if any(array.dtype != operations.integer(array.dtype.name) for array in arrays):

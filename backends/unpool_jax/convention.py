@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
-from unpool import arrays, errors
+from unpool import arrays
 from unpool.arrays import Number
-from unpool.plan import LARGEST
-from unpool_jax.operations import integer
+from unpool_jax import windows
+from unpool_jax.host import has_values
+from unpool_jax.operations import check_room, integer
 
 
 class Arrays(arrays.Arrays):
@@ -24,17 +24,14 @@ class Arrays(arrays.Arrays):
         return array.astype(integer(dtype))
 
     def along(self, size: Any, axis: int, ndim: int) -> Any:
-        shape = [1] * ndim
-        shape[axis] = size
-        return jax.lax.broadcasted_iota(integer("int64"), shape, axis)
+        return windows.along(size, axis, ndim, integer("int64"))
 
     def check_room(self, numbers: Any) -> None:
-        if isinstance(numbers, int) and numbers - 1 > LARGEST and integer("int64").itemsize < 8:
-            raise errors.needs_64_bits("indices", numbers)
+        check_room("indices", numbers, numbers)
 
     def require(self, right: Any, result: Any, problem: Callable[[Number], Exception]) -> Any:
         """Where a program is traced, there are no values to look at."""
-        return result if isinstance(right, jax.core.Tracer) else super().require(right, result, problem)
+        return super().require(right, result, problem) if has_values(right) else result
 
     def require_all(self, right: Any, result: Any, problem: Callable[[Number, Any], Exception]) -> Any:
-        return result if isinstance(right, jax.core.Tracer) else super().require_all(right, result, problem)
+        return super().require_all(right, result, problem) if has_values(right) else result

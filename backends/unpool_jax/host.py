@@ -21,9 +21,14 @@ from unpool.plan import Plan
 _KERNELS = CPU(alignment=64)
 
 
+def has_values(array: Any) -> bool:
+    """Whether an array is more than a part of a program that is traced."""
+    return not isinstance(array, jax.core.Tracer)
+
+
 def serves(*arrays: Any) -> bool:
     """Whether these are arrays with values, in memory that NumPy can read."""
-    return all(not isinstance(array, jax.core.Tracer) and array.devices() == _first() for array in arrays)
+    return all(has_values(array) and array.devices() == _first() for array in arrays)
 
 
 @cache

@@ -7,6 +7,8 @@ JAX differentiates all of it, in both modes and to any order: what is moved is m
 pooling has a rule of its own, which takes the tangents from where the values came from, instead of going back through
 the comparisons.  What `scatter` compared is compared again for the gradient (`jax.checkpoint`), since to keep it would
 take a byte a cell of both paths.
+
+Called eagerly, each is compiled once for a plan; within a program, it is a part of it.
 """
 
 from __future__ import annotations
@@ -20,12 +22,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from unpool import errors
 from unpool.backends import Duplicates
 from unpool.plan import LARGEST, Plan
 from unpool_jax import windows
 from unpool_jax.order import keys, unordered
 
 
+@partial(jax.jit, static_argnames="plan", inline=True)
 def pool(input: Any, plan: Plan) -> tuple[Any, Any]:
     """Return values and indices."""
     found = _pool(_six(lax.stop_gradient(input), plan.plane, plan), plan)
@@ -33,6 +37,7 @@ def pool(input: Any, plan: Plan) -> tuple[Any, Any]:
     return _attached(plan, input, values, numbers), numbers.astype(integer(plan.index_dtype or "int64"))
 
 
+@partial(jax.jit, static_argnames=("plan", "duplicates"), inline=True)
 def scatter(values: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
     def general(given: Any, indices: Any) -> Any:
         function = partial(_scatter, duplicates=duplicates, plan=plan)
@@ -53,12 +58,14 @@ def scatter(values: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> An
     return moved(_positive_zero(values) if duplicates == "sum" else values, indices)
 
 
+@partial(jax.jit, static_argnames=("plan", "duplicates"), inline=True)
 def gather(grad: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
     planes, numbers = _six(grad, plan.plane, plan), _numbers(indices, plan)
     values = _planewise(partial(_gather, duplicates=duplicates, plan=plan), plan.pooled, planes, numbers)
     return values.reshape(plan.pooled_shape)
 
 
+@partial(jax.jit, static_argnames=("plan", "duplicates"), inline=True)
 def flaws(indices: Any, plan: Plan, duplicates: Duplicates) -> tuple[Any, Any]:
     """Return the flat positions of the first bad index and of the first one that repeats another, or -1."""
     numbers = _numbers(indices, plan)
@@ -82,6 +89,12 @@ def flaws(indices: Any, plan: Plan, duplicates: Duplicates) -> tuple[Any, Any]:
 def integer(dtype: str) -> Any:
     """Return the dtype, or the one that JAX has in its place without its 64-bit mode."""
     return jax.dtypes.canonicalize_dtype(np.dtype(dtype))
+
+
+def check_room(argument: str, cells: Any, most: Any) -> None:
+    """Refuse so many cells, if JAX's integers do not count to the `most` that is computed of them."""
+    if isinstance(most, int) and most > LARGEST and integer("int64").itemsize < 8:
+        raise errors.needs_64_bits(argument, cells)
 
 
 # --- arrays -----------------------------------------------------------------------------------------------------------
@@ -136,9 +149,8 @@ def _scatter(values: Any, numbers: Any, *, duplicates: Duplicates, plan: Plan) -
     if duplicates != "sum":
         return planes.at[_lasting(numbers, plan)].set(values, mode="drop", unique_indices=True)
     place = _dropped(numbers, plan)
-    return (
-        planes.at[place].max(values, mode="drop") if values.dtype == bool else planes.at[place].add(values, mode="drop")
-    )
+    target = planes.at[place]
+    return target.max(values, mode="drop") if values.dtype == bool else target.add(values, mode="drop")
 
 
 def _gather(planes: Any, numbers: Any, *, duplicates: Duplicates, plan: Plan) -> Any:
