@@ -5,8 +5,8 @@ the windows ``b - q``, for ``q`` in ``0..Q-1`` with ``Q = ceil(span / stride)``;
 in row-major order, and the last one that names a cell wins, or all of them are added up.  Windows that do not overlap
 have Q = 1: one comparison and one selection, which XLA makes one pass over the output, and its transpose another.
 
-It is exact if every index lies in its own window, which `inside` tells; where one does not, `operations` goes another
-way.  Nothing here depends on an order of writing, so the result is the same on every device.
+It is exact if every index lies within its own window, which `inside` tells; where one does not, `operations` goes
+another way.  Nothing here depends on an order of writing, so the result is the same on every device.
 
 Arrays have six axes here: batch, channels, depth, height, width, channels, one of the two for channels being 1.
 """
@@ -58,17 +58,15 @@ def serve(plan: Plan) -> bool:
 
 
 def inside(numbers: Any, plan: Plan) -> Any:
-    """Whether every index names a cell of its own window."""
+    """Whether every index names a cell of its own window, or one between its cells, where a block looks as well."""
     right, rest = numbers >= 0, numbers
     for axis in (2, 1, 0):
-        size, dilation = _number(plan.plane[axis], numbers), plan.dilation[axis]
+        size, span = _number(plan.plane[axis], numbers), plan.dilation[axis] * (plan.kernel[axis] - 1) + 1
         coordinate = lax.rem(rest, jnp.broadcast_to(size, rest.shape))
         rest = lax.div(rest, jnp.broadcast_to(size, rest.shape))
         corner = along(plan.pooled[axis], 2 + axis, 6, numbers.dtype) * plan.stride[axis] - plan.padding[axis]
         away = coordinate - corner
-        right &= (away >= 0) & (away <= dilation * (plan.kernel[axis] - 1))
-        if dilation > 1:
-            right &= lax.rem(away, jnp.full_like(away, dilation)) == 0
+        right &= (away >= 0) & (away < span)
     return jnp.all(right)
 
 
