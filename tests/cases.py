@@ -24,7 +24,7 @@ class Pooling(NamedTuple):
     size: tuple[int, ...]
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
-    padding: tuple[int, ...]
+    padding: tuple[int | str, ...]  # "same" along all axes, or none
     dilation: tuple[int, ...]
     ceil_mode: bool
 
@@ -44,7 +44,19 @@ class Pooling(NamedTuple):
     @property
     def window(self):
         """The arguments that all public functions share."""
-        return dict(zip(("kernel_size", "stride", "padding", "dilation"), self[1:5], strict=True))
+        padding = "same" if self.same else self.padding
+        return {"kernel_size": self.kernel, "stride": self.stride, "padding": padding, "dilation": self.dilation}
+
+    @property
+    def same(self):
+        return "same" in self.padding
+
+    def default_size(self, pooled):
+        """The size that so many windows cover."""
+        if self.same:
+            return tuple(n * s for n, s in zip(pooled, self.stride, strict=True))
+        along = zip(pooled, *self[1:5], strict=True)
+        return tuple((n - 1) * s - 2 * p + d * (k - 1) + 1 for n, k, s, p, d in along)
 
     @property
     def arguments(self):
@@ -95,12 +107,20 @@ POOLINGS = {
     "ceil, last window dropped": pooling((5, 5), 2, 2, 1, ceil_mode=True),
     "ceil, gaps": pooling((9, 9), 2, 3, ceil_mode=True),
     "ceil and dilated": pooling((8, 9), 2, 3, 0, 3, ceil_mode=True),
+    "same": pooling((7, 6), 2, padding="same"),
+    "same, overlap": pooling((7, 8), 3, 2, "same"),
+    "same, even kernel, stride 1": pooling((5, 6), (2, 4), 1, "same"),
+    "same, gaps": pooling((10, 11), (3, 2), (5, 4), "same"),
+    "same, no overlap": pooling((10, 11), 3, 3, "same"),
+    "same, dilated": pooling((9, 8), 3, 2, "same", (2, 1)),
+    "row, same": pooling((9,), 4, 2, "same"),
     "wide": pooling((3, 67), 2),
     "tall": pooling((67, 3), (2, 1)),
     "volume": pooling((4, 6, 4), 2),
     "volume, odd": pooling((5, 3, 7), 2),
     "volume, overlap and padding": pooling((5, 4, 6), 3, 2, 1),
     "volume, gaps": pooling((4, 5, 6), (1, 2, 2), (2, 3, 3)),
+    "volume, same": pooling((5, 4, 3), (3, 2, 3), (2, 3, 1), "same"),
     "volume, dilated, ceil": pooling((6, 5, 7), 2, (1, 2, 3), (0, 1, 1), (3, 2, 1), ceil_mode=True),
 }
 

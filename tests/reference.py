@@ -89,10 +89,19 @@ def first_repeated(indices, rank, channels_last=False):
 
 def _windows(size, kernel, stride, padding, dilation, ceil_mode):
     """List the cells of each window along one axis, those in the padding left out."""
-    last = size + padding - dilation * (kernel - 1) - 1  # a window that starts here ends with the padding
+    reach = dilation * (kernel - 1) + 1
+    if padding == "same":  # as TensorFlow defines it
+        count = math.ceil(size / stride)
+        first = -(max(0, (count - 1) * stride + reach - size) // 2)
+        return _inside([first + i * stride for i in range(count)], size, kernel, dilation)
+    last = size + padding - reach  # a window that starts here ends with the padding
     starts = range(-padding, last + 1, stride)
     if ceil_mode:  # one window may stick out, if it starts in the input
         starts = [start for start in range(-padding, last + stride, stride) if start < size]
+    return _inside(starts, size, kernel, dilation)
+
+
+def _inside(starts, size, kernel, dilation):
     windows = [[start + j * dilation for j in range(kernel)] for start in starts]
     return [np.array([cell for cell in window if 0 <= cell < size], np.intp) for window in windows]
 

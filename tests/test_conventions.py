@@ -99,11 +99,13 @@ def test_an_argument_of_the_window_may_be_one_integer():
     np.testing.assert_array_equal(found, example.indices["window"])
 
 
+@pytest.mark.parametrize("padding", [1, "same"])
+@pytest.mark.parametrize("size", [(7, 9), (8, 5)], ids=str)
 @pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
-def test_what_pooling_returns_comes_back(data_format):
-    shape = (2, 3, 7, 9) if data_format == "channels_first" else (2, 7, 9, 3)
+def test_what_pooling_returns_comes_back(data_format, size, padding):
+    shape = (2, 3, *size) if data_format == "channels_first" else (2, *size, 3)
     x = np.random.default_rng(0).standard_normal(shape)
-    window = {"kernel_size": 3, "stride": 2, "padding": 1}
+    window = {"kernel_size": 3, "stride": 2, "padding": padding}
     values, indices = unpool.max_pool2d(x, **window, return_indices=True, data_format=data_format)
     named = {"output_size": shape, "data_format": data_format, **window}
     for target in CONVENTIONS:
@@ -112,6 +114,15 @@ def test_what_pooling_returns_comes_back(data_format):
         np.testing.assert_array_equal(back, indices)
     restored = unpool.max_unpool2d(values, back, **window, output_size=shape, data_format=data_format)
     assert np.isin(restored[restored != 0], x).all()
+
+
+def test_where_a_window_starts_with_same_depends_on_the_size():
+    """Of 6 cells, three windows of 3 start at 0, 2 and 4; of 5, at -1, 1 and 3."""
+    window = {"kernel_size": 3, "stride": 2, "padding": "same"}
+    indices = np.array([[[1, 2, 4]]])
+    for size, offsets in ((6, [1, 0, 0]), (5, [2, 1, 1])):
+        found = unpool.convert_indices(indices, "plane", "window", **window, output_size=(1, 1, size))
+        assert found.tolist() == [[offsets]]
 
 
 # --- by hand --------------------------------------------------------------------------------------------------------

@@ -502,7 +502,8 @@ def back(cupy, torch, tensor):
 
 
 every_dtype = pytest.mark.parametrize("dtype", FLOATS, ids=str)
-UNDILATED = {name: case for name, case in POOLINGS.items() if max(case.dilation) == 1}
+PADDED = {name: case for name, case in POOLINGS.items() if not case.same}  # which PyTorch's pooling cannot do
+UNDILATED = {name: case for name, case in PADDED.items() if max(case.dilation) == 1}
 APART = {name: case for name, case in UNDILATED.items() if all(k <= s for k, s in zip(*case[1:3], strict=True))}
 
 
@@ -510,7 +511,7 @@ def undilated(case):
     return {key: case.window[key] for key in ("kernel_size", "stride", "padding")}
 
 
-@pytest.mark.parametrize("case", POOLINGS.values(), ids=POOLINGS)
+@pytest.mark.parametrize("case", PADDED.values(), ids=PADDED)
 @every_dtype
 def test_pytorch_pools_alike(cuda, cupy, torch, case, dtype):
     """Ties, NaNs, infinities, denormals; a NaN is a NaN, since PyTorch takes halves through float32."""
@@ -552,7 +553,7 @@ def test_pytorch_has_the_same_gradient_of_unpooling(cuda, cupy, torch, case, dty
     assert_same_numbers(cuda.tonumpy(actual), back(cupy, torch, values.grad))
 
 
-@pytest.mark.parametrize("case", POOLINGS.values(), ids=POOLINGS)
+@pytest.mark.parametrize("case", PADDED.values(), ids=PADDED)
 @every_dtype
 def test_pytorch_has_the_same_gradient_of_pooling(cuda, cupy, torch, case, dtype):
     """Small integers, which add up exactly in whatever order, to 8 for each of 25 windows at most."""

@@ -140,11 +140,11 @@ ARGUMENTS = {
         "`stride` must be an integer or a sequence of integers, got 0.5",
         lambda out: unpool.max_unpool2d_backward(X, I, 2, 0.5, out=out.pooled),
     ),
-    "padding_same": Case(
-        "not_an_integer",
-        TypeError,
-        "`padding` must be an integer or a sequence of integers, got 'same'",
-        lambda out: unpool.max_pool2d(X, 2, 2, "same", out=out.pooled),
+    "padding_word": Case(
+        "unknown_padding",
+        ValueError,
+        "`padding` must be an integer, a sequence of integers, 'same' or 'valid', got 'full': pass 0 for none",
+        lambda out: unpool.max_pool2d(X, 2, 2, "full", out=out.pooled),
     ),
     "dilation_none": Case(
         "not_an_integer",

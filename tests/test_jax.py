@@ -382,6 +382,30 @@ def test_export_of_any_size(axes, duplicates):
         np.testing.assert_array_equal(slopes, 2 * np.where(there_and_back(x) != 0, x, 0) * count(x, duplicates))
 
 
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (5, 5), (2, 1)])
+def test_padding_that_follows_from_a_symbol(kernel, stride):
+    from jax import export
+
+    window = {"kernel_size": kernel, "stride": stride, "padding": "same"}
+
+    def call(x):
+        values, indices = unpool.max_pool2d(x, **window, return_indices=True)
+        restored = unpool.max_unpool2d(values, indices, **window, output_size=x.shape)
+        return (
+            values,
+            indices,
+            restored,
+            unpool.convert_indices(indices, "plane", "window", output_size=x.shape, **window),
+        )
+
+    (shape,) = export.symbolic_args_specs((jnp.array(X),), ("n, 3, h, w",), constraints=("h >= 3", "w >= 3"))
+    exported = export.export(jax.jit(call))(shape)
+    for size in ((5, 6), (6, 4), (8, 11)):
+        x = whole("float32", (2, 3, *size))
+        for actual, expected in zip(exported.call(jnp.array(x)), call(x), strict=True):
+            np.testing.assert_array_equal(actual, expected)
+
+
 def count(x, duplicates):
     """How many windows a value was the largest of; of those that are the last, one."""
     if duplicates == "last":

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -171,6 +172,75 @@ def test_int32_holds_planes_of_two_to_the_31_cells(windows):
         with pytest.raises(ValueError, match="pass index_dtype='int64'"):
             plan.pool((1, 1, windows), window, **arguments, index_dtype="int32")
     assert plan.pool((1, 1, windows), window, **arguments, index_dtype="int64").index_dtype == "int64"
+
+
+# --- padding that follows from the size -------------------------------------------------------------------------------
+
+
+SAME = [(kernel, stride, dilation) for kernel in range(1, 6) for stride in range(1, 6) for dilation in (1, 2, 3)]
+
+
+def same_cells(size, kernel, stride, dilation):
+    """TensorFlow's definition: the padding before, and the cells of ceil(size / stride) windows."""
+    count = math.ceil(size / stride)
+    total = max((count - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
+    firsts = [window * stride - total // 2 for window in range(count)]
+    return total // 2, [[c for k in range(kernel) if 0 <= (c := first + k * dilation) < size] for first in firsts]
+
+
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), SAME)
+def test_same_is_as_in_tensorflow(kernel, stride, dilation):
+    window = window_1d(kernel, stride, "same", dilation)
+    for size in SIZES:
+        before, reads = same_cells(size, kernel, stride, dilation)
+        if not all(reads):
+            with pytest.raises(ValueError, match=r"reads only padding .* padding='same'"):
+                pooled_size(size, window, False)
+            continue
+        for ceil_mode in (False, True):
+            call = plan.pool((1, 1, size), window, ceil_mode, channels_last=False, index_dtype=None)
+            assert (call.pooled[2], call.padding[2]) == (len(reads), before)
+            assert call.window == window
+        restored = plan.unpool((1, 1, len(reads)), window, (size,), channels_last=False)
+        assert (restored.plane[2], restored.padding[2], restored.window) == (size, before, window)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), SAME)
+def test_same_has_the_sizes_that_pool_to_it(kernel, stride, dilation):
+    window = window_1d(kernel, stride, "same", dilation)
+    for pooled in range(1, 5):
+        right = [size for size in range(1, pooled * stride + 9) if math.ceil(size / stride) == pooled]
+        assert plan.unpool((1, 1, pooled), window, None, channels_last=False).plane[2] == max(right)
+        for size in range(-1, pooled * stride + 9):
+            if size in right:
+                assert plan.unpool((1, 1, pooled), window, (size,), channels_last=False).plane[2] == size
+            else:
+                with pytest.raises(ValueError, match=rf"between {min(right)} and {max(right)} .* padding='same'"):
+                    plan.unpool((1, 1, pooled), window, (size,), channels_last=False)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), SAME)
+def test_same_is_known_before_the_size_where_it_does_not_depend_on_it(kernel, stride, dilation):
+    found = plan.pool((1, 1, None), window_1d(kernel, stride, "same", dilation), False, False, None).padding[2]
+    paddings = {same_cells(size, kernel, stride, dilation)[0] for size in range(1, 40)}
+    assert found == (paddings.pop() if len(paddings) == 1 else None)
+
+
+def test_valid_is_no_padding():
+    assert plan.window(2, 3, 2, "valid", 1) == plan.window(2, 3, 2, 0, 1)
+
+
+@pytest.mark.parametrize("word", ["SAME", "full", "", b"same", ("same", "same"), -1])
+def test_other_paddings_are_refused(word):
+    with pytest.raises((TypeError, ValueError), match="`padding` must be"):
+        plan.window(2, 3, 2, word, 1)
+
+
+def test_same_keeps_to_its_words():
+    module = unpool.MaxPool2d(3, 2, "same")
+    assert module == unpool.MaxPool2d(3, 2, padding="same") != unpool.MaxPool2d(3, 2, 1)
+    assert "padding='same'" in repr(module)
+    assert module(np.ones((1, 5, 6))).shape == (1, 3, 3)
 
 
 # --- a Plan is a value ----------------------------------------------------------------------------------------------

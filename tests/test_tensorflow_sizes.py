@@ -151,6 +151,65 @@ def test_gradients(call, data_format):
     assert_same_bits(gradient.numpy(), back)
 
 
+@ways("function", "xla")
+@pytest.mark.parametrize(
+    ("kernel", "stride", "data_format"), [(3, 2, "channels_last"), (4, 3, "channels_first"), (3, 4, "channels_last")]
+)
+def test_padding_that_follows_from_a_size(way, kernel, stride, data_format):
+    """Which may be another at every run."""
+    window = {"kernel_size": kernel, "stride": stride, "padding": "same", "data_format": data_format}
+
+    def call(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            values, indices = unpool.max_pool2d(x, **window, return_indices=True)
+            restored = unpool.max_unpool2d(values, indices, **window, output_size=tf.shape(x), duplicates="sum")
+        offsets = unpool.convert_indices(indices, "plane", "window", **window, output_size=tf.shape(x))
+        return values, indices, restored, tape.gradient(restored, x, x), offsets
+
+    run = way(call, input_signature=[tf.TensorSpec([None] * 4, tf.float32)])
+    for size in ((5, 6), (6, 9), (8, 11), (1, 2)):
+        x = whole("float32", arranged((2, 3), size, data_format))
+        values, indices = unpool.max_pool2d(x, **window, return_indices=True)
+        restored = unpool.max_unpool2d(values, indices, **window, output_size=x.shape, duplicates="sum")
+        taken = unpool.max_unpool2d_backward(x, indices, **window, duplicates="sum")
+        slope = unpool.max_pool2d_backward(taken, indices, x.shape, **window)
+        offsets = unpool.convert_indices(indices, "plane", "window", **window, output_size=x.shape)
+        for actual, wanted in zip(run(tf.constant(x)), (values, indices, restored, slope, offsets), strict=True):
+            assert_same_bits(actual.numpy(), wanted)
+
+
+@pytest.mark.parametrize("given", ["at once", "at the run"])
+def test_a_size_that_same_does_not_pool_is_refused_at_the_run(given):
+    """Of 2 windows of 2 are 3 and 4, and not 5."""
+    values, indices = np.ones((1, 1, 2), "float32"), np.zeros((1, 1, 2), "int64")
+    size = (5,) if given == "at once" else tf.constant([5])
+
+    def call(values, indices, size):
+        return unpool.max_unpool1d(values, indices, 3, 2, "same", output_size=size)
+
+    expected = error_of(unpool.max_unpool1d, values, indices, 3, 2, "same", output_size=(5,))
+    assert "between 3 and 4" in expected
+    way = Way("function")
+    if given == "at once":
+        run = tf.function(
+            lambda v, i: call(v, i, size),
+            autograph=False,
+            input_signature=[tf.TensorSpec([None] * 3, array.dtype) for array in (values, indices)],
+        )
+        assert way.error(run, *tensors(values, indices)) == expected
+    else:
+        run = tf.function(
+            call,
+            autograph=False,
+            input_signature=[
+                *[tf.TensorSpec([None] * 3, array.dtype) for array in (values, indices)],
+                tf.TensorSpec([1], tf.int32),
+            ],
+        )
+        assert way.error(run, *tensors(values, indices), size) == expected
+
+
 @pytest.mark.parametrize("size", ["default", "tf.shape(x)"])
 def test_one_compiled_function_for_several_sizes(size):
     """XLA compiles it anew for each; the trace is one."""

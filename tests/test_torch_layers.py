@@ -207,13 +207,15 @@ WINDOWS = (
     {"kernel_size": 2, "dilation": 2},
     {"kernel_size": 2, "ceil_mode": True},
     {"kernel_size": 3, "stride": 1},
+    {"kernel_size": 3, "stride": 2, "padding": "same"},
+    {"kernel_size": 2, "stride": 1, "padding": "same", "ceil_mode": True},
 )
 EXPORTED = [
     (rank, window, data_format, duplicates, batch)
     for place, (rank, window, data_format, duplicates, batch) in enumerate(
         itertools.product((1, 2, 3), WINDOWS, ("channels_first", "channels_last"), ("last", "sum"), (True, False))
     )
-    if place % 5 == rank or (rank == 2 and batch and data_format == "channels_first")
+    if place % 7 == rank or (rank == 2 and batch and data_format == "channels_first")
 ]
 
 
@@ -244,10 +246,14 @@ def test_the_layer_becomes_max_unpool(export):
 
 
 @quiet
-def test_onnx_of_open_sizes(export):
+@pytest.mark.parametrize("padding", [0, "same"])
+def test_onnx_of_open_sizes(export, padding):
     dim = torch.export.Dim
     sizes = {"x": {0: dim("n"), 2: dim("h", min=4), 3: dim("w", min=4)}}
     model = Net(unpool.torch)
+    if padding == "same":
+        model.pool = unpool.torch.MaxPool2d(3, 2, padding, return_indices=True)
+        model.unpool = unpool.torch.MaxUnpool2d(3, 2, padding)
     exported = export(model, torch.rand((2, 3, 9, 7)), dynamic_shapes=sizes)
     for shape in ((2, 3, 9, 7), (1, 3, 8, 12), (4, 3, 5, 5)):
         x = torch.rand(shape)

@@ -257,25 +257,25 @@ def test_output_size_must_keep_batch_and_channels(backend, leading, data_format)
 
 @every_pooling
 def test_output_size_within_a_stride(backend, case):
-    """``default - stride < size < default + stride`` per axis, and nothing else; the default is in the middle."""
+    """``default - stride < size < default + stride`` per axis, and nothing else; the default is in the middle.
+
+    With padding "same", it is the largest.
+    """
     found = pooled(case, (1,), "channels_first")
     indices, values = np.zeros_like(found), np.ones(found.shape, "float32")
     function = case.function("max_unpool")
-    default = tuple(
-        (n - 1) * s - 2 * p + d * (k - 1) + 1
-        for n, k, s, p, d in zip(found.shape[1:], case.kernel, case.stride, case.padding, case.dilation, strict=True)
-    )
+    default = case.default_size(found.shape[1:])
     if min(default) > 0:
         assert backend.call(function, values, indices, **case.window).shape[1:] == default
     for axis, stride in enumerate(case.stride):
         for size in range(max(1, default[axis] - stride - 1), default[axis] + stride + 2):
             wanted = (*case.size[:axis], size, *case.size[axis + 1 :])
-            if default[axis] - stride < size < default[axis] + stride:
+            low, high = max(1, default[axis] - stride + 1), default[axis] + (0 if case.same else stride - 1)
+            if low <= size <= high:
                 actual = backend.call(function, values, indices, **case.window, output_size=wanted)
                 assert actual.shape[1:] == wanted
                 assert actual.reshape(-1)[0] == 1
             else:
-                low, high = max(1, default[axis] - stride + 1), default[axis] + stride - 1
                 with pytest.raises(ValueError, match=f"between {low} and {high} .*spatial dimension {axis}"):
                     backend.call(function, values, indices, **case.window, output_size=wanted)
 

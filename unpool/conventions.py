@@ -21,6 +21,7 @@ from typing import Any
 
 from unpool import dtypes, errors, plan
 from unpool.arrays import Number, arrays_like
+from unpool.functional import Padding
 from unpool.tracing import afresh
 
 CONVENTIONS = ("plane", "tensorflow", "tensorflow_batch", "onnx", "window")
@@ -35,7 +36,7 @@ def convert_indices(
     data_format: str = "channels_first",
     kernel_size: int | Sequence[int] | None = None,
     stride: int | Sequence[int] | None = None,
-    padding: int | Sequence[int] = 0,
+    padding: Padding = 0,
     dilation: int | Sequence[int] = 1,
 ) -> Any:
     """Rewrite the indices of one convention in another; the module's docstring defines them.
@@ -220,7 +221,9 @@ class _Geometry:
     def _corner(self, axis: int) -> Any:
         """The first cell of every window along one spatial axis; negative in the padding."""
         assert self.window is not None
-        return self._along(self.spatial.start + axis) * self.window.stride[axis] - self.window.padding[axis]
+        place = self.spatial.start + axis
+        padding = plan.padding_before(self.plane[axis], self.shape[place], *(entry[axis] for entry in self.window))
+        return self._along(place) * self.window.stride[axis] - padding
 
     def _along(self, axis: int) -> Any:
         """The coordinate of every index along one axis of the array, to be broadcast."""

@@ -22,6 +22,12 @@ def not_an_integer(argument: str, value: object) -> TypeError:
     return TypeError(f"`{argument}` must be an integer or a sequence of integers, got {value!r}")
 
 
+def unknown_padding(value: str) -> ValueError:
+    return ValueError(
+        f"`padding` must be an integer, a sequence of integers, 'same' or 'valid', got {value!r}: pass 0 for none"
+    )
+
+
 def not_sizes(argument: str, value: object) -> TypeError:
     return TypeError(f"`{argument}` must be a sequence of integers, got {value!r}: pass the shape of an array")
 
@@ -125,6 +131,37 @@ def wrong_rank(argument: str, shape: Sequence[int], rank: int, layouts: Sequence
     return ValueError(
         f"`{argument}` must have {rank + 2} dimensions {layouts[0]}, or {rank + 1} without the batch {layouts[1]}, got "
         f"shape {tuple(shape)}"
+    )
+
+
+def not_batched(argument: str, shape: Sequence[int | None], layout: str) -> ValueError:
+    return ValueError(
+        f"`{argument}` must have {layout.count(',') + 1} dimensions {layout}, got shape {tuple(shape)}: give a single "
+        f"sample a batch of 1"
+    )
+
+
+def not_a_pair(inputs: object, indices: object) -> TypeError:
+    def said(value: object) -> str:
+        return f"a {kind_of(value)} of {len(value)}" if isinstance(value, (list, tuple)) else kind_of(value)
+
+    return TypeError(
+        f"`inputs` must be the values where `indices` are given, and a pair [values, indices] where they are not, got "
+        f"{said(inputs)} and {said(indices)}: call layer(values, indices), or layer([values, indices])"
+    )
+
+
+def two_sizes() -> ValueError:
+    return ValueError(
+        "`output_size` must be left out where `like` is given, got both: pass the one that has the size of what was "
+        "pooled"
+    )
+
+
+def four_sizes(value: Sequence[int | None] | None) -> ValueError:
+    return ValueError(
+        f"`output_size` must be the shape (batch, rows, cols, channels) of what was pooled, got {value}: pass that "
+        f"shape, with None for a batch of any size"
     )
 
 
@@ -384,6 +421,20 @@ def foreign_index(position: Sequence[int], value: int, convention: str, rule: st
     )
 
 
+def inexact_mask(dtype: str, positions: int, most: int) -> ValueError:
+    return ValueError(
+        f"`mask` must be of integers for more than {most} positions in a picture, got {dtype} for {positions}: floats "
+        f"of that kind are exact up to {most} only, so pass the mask as tf.nn.max_pool_with_argmax returns it"
+    )
+
+
+def not_whole(dtype: str, flat: int) -> ValueError:
+    return ValueError(
+        f"`mask` must hold integers, which may be of a float dtype, got {dtype} with something else at flat position "
+        f"{flat}: pass the mask as tf.nn.max_pool_with_argmax returns it"
+    )
+
+
 # --- backends -------------------------------------------------------------------------------------------------------
 
 
@@ -466,7 +517,9 @@ def unknown_backend(name: object, names: Sequence[str]) -> ValueError:
 
 def _arguments(window: Sequence[Sequence[int]]) -> str:
     names = ("kernel_size", "stride", "padding", "dilation")
-    return ", ".join(f"{name}={tuple(value)}" for name, value in zip(names, window, strict=True))
+    # One that follows from the size is negative (`unpool.plan.SAME`).
+    shown = ["'same'" if min(value) < 0 else tuple(value) for value in window]
+    return ", ".join(f"{name}={value}" for name, value in zip(names, shown, strict=True))
 
 
 def _at(position: Sequence[int]) -> str:

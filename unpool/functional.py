@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from unpool import backends, dtypes, errors, plan
 from unpool.backends import DUPLICATES, Duplicates
@@ -17,6 +17,7 @@ from unpool.tracing import afresh
 
 ArrayT = TypeVar("ArrayT")
 DataFormat = Literal["channels_first", "channels_last"]
+Padding: TypeAlias = "int | Sequence[int] | Literal['same', 'valid']"
 
 
 # --- pooling ----------------------------------------------------------------------------------------------------------
@@ -26,7 +27,7 @@ def max_pool1d(
     input: ArrayT,
     kernel_size: int | Sequence[int],
     stride: int | Sequence[int] | None = None,
-    padding: int | Sequence[int] = 0,
+    padding: Padding = 0,
     dilation: int | Sequence[int] = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
@@ -51,7 +52,7 @@ def max_pool2d(
     input: ArrayT,
     kernel_size: int | Sequence[int],
     stride: int | Sequence[int] | None = None,
-    padding: int | Sequence[int] = 0,
+    padding: Padding = 0,
     dilation: int | Sequence[int] = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
@@ -76,9 +77,11 @@ def max_pool2d(
     input
         Array of shape (N, C, H, W) or (C, H, W), or with the channels last; any real dtype.
     kernel_size, stride, padding, dilation
-        One integer or a pair, in cells.  ``stride=None`` is the kernel size; ``padding`` is at most half of it.
+        One integer or a pair, in cells.  ``stride=None`` is the kernel size; ``padding`` is at most half of it, or
+        ``"valid"``, which is 0, or ``"same"``: what the last of ``ceil(H / stride)`` windows reads past the plane, the
+        smaller half of it before the plane, as TensorFlow, Keras and JAX have it.
     ceil_mode
-        Round the number of windows up instead of down; no window starts past the input.
+        Round the number of windows up instead of down, as ``"same"`` does anyway; no window starts past the input.
     return_indices
         Return ``(values, indices)`` instead of the values alone.
     data_format
@@ -93,7 +96,8 @@ def max_pool2d(
     Returns
     -------
     Array of the kind, device and dtype of ``input`` and shape (N, C, H_out, W_out), or a pair of them, with
-    ``H_out = floor((H + 2 * padding - dilation * (kernel_size - 1) - 1) / stride) + 1``.
+    ``H_out = floor((H + 2 * padding - dilation * (kernel_size - 1) - 1) / stride) + 1``, or ``ceil(H / stride)`` for
+    ``padding="same"``.
 
     Raises
     ------
@@ -121,7 +125,7 @@ def max_pool3d(
     input: ArrayT,
     kernel_size: int | Sequence[int],
     stride: int | Sequence[int] | None = None,
-    padding: int | Sequence[int] = 0,
+    padding: Padding = 0,
     dilation: int | Sequence[int] = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
@@ -152,7 +156,7 @@ def max_unpool1d(
     indices: Any,
     kernel_size: int | Sequence[int],
     stride: int | Sequence[int] | None = None,
-    padding: int | Sequence[int] = 0,
+    padding: Padding = 0,
     output_size: Sequence[int] | None = None,
     *,
     dilation: int | Sequence[int] = 1,
@@ -177,7 +181,7 @@ def max_unpool2d(
     indices: Any,
     kernel_size: int | Sequence[int],
     stride: int | Sequence[int] | None = None,
-    padding: int | Sequence[int] = 0,
+    padding: Padding = 0,
     output_size: Sequence[int] | None = None,
     *,
     dilation: int | Sequence[int] = 1,
@@ -207,7 +211,8 @@ def max_unpool2d(
         The arguments of the pooling call: one integer or a pair, in cells.
     output_size
         Shape of the array that was pooled: 2 spatial entries, or all of them.  Several sizes pool to one; by default
-        ``(H - 1) * stride - 2 * padding + dilation * (kernel_size - 1) + 1``, and less than a stride away from it.
+        ``(H - 1) * stride - 2 * padding + dilation * (kernel_size - 1) + 1``, and less than a stride away from it; with
+        ``padding="same"``, ``H * stride``, or less than a stride below it.
     data_format
         ``"channels_first"`` or ``"channels_last"``.
     duplicates
@@ -253,7 +258,7 @@ def max_unpool3d(
     indices: Any,
     kernel_size: int | Sequence[int],
     stride: int | Sequence[int] | None = None,
-    padding: int | Sequence[int] = 0,
+    padding: Padding = 0,
     output_size: Sequence[int] | None = None,
     *,
     dilation: int | Sequence[int] = 1,
@@ -282,7 +287,7 @@ def max_pool1d_backward(
     input_size: Sequence[int],
     kernel_size: int | Sequence[int],
     stride: int | Sequence[int] | None = None,
-    padding: int | Sequence[int] = 0,
+    padding: Padding = 0,
     *,
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
@@ -305,7 +310,7 @@ def max_pool2d_backward(
     input_size: Sequence[int],
     kernel_size: int | Sequence[int],
     stride: int | Sequence[int] | None = None,
-    padding: int | Sequence[int] = 0,
+    padding: Padding = 0,
     *,
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
@@ -356,7 +361,7 @@ def max_pool3d_backward(
     input_size: Sequence[int],
     kernel_size: int | Sequence[int],
     stride: int | Sequence[int] | None = None,
-    padding: int | Sequence[int] = 0,
+    padding: Padding = 0,
     *,
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
@@ -381,7 +386,7 @@ def max_unpool1d_backward(
     indices: Any,
     kernel_size: int | Sequence[int],
     stride: int | Sequence[int] | None = None,
-    padding: int | Sequence[int] = 0,
+    padding: Padding = 0,
     *,
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
@@ -406,7 +411,7 @@ def max_unpool2d_backward(
     indices: Any,
     kernel_size: int | Sequence[int],
     stride: int | Sequence[int] | None = None,
-    padding: int | Sequence[int] = 0,
+    padding: Padding = 0,
     *,
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
@@ -456,7 +461,7 @@ def max_unpool3d_backward(
     indices: Any,
     kernel_size: int | Sequence[int],
     stride: int | Sequence[int] | None = None,
-    padding: int | Sequence[int] = 0,
+    padding: Padding = 0,
     *,
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",

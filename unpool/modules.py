@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from unpool import backends, dtypes, functional, plan
 from unpool.backends import DUPLICATES, Duplicates
-from unpool.functional import DataFormat
+from unpool.functional import DataFormat, Padding
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class _MaxPool:
 
     kernel_size: int | Sequence[int]
     stride: int | Sequence[int] | None = None
-    padding: int | Sequence[int] = 0
+    padding: Padding = 0
     dilation: int | Sequence[int] = 1
     return_indices: bool = False
     ceil_mode: bool = False
@@ -57,7 +57,7 @@ class _MaxUnpool:
 
     kernel_size: int | Sequence[int]
     stride: int | Sequence[int] | None = None
-    padding: int | Sequence[int] = 0
+    padding: Padding = 0
     _: KW_ONLY
     dilation: int | Sequence[int] = 1
     data_format: DataFormat = "channels_first"
@@ -90,7 +90,8 @@ class _MaxUnpool:
 def _keep_window(module: _MaxPool | _MaxUnpool) -> None:
     """Check the four pooling arguments and keep each with one entry per dimension."""
     window = plan.window(module.rank, module.kernel_size, module.stride, module.padding, module.dilation)
-    for name, entries in zip(("kernel_size", "stride", "padding", "dilation"), window, strict=True):
+    shown = window._replace(padding=plan.padding_of(window))
+    for name, entries in zip(("kernel_size", "stride", "padding", "dilation"), shown, strict=True):
         object.__setattr__(module, name, entries)
     object.__setattr__(module, "_window", window)
 

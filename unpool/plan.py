@@ -9,6 +9,12 @@ windows, window ``o`` reading the cells ``o s - p + j d`` for ``j`` in ``0..k-1`
 
     default = (windows - 1) s - 2 p + d (k - 1) + 1,    default - s < size < default + s
 
+With ``padding="same"`` there are ``ceil(size / s)`` windows, as TensorFlow, Keras and JAX have it: the plane is padded
+by what they reach past it, the smaller half before it.  That follows from the size, so a `Window` has `SAME` in its
+place, and
+
+    default = windows s,    default - s < size <= default
+
 One and two dimensions are three with leading ones: a Plan always has triples, so backends know one case.
 
 A framework that traces a program may not know a size before the program runs.  Such a size is None here, and so is
@@ -40,13 +46,16 @@ LAYOUTS = {
     (2, True): ("(N, H, W, C)", "(H, W, C)"),
     (3, True): ("(N, D, H, W, C)", "(D, H, W, C)"),
 }
+# Stands for a padding that follows from the size.
+SAME = -1
+_PADDINGS = {"same": SAME, "valid": 0}
 # Kernels compute o * stride - padding + j * dilation in 64 bits, where two factors below 2**31 cannot overflow, and
 # keep a maximum as its offset from the corner of its window in 32.
 LARGEST = 2**31 - 1
 
 
 class Window(NamedTuple):
-    """The pooling arguments, one entry per spatial dimension."""
+    """The pooling arguments, one entry per spatial dimension; a padding may be `SAME`, along all of them."""
 
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
@@ -58,7 +67,7 @@ class Window(NamedTuple):
 class Plan:
     """All that a backend needs to know of a call besides its arrays; a size that only a run will know is None."""
 
-    # The window, and the sizes on both sides of it, as (depth, height, width).
+    # The window, and the sizes on both sides of it, as (depth, height, width); the padding is what is before the plane.
     kernel: Triple
     stride: Triple
     padding: Triple
@@ -83,6 +92,8 @@ class Plan:
     index_dtype: str | None = None
     # Whether pooling counts a last window that sticks out.
     ceil_mode: bool = False
+    # Whether the padding followed from the size.
+    same: bool = False
     # The entries that were given as a size, where a run is to apply a rule to them; some of them may be a framework's.
     given: tuple[Any, ...] | None = None
 
@@ -90,7 +101,8 @@ class Plan:
     def window(self) -> Window:
         """The pooling arguments as they were given."""
         first = 3 - len(self.spatial)
-        return Window(*[entry[first:] for entry in (self.kernel, self.stride, self.padding, self.dilation)])
+        padding = (SAME,) * 3 if self.same else self.padding
+        return Window(*[entry[first:] for entry in (self.kernel, self.stride, padding, self.dilation)])
 
     @property
     def values(self) -> str:
@@ -199,7 +211,7 @@ def _integers(value: Any) -> int | tuple[int, ...] | None:
         return None
 
 
-def _per_axis(argument: str, value: object, rank: int, low: int) -> tuple[int, ...]:
+def per_axis(argument: str, value: object, rank: int, low: int) -> tuple[int, ...]:
     entries = _integers(value)
     if entries is None:
         raise errors.not_an_integer(argument, value)
@@ -213,8 +225,17 @@ def _per_axis(argument: str, value: object, rank: int, low: int) -> tuple[int, .
     return entries
 
 
-def window(rank: int, kernel_size: object, stride: object, padding: object, dilation: object) -> Window:
+def window(
+    rank: int,
+    kernel_size: object,
+    stride: object,
+    padding: object,
+    dilation: object,
+    names: tuple[str, str] = ("kernel_size", "stride"),
+) -> Window:
     """Check the four pooling arguments and give each one entry per spatial dimension.
+
+    `names` are what the user calls the first two.
 
     >>> window(2, 3, None, (0, 1), 1)
     Window(kernel=(3, 3), stride=(3, 3), padding=(0, 1), dilation=(1, 1))
@@ -224,23 +245,42 @@ def window(rank: int, kernel_size: object, stride: object, padding: object, dila
         for argument in (kernel_size, stride, padding, dilation):
             if argument is not None and not _is_plain(argument):
                 # Not kept: 2.0 equals 2, and what was met before must not decide what is an error.
-                return _window(rank, kernel_size, stride, padding, dilation)
-    checked: Window = afresh(_kept_window)(rank, kernel_size, stride, padding, dilation)
+                return _window(rank, kernel_size, stride, padding, dilation, names)
+    checked: Window = afresh(_kept_window)(rank, kernel_size, stride, padding, dilation, names)
     return checked
 
 
-def _window(rank: int, kernel_size: object, stride: object, padding: object, dilation: object) -> Window:
-    kernel = _per_axis("kernel_size", kernel_size, rank, 1)
+def _window(
+    rank: int, kernel_size: object, stride: object, padding: object, dilation: object, names: tuple[str, str]
+) -> Window:
+    kernel = per_axis(names[0], kernel_size, rank, 1)
     checked = Window(
         kernel,
-        kernel if stride is None else _per_axis("stride", stride, rank, 1),
-        _per_axis("padding", padding, rank, 0),
-        _per_axis("dilation", dilation, rank, 1),
+        kernel if stride is None else per_axis(names[1], stride, rank, 1),
+        _padding(padding, rank),
+        per_axis("dilation", dilation, rank, 1),
     )
     for pad, size in zip(checked.padding, kernel, strict=True):
         if pad > size // 2:
             raise errors.padding_too_large(checked.padding, kernel)
     return checked
+
+
+def _padding(value: object, rank: int) -> tuple[int, ...]:
+    if isinstance(value, str):
+        if value not in _PADDINGS:
+            raise errors.unknown_padding(value)
+        return (_PADDINGS[value],) * rank
+    return per_axis("padding", value, rank, 0)
+
+
+def padding_of(window: Window) -> Any:
+    """Return a padding as users write it.
+
+    >>> padding_of(window(2, 3, 2, "same", 1)), padding_of(window(2, 3, 2, 1, 1))
+    ('same', (1, 1))
+    """
+    return "same" if SAME in window.padding else window.padding
 
 
 _kept_window = lru_cache(maxsize=256)(_window)
@@ -311,10 +351,11 @@ def unpool(
     defaults = [default_size(count, *along) for count, *along in zip(pooled, *window, strict=True)]
     if sizes is None:
         sizes = tuple(cast("list[int]", defaults))
-    for axis, (size, default, stride) in enumerate(zip(sizes, defaults, window.stride, strict=True)):
+    for axis, (size, default) in enumerate(zip(sizes, defaults, strict=True)):
         if default is None or _is_symbol(default) or _is_symbol(size):
             continue
-        low, high = max(1, default - stride + 1), default + stride - 1
+        low, high = bounds(default, axis, window)
+        low = max(1, low)
         if low > high:
             raise errors.no_size(sized_by, output_size, axis, pooled[axis], window)
         if size is not None and not low <= size <= high:
@@ -343,7 +384,38 @@ def default_size(windows: Any, kernel: int, stride: int, padding: int, dilation:
     >>> default_size(3, 2, 2, 0, 1)
     6
     """
-    return None if windows is None else (windows - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1
+    if windows is None:
+        return None
+    if padding == SAME:
+        return windows * stride
+    return (windows - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1
+
+
+def bounds(default: Any, axis: int, window: Window) -> tuple[Any, Any]:
+    """The smallest and the largest size along an axis that pool to as many windows as the default one."""
+    stride = window.stride[axis]
+    return default - stride + 1, default if window.padding[axis] == SAME else default + stride - 1
+
+
+def padding_before(size: Any, windows: Any, kernel: int, stride: int, padding: int, dilation: int) -> Any:
+    """How many cells are padded before a plane along one axis; None if that depends on a size that is not known.
+
+    >>> padding_before(5, 3, 3, 2, SAME, 1), padding_before(6, 3, 3, 2, SAME, 1)
+    (1, 0)
+    """
+    if padding != SAME:
+        return padding
+    span = dilation * (kernel - 1) + 1
+    # The last window begins 1 to `stride` cells before the end of the plane.
+    least, most = max(span - stride, 0) // 2, (span - 1) // 2
+    if least == most:
+        return most
+    if size is None or windows is None:
+        return None
+    reach = (windows - 1) * stride + span - size
+    if span < stride:  # it may end before the plane: this is max(reach, 0), for symbols and tensors, too
+        reach = reach * (1 + reach // stride)
+    return reach // 2
 
 
 def product(sizes: Sequence[int | None]) -> int | None:
@@ -369,6 +441,11 @@ def _windows(axis: int, shape: tuple[int, ...], sizes: tuple[int, ...], window: 
     if size is None:
         return cast(int, None)
     kernel, stride, padding, dilation = (entry[axis] for entry in window)
+    if padding == SAME:
+        count = (size + stride - 1) // stride
+        if dilation > 1 and not _is_symbol(size):
+            _check_dilation(axis, size, count, window)
+        return count
     room = size + 2 * padding - dilation * (kernel - 1) - 1
     count = (room + (stride - 1 if ceil_mode else 0)) // stride + 1
     if ceil_mode and (count - 1) * stride >= size + padding:
@@ -376,12 +453,20 @@ def _windows(axis: int, shape: tuple[int, ...], sizes: tuple[int, ...], window: 
     if count < 1:
         raise errors.pooled_to_nothing("input", shape, axis, window)
     if padding and dilation > size:
-        # A window that starts in the padding may step over the whole input; PyTorch pools those to -inf and an index
-        # outside the plane.  Its first cell from 0 on is where it starts, modulo the dilation.
-        for start in range(-padding, min(0, (count - 1) * stride - padding + 1), stride):
-            if start % dilation >= size:
-                raise errors.window_in_padding("input", size, axis, window)
+        _check_dilation(axis, size, count, window)
     return count
+
+
+def _check_dilation(axis: int, size: int, count: int, window: Window) -> None:
+    """Refuse a window that starts in the padding and steps over the whole input.
+
+    PyTorch pools those to -inf and an index outside the plane.
+    """
+    _, stride, _, dilation = along = tuple(entry[axis] for entry in window)
+    padding = padding_before(size, count, *along)
+    for start in range(-padding, min(0, (count - 1) * stride - padding + 1), stride):
+        if start % dilation >= size:  # its first cell from 0 on is where it starts, modulo the dilation
+            raise errors.window_in_padding("input", size, axis, window)
 
 
 def _spatial(
@@ -421,10 +506,11 @@ def _plan(
         return (*leading, *spatial, channels) if channels_last else (*leading, channels, *spatial)
 
     check_countable(rest["sized_by"], full(sizes))
+    padding = tuple([padding_before(*along) for along in zip(sizes, pooled, *window, strict=True)])
     return Plan(
         kernel=_triple(window.kernel, 1),
         stride=_triple(window.stride, 1),
-        padding=_triple(window.padding, 0),
+        padding=_triple(padding, 0),
         dilation=_triple(window.dilation, 1),
         pooled=_triple(pooled, 1),
         plane=_triple(sizes, 1),
@@ -436,6 +522,7 @@ def _plan(
         pooled_shape=full(pooled),
         plane_shape=full(sizes),
         spatial=sizes,
+        same=SAME in window.padding,
         **rest,
     )
 

@@ -21,7 +21,7 @@ import torch
 
 import unpool
 from unpool.backends import Duplicates
-from unpool.functional import DataFormat
+from unpool.functional import DataFormat, Padding
 
 __all__ = ["MaxPool1d", "MaxPool2d", "MaxPool3d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", "onnx_translations"]
 
@@ -47,7 +47,7 @@ class _MaxPool(_Layer):
         self,
         kernel_size: int | Sequence[int],
         stride: int | Sequence[int] | None = None,
-        padding: int | Sequence[int] = 0,
+        padding: Padding = 0,
         dilation: int | Sequence[int] = 1,
         return_indices: bool = False,
         ceil_mode: bool = False,
@@ -82,7 +82,7 @@ class _MaxUnpool(_Layer):
         self,
         kernel_size: int | Sequence[int],
         stride: int | Sequence[int] | None = None,
-        padding: int | Sequence[int] = 0,
+        padding: Padding = 0,
         *,
         dilation: int | Sequence[int] = 1,
         data_format: DataFormat = "channels_first",

@@ -21,7 +21,7 @@ from jax.sharding import AxisType, PartitionSpec
 
 from unpool import errors, findings
 from unpool.backends import Duplicates
-from unpool.plan import Plan, default_size, spatial_axes
+from unpool.plan import Plan, bounds, default_size, spatial_axes
 from unpool_jax import host, operations
 from unpool_jax.convention import Arrays
 
@@ -94,10 +94,9 @@ def _check_sizes(plan: Plan) -> None:
     for axis, (size, windows, *window) in enumerate(zip(sizes, pooled, *plan.window, strict=True)):
         if isinstance(size, int) and isinstance(windows, int):
             continue
-        default, stride = default_size(windows, *window), plan.window.stride[axis]
-        if not -stride < size - default < stride:
-            bounds = default - stride + 1, default + stride - 1
-            raise errors.size_out_of_range(plan.sized_by, sizes, axis, windows, bounds, plan.window)
+        low, high = bounds(default_size(windows, *window), axis, plan.window)
+        if not (low <= size and size <= high):
+            raise errors.size_out_of_range(plan.sized_by, sizes, axis, windows, (low, high), plan.window)
 
 
 def _check_devices(argument: str, given: Any, indices: Any) -> None:

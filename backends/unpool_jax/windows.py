@@ -33,7 +33,7 @@ class _Axis(NamedTuple):
     windows: Any
     size: Any
     stride: int
-    padding: int
+    padding: Any
     asked: int  # windows by a block
 
     @property
@@ -64,7 +64,8 @@ def inside(numbers: Any, plan: Plan) -> Any:
         size, span = _number(plan.plane[axis], numbers), plan.dilation[axis] * (plan.kernel[axis] - 1) + 1
         coordinate = lax.rem(rest, jnp.broadcast_to(size, rest.shape))
         rest = lax.div(rest, jnp.broadcast_to(size, rest.shape))
-        corner = along(plan.pooled[axis], 2 + axis, 6, numbers.dtype) * plan.stride[axis] - plan.padding[axis]
+        corner = along(plan.pooled[axis], 2 + axis, 6, numbers.dtype) * plan.stride[axis]
+        corner -= _number(plan.padding[axis], numbers)
         away = coordinate - corner
         right &= (away >= 0) & (away < span)
     return jnp.all(right)
@@ -138,7 +139,7 @@ def _cells(axes: list[_Axis], plan: Plan, dtype: Any) -> Any:
     for place, axis in enumerate(axes):
         block = along(axis.blocks, 2 + 2 * place, 9, dtype) * axis.stride
         cells = cells * _number(plan.plane[place], cells) + (
-            block + along(axis.stride, 3 + 2 * place, 9, dtype) - axis.padding
+            block + along(axis.stride, 3 + 2 * place, 9, dtype) - jnp.asarray(axis.padding, dtype)
         )
     return cells
 

@@ -49,16 +49,17 @@ class _Axis:
         self.around, self.size, self.windows = around, sizes.plane[axis], sizes.pooled[axis]
         self.step = cast(prod(sizes.plane[axis + 1 :]), positions)
         self.kernel, self.stride, self.padding, self.dilation = (
-            entry[axis] for entry in (plan.kernel, plan.stride, plan.padding, plan.dilation)
+            entry[axis] for entry in (plan.kernel, plan.stride, sizes.padding, plan.dilation)
         )
-        self.every = self.kernel == self.stride == 1 and not self.padding  # cell is a window
+        unpadded = known(self.padding) and self.padding == 0
+        self.every = self.kernel == self.stride == 1 and unpadded  # cell is a window
         if known(self.windows) and self.windows == 1:
             self.stride = (self.kernel - 1) * self.dilation + 1  # there is no next one
         self.positions, self.dtype = positions, dtype
         # Up to where windows reach, the padding before the input counted.
         self.end = (self.windows - 1) * self.stride + (self.kernel - 1) * self.dilation + 1
-        reached = not plan.ceil_mode or (known(self.end, self.size) and self.end <= self.size)
-        self.whole = self.padding == 0 and reached
+        inside = not (plan.ceil_mode or plan.same)
+        self.whole = unpadded and (inside or (known(self.end, self.size) and self.end <= self.size))
 
     def pooled(self, values: Any, keys: Any, places: Any) -> Any:
         """Take arrays along; keys and places are None where they are not known yet."""
@@ -128,7 +129,7 @@ class _Axis:
         blocks = -(-reach // self.stride)
         behind = blocks * self.stride - self.size - self.padding
         cut = as_shape(self.around[0], blocks, self.stride, self.around[1])
-        if not self.padding and known(behind) and behind == 0:
+        if known(self.padding, behind) and self.padding == behind == 0:
             return [None if array is None else tf.reshape(array, cut) for array in arrays]
         pads = pairs((0, 0), (self.padding, behind), (0, 0))
         return [None if array is None else tf.reshape(tf.pad(array, pads), cut) for array in arrays]

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from unpool import errors
 from unpool.arrays import Number
-from unpool.plan import LARGEST, Plan, Window, default_size, span, spatial_axes, unpool
+from unpool.plan import LARGEST, SAME, Plan, Window, bounds, default_size, padding_before, span, spatial_axes, unpool
 from unpool_tensorflow.asserts import require
 
 # Larger tables are computed when the graph runs: constants make it, and what is saved, grow.
@@ -28,6 +28,7 @@ class Sizes(NamedTuple):
     trail: Any  # channels that lie side by side
     pooled: tuple[Any, ...]
     plane: tuple[Any, ...]
+    padding: tuple[Any, ...]  # before the plane
     pooled_shape: list[Any]
     plane_shape: list[Any]
     checks: list[Any]
@@ -158,23 +159,24 @@ def _bounded(
     """Apply the rule of sizes to those that the plan did not know, and default to what follows from the windows."""
     window, pooled = plan.window, pooled_shape[axes]
     for axis, along in enumerate(zip(*window, strict=True)):
-        default, stride = default_size(pooled[axis], *along), along[1]
+        default = default_size(pooled[axis], *along)
         size = default if sizes[axis] is None else sizes[axis]
         sizes[axis] = size
         if known(size, default):
             continue
-        low, high = _larger(1, default - stride + 1), default + stride - 1
+        low, high = bounds(default, axis, window)
+        low = _larger(1, low)
 
         def none(number: Number, axis: int = axis) -> Exception:
             shown = None if given is None else _shown(given, number)
             return errors.no_size(plan.sized_by, shown, axis, number(pooled[axis]), window)
 
         def wrong(number: Number, axis: int = axis, low: Any = low, high: Any = high) -> Exception:
-            bounds = number(low), number(high)
+            both = number(low), number(high)
             if given is None:
-                return errors.size_needed(plan.sized_by, axis, bounds, window)
+                return errors.size_needed(plan.sized_by, axis, both, window)
             shown = _shown(given, number)
-            return errors.size_out_of_range(plan.sized_by, shown, axis, number(pooled[axis]), bounds, window)
+            return errors.size_out_of_range(plan.sized_by, shown, axis, number(pooled[axis]), both, window)
 
         checks += require(high >= low, none)
         checks += require((high < low) | ((low <= size) & (size <= high)), wrong)
@@ -184,18 +186,23 @@ def _bounded(
 
 def _windows(axis: int, size: Any, shape: list[Any], window: Window, ceil_mode: bool) -> tuple[Any, list[Any]]:
     """Count the windows along an axis, as `unpool.plan` does."""
-    kernel, stride, padding, dilation = (entry[axis] for entry in window)
-    room = size + 2 * padding - dilation * (kernel - 1) - 1
-    count = (room + (stride - 1 if ceil_mode else 0)) // stride + 1
-    if ceil_mode:
-        count -= tf.cast((count - 1) * stride >= size + padding, tf.int64)
+    kernel, stride, padding, dilation = along = tuple(entry[axis] for entry in window)
+    checks: list[Any] = []
+    if padding == SAME:
+        count = (size + stride - 1) // stride
+    else:
+        room = size + 2 * padding - dilation * (kernel - 1) - 1
+        count = (room + (stride - 1 if ceil_mode else 0)) // stride + 1
+        if ceil_mode:
+            count -= tf.cast((count - 1) * stride >= size + padding, tf.int64)
 
-    def nothing(number: Number) -> Exception:
-        return errors.pooled_to_nothing("input", tuple(map(number, shape)), axis, window)
+        def nothing(number: Number) -> Exception:
+            return errors.pooled_to_nothing("input", tuple(map(number, shape)), axis, window)
 
-    checks = require(count >= 1, nothing)
-    count = tf.maximum(count, 0)  # or what counts to it might fail first, in words of its own
-    if padding and dilation > 1:
+        checks = require(count >= 1, nothing)
+        count = tf.maximum(count, 0)  # or what counts to it might fail first, in words of its own
+    padding = padding_before(size, count, *along)
+    if dilation > 1 and not (known(padding) and padding == 0):
         # The first cell from 0 on of a window that starts in the padding is where it starts, modulo the dilation.
         starts = tf.range(count, dtype=tf.int64) * stride - padding
         stepped = (starts < 0) & (starts % dilation >= size)
@@ -254,6 +261,10 @@ def _leading(argument: str, given: tuple[Any, ...], shape: list[Any], plan: Plan
 def _sizes(plan: Plan, pooled_shape: list[Any], plane_shape: list[Any], checks: list[Any]) -> Sizes:
     axes = spatial_axes(len(pooled_shape), len(plan.spatial), plan.channels_last)
     ones = (1,) * (3 - len(plan.spatial))
+    padding = [
+        padding_before(size, windows, *along)
+        for size, windows, *along in zip(plane_shape[axes], pooled_shape[axes], *plan.window, strict=True)
+    ]
     leading = pooled_shape[: axes.start] + pooled_shape[axes.stop :]
     samples, channels = prod(leading[:-1]), leading[-1]
     return Sizes(
@@ -261,6 +272,7 @@ def _sizes(plan: Plan, pooled_shape: list[Any], plane_shape: list[Any], checks: 
         channels if plan.channels_last else 1,
         (*ones, *pooled_shape[axes]),
         (*ones, *plane_shape[axes]),
+        (*[0] * len(ones), *padding),
         pooled_shape,
         plane_shape,
         checks,

@@ -62,7 +62,7 @@ class _Axis(NamedTuple):
     step: Any  # between two cells of it, in the flat plane
     kernel: int
     stride: int
-    padding: int
+    padding: Any
     dilation: int
     asked: int
     whole: bool  # the blocks are the windows, and make up the plane
@@ -74,7 +74,7 @@ class _Axis(NamedTuple):
     @property
     def exact(self) -> bool:
         """Whether the blocks, whose number is known, make up the plane."""
-        return self.padding == 0 and bool(self.blocks * self.stride == self.size)
+        return bool(self.padding == 0) and bool(self.blocks * self.stride == self.size)
 
     def offsets(self, q: int, dtype: Any) -> Any:
         """Of the cells of a block from the corner of its q-th window, in the flat plane."""
@@ -102,11 +102,13 @@ class Claims:
         for axis, asks in enumerate(asked(plan)):
             windows, size = sizes.pooled[axis], sizes.plane[axis]
             kernel, (_, stride) = plan.kernel[axis], _step(axis, plan)
-            simple = asks == 1 and kernel == stride and plan.padding[axis] == 0  # or nothing is pooled along it
+            padding = sizes.padding[axis]
+            # Or nothing is pooled along it.
+            simple = asks == 1 and kernel == stride and known(padding) and padding == 0
             # Where nobody gave a size, it is that of the windows.
             covered = size == windows * stride if known(size, windows) else default and not known(size)
             step = prod(sizes.plane[axis + 1 :])
-            rest = plan.padding[axis], plan.dilation[axis], asks, bool(simple and covered)
+            rest = padding, plan.dilation[axis], asks, bool(simple and covered)
             self.axes.append(_Axis(windows, size, step, kernel, stride, *rest))
         # Of all blocks; some of them may lie outside of the plane.
         self.cells = prod([axis.blocks * axis.stride for axis in self.axes])

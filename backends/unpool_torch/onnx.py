@@ -14,6 +14,8 @@ import onnx_ir
 import torch
 from onnxscript import opset18 as op
 
+from unpool.plan import SAME
+
 _FLOATS = (onnx_ir.DataType.FLOAT16, onnx_ir.DataType.FLOAT, onnx_ir.DataType.DOUBLE)
 
 
@@ -48,9 +50,9 @@ def _max_pool_with_indices(
         cells,
         kernel_shape=kernel_size,
         strides=stride,
-        pads=[*padding, *padding],
         dilations=dilation,
-        ceil_mode=int(ceil_mode),
+        ceil_mode=int(ceil_mode and SAME not in padding),
+        **_pads(padding),
     )
     indices = op.Mod(flat, op.ReduceProd(op.Shape(cells, start=2), keepdims=0))
     if index_dtype == "int32":
@@ -81,8 +83,8 @@ def _max_unpool(
     before = op.Reshape(op.Mul(numbers, cells), op.Concat(leading, _ints(*[1] * len(size)), axis=0))
     flat = op.Add(indices, before)
     if duplicates != "sum" and input.dtype in _FLOATS:
-        window = {"kernel_shape": kernel_size, "strides": stride, "pads": [*padding, *padding]}
-        if not _reaches(values, kernel_size, stride, padding, size):
+        window = {"kernel_shape": kernel_size, "strides": stride, **_pads(padding)}
+        if SAME in padding or not _reaches(values, kernel_size, stride, padding, size):
             # The shape says it all, and ONNX Runtime refuses one that is smaller than what follows from the windows.
             ones = [1] * len(size)
             window = {"kernel_shape": ones, "strides": ones}
@@ -91,6 +93,10 @@ def _max_unpool(
     reduction = "add" if duplicates == "sum" else "none"
     planes = op.ScatterElements(zeros, op.Reshape(flat, _ints(-1)), op.Reshape(values, _ints(-1)), reduction=reduction)
     return layout.back(op.Reshape(planes, shape))
+
+
+def _pads(padding: Any) -> dict[str, Any]:
+    return {"auto_pad": "SAME_UPPER"} if SAME in padding else {"pads": [*padding, *padding]}
 
 
 def _reaches(values: Any, kernel_size: Any, stride: Any, padding: Any, size: Any) -> bool:
