@@ -11,6 +11,10 @@ import pytest
 from needs import require
 
 README = Path(__file__).parent.parent / "README.md"
+MIGRATION = README.parent / "docs" / "migration.md"
+here = pytest.mark.skipif(
+    not README.exists(), reason="the tests run away from the source tree, where the pages are not"
+)
 # Modules that are about another package, and useless without it.
 NEEDS = {
     "unpool.keras": "keras",
@@ -33,6 +37,19 @@ MODULES = [
         ),
     )
 ]
+
+
+def examples(text):
+    """Return what a page shows at a prompt: one text of all its blocks, which share their names."""
+    # A fence would be taken for expected output.
+    blocks = re.findall(r"^```(?:python|pycon)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return "\n\n".join(block for block in blocks if ">>>" in block)
+
+
+def sections(page):
+    """Return the sections of a page that have examples, by heading."""
+    parts = re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE) if page.exists() else []
+    return {part.partition("\n")[0]: part for part in parts if examples(part)}
 
 
 def run(tests):
@@ -60,20 +77,28 @@ def test_the_examples_are_found():
     assert run(doctest.DocTestFinder().find(import_module("unpool.functional"))) >= 24
 
 
-@pytest.mark.skipif(not README.exists(), reason="the tests run away from the source tree, where the README is not")
+@here
 def test_the_examples_of_the_readme_run():
-    text = README.read_text(encoding="utf-8")
-    # One text of all blocks, which share their names; a fence would be taken for expected output.
-    blocks = re.findall(r"^```(?:python|pycon)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    prompts = [block for block in blocks if ">>>" in block]
-    assert prompts, "the README shows no example that runs"
-    test = doctest.DocTestParser().get_doctest("\n\n".join(prompts), {}, "README.md", str(README), 0)
-    assert run([test])
+    found = examples(README.read_text(encoding="utf-8"))
+    assert found, "the README shows no example that runs"
+    assert run([doctest.DocTestParser().get_doctest(found, {}, "README.md", str(README), 0)])
 
 
-@pytest.mark.skipif(not README.exists(), reason="the tests run away from the source tree, where the README is not")
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+@here
+@pytest.mark.parametrize("heading", sections(MIGRATION))
+def test_the_examples_of_the_migration_page_run(heading):
+    """Each section by itself; a comment below its heading says what it needs."""
+    section = sections(MIGRATION)[heading]
+    (needs,) = re.findall(r"^<!-- needs: (.+) -->$", section, re.MULTILINE)
+    for module in needs.split():
+        require(module, f'the section "{heading}" is about it')
+    assert run([doctest.DocTestParser().get_doctest(examples(section), {}, heading, str(MIGRATION), 0)])
+
+
+@here
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/migration.md"])
 def test_links_lead_somewhere(page):
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", (README.parent / page).read_text())
-    missing = [link for link in links if not (README.parent / link).exists()]
+    path = README.parent / page
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8"))
+    missing = [link for link in links if not (path.parent / link).exists()]
     assert not missing

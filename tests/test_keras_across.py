@@ -1,0 +1,123 @@
+"""What one Keras backend saved opens on the others, with the same numbers; what JAX exports, TensorFlow serves.
+
+Keras runs one backend in a process, so each does its part in one of its own.
+"""
+
+import itertools
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from compare import assert_same_bits
+from needs import require
+from processes import python
+
+for module in ("keras", "tensorflow", "jax", "torch"):
+    require(module, "models go from one Keras backend to the others")
+
+BACKENDS = ("tensorflow", "jax", "torch")
+X = np.random.default_rng(0).standard_normal((2, 7, 10, 3), "float32")
+
+START = """
+import json, os, sys
+folder, backend = sys.argv[1:3]
+os.environ["KERAS_BACKEND"] = backend
+import numpy as np, keras
+import unpool.keras
+x = np.load(f"{folder}/x.npy")
+
+def numbers(model):
+    return [keras.ops.convert_to_numpy(one) for one in model(x)]
+
+def configurations(model):
+    return json.dumps([layer.get_config() for layer in model.layers])
+"""
+# What comes out: a picture without a sum in it, so that backends agree in every bit; and one with weights.
+SAVE = (
+    START
+    + """
+keras.utils.set_random_seed(0)
+picture = keras.Input((None, None, 3))
+values, indices = unpool.keras.MaxPooling2DWithIndices(3, 2, "same", index_dtype="int32")(picture)
+deeper, their_indices = unpool.keras.MaxPooling2DWithIndices((2, 1), padding=(1, 0))(values)
+values = unpool.keras.MaxUnpooling2D((2, 1), padding=(1, 0), validate=False)(deeper, their_indices, like=values)
+restored = unpool.keras.MaxUnpooling2D(3, 2, "same")(values, indices, like=picture)
+model = keras.Model(picture, [restored, keras.layers.Conv2D(4, 3, padding="same")(restored)])
+model.save(f"{folder}/{backend}.keras")
+np.savez(f"{folder}/{backend}.npz", *numbers(model))
+open(f"{folder}/{backend}.json", "w").write(configurations(model))
+"""
+)
+LOAD = (
+    START
+    + """
+for saved in sys.argv[3:]:
+    model = keras.models.load_model(f"{folder}/{saved}.keras")
+    np.savez(f"{folder}/{saved}-{backend}.npz", *numbers(model))
+    open(f"{folder}/{saved}-{backend}.json", "w").write(configurations(model))
+"""
+)
+EXPORT = (
+    START
+    + """
+picture = keras.Input((None, None, 3))
+values, indices = unpool.keras.MaxPooling2DWithIndices(3, 2, "same")(picture)
+deeper, their_indices = unpool.keras.MaxPooling2DWithIndices(2, padding="same")(values)
+values = unpool.keras.MaxUnpooling2D(2, padding="same")(keras.layers.Dense(3)(deeper), their_indices, like=values)
+model = keras.Model(picture, unpool.keras.MaxUnpooling2D(3, 2, "same")(values, indices, like=picture))
+model.export(f"{folder}/exported", format="tf_saved_model", verbose=False)
+for cols in (10, 5):
+    np.save(f"{folder}/exported{cols}.npy", keras.ops.convert_to_numpy(model(x[:, :, :cols])))
+"""
+)
+SERVE = """
+import sys
+sys.modules["unpool"] = sys.modules["keras"] = sys.modules["jax"] = None
+import numpy as np, tensorflow as tf
+folder = sys.argv[1]
+model, x = tf.saved_model.load(f"{folder}/exported"), np.load(f"{folder}/x.npy")
+for cols in (10, 5):
+    np.save(f"{folder}/served{cols}.npy", model.serve(tf.constant(x[:, :, :cols])).numpy())
+"""
+
+
+def run(program, *arguments):
+    result = python("-c", program, *map(str, arguments))
+    assert result.returncode == 0, result.stderr
+
+
+def arrays(path):
+    with np.load(path) as file:
+        return list(file.values())
+
+
+def others(backend):
+    return [other for other in BACKENDS if other != backend]
+
+
+def test_a_model_opens_on_every_other_backend(tmp_path):
+    """All in one test, since each of six processes has to import a framework."""
+    np.save(tmp_path / "x.npy", X)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda backend: run(SAVE, tmp_path, backend), BACKENDS))
+        list(pool.map(lambda backend: run(LOAD, tmp_path, backend, *others(backend)), BACKENDS))
+    first = arrays(tmp_path / "tensorflow.npz")[0]
+    assert first.any()
+    for saved, loaded in itertools.permutations(BACKENDS, 2):
+        (restored, weighted), found = arrays(tmp_path / f"{saved}.npz"), arrays(tmp_path / f"{saved}-{loaded}.npz")
+        assert_same_bits(restored, first)
+        assert_same_bits(found[0], first)
+        np.testing.assert_allclose(found[1], weighted, atol=1e-5)
+        one, other = (json.loads((tmp_path / f"{name}.json").read_text()) for name in (saved, f"{saved}-{loaded}"))
+        assert one == other
+
+
+def test_tensorflow_serves_what_jax_exported(tmp_path):
+    """Pictures of any size, without Keras, JAX and unpool; there are weights, so gradients are exported, too."""
+    np.save(tmp_path / "x.npy", X)
+    run(EXPORT, tmp_path, "jax")
+    run(SERVE, tmp_path)
+    for cols in (10, 5):
+        served, expected = (np.load(tmp_path / f"{name}{cols}.npy") for name in ("served", "exported"))
+        assert served.any()
+        np.testing.assert_allclose(served, expected, atol=1e-5)

@@ -1,0 +1,352 @@
+"""Models of `unpool.keras`, on whichever backend Keras runs: built, trained, kept in files, exported.
+
+KERAS_BACKEND picks that backend, and tox.ini runs this file once with each.
+"""
+
+import inspect
+import json
+
+import numpy as np
+import pytest
+from cases import arranged
+from compare import assert_same_bits
+from needs import require
+from processes import python
+
+keras = require("keras", "models of its layers are what is tested")
+
+import unpool.keras  # noqa: E402
+from unpool.keras import MaxPooling2DWithIndices, MaxUnpooling2D  # noqa: E402
+
+# Keras turns PyTorch's tensors into NumPy's arrays by a protocol that NumPy has moved on from.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+BACKEND = keras.backend.backend()
+LAYERS = [getattr(unpool.keras, name) for name in unpool.keras.__all__]
+# torch.compile is PyTorch's, takes half a minute for the smallest of these models, and has tests of its own
+# (test_torch_compiled.py); on NumPy, Keras does not train.
+COMPILED = {"tensorflow": (False, True), "jax": (False, True), "torch": (False,)}.get(BACKEND, ())
+tensorflow_alone = pytest.mark.skipif(BACKEND != "tensorflow", reason="it is TensorFlow's")
+torch_alone = pytest.mark.skipif(BACKEND != "torch", reason="it is PyTorch's")
+# What takes the least time.
+FAST = BACKEND == "jax"
+trains = pytest.mark.skipif(not COMPILED, reason="Keras does not train on this backend")
+
+
+def data(rank=2, sizes=(7, 6, 5), batch=4, data_format="channels_last"):
+    shape = arranged((batch, 3), sizes[:rank], data_format)
+    return np.random.default_rng(rank).random(shape, "float32")
+
+
+def array(tensor):
+    return keras.ops.convert_to_numpy(tensor)
+
+
+def layers(rank, *window, **named):
+    pool = getattr(unpool.keras, f"MaxPooling{rank}DWithIndices")
+    return pool(*window, **named), getattr(unpool.keras, f"MaxUnpooling{rank}D")(*window, **named)
+
+
+def functional(rank=2, window=(3, 2), shape=None, **named):
+    """Pool and restore, for planes of any size."""
+    named = {"padding": "same", "data_format": "channels_last"} | named
+    x = keras.Input(shape or arranged((3,), (None,) * rank, named["data_format"]))
+    pool, back = layers(rank, *window, **named)
+    values, indices = pool(x)
+    return keras.Model(x, back(values, indices, like=x))
+
+
+def autoencoder(shape=(None, None, 3)):
+    """With weights before, between and after."""
+    x = keras.Input(shape)
+    values, indices = MaxPooling2DWithIndices(3, 2, "same")(keras.layers.Conv2D(4, 3, padding="same")(x))
+    values = keras.layers.Conv2D(4, 1)(values)
+    restored = MaxUnpooling2D(3, 2, "same", duplicates="sum")(values, indices, like=x)
+    return keras.Model(x, keras.layers.Conv2D(3, 1)(restored))
+
+
+@keras.saving.register_keras_serializable("tests")
+class Subclassed(keras.Model):
+    """Two levels, as SegNet has them."""
+
+    def __init__(self, **named):
+        super().__init__(**named)
+        self.first, self.second = MaxPooling2DWithIndices(2, padding="same"), MaxPooling2DWithIndices(3, 2, "same")
+        self.last, self.last_but_one = MaxUnpooling2D(2, padding="same"), MaxUnpooling2D(3, 2, "same")
+        self.before, self.after = (keras.layers.Conv2D(3, 1) for _ in range(2))
+
+    def call(self, x):
+        pooled, indices = self.first(self.before(x))
+        twice, deeper = self.second(pooled)
+        pooled = self.last_but_one(twice, deeper, like=pooled)
+        return self.after(self.last(pooled, indices, like=x))
+
+
+# --- built ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rank", "window", "named"),
+    [
+        (1, (2, None), {"padding": "valid", "data_format": "channels_first"}),
+        (2, (3, 2), {}),
+        (3, (2, 2), {}),
+    ],
+    ids=str,
+)
+def test_a_model_takes_planes_of_any_size(rank, window, named):
+    model = functional(rank, window, **named)
+    assert model.output_shape == model.input_shape
+    data_format = named.get("data_format", "channels_last")
+    pool, back = layers(rank, *window, **{"padding": "same"} | named | {"data_format": data_format})
+    for sizes in ((7, 6, 5), (4, 9, 6)):
+        x = data(rank, sizes, data_format=data_format)
+        expected = array(back(*pool(x), like=x))
+        assert expected.any()
+        assert_same_bits(array(model(x)), expected)
+        assert_same_bits(model.predict(x, verbose=0), expected)
+
+
+def test_layers_one_after_the_other():
+    """What the first returns is what the second takes."""
+    x = data()
+    pool, back = MaxPooling2DWithIndices(), MaxUnpooling2D(output_size=x.shape[1:3])
+    expected = array(back(*pool(x)))
+    for first in ([], [keras.Input((7, 6, 3))], [keras.Input((None, None, 3))]):
+        model = keras.Sequential([*first, pool, back])
+        assert model.compute_output_shape(x.shape) == x.shape
+        assert_same_bits(model.predict(x, verbose=0), expected)
+        assert_same_bits(array(model(x)), expected)
+        assert model.output_shape[1:] == x.shape[1:]
+
+
+def test_a_model_of_a_class():
+    x, y, model = data(), data(sizes=(10, 5)), Subclassed()
+    np.testing.assert_allclose(model.predict(x, verbose=0), array(model(x)), atol=1e-6)
+    assert model(y).shape == y.shape
+
+
+def test_a_layer_may_serve_twice():
+    pool, back = layers(2, 2, padding="same")
+    one, other = keras.Input((7, 6, 3)), keras.Input((None, None, 3))
+    model = keras.Model([one, other], [back(*pool(one), like=one), back(*pool(other), like=other)])
+    x, y = data(), data(sizes=(4, 5))
+    for found, picture in zip(model.predict([x, y], verbose=0), (x, y), strict=True):
+        assert_same_bits(found, array(back(*pool(picture), like=picture)))
+    model.summary(print_fn=lambda text: None)
+
+
+def test_integers_go_through_a_model():
+    x = (255 * data()).astype("uint8")
+    picture = keras.Input(x.shape[1:], dtype="uint8")
+    pool, back = layers(2, 2, padding="same")
+    model = keras.Model(picture, back(*pool(picture), like=picture))
+    assert_same_bits(model.predict(x, verbose=0), array(back(*pool(x), like=x)))
+
+
+# --- trained ----------------------------------------------------------------------------------------------------------
+
+
+@trains
+@pytest.mark.parametrize("jit_compile", COMPILED)
+def test_a_model_learns(jit_compile):
+    keras.utils.set_random_seed(0)
+    x, model = data(batch=8), autoencoder()
+    model.compile(keras.optimizers.SGD(0.3), "mse", jit_compile=jit_compile)
+    losses = model.fit(x, x, batch_size=4, epochs=6, verbose=0).history["loss"]
+    assert losses[-1] < 0.7 * losses[0]
+    found = model.evaluate(x, x, verbose=0)
+    assert found < losses[0]
+    assert np.isclose(found, ((model.predict(x, verbose=0) - x) ** 2).mean(), rtol=1e-4)
+
+
+@trains
+def test_a_model_of_mixed_precision_learns():
+    keras.utils.set_random_seed(0)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = autoencoder()
+    finally:
+        keras.config.set_dtype_policy(policy)
+    x = data(batch=8)
+    model.compile(keras.optimizers.SGD(0.3), "mse", jit_compile=FAST)
+    losses = model.fit(x, x, batch_size=4, epochs=6, verbose=0).history["loss"]
+    assert losses[-1] < 0.8 * losses[0]
+    assert model.layers[2].compute_dtype == "bfloat16"
+
+
+# --- bad indices ------------------------------------------------------------------------------------------------------
+
+
+def predict(bad, jit_compile=False, **named):
+    """Have a model unpool pictures of 4 x 4 by indices, the second of which is given."""
+    values, indices = keras.Input((2, 2, 1)), keras.Input((2, 2, 1), dtype="int32")
+    model = keras.Model([values, indices], MaxUnpooling2D(**named)(values, indices))
+    model.compile(jit_compile=jit_compile)
+    there = np.array([0, bad, 8, 10], "int32").reshape(1, 2, 2, 1)
+    return model.predict([np.ones((1, 2, 2, 1), "float32"), there], verbose=0).ravel().nonzero()[0].tolist()
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="whose programs do not look at indices")
+def test_a_bad_index_is_an_error_of_the_run():
+    error = IndexError
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        error = tf.errors.InvalidArgumentError
+    assert predict(3) == [0, 3, 8, 10]
+    for bad in (16, -1):
+        with pytest.raises(error, match=rf"indices\[0, 0, 1, 0\] = {bad} is out of range for a 4 x 4 output plane"):
+            predict(bad)
+
+
+@pytest.mark.skipif(BACKEND not in ("tensorflow", "jax"), reason="it is XLA's")
+def test_a_compiled_program_drops_a_bad_index():
+    for bad in (16, -1):
+        assert predict(bad, jit_compile=True) == [0, 8, 10]
+
+
+@tensorflow_alone
+def test_a_graph_drops_a_bad_index_when_told_to():
+    assert predict(16, validate=False) == [0, 8, 10]
+
+
+# --- kept -------------------------------------------------------------------------------------------------------------
+
+
+def arguments(cls):
+    """Something else than the default for each argument."""
+    rank = cls.rank
+    every = {
+        "pool_size": (3, 4, 5)[:rank],
+        "strides": (3, 1, 2)[:rank],
+        "padding": "same",
+        "data_format": "channels_first",
+        "index_dtype": "int32",
+        "output_size": (9, 8, 7)[:rank],
+        "duplicates": "sum",
+        "validate": False,
+        "name": "a_name",
+        "dtype": "mixed_bfloat16",
+        "trainable": False,
+    }
+    own = inspect.signature(cls).parameters
+    assert set(own) <= {*every, "kwargs"}, "an argument is not tested here"
+    return {name: value for name, value in every.items() if name in own or name in ("name", "dtype", "trainable")}
+
+
+@pytest.mark.parametrize("cls", LAYERS, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("padding", ["same", "valid", (1, 2, 2)], ids=str)
+def test_every_argument_is_kept(cls, padding):
+    given = arguments(cls) | {"padding": padding if isinstance(padding, str) else padding[: cls.rank]}
+    layer, plain = cls(**given), cls()
+    for name, value in given.items():
+        if name == "dtype":
+            assert layer.dtype_policy.name == value
+            continue
+        assert getattr(layer, name) == layer.get_config()[name] == value
+        assert padding == "valid" or name == "padding" or getattr(plain, name) != value
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(layer)))
+    for again in (cls.from_config(layer.get_config()), keras.saving.deserialize_keras_object(config)):
+        assert type(again) is cls
+        assert again.get_config() == layer.get_config()
+        assert again.dtype_policy.name == "mixed_bfloat16"
+
+
+def test_integers_are_kept_with_one_entry_an_axis():
+    """A sequence of any kind, so that configurations compare equal."""
+    for one, other in (
+        (
+            MaxPooling2DWithIndices(3, 2, 1, name="a"),
+            MaxPooling2DWithIndices([3, 3], (2, 2), np.ones(2, int), name="a"),
+        ),
+        (MaxUnpooling2D(3, output_size=8, name="a"), MaxUnpooling2D((3, 3), 3, output_size=[8, 8], name="a")),
+    ):
+        assert one.get_config() == other.get_config()
+        json.dumps(other.get_config())
+
+
+def as_written(model):
+    return json.loads(json.dumps(model.get_config()))
+
+
+LOADED = """
+import sys
+import numpy as np, keras
+import unpool.keras
+folder = sys.argv[1]
+model = keras.models.load_model(f"{folder}/model.keras")
+np.save(f"{folder}/loaded.npy", keras.ops.convert_to_numpy(model(np.load(f"{folder}/x.npy"))))
+"""
+
+
+def test_a_saved_model_is_the_same_model(tmp_path):
+    """In this process, and in a new one that has but imported `unpool.keras`."""
+    x, model = data(), autoencoder()
+    expected = array(model(x))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert as_written(loaded) == as_written(model)
+    assert_same_bits(array(loaded(x)), expected)
+    np.save(tmp_path / "x.npy", x)
+    result = python("-c", LOADED, str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert_same_bits(np.load(tmp_path / "loaded.npy"), expected)
+
+
+def test_a_saved_model_of_a_class_is_the_same_model(tmp_path):
+    x, model = data(), Subclassed()
+    expected = array(model(x))
+    model.save(tmp_path / "model.keras")
+    assert_same_bits(array(keras.models.load_model(tmp_path / "model.keras")(x)), expected)
+
+
+def test_a_clone_has_the_same_configuration():
+    model = functional()
+    clone = keras.models.clone_model(model)
+    for one, other in zip(model.layers[1:], clone.layers[1:], strict=True):
+        assert one is not other
+        assert one.get_config() == other.get_config()
+    x = data()
+    assert_same_bits(array(clone(x)), array(model(x)))
+
+
+# --- exported ---------------------------------------------------------------------------------------------------------
+
+SERVED = """
+import sys
+sys.modules["unpool"] = sys.modules["unpool_tensorflow"] = sys.modules["unpool_cpu"] = sys.modules["keras"] = None
+import numpy as np, tensorflow as tf
+folder = sys.argv[1]
+model = tf.saved_model.load(f"{folder}/model")
+for place in range(2):
+    np.save(f"{folder}/served{place}.npy", model.serve(tf.constant(np.load(f"{folder}/x{place}.npy"))).numpy())
+"""
+
+
+@tensorflow_alone
+def test_a_model_is_served_without_unpool(tmp_path):
+    model = functional()
+    model.export(tmp_path / "model", format="tf_saved_model", verbose=False)
+    pictures = data(), data(sizes=(4, 9), batch=1)
+    for place, x in enumerate(pictures):
+        np.save(tmp_path / f"x{place}.npy", x)
+    result = python("-c", SERVED, str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    for place, x in enumerate(pictures):
+        assert_same_bits(np.load(tmp_path / f"served{place}.npy"), array(model(x)))
+
+
+@torch_alone
+def test_a_model_is_exported_for_pictures_of_any_size(tmp_path):
+    import torch
+
+    model = functional()
+    # PyTorch takes a size of 1, here of what is pooled, for one that is always 1: so give it a larger sample.
+    sample, dim = keras.InputSpec("float32", (2, 8, 10, 3)), torch.export.Dim
+    sizes = {0: dim("batch"), 1: dim("rows", min=3), 2: dim("cols", min=3)}
+    model.export(tmp_path / "model.pt2", format="torch", verbose=False, input_signature=[sample], dynamic_shapes=sizes)
+    served = torch.export.load(tmp_path / "model.pt2").module()
+    for x in (data(), data(sizes=(4, 9), batch=3)):
+        assert_same_bits(served(torch.from_numpy(x)).numpy(), array(model(x)))

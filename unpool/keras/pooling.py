@@ -1,0 +1,164 @@
+"""Max pooling layers that return where each maximum was, too, as `unpool.keras.unpooling` takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from unpool import dtypes, plan
+from unpool.keras.windowed import Windowed
+
+
+class _MaxPooling(Windowed):
+    def __init__(
+        self,
+        pool_size: int | Sequence[int] = 2,
+        strides: int | Sequence[int] | None = None,
+        padding: str | int | Sequence[int] = "valid",
+        data_format: str | None = None,
+        *,
+        index_dtype: str = "int64",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(pool_size, strides, padding, data_format, **kwargs)
+        self.index_dtype = dtypes.check_index_dtype(index_dtype)
+
+    def call(self, inputs: Any) -> tuple[Any, Any]:
+        self.check_batched("inputs", inputs.shape)
+        options = {"data_format": self.data_format, "index_dtype": self.index_dtype}
+        window = self.pool_size, self.strides, self.padding
+        pair: tuple[Any, Any] = self.function("max_pool")(inputs, *window, return_indices=True, **options)
+        return pair
+
+    def compute_output_shape(self, inputs_shape: Sequence[int | None]) -> tuple[Any, Any]:
+        shape = self.check_batched("inputs", inputs_shape)
+        pooled = plan.pool(shape, self.window, False, self.channels_last, self.index_dtype).pooled_shape
+        return pooled, pooled
+
+    def compute_output_spec(self, inputs: Any) -> tuple[Any, Any]:
+        dtypes.check_values("inputs", dtypes.name(inputs.dtype), dtypes.REALS)
+        shape, _ = self.compute_output_shape(inputs.shape)
+        return keras.KerasTensor(shape, inputs.dtype), keras.KerasTensor(shape, _of_this_backend(self.index_dtype))
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"index_dtype": self.index_dtype}
+
+
+def _of_this_backend(dtype: str) -> str:
+    """Return the dtype that indices will have: JAX has no int64, unless it is told to."""
+    if keras.backend.backend() != "jax":
+        return dtype
+    import jax
+
+    return str(jax.dtypes.canonicalize_dtype(dtype).name)
+
+
+@keras.saving.register_keras_serializable(package="unpool")
+class MaxPooling1DWithIndices(_MaxPooling):
+    """Max pooling of rows, and where in its row each maximum was: `MaxPooling2DWithIndices` with one dimension less.
+
+    Args:
+        pool_size, strides, padding, data_format, index_dtype: As in `MaxPooling2DWithIndices`, integers or sequences
+            of one.
+
+    Input shape:
+        - If `data_format="channels_last"`: `(batch_size, steps, features)`
+        - If `data_format="channels_first"`: `(batch_size, features, steps)`
+
+    Output shape:
+        A pair `(values, indices)`, both with `pooled_steps` in the place of `steps`.
+
+    Example:
+    >>> import numpy as np
+    >>> values, indices = MaxPooling1DWithIndices(2)(np.array([[[1.0], [5.0], [3.0], [4.0]]]))
+    >>> np.asarray(values).ravel().tolist(), np.asarray(indices).ravel().tolist()
+    ([5.0, 4.0], [1, 3])
+    """
+
+    rank = 1
+
+
+@keras.saving.register_keras_serializable(package="unpool")
+class MaxPooling2DWithIndices(_MaxPooling):
+    """Max pooling of pictures, and where in its picture each maximum was.
+
+    The values are those of `keras.layers.MaxPooling2D`.  An index is the flat position `row * cols + col` of its
+    maximum in the plane of its own sample and channel, in both data formats; of equal maxima it is the first, and a
+    window that holds a NaN pools to it.  `MaxUnpooling2D` puts values back by them.  With `padding="valid"`, and for
+    integers `p` with `2 * p` more rows,
+
+        pooled_rows = floor((rows - pool_size) / strides) + 1
+
+    and with `padding="same"`, where each picture is padded by what its last window lacks, the smaller half before it,
+
+        pooled_rows = ceil(rows / strides)
+
+    Gradients pass through the values, to the cells that they came from.
+
+    Args:
+        pool_size: Integer or pair of integers, the size of a window. Defaults to 2.
+        strides: Integer or pair of integers, from one window to the next. Defaults to `pool_size`.
+        padding: `"valid"`, `"same"`, or an integer or a pair of them: so many cells on both sides, at most half of
+            `pool_size`. What is padded is never picked. Defaults to `"valid"`.
+        data_format: `"channels_last"` or `"channels_first"`. Defaults to `keras.config.image_data_format()`.
+        index_dtype: `"int64"`, or `"int32"`, which saves memory and time. Defaults to `"int64"`; JAX has that in its
+            64-bit mode only, and `"int32"` in its place.
+        **kwargs: `name`, `dtype` and `trainable`, as of all layers.
+
+    Input shape:
+        - If `data_format="channels_last"`: `(batch_size, rows, cols, channels)`
+        - If `data_format="channels_first"`: `(batch_size, channels, rows, cols)`
+
+    Output shape:
+        A pair `(values, indices)`, both of shape
+        - `(batch_size, pooled_rows, pooled_cols, channels)` if `data_format="channels_last"`
+        - `(batch_size, channels, pooled_rows, pooled_cols)` if `data_format="channels_first"`
+
+    Raises:
+        TypeError: If an argument is no integer, or the inputs are complex.
+        ValueError: If an argument is out of its range, or the input smaller than a window.
+
+    Example:
+    >>> import numpy as np
+    >>> values, indices = MaxPooling2DWithIndices(2)(np.arange(12.0).reshape(1, 4, 3, 1))
+    >>> np.asarray(values).ravel().tolist(), np.asarray(indices).ravel().tolist()
+    ([4.0, 10.0], [4, 10])
+
+    With a window for the rest of an odd picture:
+
+    >>> values, indices = MaxPooling2DWithIndices(2, padding="same")(np.arange(12.0).reshape(1, 4, 3, 1))
+    >>> np.asarray(indices)[0, ..., 0].tolist()
+    [[4, 5], [10, 11]]
+
+    Source: the semantics of `torch.nn.MaxPool2d(return_indices=True)`.
+    """
+
+    rank = 2
+
+
+@keras.saving.register_keras_serializable(package="unpool")
+class MaxPooling3DWithIndices(_MaxPooling):
+    """Max pooling of volumes, and where in its volume each maximum was: `MaxPooling2DWithIndices` with a depth.
+
+    An index is `(depth * rows + row) * cols + col`.
+
+    Args:
+        pool_size, strides, padding, data_format, index_dtype: As in `MaxPooling2DWithIndices`, integers or triples.
+
+    Input shape:
+        - If `data_format="channels_last"`: `(batch_size, depths, rows, cols, channels)`
+        - If `data_format="channels_first"`: `(batch_size, channels, depths, rows, cols)`
+
+    Output shape:
+        A pair `(values, indices)`, both with the pooled sizes in the place of the spatial ones.
+
+    Example:
+    >>> import numpy as np
+    >>> values, indices = MaxPooling3DWithIndices(2)(np.arange(8.0).reshape(1, 2, 2, 2, 1))
+    >>> np.asarray(values).ravel().tolist(), np.asarray(indices).ravel().tolist()
+    ([7.0], [7])
+    """
+
+    rank = 3

@@ -1,0 +1,216 @@
+"""Max unpooling layers: each value goes back to where the pooling of `unpool.keras.pooling` took it from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from unpool import dtypes, errors, plan
+from unpool.backends import DUPLICATES, Duplicates
+from unpool.keras.windowed import Windowed
+
+
+class _MaxUnpooling(Windowed):
+    def __init__(
+        self,
+        pool_size: int | Sequence[int] = 2,
+        strides: int | Sequence[int] | None = None,
+        padding: str | int | Sequence[int] = "valid",
+        output_size: int | Sequence[int] | None = None,
+        data_format: str | None = None,
+        duplicates: Duplicates = "last",
+        *,
+        validate: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(pool_size, strides, padding, data_format, **kwargs)
+        self.output_size = None if output_size is None else plan.per_axis("output_size", output_size, self.rank, 1)
+        plan.check_choice("duplicates", duplicates, DUPLICATES)
+        self.duplicates, self.validate = duplicates, bool(validate)
+
+    def call(self, inputs: Any, indices: Any = None, output_size: Any = None, like: Any = None) -> Any:
+        values, indices = _pair(inputs, indices)
+        self.check_batched("inputs", values.shape)
+        shape = None if like is None else keras.ops.shape(like)
+        options = {"data_format": self.data_format, "duplicates": self.duplicates, "validate": self.validate}
+        arguments = self.pool_size, self.strides, self.padding, self._size(output_size, shape)
+        return self.function("max_unpool")(values, indices, *arguments, **options)
+
+    def compute_output_shape(
+        self,
+        inputs_shape: Any,
+        indices_shape: Any = None,
+        output_size: Any = None,
+        like_shape: Sequence[int | None] | None = None,
+    ) -> tuple[int | None, ...]:
+        if indices_shape is None:
+            if len(inputs_shape) != 2:
+                raise errors.not_a_pair(inputs_shape, indices_shape)
+            inputs_shape, indices_shape = inputs_shape
+        shape = self.check_batched("inputs", inputs_shape)
+        shape = plan.common_shape("indices", tuple(indices_shape), "inputs", shape)
+        size = self._size(output_size, like_shape)
+        if isinstance(size, keras.KerasTensor):
+            size = (None,) * self.rank
+        elif size is not None and size is not self.output_size and like_shape is None:
+            size, _ = plan.traced_sizes("output_size", size, self.rank, self.channels_last)
+        return plan.unpool(shape, self.window, size, self.channels_last, argument="inputs").plane_shape
+
+    def compute_output_spec(self, inputs: Any, indices: Any = None, output_size: Any = None, like: Any = None) -> Any:
+        values, indices = _pair(inputs, indices)
+        dtypes.describe_pair("inputs", values, indices, real=False)
+        like_shape = None if like is None else like.shape
+        shape = self.compute_output_shape(values.shape, indices.shape, output_size, like_shape)
+        return keras.KerasTensor(shape, values.dtype)
+
+    def _size(self, output_size: Any, like_shape: Sequence[Any] | None) -> Any:
+        """What a call gives goes before what the layer was made with."""
+        if like_shape is None:
+            if isinstance(output_size, int):
+                return (output_size,) * self.rank
+            return self.output_size if output_size is None else output_size
+        if output_size is not None:
+            raise errors.two_sizes()
+        shape = self.check_batched("like", like_shape)
+        return shape[plan.spatial_axes(len(shape), self.rank, self.channels_last)]
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("output_size", "duplicates", "validate")
+        return super().get_config() | {name: getattr(self, name) for name in names}
+
+
+def _pair(inputs: Any, indices: Any) -> tuple[Any, Any]:
+    """Take the values and the indices, which may come as one."""
+    together = isinstance(inputs, (list, tuple))
+    if together is (indices is not None) or (together and len(inputs) != 2):
+        raise errors.not_a_pair(inputs, indices)
+    return tuple(inputs) if together else (inputs, indices)
+
+
+@keras.saving.register_keras_serializable(package="unpool")
+class MaxUnpooling1D(_MaxUnpooling):
+    """Put each value of pooled rows back: `MaxUnpooling2D` with one dimension less.
+
+    Args:
+        pool_size, strides, padding, output_size, data_format, duplicates, validate: As in `MaxUnpooling2D`, integers
+            or sequences of one.
+
+    Call arguments:
+        inputs, indices, output_size, like: As in `MaxUnpooling2D`.
+
+    Input shape:
+        - If `data_format="channels_last"`: `(batch_size, pooled_steps, features)`
+        - If `data_format="channels_first"`: `(batch_size, features, pooled_steps)`
+
+    Output shape:
+        The same with `steps = (pooled_steps - 1) * strides + pool_size` in the place of `pooled_steps`.
+
+    Example:
+    >>> import numpy as np
+    >>> restored = MaxUnpooling1D(2)(np.array([[[5.0], [4.0]]]), np.array([[[1], [3]]]))
+    >>> np.asarray(restored).ravel().tolist()
+    [0.0, 5.0, 0.0, 4.0]
+    """
+
+    rank = 1
+
+
+@keras.saving.register_keras_serializable(package="unpool")
+class MaxUnpooling2D(_MaxUnpooling):
+    """Put each value of pooled pictures back where it was; all other cells are zero.
+
+    In every sample and channel, with indices as `MaxPooling2DWithIndices` returns them,
+
+        output.flat[indices[i]] = inputs[i],    for i in row-major order
+
+    A negative index, or one past its plane, is an error, where errors can be raised: XLA (`jit_compile=True`, which is
+    Keras' default on JAX) raises none, and drops it.  The dtype is that of `inputs`.
+
+    Args:
+        pool_size: Integer or pair of integers, as of the pooling layer. Defaults to 2.
+        strides: Integer or pair of integers, as of the pooling layer. Defaults to `pool_size`.
+        padding: `"valid"`, `"same"`, an integer or a pair of them, as of the pooling layer. Defaults to `"valid"`.
+        output_size: Integer or pair of integers, the size of what was pooled. Defaults to the one that the windows
+            cover. Several sizes pool to one, and an index counts by the columns of its own: give it, or `like`, unless
+            `strides` divides every size.
+        data_format: `"channels_last"` or `"channels_first"`. Defaults to `keras.config.image_data_format()`.
+        duplicates: What becomes of an index that repeats, which those of overlapping windows may: `"last"`, the last
+            one in row-major order wins; `"sum"`, they add up; `"error"`. The gradient belongs to it. Defaults to
+            `"last"`.
+        validate: `False` drops a bad index where to report it costs time: in graphs of TensorFlow and on CUDA
+            devices. Defaults to `True`.
+        **kwargs: `name`, `dtype` and `trainable`, as of all layers.
+
+    Call arguments:
+        inputs: The values; or both, as a pair `[values, indices]`.
+        indices: Integers of the shape of `inputs`.
+        output_size: As the argument above, for this call; or the shape of what was pooled.
+        like: A tensor with the size of what was pooled, such as the pooling's input, of any number of channels; for
+            pictures of which only a run will know the size.
+
+    Input shape:
+        - If `data_format="channels_last"`: `(batch_size, pooled_rows, pooled_cols, channels)`
+        - If `data_format="channels_first"`: `(batch_size, channels, pooled_rows, pooled_cols)`
+
+    Output shape:
+        - If `data_format="channels_last"`: `(batch_size, rows, cols, channels)`
+        - If `data_format="channels_first"`: `(batch_size, channels, rows, cols)`
+
+        with `rows = (pooled_rows - 1) * strides + pool_size`, less twice a `padding` that is an integer, and
+        `rows = pooled_rows * strides` for `padding="same"`, unless a size is given.
+
+    Raises:
+        IndexError: If an index is out of range, where a call is eager; in TensorFlow's graphs, `InvalidArgumentError`.
+        TypeError: If `indices` are no integers, or the inputs no pair.
+        ValueError: If shapes do not fit, or no plane of that size pools to that of the inputs.
+
+    Example:
+    >>> import keras, numpy as np
+    >>> from unpool.keras import MaxPooling2DWithIndices
+    >>> values, indices = MaxPooling2DWithIndices(2)(np.array([[[[1.0], [5.0]], [[3.0], [2.0]]]]))
+    >>> np.asarray(MaxUnpooling2D(2)(values, indices))[0, ..., 0].tolist()
+    [[0.0, 5.0], [0.0, 0.0]]
+
+    A model for pictures of any size:
+
+    >>> x = keras.Input((None, None, 3))
+    >>> pooled, indices = MaxPooling2DWithIndices(2, padding="same")(x)
+    >>> model = keras.Model(x, MaxUnpooling2D(2, padding="same")(pooled, indices, like=x))
+    >>> model(np.ones((1, 5, 7, 3))).shape == (1, 5, 7, 3)
+    True
+
+    Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks" (2014); `torch.nn.MaxUnpool2d`.
+    """
+
+    rank = 2
+
+
+@keras.saving.register_keras_serializable(package="unpool")
+class MaxUnpooling3D(_MaxUnpooling):
+    """Put each value of pooled volumes back: `MaxUnpooling2D` with a depth.
+
+    Args:
+        pool_size, strides, padding, output_size, data_format, duplicates, validate: As in `MaxUnpooling2D`, integers
+            or triples.
+
+    Call arguments:
+        inputs, indices, output_size, like: As in `MaxUnpooling2D`.
+
+    Input shape:
+        - If `data_format="channels_last"`: `(batch_size, pooled_depths, pooled_rows, pooled_cols, channels)`
+        - If `data_format="channels_first"`: `(batch_size, channels, pooled_depths, pooled_rows, pooled_cols)`
+
+    Output shape:
+        The same with the sizes of what was pooled: `(pooled - 1) * strides + pool_size` along each dimension, unless
+        they are given.
+
+    Example:
+    >>> import numpy as np
+    >>> values, indices = np.full((1, 1, 1, 1, 1), 7.0), np.full((1, 1, 1, 1, 1), 6)
+    >>> np.asarray(MaxUnpooling3D(2)(values, indices)).ravel().tolist()
+    [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 7.0, 0.0]
+    """
+
+    rank = 3

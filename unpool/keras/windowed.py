@@ -1,0 +1,61 @@
+"""What pooling and unpooling layers share: a window, a data format, and how both are kept in a model's file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import keras
+
+import unpool
+from unpool import errors, plan
+
+
+class Windowed(keras.layers.Layer):  # type: ignore[misc]
+    """A layer with the arguments of Keras' pooling layers, checked when it is made."""
+
+    rank: ClassVar[int]
+
+    def __init__(
+        self,
+        pool_size: int | Sequence[int],
+        strides: int | Sequence[int] | None,
+        padding: str | int | Sequence[int],
+        data_format: str | None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        padding, data_format = _lower(padding), _lower(data_format)
+        window = plan.window(self.rank, pool_size, strides, padding, 1, ("pool_size", "strides"))
+        self.pool_size, self.strides = window.kernel, window.stride
+        self.padding = padding if isinstance(padding, str) else window.padding
+        self.data_format = keras.config.image_data_format() if data_format is None else data_format
+        plan.is_channels_last(self.data_format)
+
+    @property
+    def window(self) -> plan.Window:
+        return plan.window(self.rank, self.pool_size, self.strides, self.padding, 1)
+
+    @property
+    def channels_last(self) -> bool:
+        return plan.is_channels_last(self.data_format)
+
+    def function(self, name: str) -> Any:
+        """Return ``unpool.max_pool2d`` for ``max_pool``."""
+        return getattr(unpool, f"{name}{self.rank}d")
+
+    def check_batched(self, argument: str, shape: Sequence[int | None]) -> tuple[Any, ...]:
+        """Refuse what has another number of dimensions: without its batch, a picture would be taken for a row."""
+        if len(shape) != self.rank + 2:
+            raise errors.not_batched(argument, shape, plan.LAYOUTS[self.rank, self.channels_last][0])
+        return tuple(shape)
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("pool_size", "strides", "padding", "data_format")
+        config: dict[str, Any] = super().get_config()
+        return config | {name: getattr(self, name) for name in names}
+
+
+def _lower(word: Any) -> Any:
+    """Read a word as Keras does: small and capital letters are the same."""
+    return word.lower() if isinstance(word, str) else word
