@@ -188,9 +188,9 @@ def common_shape(argument: str, shape: tuple[int, ...], other: str, expected: tu
 
 
 def _is_plain(value: object) -> bool:
-    """Whether a value is a Python integer or a tuple of them, as shapes are, and nothing that merely equals one."""
+    """Whether a value is a Python integer, a tuple of them, or a word, and nothing that merely equals one."""
     if not isinstance(value, tuple):
-        return type(value) is int
+        return type(value) in (int, str)
     for entry in value:  # noqa: SIM110 - all() takes twice as long, at every call
         if type(entry) is not int and not _is_symbol(entry):
             return False
