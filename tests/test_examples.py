@@ -3,10 +3,13 @@
 import re
 from pathlib import Path
 
+import pytest
 from needs import require
 from processes import python
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+if not EXAMPLES.is_dir():
+    pytest.skip("the tests run away from the source tree, where the examples are not", allow_module_level=True)
 
 
 def test_jax_layers():
@@ -17,3 +20,18 @@ def test_jax_layers():
     said = re.findall(r"^(\w+): mean squared error (\S+) at first, (\S+) after", result.stdout, re.MULTILINE)
     assert [name for name, *_ in said] == ["Equinox", "Flax"], result.stderr
     assert all(float(last) < 0.7 * float(first) for _, first, last in said)
+
+
+def test_segnet_keras(tmp_path):
+    """Both nets learn, whatever Keras runs on, and the picture is there."""
+    require("keras", "the example is about it")
+    require("skimage", "the example's page is from it")
+    image = require("matplotlib.image", "the example draws with it")
+    picture = tmp_path / "picture.png"
+    result = python(str(EXAMPLES / "segnet_keras.py"), "--quick", "--out", str(picture))
+    said = re.findall(r"^(\w+): loss (\S+) at first, (\S+) after", result.stdout, re.MULTILINE)
+    assert [name for name, *_ in said] == ["MaxUnpooling2D", "UpSampling2D"], result.stderr
+    assert all(float(last) < 0.8 * float(first) for _, first, last in said)
+    drawn = image.imread(picture)
+    assert drawn.shape == (1140, 1787, 4)
+    assert drawn[..., :3].std() > 0.1
