@@ -281,6 +281,22 @@ def test_the_size_that_follows_is_what_windows_cover(padding, size):
     assert unpooling(2, 3, 2, padding)(*pooling(2, 3, 2, padding)(x)).shape == x.shape
 
 
+@every_rank
+@every_format
+def test_an_odd_plane_is_never_sheared(rank, data_format):
+    """Without its size, all indices would be in range of the even plane that follows, and most in the wrong cell."""
+    x = np.random.default_rng(rank).random(arranged((2, 3), (7, 5, 5)[:rank], data_format), "float32")
+    named = {"padding": "same", "data_format": data_format}
+    pair = pooling(rank, 2, **named)(x)
+    if rank == 1:  # whose indices are the same in any row
+        assert unpooling(rank, 2, **named)(*pair).shape[1 if data_format == "channels_last" else 2] == 8
+    else:
+        with pytest.raises(IndexError, match=r"not one that its own window reads.* `output_size`"):
+            unpooling(rank, 2, **named)(*pair)
+    unpooling(rank, 2, **named, validate=False)(*pair)
+    assert unpooling(rank, 2, **named)(*pair, like=x).shape == x.shape
+
+
 def test_what_a_call_says_goes_before_what_the_layer_was_made_with():
     x = data(2)
     pair = pooling(2, padding="same")(x)

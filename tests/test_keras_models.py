@@ -201,6 +201,17 @@ def test_a_bad_index_is_an_error_of_the_run():
             predict(bad)
 
 
+@pytest.mark.skipif(BACKEND == "jax", reason="whose programs do not look at indices")
+def test_indices_of_another_size_are_an_error_of_the_run():
+    x = keras.Input((None, None, 3))
+    pool, back = layers(2, 2, padding="same", data_format="channels_last")
+    model = keras.Model(x, back(*pool(x)))
+    model.compile(jit_compile=False)
+    assert model.predict(data(sizes=(6, 4)), verbose=0).shape == (4, 6, 4, 3)
+    with pytest.raises(Exception, match="its cell is not one that its own window reads"):
+        model.predict(data(sizes=(7, 5)), verbose=0)
+
+
 @pytest.mark.skipif(BACKEND not in ("tensorflow", "jax"), reason="it is XLA's")
 def test_a_compiled_program_drops_a_bad_index():
     for bad in (16, -1):

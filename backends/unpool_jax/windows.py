@@ -130,7 +130,9 @@ def _padded(array: Any, fill: int, pads: Sequence[tuple[Any, Any]]) -> Any:
 
 def _part(array: Any, parts: Sequence[tuple[int, Any]]) -> Any:
     """Cut out so many of every spatial axis."""
-    return array[(slice(None), slice(None), *[slice(start, start + count) for start, count in parts])]
+    whole, last = [(0, size) for size in array.shape[:2]], (0, array.shape[-1])
+    starts, counts = zip(*whole, *parts, last, strict=True)
+    return lax.slice(array, starts, [start + count for start, count in zip(starts, counts, strict=True)])
 
 
 def _cells(axes: list[_Axis], plan: Plan, dtype: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+import unpool
 from unpool import dtypes, errors, plan
 from unpool.backends import DUPLICATES, Duplicates
 from unpool.keras.windowed import Windowed
@@ -35,7 +36,10 @@ class _MaxUnpooling(Windowed):
         self.check_batched("inputs", values.shape)
         shape = None if like is None else keras.ops.shape(like)
         options = {"data_format": self.data_format, "duplicates": self.duplicates, "validate": self.validate}
-        arguments = self.pool_size, self.strides, self.padding, self._size(output_size, shape)
+        size = self._size(output_size, shape)
+        if size is None and self.padding == "same" and self.validate:
+            self._check_windows(indices)
+        arguments = self.pool_size, self.strides, self.padding, size
         return self.function("max_unpool")(values, indices, *arguments, **options)
 
     def compute_output_shape(
@@ -75,6 +79,22 @@ class _MaxUnpooling(Windowed):
             raise errors.two_sizes()
         shape = self.check_batched("like", like_shape)
         return shape[plan.spatial_axes(len(shape), self.rank, self.channels_last)]
+
+    def _check_windows(self, indices: Any) -> None:
+        """Refuse indices of another size than the one that follows, which is the largest: all of them are in range."""
+        size = list(keras.ops.shape(indices))
+        axes = plan.spatial_axes(len(size), self.rank, self.channels_last)
+        size[axes] = [windows * stride for windows, stride in zip(size[axes], self.strides, strict=True)]
+        unpool.convert_indices(
+            indices,
+            "plane",
+            "window",
+            output_size=size,
+            data_format=self.data_format,
+            kernel_size=self.pool_size,
+            stride=self.strides,
+            padding="same",
+        )
 
     def get_config(self) -> dict[str, Any]:
         names = ("output_size", "duplicates", "validate")
@@ -134,13 +154,14 @@ class MaxUnpooling2D(_MaxUnpooling):
         padding: `"valid"`, `"same"`, an integer or a pair of them, as of the pooling layer. Defaults to `"valid"`.
         output_size: Integer or pair of integers, the size of what was pooled. Defaults to the one that the windows
             cover. Several sizes pool to one, and an index counts by the columns of its own: give it, or `like`, unless
-            `strides` divides every size.
+            `strides` divides every size. With `padding="same"`, an index outside of its own window is an error where
+            it is not given.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to `keras.config.image_data_format()`.
         duplicates: What becomes of an index that repeats, which those of overlapping windows may: `"last"`, the last
             one in row-major order wins; `"sum"`, they add up; `"error"`. The gradient belongs to it. Defaults to
             `"last"`.
         validate: `False` drops a bad index where to report it costs time: in graphs of TensorFlow and on CUDA
-            devices. Defaults to `True`.
+            devices; and does not ask whether an index is of its own window. Defaults to `True`.
         **kwargs: `name`, `dtype` and `trainable`, as of all layers.
 
     Call arguments:
