@@ -152,6 +152,13 @@ ARGUMENTS = {
         "`dilation` must be an integer or a sequence of integers, got None",
         lambda out: unpool.max_pool2d(X, 2, dilation=None, out=out.pooled),
     ),
+    "output_size_array": Case(
+        "not_sizes",
+        TypeError,
+        "`output_size` must be a sequence of integers, got numpy.ndarray of shape (1, 1, 2, 2): pass the shape of an "
+        "array",
+        lambda out: unpool.max_unpool2d(P, I, 2, output_size=P, out=out.plane),
+    ),
     "output_size_float": Case(
         "not_sizes",
         TypeError,

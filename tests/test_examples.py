@@ -22,11 +22,13 @@ def test_jax_layers():
     assert all(float(last) < 0.7 * float(first) for _, first, last in said)
 
 
-def test_segnet_keras(tmp_path):
+def test_segnet_keras(tmp_path, monkeypatch):
     """Both nets learn, whatever Keras runs on, and the picture is there."""
     require("keras", "the example is about it")
     require("skimage", "the example's page is from it")
     image = require("matplotlib.image", "the example draws with it")
+    # PyTorch's threads wait for each other in a loop, which takes minutes where other tests want the same cores.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     picture = tmp_path / "picture.png"
     result = python(str(EXAMPLES / "segnet_keras.py"), "--quick", "--out", str(picture))
     said = re.findall(r"^(\w+): loss (\S+) at first, (\S+) after", result.stdout, re.MULTILINE)

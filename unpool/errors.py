@@ -29,7 +29,8 @@ def unknown_padding(value: str) -> ValueError:
 
 
 def not_sizes(argument: str, value: object) -> TypeError:
-    return TypeError(f"`{argument}` must be a sequence of integers, got {value!r}: pass the shape of an array")
+    shown = f"{kind_of(value)} of shape {value.shape}" if hasattr(value, "shape") else repr(value)
+    return TypeError(f"`{argument}` must be a sequence of integers, got {shown}: pass the shape of an array")
 
 
 def wrong_length(argument: str, value: Sequence[int], rank: int) -> ValueError:
