@@ -141,7 +141,7 @@ class TensorFlowFunctionArrays(TensorFlowArrays):
     """Calls in graphs, each of which is kept for some calls like it."""
 
     compiled = False
-    one_in = 40
+    one_in = 56
     rounds = False
 
     def __init__(self):
@@ -259,7 +259,7 @@ class JAXArrays(Arrays):
 class JAXJitArrays(JAXArrays):
     """Calls that are compiled, each anew."""
 
-    one_in = 72
+    one_in = 96
     reports = False
     rounds = False
     calls = 0
