@@ -13,12 +13,12 @@ from needs import require
 
 keras = require("keras", "its layers are what is tested")
 
+from keras_ways import BACKEND, every_way, gradient, quiet, trains  # noqa: E402
+
 from unpool.keras import addons  # noqa: E402
 
-# Of Keras' own, where it makes an array of a tensor.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+pytestmark = quiet
 
-BACKEND = keras.backend.backend()
 NAMES = ("MaxUnpooling2D", "MaxUnpooling2DV2")
 # As pool_size and strides.
 WINDOWS = ((2, 2), ((3, 3), (2, 2)), (2, (1, 3)), ((2, 3), 3))
@@ -385,34 +385,8 @@ def test_doubles_are_exact_further_on():
 
 # --- gradients --------------------------------------------------------------------------------------------------------
 
-WAYS = {"tensorflow": ("eager", "graph", "compiled"), "jax": ("eager", "compiled"), "torch": ("eager",)}
 
-
-def gradient(loss, x, way):
-    """Have the framework differentiate a loss."""
-    if BACKEND == "tensorflow":
-        import tensorflow as tf
-
-        def call(x):
-            with tf.GradientTape() as tape:
-                tape.watch(x)
-                total = loss(x)
-            return tape.gradient(total, x)
-
-        return (call if way == "eager" else tf.function(call, jit_compile=way == "compiled"))(tf.constant(x))
-    if BACKEND == "jax":
-        import jax
-
-        call = jax.grad(loss)
-        return (call if way == "eager" else jax.jit(call))(x)
-    import torch
-
-    x = torch.tensor(x, requires_grad=True)
-    return torch.autograd.grad(loss(x), x)[0]
-
-
-@pytest.mark.skipif(BACKEND not in WAYS, reason="Keras has no gradients on this backend")
-@pytest.mark.parametrize("way", WAYS.get(BACKEND, ("eager",)))
+@every_way
 @pytest.mark.parametrize(("padding", "dtype"), [("SAME", "int32"), ("VALID", "float32")])
 def test_the_gradient_is_that_of_the_formula(padding, dtype, way):
     """By finite differences, which are exact for a square; every value of a sum reaches it."""
@@ -447,7 +421,7 @@ def model_of(layer, rows=4, dtype="int32"):
     return keras.Model([x, mask], layer(keras.layers.Dense(2)(x), mask))
 
 
-@pytest.mark.skipif(BACKEND not in WAYS, reason="Keras does not train on this backend")
+@trains
 @pytest.mark.parametrize(("policy", "dtype"), [("float32", "int32"), ("mixed_float16", "float32")])
 def test_models_are_trained_and_saved(tmp_path, policy, dtype):
     updates, mask = anywhere((6, 2, 3, 2), (4, 6))

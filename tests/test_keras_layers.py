@@ -17,12 +17,12 @@ import unpool
 
 keras = require("keras", "its layers are what is tested")
 
+from keras_ways import BACKEND, every_way, gradient, quiet  # noqa: E402
+
 import unpool.keras  # noqa: E402
 
-# Keras turns PyTorch's tensors into NumPy's arrays by a protocol that NumPy has moved on from.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+pytestmark = quiet
 
-BACKEND = keras.backend.backend()
 NAMES = [name for rank in (1, 2, 3) for name in (f"MaxPooling{rank}DWithIndices", f"MaxUnpooling{rank}D")]
 # As pool_size and strides: plain, overlapping, an even window that is padded at one side, gaps.
 WINDOWS = ((2, None), (3, 2), (2, 1), (2, 3))
@@ -435,34 +435,8 @@ def test_indices_that_are_floats_are_refused(policy):
 
 # --- gradients --------------------------------------------------------------------------------------------------------
 
-WAYS = {"tensorflow": ("eager", "graph", "compiled"), "jax": ("eager", "compiled"), "torch": ("eager",)}
 
-
-def gradient(loss, x, way):
-    """Have the framework differentiate a loss."""
-    if BACKEND == "tensorflow":
-        import tensorflow as tf
-
-        def call(x):
-            with tf.GradientTape() as tape:
-                tape.watch(x)
-                total = loss(x)
-            return tape.gradient(total, x)
-
-        return (call if way == "eager" else tf.function(call, jit_compile=way == "compiled"))(tf.constant(x))
-    if BACKEND == "jax":
-        import jax
-
-        call = jax.grad(loss)
-        return (call if way == "eager" else jax.jit(call))(x)
-    import torch
-
-    x = torch.tensor(x, requires_grad=True)
-    return torch.autograd.grad(loss(x), x)[0]
-
-
-@pytest.mark.skipif(BACKEND not in WAYS, reason="Keras has no gradients on this backend")
-@pytest.mark.parametrize("way", WAYS.get(BACKEND, ("eager",)))
+@every_way
 @pytest.mark.parametrize(
     ("rank", "data_format", "padding", "duplicates"),
     [

@@ -15,13 +15,13 @@ from processes import python
 
 keras = require("keras", "models of its layers are what is tested")
 
+from keras_ways import BACKEND, quiet, trains  # noqa: E402
+
 import unpool.keras  # noqa: E402
 from unpool.keras import MaxPooling2DWithIndices, MaxUnpooling2D  # noqa: E402
 
-# Keras turns PyTorch's tensors into NumPy's arrays by a protocol that NumPy has moved on from.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+pytestmark = quiet
 
-BACKEND = keras.backend.backend()
 LAYERS = [getattr(unpool.keras, name) for name in unpool.keras.__all__]
 # torch.compile is PyTorch's, takes half a minute for the smallest of these models, and has tests of its own
 # (test_torch_compiled.py); on NumPy, Keras does not train.
@@ -30,7 +30,6 @@ tensorflow_alone = pytest.mark.skipif(BACKEND != "tensorflow", reason="it is Ten
 torch_alone = pytest.mark.skipif(BACKEND != "torch", reason="it is PyTorch's")
 # What takes the least time.
 FAST = BACKEND == "jax"
-trains = pytest.mark.skipif(not COMPILED, reason="Keras does not train on this backend")
 
 
 def data(rank=2, sizes=(7, 6, 5), batch=4, data_format="channels_last"):

@@ -203,7 +203,8 @@ def _pooled(best: _Best, axis: int, plan: Plan, empty: bool) -> tuple[_Best, boo
     kernel, stride, padding, dilation = (
         entry[axis] for entry in (plan.kernel, plan.stride, plan.padding, plan.dilation)
     )
-    if kernel == stride == 1 and isinstance(padding, int) and padding == 0:
+    unpadded = isinstance(padding, int) and padding == 0
+    if kernel == stride == 1 and unpadded:
         return best, empty
     after = (count - 1) * stride + dilation * (kernel - 1) + 1 - padding - size
     pads = [(0, 0, 0)] * 6
@@ -211,8 +212,7 @@ def _pooled(best: _Best, axis: int, plan: Plan, empty: bool) -> tuple[_Best, boo
     padded = _Best(
         *[lax.pad(array, jnp.asarray(fill, array.dtype), pads) for array, fill in zip(best, (0, -1, 0), strict=True)]
     )
-    padded_before = not (isinstance(padding, int) and padding == 0)
-    empty = empty or padded_before or not (isinstance(after, int) and after <= 0)
+    empty = empty or not unpadded or not (isinstance(after, int) and after <= 0)
 
     def tap(place: int) -> _Best:
         start = place * dilation

@@ -81,7 +81,7 @@ def scatter(values: Any, numbers: Any, plan: Plan, adds: bool) -> Any:
     assert planes is not None
     batch, channels, *_, last = numbers.shape
     whole = planes.reshape(batch, channels, *[axis.blocks * axis.stride for axis in axes], last)
-    return whole[(slice(None), slice(None), *[slice(axis.padding, axis.padding + axis.size) for axis in axes])]
+    return _part(whole, [(axis.padding, axis.size) for axis in axes])
 
 
 def gather(planes: Any, numbers: Any, plan: Plan) -> Any:
@@ -128,7 +128,7 @@ def _padded(array: Any, fill: int, pads: Sequence[tuple[Any, Any]]) -> Any:
     return lax.pad(array, jnp.asarray(fill, array.dtype), [whole, whole, *[(*pad, 0) for pad in pads], whole])
 
 
-def _part(array: Any, parts: Sequence[tuple[int, Any]]) -> Any:
+def _part(array: Any, parts: Sequence[tuple[Any, Any]]) -> Any:
     """Cut out so many of every spatial axis."""
     whole, last = [(0, size) for size in array.shape[:2]], (0, array.shape[-1])
     starts, counts = zip(*whole, *parts, last, strict=True)

@@ -74,7 +74,7 @@ class _Axis(NamedTuple):
     @property
     def exact(self) -> bool:
         """Whether the blocks, whose number is known, make up the plane."""
-        return bool(self.padding == 0) and bool(self.blocks * self.stride == self.size)
+        return bool(self.padding == 0 and self.blocks * self.stride == self.size)
 
     def offsets(self, q: int, dtype: Any) -> Any:
         """Of the cells of a block from the corner of its q-th window, in the flat plane."""

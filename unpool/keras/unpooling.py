@@ -37,7 +37,8 @@ class _MaxUnpooling(Windowed):
         shape = None if like is None else keras.ops.shape(like)
         options = {"data_format": self.data_format, "duplicates": self.duplicates, "validate": self.validate}
         size = self._size(output_size, shape)
-        if size is None and self.padding == "same" and self.validate:
+        # How many rows there are does not change where a cell is.
+        if size is None and self.padding == "same" and self.validate and max(self.strides[1:], default=1) > 1:
             self._check_windows(indices)
         arguments = self.pool_size, self.strides, self.padding, size
         return self.function("max_unpool")(values, indices, *arguments, **options)
