@@ -1,5 +1,6 @@
 """Large results are in memory that may have been in use before, and are arrays like any other all the same."""
 
+import gc
 import os
 import re
 import subprocess
@@ -108,6 +109,73 @@ def test_only_our_results_come_from_there():
     assert name(array.copy()) == plain
     small = unpool.max_unpool1d(np.ones((1, 1)), np.zeros((1, 1), "int64"), 2)
     assert name(small) == plain
+
+
+class Finalizer:
+    """A cycle, which the garbage collector alone ends; then it allocates a small array in the same thread."""
+
+    def __init__(self):
+        self.cycle = self
+
+    def __del__(self):
+        np.empty(10)
+
+
+def test_a_finalizer_that_allocates_meanwhile_does_not_make_it_pass_for_fresh():
+    """The collection starts at each allocation that a call makes, in turn."""
+    pooled, indices = np.ones((1, 1, 1024), "uint8"), np.arange(0, SHAPE[0], SHAPE[0] // 1024).reshape(1, 1, 1024)
+    threshold = gc.get_threshold()
+    try:
+        for offset in range(1, 60):
+            dirty, _ = large()
+            dirty.fill(7)
+            gc.disable()
+            del dirty
+            gc.collect()
+            Finalizer()
+            gc.set_threshold(gc.get_count()[0] + offset, 1000, 1000)
+            gc.enable()
+            result = unpool.max_unpool1d(pooled, indices, SHAPE[0] // 1024)
+            gc.set_threshold(*threshold)
+            assert np.count_nonzero(result) == 1024, f"after {offset} allocations"
+            del result
+    finally:
+        gc.set_threshold(*threshold)
+        gc.enable()
+
+
+def test_arrays_of_another_handler_are_not_asked(monkeypatch):
+    """Memory that another allocator served has no header to read."""
+    dirty = np.ones(SHAPE, "uint8")
+    monkeypatch.setattr(np, "empty", lambda shape, dtype: dirty)
+    array, used = large()
+    assert array is dirty
+    assert used
+
+
+def test_keeping_can_be_turned_off_in_one_call():
+    before = address_space()
+    first, _ = large()
+    second, _ = large()
+    first.fill(7)
+    del first
+    assert address_space() - before > SHAPE[0]
+    try:
+        unpool.keep_memory(False)  # what is kept now goes, and so does what comes back
+        del second
+        assert address_space() - before < SHAPE[0] // 2
+        third, used = large()
+        assert not used
+        assert not third.any()
+        del third
+        assert address_space() - before < SHAPE[0] // 2
+    finally:
+        unpool.keep_memory(True)
+    array, _ = large()
+    del array
+    assert large()[1]
+    unpool.release_memory()
+    assert not large()[1]
 
 
 def test_what_is_kept_is_bounded():

@@ -48,6 +48,7 @@ CONVERT_INDICES = (
     "(indices, source, target, *, output_size, data_format='channels_first', kernel_size=None, stride=None, padding=0, "
     "dilation=1)"
 )
+MEMORY = {"keep_memory": "(keep)", "release_memory": "()"}
 RANKS = (1, 2, 3)
 CALLABLES = {
     name: value
@@ -92,11 +93,12 @@ def test_modules(name, expected, rank):
 def test_other_functions():
     assert signature(unpool.convert_indices) == CONVERT_INDICES
     assert signature(unpool.available) == "()"
+    assert {name: signature(getattr(unpool, name)) for name in MEMORY} == MEMORY
 
 
 def test_the_lists_above_are_complete():
     listed = {name.format(rank) for name in (*FUNCTIONS, *MODULES) for rank in RANKS}
-    assert set(CALLABLES) == listed | {"available", "convert_indices"}
+    assert set(CALLABLES) == listed | {"available", "convert_indices", *MEMORY}
 
 
 @pytest.mark.parametrize("name", CALLABLES)

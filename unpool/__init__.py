@@ -24,6 +24,7 @@ from unpool.functional import (
     max_unpool3d,
     max_unpool3d_backward,
 )
+from unpool.memory import keep_memory, release_memory
 from unpool.modules import MaxPool1d, MaxPool2d, MaxPool3d, MaxUnpool1d, MaxUnpool2d, MaxUnpool3d
 from unpool.plan import Plan
 
@@ -42,6 +43,7 @@ __all__ = [
     "__version__",
     "available",
     "convert_indices",
+    "keep_memory",
     "max_pool1d",
     "max_pool1d_backward",
     "max_pool2d",
@@ -54,6 +56,7 @@ __all__ = [
     "max_unpool2d_backward",
     "max_unpool3d",
     "max_unpool3d_backward",
+    "release_memory",
 ]
 
 # TensorFlow's autograph rewrites the functions that a `tf.function` calls, and these have nothing to rewrite: so says

@@ -18,12 +18,13 @@ from unpool.dtypes import name
 from unpool.plan import Plan
 from unpool_cpu import _kernels, _memory
 
-__all__ = ["BACKEND", "CPU", "max_threads", "openmp", "release_memory"]
+__all__ = ["BACKEND", "CPU", "keep_memory", "max_threads", "openmp", "release_memory"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 openmp = _kernels.openmp
 max_threads = _kernels.max_threads
+keep_memory = _memory.keep
 release_memory = _memory.release
 
 # Below this, the allocator hands out memory that was in use before; above, glibc maps fresh pages, whose zeroing takes

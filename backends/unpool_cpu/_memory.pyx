@@ -9,8 +9,9 @@ import numpy
 
 cdef extern from "memory.h":
     const bint UNPOOL_RECYCLES
-    bint unpool_used
-    void unpool_release()
+    bint unpool_used(const void *)
+    size_t unpool_release()
+    bint unpool_keep(bint)
     void *unpool_malloc(void *, size_t)
     void *unpool_calloc(void *, size_t, size_t)
     void *unpool_realloc(void *, void *, size_t)
@@ -25,15 +26,19 @@ cdef extern from *:
         "unpool", 1, {NULL, unpool_malloc, unpool_calloc, unpool_realloc, unpool_free}
     };
     static PyObject *unpool_handler_capsule(void) { return PyCapsule_New(&unpool_handler, "mem_handler", NULL); }
+    static void *unpool_block_of(PyObject *array, PyObject *handler) {
+        return PyArray_HANDLER((PyArrayObject *)array) == handler ? PyArray_DATA((PyArrayObject *)array) : NULL;
+    }
     """
     int _import_array() except -1
     object PyDataMem_SetHandler(object)
     object unpool_handler_capsule()
+    const void *unpool_block_of(object, object)
 
 _import_array()
 cdef object HANDLER = unpool_handler_capsule()
 
-__all__ = ["empty", "recycles", "release"]
+__all__ = ["empty", "keep", "recycles", "release"]
 
 
 def recycles():
@@ -43,16 +48,24 @@ def recycles():
 
 def empty(tuple shape, dtype):
     """Return an array that is not initialised, and whether its memory was in use before: if not, it is zero."""
+    cdef const void *block
     if not UNPOOL_RECYCLES:
         return numpy.zeros(shape, dtype), False
+    # Each of these calls may run finalizers, which allocate under this handler or set another one.
     other = PyDataMem_SetHandler(HANDLER)
     try:
         array = numpy.empty(shape, dtype)
     finally:
         PyDataMem_SetHandler(other)
-    return array, bool(unpool_used)
+    block = unpool_block_of(array, HANDLER)
+    return array, block == NULL or unpool_used(block)
 
 
 def release():
-    """Give back what is kept: for a process that wants its memory to look as small as it is."""
-    unpool_release()
+    """Unmap what is kept, and return how many bytes it had."""
+    return unpool_release()
+
+
+def keep(bint keeps):
+    """Keep the memory of results that are gone, or none, what is kept now included; return what was so before."""
+    return bool(unpool_keep(keeps))

@@ -1,8 +1,14 @@
 /* Memory for large results that is used again: blocks that went to arrays and came back.
  *
+ *     | header: size, used | block ......................................... |
+ *     one page             | where the array's data lies, at a large page
+ *
  * A block that comes back is given to the system at once (MADV_FREE): from then on the system may take its pages whenever
  * it wants memory, without writing them anywhere.  As long as it does not, the next result of that size is spared what
  * takes longer than computing it: the system zeroing fresh pages.  At most BLOCKS blocks of at most LARGEST bytes are kept.
+ *
+ * Whether a block was in use before is written in its header, and nowhere else.  Between an allocation and the question,
+ * the garbage collector may run finalizers, which allocate in the same thread.
  */
 #ifndef UNPOOL_MEMORY_H
 #define UNPOOL_MEMORY_H
@@ -14,6 +20,7 @@
 
 #if defined(__linux__)
 #include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 #endif
 
@@ -22,20 +29,23 @@
 #define UNPOOL_BLOCKS 4
 #define UNPOOL_LARGEST ((size_t)256 << 20)
 #define UNPOOL_HUGE ((size_t)2 << 20) /* the size of a large page, and its alignment */
-#define UNPOOL_PAGE ((size_t)1 << 16) /* of any processor; there is one before a block, for its size */
+#define UNPOOL_PAGE ((size_t)1 << 16) /* of any processor; the header takes one */
+#define UNPOOL_TRIES 1000
+
+typedef struct { size_t size; int used; } unpool_header;
 
 static struct { char *block; size_t size; } unpool_kept[UNPOOL_BLOCKS];
 static int unpool_oldest = 0;
-/* Never waited for: who finds it taken, or was forked while it was, does without. */
+static int unpool_keeps = 1; /* whether blocks that come back are kept; changed under the lock */
+/* Allocations never wait for it: they find it taken, or were forked while it was, and do without. */
 static pthread_mutex_t unpool_lock = PTHREAD_MUTEX_INITIALIZER;
-/* Whether the last allocation of this thread had been in use before. */
-static __thread int unpool_used = 0;
 
-static size_t unpool_size_of(const char *block) {
-    size_t size;
-    memcpy(&size, block - UNPOOL_PAGE, sizeof size);
-    return size;
-}
+static unpool_header *unpool_header_of(const void *block) { return (unpool_header *)((char *)block - UNPOOL_PAGE); }
+
+static size_t unpool_size_of(const void *block) { return unpool_header_of(block)->size; }
+
+/* Whether a block was in use before it was allocated; a fresh one is zero. */
+static int unpool_used(const void *block) { return unpool_header_of(block)->used; }
 
 static void unpool_unmap(char *block) { munmap(block - UNPOOL_PAGE, UNPOOL_PAGE + unpool_size_of(block)); }
 
@@ -52,7 +62,7 @@ static char *unpool_map(size_t bytes) {
     if (start + length > block + size) munmap(block + size, start + length - (block + size));
     /* The rest of the last large page would be memory that nobody asked for. */
     madvise(block, size / UNPOOL_HUGE * UNPOOL_HUGE, MADV_HUGEPAGE);
-    memcpy(block - UNPOOL_PAGE, &size, sizeof size);
+    unpool_header_of(block)->size = size; /* and not used: fresh memory is zero */
     return block;
 }
 
@@ -73,8 +83,9 @@ static void *unpool_malloc(void *context, size_t bytes) {
         }
         pthread_mutex_unlock(&unpool_lock);
     }
-    unpool_used = block != NULL;
-    return unpool_used ? block : unpool_map(bytes);
+    if (block == NULL) return unpool_map(bytes);
+    unpool_header_of(block)->used = 1;
+    return block;
 }
 
 static void *unpool_calloc(void *context, size_t count, size_t bytes) {
@@ -90,13 +101,15 @@ static void unpool_free(void *context, void *pointer, size_t bytes) {
     if (block == NULL) return;
     size = unpool_size_of(block);
     if (size <= UNPOOL_LARGEST && !madvise(block, size, MADV_FREE) && !pthread_mutex_trylock(&unpool_lock)) {
-        int i;
-        for (i = 0; i < UNPOOL_BLOCKS && unpool_kept[i].block != NULL; i++) {}
-        if (i == UNPOOL_BLOCKS) i = unpool_oldest;
-        if (i == unpool_oldest) unpool_oldest = (i + 1) % UNPOOL_BLOCKS;
-        old = unpool_kept[i].block;
-        unpool_kept[i].block = block;
-        unpool_kept[i].size = size;
+        if (unpool_keeps) {
+            int i;
+            for (i = 0; i < UNPOOL_BLOCKS && unpool_kept[i].block != NULL; i++) {}
+            if (i == UNPOOL_BLOCKS) i = unpool_oldest;
+            if (i == unpool_oldest) unpool_oldest = (i + 1) % UNPOOL_BLOCKS;
+            old = unpool_kept[i].block;
+            unpool_kept[i].block = block;
+            unpool_kept[i].size = size;
+        }
         pthread_mutex_unlock(&unpool_lock);
     }
     if (old != NULL) unpool_unmap(old);
@@ -114,22 +127,52 @@ static void *unpool_realloc(void *context, void *pointer, size_t bytes) {
     return other;
 }
 
-/* Unmaps the blocks that are kept now. */
-static void unpool_release(void) {
+/* Takes the lock, which others hold for moments; 0 where that is hopeless, in the child of a fork. */
+static int unpool_wait(void) {
+    int tries;
+    for (tries = 0; tries < UNPOOL_TRIES; tries++) {
+        if (!pthread_mutex_trylock(&unpool_lock)) return 1;
+        sched_yield();
+    }
+    return 0;
+}
+
+static size_t unpool_unmap_kept(void) {
+    size_t bytes = 0;
     int i;
-    if (pthread_mutex_trylock(&unpool_lock)) return;
     for (i = 0; i < UNPOOL_BLOCKS; i++) {
+        bytes += unpool_kept[i].size;
         if (unpool_kept[i].block != NULL) unpool_unmap(unpool_kept[i].block);
         unpool_kept[i].block = NULL;
         unpool_kept[i].size = 0;
     }
+    return bytes;
+}
+
+/* Unmaps the blocks that are kept now, and returns how many bytes they had. */
+static size_t unpool_release(void) {
+    size_t bytes;
+    if (!unpool_wait()) return 0;
+    bytes = unpool_unmap_kept();
     pthread_mutex_unlock(&unpool_lock);
+    return bytes;
+}
+
+/* Keeps blocks that come back from now on, or else none, those of before included; returns what was so before. */
+static int unpool_keep(int keep) {
+    const int locked = unpool_wait(); /* without it, in the child of a fork, nothing is kept anyway */
+    const int before = unpool_keeps;
+    unpool_keeps = keep;
+    if (!keep && locked) unpool_unmap_kept();
+    if (locked) pthread_mutex_unlock(&unpool_lock);
+    return before;
 }
 
 #else
 #define UNPOOL_RECYCLES 0
-static void unpool_release(void) {}
-static int unpool_used = 0;
+static size_t unpool_release(void) { return 0; }
+static int unpool_keep(int keep) { (void)keep; return 0; }
+static int unpool_used(const void *block) { (void)block; return 1; }
 static void *unpool_malloc(void *context, size_t bytes) { (void)context; return malloc(bytes); }
 static void *unpool_calloc(void *context, size_t count, size_t bytes) { (void)context; return calloc(count, bytes); }
 static void *unpool_realloc(void *context, void *pointer, size_t bytes) { (void)context; return realloc(pointer, bytes); }
