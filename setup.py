@@ -81,7 +81,7 @@ kernels = Extension(
     "unpool_cpu._kernels",
     ["backends/unpool_cpu/_kernels.pyx"],
     define_macros=[("Py_LIMITED_API", "0x030B0000")] if abi3 else [],
-    depends=["backends/unpool_cpu/numbers.h", "backends/unpool_cpu/stream.h"],
+    depends=[f"backends/unpool_cpu/{name}.h" for name in ("numbers", "start", "stream")],
     py_limited_api=abi3,
 )
 memory = Extension(

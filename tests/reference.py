@@ -76,6 +76,14 @@ def first_bad(indices, cells):
     return next((at for at in np.ndindex(indices.shape) if not 0 <= int(indices[at]) < cells), None)
 
 
+def own(indices, size, kernel, stride, padding, dilation, ceil_mode=False, channels_last=False):
+    """Return whether each index is a cell that its own window reads."""
+    along = [_windows(*axis, ceil_mode) for axis in zip(size, kernel, stride, padding, dilation, strict=True)]
+    index, rows = np.arange(math.prod(size)).reshape(size), _rows(indices, len(size), channels_last)
+    found = [np.isin(rows[:, i], index[np.ix_(*window)]) for i, window in enumerate(product(*along))]
+    return _array(np.stack(found, 1), indices, tuple(len(windows) for windows in along), channels_last)
+
+
 def first_repeated(indices, rank, channels_last=False):
     """Return the first position whose index stood in its own plane before, after the one where it did; or None."""
     seen = {}

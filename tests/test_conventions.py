@@ -8,7 +8,7 @@ from needs import require
 
 import unpool
 
-CONVENTIONS = ("plane", "tensorflow", "tensorflow_batch", "onnx", "window")
+CONVENTIONS = ("plane", "tensorflow", "tensorflow_batch", "onnx", "onnx_column_major", "window")
 WINDOWS = {
     "apart": {"kernel_size": (2, 3, 2), "stride": None, "padding": (0, 0, 0), "dilation": (1, 1, 1)},
     "overlapping": {"kernel_size": (3, 3, 4), "stride": (1, 2, 3), "padding": (1, 0, 2), "dilation": (1, 1, 1)},
@@ -43,15 +43,17 @@ class Example:
                     for o, apart, pad, j, space in zip(at, stride, padding, step, dilation, strict=True)
                 ]
                 inside = all(0 <= coordinate < size for coordinate, size in zip(cell, plane, strict=True))
-            flat, offset, cells = 0, 0, 1
+            flat, columns, offset, cells = 0, 0, 0, 1
             for axis in range(rank):
                 flat = flat * plane[axis] + cell[axis]
+                columns += cell[axis] * cells
                 offset = offset * kernel[axis] + step[axis]
                 cells *= plane[axis]
             self.indices["plane"][place] = flat
             self.indices["tensorflow"][place] = flat * channels + c
             self.indices["tensorflow_batch"][place] = (n * cells + flat) * channels + c
             self.indices["onnx"][place] = (n * channels + c) * cells + flat
+            self.indices["onnx_column_major"][place] = (n * channels + c) * cells + columns
             self.indices["window"][place] = offset
 
     def convert(self, source, target, **window):
@@ -172,6 +174,41 @@ def test_torch_indices_by_way_of_onnx():
     np.testing.assert_array_equal(found, expected.numpy())
 
 
+def test_onnx_runtime_by_columns():
+    """The indices of `MaxPool(storage_order=1)`, and the same cells as without it."""
+    runtime = require("onnxruntime", "its indices are what is converted")
+    helper = require("onnx", "it makes the model").helper
+    for size, kernel in (((4, 6), 2), ((5, 7), (3, 2)), ((9,), 2), ((4, 5, 6), 2)):
+        rank = len(size)
+        shape = (2, 3, *size)
+        x = np.random.default_rng(0).standard_normal(shape, "float32")
+        kernel = (kernel,) * rank if isinstance(kernel, int) else kernel
+        found = {}
+        for order in (0, 1):
+            node = helper.make_node(
+                "MaxPool", ["x"], ["y", "i"], kernel_shape=kernel, strides=kernel, storage_order=order
+            )
+            graph = helper.make_graph(
+                [node],
+                "pool",
+                [helper.make_tensor_value_info("x", 1, shape)],
+                [helper.make_tensor_value_info("y", 1, None), helper.make_tensor_value_info("i", 7, None)],
+            )
+            model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], ir_version=8)
+            _, found[order] = runtime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+        _, expected = getattr(unpool, f"max_pool{rank}d")(x, kernel, return_indices=True)
+        named = {"output_size": shape, "kernel_size": kernel}
+        for order, convention in ((0, "onnx"), (1, "onnx_column_major")):
+            np.testing.assert_array_equal(unpool.convert_indices(found[order], convention, "plane", **named), expected)
+            np.testing.assert_array_equal(unpool.convert_indices(expected, "plane", convention, **named), found[order])
+
+
+def test_columns_by_hand():
+    indices = np.array([[[[0, 8, 20]]]])
+    named = {"output_size": (1, 1, 4, 6), "kernel_size": (4, 2)}
+    assert unpool.convert_indices(indices, "onnx_column_major", "plane", **named).tolist() == [[[[0, 2, 5]]]]
+
+
 # --- dtypes ---------------------------------------------------------------------------------------------------------
 
 
@@ -204,6 +241,21 @@ def test_int32_widens_where_the_largest_index_does_not_fit(target, channels, sam
     assert found.dtype == expected
     assert (found >= last).all()
     np.testing.assert_array_equal(unpool.convert_indices(found, target, "plane", **named), indices)
+
+
+def test_the_window_alone_decides_whether_int32_holds_its_taps():
+    """Cell 0 of a plane is tap 34999 * 70000 + 34999 of a window which begins so far before it."""
+    window = {"kernel_size": 70000, "stride": 1, "padding": "same", "output_size": (1, 1, 4, 4)}
+    cells = np.arange(16, dtype="int32").reshape(1, 1, 4, 4)
+    taps = unpool.convert_indices(0 * cells, "plane", "window", **window)
+    assert taps.dtype == "int64"
+    assert taps[0, 0, 0, 0] == 34999 * 70000 + 34999
+    assert taps[0, 0, 3, 3] == 34996 * 70000 + 34996
+    back = unpool.convert_indices(taps, "window", "plane", **window)
+    np.testing.assert_array_equal(back, 0 * cells)
+    small = unpool.convert_indices(cells, "plane", "window", **window | {"kernel_size": 2**15 + 2**14})
+    assert small.dtype == "int64"
+    assert unpool.convert_indices(cells, "plane", "window", **window | {"kernel_size": 2**15}).dtype == "int32"
 
 
 def test_byte_order_and_memory_order_do_not_matter():
@@ -263,6 +315,7 @@ def test_outside_everything(source, value):
         ("tensorflow_batch", lambda index: index - 72 * 3, "remainder"),
         ("onnx", lambda index: index - 72, "a plane of 72 cells follows the other"),
         ("onnx", lambda index: index + 72 * 3, "a plane of 72 cells follows the other"),
+        ("onnx_column_major", lambda index: index - 72, "a plane of 72 cells follows the other"),
         ("window", 9, "window of (3, 3)"),
     ],
     ids=[
@@ -273,6 +326,7 @@ def test_outside_everything(source, value):
         "another sample",
         "another channel's plane",
         "another sample's plane",
+        "another channel's plane by columns",
         "past the window",
     ],
 )
@@ -299,8 +353,22 @@ def test_outside_its_own_window():
     ):
         # The same cell for all windows, some of which read it; the first that does not is named.
         indices = np.full((1, 1, 2, 2), index)
-        with pytest.raises(IndexError, match=rf"indices\[0, 0, {place}\] = {index} .*its own window"):
-            unpool.convert_indices(indices, "plane", "window", output_size=(1, 1, 4, 4), **window)
+        for target in CONVENTIONS:
+            with pytest.raises(IndexError, match=rf"indices\[0, 0, {place}\] = {index} is outside its own window"):
+                unpool.convert_indices(indices, "plane", target, output_size=(1, 1, 4, 4), **window)
+
+
+@pytest.mark.parametrize("source", CONVENTIONS[:-1])
+def test_outside_its_own_window_in_every_convention(source):
+    """The index is shown as it was given."""
+    example = Example(2, False, WINDOWS["apart"])
+    one = example.indices["plane"].copy()
+    one[AT] = 0 if one[AT] > 40 else 71
+    indices = unpool.convert_indices(one, "plane", source, output_size=example.output_size)
+    for target in CONVENTIONS:
+        with pytest.raises(IndexError, match=rf"indices\[1, 2, 3, 1\] = {indices[AT]} is outside its own window"):
+            unpool.convert_indices(indices, source, target, output_size=example.output_size, **example.window)
+    unpool.convert_indices(indices, source, "plane", output_size=example.output_size)
 
 
 def test_the_first_in_row_major_order():

@@ -284,7 +284,8 @@ ARGUMENTS = {
     "convention": Case(
         "unknown_choice",
         ValueError,
-        "`target` must be one of 'plane', 'tensorflow', 'tensorflow_batch', 'onnx', 'window', got 'torch'",
+        "`target` must be one of 'plane', 'tensorflow', 'tensorflow_batch', 'onnx', "
+        "'onnx_column_major', 'window', got 'torch'",
         lambda out: unpool.convert_indices(I, "plane", "torch", output_size=PLANE_SHAPE),
     ),
     "backend": Case(
@@ -351,8 +352,8 @@ ARGUMENTS = {
     "pair_for_values": Case(
         "not_an_array",
         TypeError,
-        "`input` must be an array, got tuple: pass numpy.asarray(input), or an array of another supported library "
-        "(`indices` comes second, the sizes after it)",
+        "`input` must be an array, got a tuple of two arrays: pass the values and the indices one by one, as *input "
+        "does",
         lambda out: unpool.max_unpool2d((P, I), I, 2, out=out.plane),
     ),
     "numpy_scalar": Case(
@@ -400,15 +401,16 @@ ARGUMENTS = {
     "indices_of_another_level": Case(
         "shapes_differ",
         ValueError,
-        "`indices` must have the shape of `input`, (1, 1, 2, 2), got (1, 1, 1, 1): both come from one pooling call, "
-        "the indices of another level do not fit",
+        "`indices` must have the shape of `input`, (1, 1, 2, 2), got (1, 1, 1, 1): if `input` comes out of an "
+        "unpooling, pass that call the size that was pooled as `output_size`; else pass what the same pooling call "
+        "returned",
         lambda out: unpool.max_unpool2d(P, I[..., :1, :1], 2, out=out.plane),
     ),
     "indices_without_batch": Case(
         "shapes_differ",
         ValueError,
-        "`indices` must have the shape of `grad_output`, (1, 1, 2, 2), got (1, 2, 2): both come from one pooling call, "
-        "the indices of another level do not fit",
+        "`indices` must have the shape of `grad_output`, (1, 1, 2, 2), got (1, 2, 2): give both a batch dimension, "
+        "or neither",
         lambda out: unpool.max_pool2d_backward(P, I[0], (4, 4), 2, out=out.plane),
     ),
     "gradient_without_batch": Case(
@@ -594,7 +596,7 @@ ARGUMENTS = {
         "size_needed",
         ValueError,
         "`output_size` must be given: the size that follows is empty in spatial dimension 0, got output_size=None with "
-        "kernel_size=(2,), stride=(2,), padding=(1,), dilation=(1,): pass one between 1 and 1 there",
+        "kernel_size=(2,), stride=(2,), padding=(1,), dilation=(1,): pass one that is 1 there",
         lambda out: unpool.max_unpool1d(P[0, :, :1, :1], I[0, :, :1, :1], 2, 2, 1, out=out.plane),
     ),
     "no_such_plane": Case(
@@ -691,6 +693,29 @@ ARGUMENTS = {
         ),
     ),
     # --- indices of a convention
+    "too_many_taps": Case(
+        "too_many_taps",
+        ValueError,
+        "`kernel_size` must have fewer than 2**63 cells for the convention 'window', got kernel_size=(2147483647, "
+        "2147483647, 2147483647), stride=(1, 1, 1), padding='same', dilation=(1, 1, 1): pass the arguments of the "
+        "pooling call",
+        lambda out: unpool.convert_indices(
+            np.zeros((1, 1, 1, 1, 1), int),
+            "plane",
+            "window",
+            output_size=(1,) * 5,
+            kernel_size=2**31 - 1,
+            stride=1,
+            padding="same",
+        ),
+    ),
+    "own_window": Case(
+        "outside_window",
+        IndexError,
+        f"indices[0, 0, 1, 0] = 13 is outside its own window in a 5 x 5 output plane, with {WINDOW}: pass the shape of "
+        "the array that was pooled as `output_size`, with the arguments of the pooling call",
+        lambda out: unpool.convert_indices(I, "plane", "onnx", output_size=(1, 1, 5, 5), kernel_size=2),
+    ),
     "foreign_index": Case(
         "foreign_index",
         IndexError,
@@ -1007,69 +1032,84 @@ def plane_of(*spatial, value=None):
 X8 = np.random.default_rng(8).permutation(2 * 4 * 64).reshape(2, 4, 8, 8).astype("float32")
 P8, I8 = unpool.max_pool2d(X8, 2, return_indices=True)
 AT_1_3_0_2 = int(np.ravel_multi_index((1, 3, 0, 2), I8.shape))
-LAST = "The indices belong to another plane; pass the shape of the array that was pooled as"
-EIGHT = "is out of range for an 8 x 8 output plane: expected 0..63. " + LAST
+LAST = "pass the shape of the array that was pooled as"
+CONVERT = ", and convert indices of TensorFlow, ONNX or Chainer by unpool.convert_indices"
+EIGHT = "is out of range for an 8 x 8 output plane: expected 0..63; " + LAST
 
 INDICES = {
+    "outside its window": Case(
+        "outside_window",
+        IndexError,
+        "indices[0, 0, 1, 0] = 13 is outside its own window in a 5 x 5 output plane, with "
+        f"{WINDOW}: {LAST} `output_size`, with the arguments of the pooling call",
+        lambda: unpool.max_unpool2d(P, I, 2, output_size=(5, 5), validate="windows"),
+    ),
+    "outside its window, written": Case(
+        "outside_window",
+        IndexError,
+        "indices[0, 0, 1, 0] = 13 is outside its own window in a 5 x 5 output plane, with "
+        f"{WINDOW}: {LAST} `input_size`, with the arguments of the pooling call. `out` may be partly overwritten",
+        lambda: unpool.max_pool2d_backward(P, I, (5, 5), 2, validate="windows", out=np.empty((1, 1, 5, 5), "float32")),
+    ),
     "of the design": Case(
         "bad_index",
         IndexError,
-        f"indices[1, 3, 0, 2] = 64 {EIGHT} `output_size`",
+        f"indices[1, 3, 0, 2] = 64 {EIGHT} `output_size`{CONVERT}",
         lambda: unpool.max_unpool2d(P8, planted(I8, (AT_1_3_0_2, 64)), 2),
     ),
     "negative": Case(
         "bad_index",
         IndexError,
-        f"indices[0, 0, 0, 0] = -1 {EIGHT} `output_size`",
+        f"indices[0, 0, 0, 0] = -1 {EIGHT} `output_size`{CONVERT}",
         lambda: unpool.max_unpool2d(P8, planted(I8, (0, -1)), 2),
     ),
     "not narrowed": Case(
         "bad_index",
         IndexError,
-        f"indices[0, 0, 0, 1] = 4294967299 {EIGHT} `output_size`",
+        f"indices[0, 0, 0, 1] = 4294967299 {EIGHT} `output_size`{CONVERT}",
         lambda: unpool.max_unpool2d(P8, planted(I8, (1, 2**32 + 3)), 2),
     ),
     "smallest": Case(
         "bad_index",
         IndexError,
-        f"indices[0, 0, 0, 1] = -9223372036854775808 {EIGHT} `output_size`",
+        f"indices[0, 0, 0, 1] = -9223372036854775808 {EIGHT} `output_size`{CONVERT}",
         lambda: unpool.max_unpool2d(P8, planted(I8, (1, -(2**63))), 2),
     ),
     "unsigned": Case(
         "bad_index",
         IndexError,
-        f"indices[0, 0, 0, 1] = 18446744073709551615 {EIGHT} `output_size`",
+        f"indices[0, 0, 0, 1] = 18446744073709551615 {EIGHT} `output_size`{CONVERT}",
         lambda: unpool.max_unpool2d(P8, planted(I8.astype("uint64"), (1, 2**64 - 1)), 2),
     ),
     "byte": Case(
         "bad_index",
         IndexError,
-        f"indices[0, 0, 0, 1] = -128 {EIGHT} `output_size`",
+        f"indices[0, 0, 0, 1] = -128 {EIGHT} `output_size`{CONVERT}",
         lambda: unpool.max_unpool2d(P8, planted(I8.astype("int8"), (1, -128)), 2),
     ),
     "the first in row-major order": Case(
         "bad_index",
         IndexError,
-        f"indices[0, 2, 3, 1] = 70 {EIGHT} `output_size`",
+        f"indices[0, 2, 3, 1] = 70 {EIGHT} `output_size`{CONVERT}",
         lambda: unpool.max_unpool2d(P8, planted(I8, (AT_1_3_0_2, 64), (32 + 13, 70), (32 + 15, -1)), 2),
     ),
     "the first of a summed gradient": Case(
         "bad_index",
         IndexError,
-        f"indices[0, 0, 1, 0] = 64 {EIGHT} `input_size`",
+        f"indices[0, 0, 1, 0] = 64 {EIGHT} `input_size`{CONVERT}",
         lambda: unpool.max_pool2d_backward(P8, planted(I8, (4, 64), (5, 65)), X8.shape, 2),
     ),
     "unbatched": Case(
         "bad_index",
         IndexError,
-        f"indices[3, 0, 2] = 64 {EIGHT} `output_size`",
+        f"indices[3, 0, 2] = 64 {EIGHT} `output_size`{CONVERT}",
         lambda: unpool.max_unpool2d(P8[0], planted(I8[0], (3 * 16 + 2, 64)), 2),
     ),
     "channels last": Case(
         # Row-major as the array lies: cell before channel.
         "bad_index",
         IndexError,
-        f"indices[0, 0, 1, 3] = 99 {EIGHT} `output_size`",
+        f"indices[0, 0, 1, 3] = 99 {EIGHT} `output_size`{CONVERT}",
         lambda: unpool.max_unpool2d(
             np.moveaxis(P8, 1, -1),
             planted(np.moveaxis(I8, 1, -1), (7, 99), (8, 98)),
@@ -1080,7 +1120,7 @@ INDICES = {
     "before a repeated one": Case(
         "bad_index",
         IndexError,
-        f"indices[1, 3, 0, 2] = 64 {EIGHT} `output_size`",
+        f"indices[1, 3, 0, 2] = 64 {EIGHT} `output_size`{CONVERT}",
         lambda: unpool.max_unpool2d(P8, planted(I8, (1, I8.flat[0]), (AT_1_3_0_2, 64)), 2, duplicates="error"),
     ),
     "repeated": Case(
@@ -1190,7 +1230,7 @@ def test_the_article_of_a_plane(spatial, expected):
 
 # --- all of them ----------------------------------------------------------------------------------------------------
 
-# These need a backend that is missing or broken: test_registry.py makes some.
+# These need a backend that is missing or broken, or a machine without memory: other files of tests make some.
 ELSEWHERE = {
     "broken_backend",
     "cannot_wait",
@@ -1207,6 +1247,7 @@ ELSEWHERE = {
     "missing_nvrtc",
     "needs_64_bits",
     "no_device",
+    "no_scratch",
     "not_a_pair",
     "not_batched",
     "not_dense",

@@ -21,11 +21,11 @@ FUNCTIONS = {
     ),
     "max_pool{}d_backward": (
         "(grad_output, indices, input_size, kernel_size, stride=None, padding=0, *, dilation=1, "
-        "data_format='channels_first', out=None, backend=None)"
+        "data_format='channels_first', out=None, validate=True, backend=None)"
     ),
     "max_unpool{}d_backward": (
         "(grad_output, indices, kernel_size, stride=None, padding=0, *, dilation=1, "
-        "data_format='channels_first', duplicates='last', out=None, backend=None)"
+        "data_format='channels_first', duplicates='last', out=None, validate=True, backend=None)"
     ),
 }
 MODULES = {

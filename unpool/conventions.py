@@ -7,24 +7,30 @@ kh x kw that starts at cell (top, left):
     tensorflow        (h * W + w) * C + c                      tf.nn.max_pool_with_argmax
     tensorflow_batch  ((n * H + h) * W + w) * C + c            the same with include_batch_in_index=True
     onnx              ((n * C + c) * H + h) * W + w            MaxPool and MaxUnpool of ONNX
+    onnx_column_major (n * C + c) * H * W + w * H + h          MaxPool of ONNX with storage_order=1
     window            (h - top) // dh * kw + (w - left) // dw  Chainer, MediaPipe
 
 Every conversion goes by way of "plane", and refuses an index that its convention could not have made at that place:
-mixing conventions up gives pictures that are sheared, or right in the first image only.
+mixing conventions up gives pictures that are sheared, or right in the first image only.  Where the window is given, an
+index must be a cell of its own window, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
 from unpool import dtypes, errors, plan
 from unpool.arrays import Number, arrays_like
 from unpool.functional import Padding
+from unpool.taps import taps_of
 from unpool.tracing import afresh
 
-CONVENTIONS = ("plane", "tensorflow", "tensorflow_batch", "onnx", "window")
+CONVENTIONS = ("plane", "tensorflow", "tensorflow_batch", "onnx", "onnx_column_major", "window")
+# Those that count the channels, and the samples, besides the cells of a plane.
+_COUNT_CHANNELS = ("tensorflow", "tensorflow_batch", "onnx", "onnx_column_major")
+_COUNT_SAMPLES = ("tensorflow_batch", "onnx", "onnx_column_major")
 
 
 def convert_indices(
@@ -47,13 +53,14 @@ def convert_indices(
         Array of integers of shape (N, C, *spatial), or (N, *spatial, C) for channels last; NumPy's, CuPy's, JAX's or
         TensorFlow's.
     source, target
-        Two of ``"plane"``, ``"tensorflow"``, ``"tensorflow_batch"``, ``"onnx"``, ``"window"``.
+        Two of ``"plane"``, ``"tensorflow"``, ``"tensorflow_batch"``, ``"onnx"``, ``"onnx_column_major"``, ``"window"``.
     output_size
         The full shape of the array that was pooled, in the data format given.
     data_format
         ``"channels_first"`` or ``"channels_last"``: how the arrays lie; it does not change the meaning of an index.
     kernel_size, stride, padding, dilation
-        The arguments of the pooling call; needed by ``"window"`` alone.
+        The arguments of the pooling call; needed by ``"window"``.  Where they are given, each index must be a cell of
+        its own window.
 
     Returns
     -------
@@ -62,11 +69,12 @@ def convert_indices(
     Raises
     ------
     IndexError
-        If an index does not fit its convention: outside the plane, of another channel or sample, not in its window.
+        If an index does not fit its convention: outside the plane, or of another channel or sample; or is outside its
+        own window, where that is given.
     TypeError
         If ``indices`` are not integers, or ``"window"`` lacks its ``kernel_size``.
     ValueError
-        If shapes do not fit or a convention is unknown.
+        If shapes do not fit, a convention is unknown, or a window has more taps than 64 bits count.
 
     Examples
     --------
@@ -82,8 +90,10 @@ def convert_indices(
     geometry = _Geometry(
         indices, output_size, plan.is_channels_last(data_format), kernel_size, stride, padding, dilation
     )
-    if "window" in (source, target) and kernel_size is None:
-        raise errors.window_needed()
+    if "window" in (source, target):
+        if geometry.window is None:
+            raise errors.window_needed()
+        plan.check_taps(geometry.window)
     cells = geometry.decode(source)
     return geometry.encode(cells, target)
 
@@ -148,7 +158,7 @@ class _Geometry:
 
     def decode(self, source: str) -> Any:
         """Return plane indices, having made sure that every index is one of its convention at its place."""
-        self.arrays.check_room(self._room(source))
+        self._check_room(source)
         value = self.arrays.cast(self.given, "int64")
         sample, channel = self._along(0), self._along(self.channel_axis)
         right, rule = None, "its remainder by the channels is its channel"
@@ -158,33 +168,50 @@ class _Geometry:
             cells, right = value // self.channels, value % self.channels == channel
         elif source == "tensorflow_batch":
             cells, right = value // self.channels - sample * self.cells, value % self.channels == channel
-        elif source == "onnx":
+        elif source in ("onnx", "onnx_column_major"):
             cells = value - (sample * self.channels + channel) * self.cells
             rule = "a plane of {cells} cells follows the other, by sample and channel"
         else:
             return self._from_window(value)
         inside = (cells >= 0) & (cells < self.cells)
-        return self._all(inside if right is None else inside & right, cells, source, rule)
+        cells = self._all(inside if right is None else inside & right, cells, self._foreign(source, rule))
+        if source == "onnx_column_major":
+            cells = _turned(cells, self.plane)
+        return cells if self.window is None else self._in_windows(cells)
 
     def encode(self, cells: Any, target: str) -> Any:
         sample, channel = self._along(0), self._along(self.channel_axis)
-        largest = self._room(target)
-        self.arrays.check_room(largest)
+        self._check_room(target)
         if target == "tensorflow":
             cells = cells * self.channels + channel
         elif target == "tensorflow_batch":
             cells = (sample * self.cells + cells) * self.channels + channel
         elif target == "onnx":
             cells = (sample * self.channels + channel) * self.cells + cells
+        elif target == "onnx_column_major":
+            cells = (sample * self.channels + channel) * self.cells + _turned(cells, self.plane[::-1])
         elif target == "window":
-            cells = self._to_window(cells)
+            cells, _ = self._taps(cells)  # all of their own windows, as `decode` made sure
+        largest = self._room(target)
         narrow = self.dtype == "int32" and isinstance(largest, int) and largest <= 2**31
         return self.arrays.cast(cells, "int32" if narrow else "int64")
 
     def _room(self, convention: str) -> Any:
-        """How many cells a convention tells apart; for "window", those of the plane, which it is computed by."""
-        channels = self.channels if convention in ("tensorflow", "tensorflow_batch", "onnx") else 1
-        return self.cells * channels * (self.batch if convention in ("tensorflow_batch", "onnx") else 1)
+        """How many indices a convention tells apart."""
+        if convention == "window":
+            assert self.window is not None
+            return prod(self.window.kernel)
+        channels = self.channels if convention in _COUNT_CHANNELS else 1
+        return self.cells * channels * (self.batch if convention in _COUNT_SAMPLES else 1)
+
+    def _check_room(self, convention: str) -> None:
+        """Refuse what the library's integers cannot compute: an index, or a coordinate of a window's last tap."""
+        self.arrays.check_room(self._room(convention))
+        if self.window is not None:
+            self.arrays.check_room(self.cells)
+            for size, kernel, dilation in zip(self.plane, self.window.kernel, self.window.dilation, strict=True):
+                if isinstance(size, int):
+                    self.arrays.check_room(size + (kernel - 1) * dilation)
 
     def _from_window(self, value: Any) -> Any:
         assert self.window is not None
@@ -200,23 +227,22 @@ class _Geometry:
             inside = inside & (at >= 0) & (at < self.plane[axis])
             cells = cells * self.plane[axis] + at
         rule = f"it must lie in a window of {self.window.kernel} and outside the padding"
-        return self._all(inside, cells, "window", rule)
+        return self._all(inside, cells, self._foreign("window", rule))
 
-    def _to_window(self, cells: Any) -> Any:
+    def _in_windows(self, cells: Any) -> Any:
+        """Return the cells, having made sure that each lies in its own window."""
+        window = self.window
+        assert window is not None
+
+        def outside(position: list[int], value: int, number: Number) -> Exception:
+            return errors.outside_window(position, value, list(map(number, self.plane)), window, "output_size")
+
+        _, inside = self._taps(cells)
+        return self._all(inside, cells, outside)
+
+    def _taps(self, cells: Any) -> tuple[Any, Any]:
         assert self.window is not None
-        inside = cells >= 0
-        rest = cells
-        coordinates = []
-        for size in reversed(self.plane):
-            coordinates.append(rest % size)
-            rest = rest // size
-        offset = 0 * cells
-        for axis, coordinate in enumerate(reversed(coordinates)):
-            away = coordinate - self._corner(axis)
-            step = away // self.window.dilation[axis]
-            inside = inside & (away % self.window.dilation[axis] == 0) & (step >= 0) & (step < self.window.kernel[axis])
-            offset = offset * self.window.kernel[axis] + step
-        return self._all(inside, offset, "window", "its cell is not one that its own window reads")
+        return taps_of(cells, self.plane, [self._corner(axis) for axis in range(self.rank)], self.window)
 
     def _corner(self, axis: int) -> Any:
         """The first cell of every window along one spatial axis; negative in the padding."""
@@ -229,8 +255,17 @@ class _Geometry:
         """The coordinate of every index along one axis of the array, to be broadcast."""
         return self.arrays.along(self.shape[axis], axis, len(self.shape))
 
-    def _all(self, right: Any, result: Any, convention: str, rule: str) -> Any:
-        """Return the result if every index is right, or else raise for the first that is not."""
+    def _foreign(self, convention: str, rule: str) -> Callable[[list[int], int, Number], Exception]:
+        """Say that an index breaks a rule of its convention."""
+
+        def foreign(position: list[int], value: int, number: Number) -> Exception:
+            said = rule.format(cells=number(self.cells), last=number(self.cells - 1)) if "{" in rule else rule
+            return errors.foreign_index(position, value, convention, said)
+
+        return foreign
+
+    def _all(self, right: Any, result: Any, problem: Callable[[list[int], int, Number], Exception]) -> Any:
+        """Return the result if every index is right, or else raise the problem of the first that is not."""
 
         def wrong(number: Number, flat: Any) -> Exception:
             position: list[int] = []
@@ -238,7 +273,19 @@ class _Geometry:
             for size in reversed(self.shape):
                 position.insert(0, number(rest % size))
                 rest = rest // size
-            said = rule.format(cells=number(self.cells), last=number(self.cells - 1)) if "{" in rule else rule
-            return errors.foreign_index(position, number(self.arrays.at(self.given, flat)), convention, said)
+            return problem(position, number(self.arrays.at(self.given, flat)), number)
 
         return self.arrays.require_all(right, result, wrong)
+
+
+def _turned(cells: Any, plane: Sequence[Any]) -> Any:
+    """Return flat positions by rows of what are flat positions by columns, and the other way around for a turned plane.
+
+    >>> _turned(8, (4, 6)), _turned(2, (6, 4))
+    (2, 8)
+    """
+    turned = 0 * cells
+    for size in plane:
+        turned = turned * size + cells % size
+        cells = cells // size
+    return turned

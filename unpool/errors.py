@@ -23,8 +23,10 @@ def not_an_integer(argument: str, value: object) -> TypeError:
 
 
 def unknown_padding(value: str) -> ValueError:
+    known = value.lower() if value.lower() in ("same", "valid") else None
     return ValueError(
-        f"`padding` must be an integer, a sequence of integers, 'same' or 'valid', got {value!r}: pass 0 for none"
+        f"`padding` must be an integer, a sequence of integers, 'same' or 'valid', got {value!r}: pass "
+        f"{repr(known) if known else '0 for none'}"
     )
 
 
@@ -50,7 +52,7 @@ def padding_too_large(padding: Sequence[int], kernel: Sequence[int]) -> ValueErr
     )
 
 
-def unknown_choice(argument: str, value: object, choices: Sequence[str]) -> ValueError:
+def unknown_choice(argument: str, value: object, choices: Sequence[object]) -> ValueError:
     return ValueError(f"`{argument}` must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
@@ -71,6 +73,11 @@ def not_an_array(argument: str, value: object) -> TypeError:
     if _is_result(argument):
         hint = "; a pair belongs to return_indices=True" if isinstance(value, tuple) else ""
         return TypeError(f"`{argument}` must be an array, got {kind_of(value)}: {_an_empty_one('the input')}{hint}")
+    if isinstance(value, (tuple, list)) and len(value) == 2 and all(hasattr(entry, "dtype") for entry in value):
+        return TypeError(
+            f"`{argument}` must be an array, got a {kind_of(value)} of two arrays: pass the values and the indices one "
+            f"by one, as *{argument} does"
+        )
     hint = " (`indices` comes second, the sizes after it)" if isinstance(value, (int, tuple)) else ""
     return TypeError(
         f"`{argument}` must be an array, got {kind_of(value)}: pass numpy.asarray({argument}), or an array of another "
@@ -173,10 +180,14 @@ def empty_dimension(argument: str, shape: Sequence[int]) -> ValueError:
 
 
 def shapes_differ(argument: str, shape: Sequence[int], other: str, expected: Sequence[int]) -> ValueError:
-    return ValueError(
-        f"`{argument}` must have the shape of `{other}`, {tuple(expected)}, got {tuple(shape)}: both come from one "
-        f"pooling call, the indices of another level do not fit"
-    )
+    if len(shape) != len(expected):
+        advice = "give both a batch dimension, or neither"
+    else:
+        advice = (
+            f"if `{other}` comes out of an unpooling, pass that call the size that was pooled as `output_size`; else "
+            f"pass what the same pooling call returned"
+        )
+    return ValueError(f"`{argument}` must have the shape of `{other}`, {tuple(expected)}, got {tuple(shape)}: {advice}")
 
 
 def dimensions_differ(argument: str, shape: Sequence[int], other: str, expected: Sequence[int]) -> ValueError:
@@ -300,6 +311,13 @@ def overlapping_out(argument: str) -> ValueError:
     )
 
 
+def no_scratch(size: int, threads: int) -> MemoryError:
+    return MemoryError(
+        f"`indices` take {size} bytes of scratch memory on {threads} threads to be checked, and the system has none: "
+        f"free some, raise the limit on memory (ulimit -v), or use fewer threads (OMP_NUM_THREADS)"
+    )
+
+
 # --- sizes ----------------------------------------------------------------------------------------------------------
 
 
@@ -322,6 +340,13 @@ def window_too_large(window: Sequence[Sequence[int]], span: int) -> ValueError:
     return ValueError(
         f"`kernel_size` must span fewer than 2**31 cells from the first to the last of a window, got {span} with "
         f"{_arguments(window)}: pool in two steps"
+    )
+
+
+def too_many_taps(window: Sequence[Sequence[int]]) -> ValueError:
+    return ValueError(
+        f"`kernel_size` must have fewer than 2**63 cells for the convention 'window', got {_arguments(window)}: pass "
+        f"the arguments of the pooling call"
     )
 
 
@@ -351,7 +376,7 @@ def no_size(
 def size_needed(argument: str, axis: int, bounds: tuple[int, int], window: Sequence[Sequence[int]]) -> ValueError:
     return ValueError(
         f"`{argument}` must be given: the size that follows is empty in spatial dimension {axis}, got "
-        f"{argument}=None with {_arguments(window)}: pass one between {bounds[0]} and {bounds[1]} there"
+        f"{argument}=None with {_arguments(window)}: pass one that is {_between(*bounds)} there"
     )
 
 
@@ -364,8 +389,8 @@ def size_out_of_range(
     window: Sequence[Sequence[int]],
 ) -> ValueError:
     return ValueError(
-        f"`{argument}` must be between {bounds[0]} and {bounds[1]} (both allowed) in spatial dimension {axis} to pool "
-        f"to {pooled}, got {argument}={value} with {_arguments(window)}: {_what_was_pooled(argument)}"
+        f"`{argument}` must be {_between(*bounds)} in spatial dimension {axis} to pool to {pooled}, got "
+        f"{argument}={value} with {_arguments(window)}: {_what_was_pooled(argument)}"
     )
 
 
@@ -394,9 +419,25 @@ def bad_index(
     for size in plane:
         cells *= size
     return IndexError(
-        f"{_at(position)} = {value} is out of range for {_a_plane(plane)}: expected 0..{cells - 1}. The indices belong "
-        f"to another plane; "
-        f"{_what_was_pooled(sized_by, f' as `{sized_by}`')}{_touched(touched)}"
+        f"{_at(position)} = {value} is out of range for {_a_plane(plane)}: expected 0..{cells - 1}; "
+        f"{_what_was_pooled(sized_by, f' as `{sized_by}`')}, and convert indices of TensorFlow, ONNX or Chainer by "
+        f"unpool.convert_indices{_touched(touched)}"
+    )
+
+
+def outside_window(
+    position: Sequence[int],
+    value: int,
+    plane: Sequence[int],
+    window: Sequence[Sequence[int]],
+    sized_by: str,
+    *,
+    touched: bool = False,
+) -> IndexError:
+    """The first index that is no cell of its own window, in row-major order of ``indices``."""
+    return IndexError(
+        f"{_at(position)} = {value} is outside its own window in {_a_plane(plane)}, with {_arguments(window)}: "
+        f"{_what_was_pooled(sized_by, f' as `{sized_by}`')}, with the arguments of the pooling call{_touched(touched)}"
     )
 
 
@@ -557,5 +598,17 @@ def _a_plane(plane: Sequence[int]) -> str:
     return f"{article} {' x '.join(map(str, plane))}{unit} output plane"
 
 
+def _between(low: int, high: int) -> str:
+    # Sizes that only a run knows are not compared.
+    return (
+        f"{low}"
+        if type(low) is int and type(high) is int and low == high
+        else f"between {low} and {high} (both allowed)"
+    )
+
+
+TOUCHED = "`out` may be partly overwritten"
+
+
 def _touched(touched: bool) -> str:
-    return ". `out` may be partly overwritten" if touched else ""
+    return f". {TOUCHED}" if touched else ""

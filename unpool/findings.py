@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from unpool import errors
+from unpool.dtypes import name
 from unpool.plan import Plan
 
 
@@ -26,10 +27,12 @@ def check(bad: int, repeated: int, given: Any, read: Any, plan: Plan, *, touched
     if bad < 0 and repeated < 0:
         return
     # As the kernel read them: where it read a copy, `out` may have been written over those given.
-    indices = read.view("uint64") if str(given.dtype).startswith("u") else read
+    indices = read.view("uint64") if name(given.dtype).startswith("u") else read
     position = _position(bad if bad >= 0 else repeated, indices.shape)
     value = int(indices[position])
     if bad >= 0:
+        if 0 <= value < plan.cells:
+            raise errors.outside_window(position, value, plan.spatial, plan.window, plan.sized_by, touched=touched)
         raise errors.bad_index(position, value, plan.spatial, plan.sized_by, touched=touched)
     # The spatial axes lie together, before the channels or after them.
     rank = len(plan.spatial)

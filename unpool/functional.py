@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 from unpool import backends, dtypes, errors, plan
 from unpool.backends import DUPLICATES, Duplicates
+from unpool.plan import Validate
 from unpool.tracing import afresh
 
 ArrayT = TypeVar("ArrayT")
@@ -163,7 +164,7 @@ def max_unpool1d(
     data_format: DataFormat = "channels_first",
     duplicates: Duplicates = "last",
     out: ArrayT | None = None,
-    validate: bool = True,
+    validate: Validate = True,
     backend: str | None = None,
 ) -> ArrayT:
     """Put each value of a pooled row back: `max_unpool2d` for arrays (N, C, L) or (C, L).
@@ -188,7 +189,7 @@ def max_unpool2d(
     data_format: DataFormat = "channels_first",
     duplicates: Duplicates = "last",
     out: ArrayT | None = None,
-    validate: bool = True,
+    validate: Validate = True,
     backend: str | None = None,
 ) -> ArrayT:
     """Put each value back where pooling took it from; everything else is zero.
@@ -220,8 +221,10 @@ def max_unpool2d(
     out
         Array to write into and return.
     validate
-        False lets a backend for which it costs a wait (CUDA) drop a bad index instead of reporting it; nothing is
-        written out of range either way.  The CPU always reports.
+        True reports an index outside its plane.  ``"windows"`` reports an index outside its own window, too, as a wrong
+        ``output_size`` makes them: without it, such a size shears the picture where all indices are in range.  False
+        lets a backend for which a report costs a wait (CUDA) drop a bad index instead; the CPU always reports.  Nothing
+        is written out of range either way.
     backend
         Name of a backend to use instead of the one that the array's type picks.
 
@@ -232,7 +235,8 @@ def max_unpool2d(
     Raises
     ------
     IndexError
-        If an index is negative or past its plane; names the first one in row-major order.
+        If an index is negative or past its plane, or outside its own window where ``validate="windows"``; names the
+        first one in row-major order.
     TypeError
         If an argument is no array, of another library than the other, or ``indices`` are not integers.
     ValueError
@@ -265,7 +269,7 @@ def max_unpool3d(
     data_format: DataFormat = "channels_first",
     duplicates: Duplicates = "last",
     out: ArrayT | None = None,
-    validate: bool = True,
+    validate: Validate = True,
     backend: str | None = None,
 ) -> ArrayT:
     """Put each value of a pooled volume back: `max_unpool2d` for arrays (N, C, D, H, W) or (C, D, H, W).
@@ -292,6 +296,7 @@ def max_pool1d_backward(
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
     out: ArrayT | None = None,
+    validate: Validate = True,
     backend: str | None = None,
 ) -> ArrayT:
     """Gradient of `max_pool1d`: `max_pool2d_backward` for arrays (N, C, L) or (C, L).
@@ -301,7 +306,7 @@ def max_pool1d_backward(
     [[0.0, 4.0, 0.0]]
     """
     window = plan.window(1, kernel_size, stride, padding, dilation)
-    return scatter(grad_output, indices, window, input_size, data_format, "sum", out, True, backend, _GRADIENT)
+    return scatter(grad_output, indices, window, input_size, data_format, "sum", out, validate, backend, _GRADIENT)
 
 
 def max_pool2d_backward(
@@ -315,6 +320,7 @@ def max_pool2d_backward(
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
     out: ArrayT | None = None,
+    validate: Validate = True,
     backend: str | None = None,
 ) -> ArrayT:
     """Gradient of `max_pool2d`: each window's gradient goes to the cell that it picked, and windows add up.
@@ -333,7 +339,7 @@ def max_pool2d_backward(
         Shape of the array that was pooled: 2 spatial entries, or all of them.
     kernel_size, stride, padding, dilation, data_format
         The arguments of the pooling call.
-    out, backend
+    out, validate, backend
         As in `max_unpool2d`.
 
     Returns
@@ -352,7 +358,7 @@ def max_pool2d_backward(
     [[[0.0, 3.0], [0.0, 0.0]]]
     """
     window = plan.window(2, kernel_size, stride, padding, dilation)
-    return scatter(grad_output, indices, window, input_size, data_format, "sum", out, True, backend, _GRADIENT)
+    return scatter(grad_output, indices, window, input_size, data_format, "sum", out, validate, backend, _GRADIENT)
 
 
 def max_pool3d_backward(
@@ -366,6 +372,7 @@ def max_pool3d_backward(
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
     out: ArrayT | None = None,
+    validate: Validate = True,
     backend: str | None = None,
 ) -> ArrayT:
     """Gradient of `max_pool3d`: `max_pool2d_backward` for arrays (N, C, D, H, W) or (C, D, H, W).
@@ -375,7 +382,7 @@ def max_pool3d_backward(
     [[[[0.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [3.0, 0.0]]]]
     """
     window = plan.window(3, kernel_size, stride, padding, dilation)
-    return scatter(grad_output, indices, window, input_size, data_format, "sum", out, True, backend, _GRADIENT)
+    return scatter(grad_output, indices, window, input_size, data_format, "sum", out, validate, backend, _GRADIENT)
 
 
 # --- gradient of unpooling --------------------------------------------------------------------------------------------
@@ -392,6 +399,7 @@ def max_unpool1d_backward(
     data_format: DataFormat = "channels_first",
     duplicates: Duplicates = "last",
     out: ArrayT | None = None,
+    validate: Validate = True,
     backend: str | None = None,
 ) -> ArrayT:
     """Gradient of `max_unpool1d`: `max_unpool2d_backward` for arrays (N, C, L) or (C, L).
@@ -403,7 +411,7 @@ def max_unpool1d_backward(
     [[0.0, 2.0]]
     """
     window = plan.window(1, kernel_size, stride, padding, dilation)
-    return gather(grad_output, indices, window, data_format, duplicates, out, backend)
+    return gather(grad_output, indices, window, data_format, duplicates, out, validate, backend)
 
 
 def max_unpool2d_backward(
@@ -417,6 +425,7 @@ def max_unpool2d_backward(
     data_format: DataFormat = "channels_first",
     duplicates: Duplicates = "last",
     out: ArrayT | None = None,
+    validate: Validate = True,
     backend: str | None = None,
 ) -> ArrayT:
     """Gradient of `max_unpool2d` with respect to its input: the gradient of the cell that each value was put in.
@@ -434,7 +443,7 @@ def max_unpool2d_backward(
         The indices of the unpooling call.
     kernel_size, stride, padding, dilation, data_format, duplicates
         The arguments of the unpooling call.
-    out, backend
+    out, validate, backend
         As in `max_unpool2d`.
 
     Returns
@@ -453,7 +462,7 @@ def max_unpool2d_backward(
     [[[2.0]]]
     """
     window = plan.window(2, kernel_size, stride, padding, dilation)
-    return gather(grad_output, indices, window, data_format, duplicates, out, backend)
+    return gather(grad_output, indices, window, data_format, duplicates, out, validate, backend)
 
 
 def max_unpool3d_backward(
@@ -467,6 +476,7 @@ def max_unpool3d_backward(
     data_format: DataFormat = "channels_first",
     duplicates: Duplicates = "last",
     out: ArrayT | None = None,
+    validate: Validate = True,
     backend: str | None = None,
 ) -> ArrayT:
     """Gradient of `max_unpool3d`: `max_unpool2d_backward` for arrays (N, C, D, H, W) or (C, D, H, W).
@@ -476,7 +486,7 @@ def max_unpool3d_backward(
     [[[[6.0]]]]
     """
     window = plan.window(3, kernel_size, stride, padding, dilation)
-    return gather(grad_output, indices, window, data_format, duplicates, out, backend)
+    return gather(grad_output, indices, window, data_format, duplicates, out, validate, backend)
 
 
 # --- what they share --------------------------------------------------------------------------------------------------
@@ -530,7 +540,7 @@ def scatter(
     data_format: str,
     duplicates: Duplicates,
     out: Any,
-    validate: bool,
+    validate: Validate,
     backend: str | None,
     terms: tuple[tuple[str, ...], str, bool] = _UNPOOLING,
 ) -> ArrayT:
@@ -545,7 +555,8 @@ def scatter(
     entries = None
     if size is not None or terms is _GRADIENT:  # unpooling alone has a default
         size, entries = plan.traced_sizes(sized_by, size, len(window.kernel), channels_last)
-    call = afresh(plan.unpool)(shape, window, size, channels_last, bool(validate), argument, sized_by)
+    checked = plan.check_validate(validate)
+    call = afresh(plan.unpool)(shape, window, size, channels_last, checked, argument, sized_by)
     if out is not None:
         _check_out("out", out, call.plane_shape, dtype)
     arrays = (values, indices) if out is None else (values, indices, out)
@@ -565,6 +576,7 @@ def gather(
     data_format: str,
     duplicates: Duplicates,
     out: Any,
+    validate: Validate,
     backend: str | None,
 ) -> ArrayT:
     """Take values out of planes: the gradients of unpooling."""
@@ -574,7 +586,8 @@ def gather(
         raise errors.dimensions_differ("grad_output", size, "indices", shape)
     plan.check_choice("duplicates", duplicates, DUPLICATES)
     channels_last = plan.is_channels_last(data_format)
-    call = afresh(plan.unpool)(shape, window, size, channels_last, True, "indices", "grad_output")
+    checked = plan.check_validate(validate)
+    call = afresh(plan.unpool)(shape, window, size, channels_last, checked, "indices", "grad_output")
     if out is not None:
         _check_out("out", out, call.pooled_shape, dtype)
     arrays = (grad, indices) if out is None else (grad, indices, out)

@@ -1,8 +1,8 @@
 """The memory of large results on the CPU, which unpool keeps for later results, and how to give it back.
 
-The system takes longer to zero new pages than unpool takes to compute.  So a result of 32 MiB or more may get the memory
-of an earlier result that is gone.  At most four blocks of at most 256 MiB are kept, on Linux alone.  The system may
-take their pages at any time, but counts them as resident until it does.
+The system takes longer to zero new pages than unpool takes to compute.  So a result of 32 MiB or more may get the
+memory of an earlier result that is gone.  At most four blocks of at most 256 MiB are kept, on Linux alone.  The system
+may take their pages at any time, but counts them as resident until it does.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class _MaxUnpool:
     dilation: int | Sequence[int] = 1
     data_format: DataFormat = "channels_first"
     duplicates: Duplicates = "last"
-    validate: bool = True
+    validate: plan.Validate = True
     backend: str | None = None
     _window: plan.Window = field(init=False, repr=False, compare=False)
 
@@ -70,6 +70,7 @@ class _MaxUnpool:
         _keep_window(self)
         plan.is_channels_last(self.data_format)
         plan.check_choice("duplicates", self.duplicates, DUPLICATES)
+        plan.check_validate(self.validate)
         backends.check_name(self.backend)
 
     def __call__(self, input: Any, indices: Any, output_size: Sequence[int] | None = None, *, out: Any = None) -> Any:

@@ -29,12 +29,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 from unpool import errors
 from unpool.tracing import afresh
 
 Triple: TypeAlias = "tuple[int, int, int]"
+# Which indices are reported: outside their plane (True), outside their own window, or none where that costs a wait.
+Validate: TypeAlias = "bool | Literal['windows']"
 
 _IS_LAST = {"channels_first": False, "channels_last": True}
 LAYOUTS = {
@@ -86,8 +88,8 @@ class Plan:
     # The spatial sizes of the plane and the argument that gave them, for messages.
     spatial: tuple[int, ...]
     sized_by: str
-    # Whether a backend for which asking costs a wait may wait to report a bad index.
-    validate: bool = True
+    # Which indices are bad, and whether a backend for which a report costs a wait may wait for it.
+    validate: Validate = True
     # What pooling is to return; None where nobody asked for indices.
     index_dtype: str | None = None
     # Whether pooling counts a last window that sticks out.
@@ -291,6 +293,14 @@ def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
         raise errors.unknown_choice(argument, value, choices)
 
 
+def check_validate(value: object) -> Validate:
+    if isinstance(value, str):
+        if value != "windows":
+            raise errors.unknown_choice("validate", value, (True, False, "windows"))
+        return "windows"
+    return bool(value)
+
+
 def is_channels_last(data_format: str) -> bool:
     try:
         return _IS_LAST[data_format]
@@ -334,7 +344,7 @@ def unpool(
     window: Window,
     output_size: tuple[int, ...] | None,
     channels_last: bool,
-    validate: bool = True,
+    validate: Validate = True,
     argument: str = "input",
     sized_by: str = "output_size",
 ) -> Plan:
@@ -368,6 +378,12 @@ def unpool(
 def _is_symbol(size: object) -> bool:
     """Whether a size is a symbol of one, PyTorch's or JAX's; the rules are left to the number that it will be."""
     return type(size).__name__ in ("SymInt", "_DimExpr")
+
+
+def check_taps(window: Window) -> None:
+    """Refuse windows whose taps 64 bits cannot number."""
+    if prod(window.kernel) > 2**63 - 1:
+        raise errors.too_many_taps(window)
 
 
 def span(sizes: Sequence[Any], window: Window) -> Any:

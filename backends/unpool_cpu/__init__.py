@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ class CPU:
         elif indices is not None:
             _check_out("out[1]", indices, cells, values)
         if plan.batch:
-            _kernels.pool(cells, values, indices, plan, name(cells.dtype))
+            _run(_kernels.pool, out, cells, values, indices, plan, name(cells.dtype))
         return values, indices
 
     def scatter(self, values: Array, indices: Array, plan: Plan, duplicates: Duplicates, out: Array | None) -> Array:
@@ -73,7 +74,8 @@ class CPU:
             # Fresh pages are zero.  Not so for sums, which read before they write: that would map a page twice.
             zeroed = fresh and duplicates != "sum"
             streamed = planes.nbytes >= _PAST_CACHES and not fresh
-            found = _kernels.scatter(pooled, wanted, planes, plan, name(pooled.dtype), duplicates, zeroed, streamed)
+            how = plan, name(pooled.dtype), duplicates, zeroed, streamed
+            found = _run(_kernels.scatter, out, pooled, wanted, planes, *how)
             findings.check(*found, indices, wanted, plan, touched=out is not None)
         return planes
 
@@ -85,12 +87,22 @@ class CPU:
         else:
             values, _ = _new(plan.pooled_shape, planes.dtype, self._alignment)
         if plan.batch:
-            found = _kernels.gather(planes, wanted, values, plan, name(planes.dtype), duplicates)
+            found = _run(_kernels.gather, out, planes, wanted, values, plan, name(planes.dtype), duplicates)
             findings.check(*found, indices, wanted, plan, touched=out is not None)
         return values
 
 
 BACKEND = CPU()
+
+
+def _run(kernel: Callable[..., Any], out: object, *arguments: Any) -> Any:
+    """Call a kernel; an exception of a signal's handler, such as KeyboardInterrupt, says that `out` was touched."""
+    try:
+        return kernel(*arguments)
+    except BaseException as error:
+        if out is not None and not isinstance(error, MemoryError):  # which comes before the first write
+            error.add_note(errors.TOUCHED)
+        raise
 
 
 def _new(shape: tuple[int, ...], dtype: np.dtype[Any], alignment: int) -> tuple[Array, bool]:
@@ -108,9 +120,12 @@ def _new(shape: tuple[int, ...], dtype: np.dtype[Any], alignment: int) -> tuple[
 
 
 def _ready(array: Array) -> Array:
-    """Return the array as kernels read it: C-contiguous, aligned, in native byte order; itself if it is that."""
+    """Return the array as kernels read it: C-contiguous, aligned, in native byte order; itself if it is that.
+
+    Subclasses become plain arrays: a part of a `numpy.matrix` has two dimensions whatever it is cut from.
+    """
     flags = array.flags
-    if flags.c_contiguous and flags.aligned and array.dtype.isnative:
+    if type(array) is np.ndarray and flags.c_contiguous and flags.aligned and array.dtype.isnative:
         return array
     return np.require(array, array.dtype.newbyteorder("="), ["C", "A", "E"])
 

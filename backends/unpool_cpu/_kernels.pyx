@@ -16,7 +16,7 @@ that alone makes "last" and "sum" deterministic.
 
 Python functions here take C-contiguous, aligned, native arrays and a Plan; they hold buffers of the right length for as
 long as they run, and return the flat positions in `indices` of the first bad index and of the first repeated one, or
--1.  Wording an error is Python's business.
+-1.  Messages are worded in Python.  An exception of a signal's handler, such as KeyboardInterrupt, ends a call half done.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -26,6 +26,8 @@ from libc.stdint cimport INT8_MIN, INT16_MIN, INT32_MAX, INT32_MIN, INT64_MAX, I
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
+
+from unpool import errors
 
 __all__ = ["gather", "max_threads", "openmp", "pool", "scatter", "stay_serial"]
 
@@ -173,11 +175,12 @@ cdef class Geometry:
         read_triple(job.windows_along, plan.pooled)
         read_triple(job.cells_along, plan.plane)
         job.apart = True
-        job.solid = job.cells <= INT32_MAX
+        job.dense = job.cells <= INT32_MAX
         for axis in range(3):
             job.apart &= (job.kernel[axis] - 1) * job.dilation[axis] < job.stride[axis]
-            job.solid &= job.dilation[axis] == 1 or job.kernel[axis] == 1
-        job.solid &= job.apart and job.kernel[0] <= MOST_ROWS and job.kernel[1] <= MOST_ROWS // job.kernel[0]
+            job.dense &= job.dilation[axis] == 1 or job.kernel[axis] == 1
+        job.dense &= job.kernel[0] <= MOST_ROWS and job.kernel[1] <= MOST_ROWS // job.kernel[0]
+        job.confined = plan.validate == "windows"
         job.cell_apart[0] = job.cells_along[1] * job.cells_along[2]
         job.cell_apart[1] = job.cells_along[2]
         job.cell_apart[2] = 1
@@ -200,29 +203,36 @@ cdef Geometry geometry_of(plan):
     return geometry
 
 
-cdef void cut(Job *job, Py_ssize_t rows, Py_ssize_t piece) noexcept:
-    """Cut strips into blocks of so many rows of windows, or pieces of a row; and the work into tasks for threads."""
+cdef void cut(Job *job, Py_ssize_t rows, Py_ssize_t piece, double cost) noexcept:
+    """Cut strips into blocks of so many rows of windows, or pieces of a row; and the work into tasks for threads.
+
+    A window takes the time of `cost` elements.
+    """
     cdef Py_ssize_t threads = 1 if forked else team(omp_get_max_threads())
-    cdef Py_ssize_t work = job.width * max(job.cells, job.windows), tasks, each
+    cdef Py_ssize_t work = <Py_ssize_t> min(job.width * max(<double> job.cells, job.windows * cost), MOST_WORK)
+    cdef Py_ssize_t tasks, each, longest
     job.rows = max(1, min(rows, job.windows_along[1]))
     job.row_blocks = (job.windows_along[1] + job.rows - 1) // job.rows
     job.piece = max(1, min(piece, job.windows_along[2]))
     job.pieces = (job.windows_along[2] + job.piece - 1) // job.piece
     job.blocks = job.windows_along[0] * job.row_blocks * job.pieces
+    job.segment = max(1, LONGEST // job.width)
     job.parts = job.ranges = 1
     if threads > 1 and job.strips < PARTS * threads:
         job.parts = max(1, min(min(work // SERIAL, job.blocks), PARTS * threads // job.strips))
     if job.parts > 1 and job.strips < threads:
         # Fewer than parts, since each goes through all indices.
         job.ranges = (threads + job.strips - 1) // job.strips
+    longest = max(1, min(work // LONGEST, job.blocks))
+    job.parts = max(job.parts, longest)
     tasks = job.strips * (job.parts if job.in_blocks else job.ranges)
     # Chunks of SERIAL elements pay for the asking; larger ones, while there are many, keep threads out of each other's
     # pages.  Being handed out as they are done, they share the work evenly, even if another program takes a core.
-    each = max(1, work * job.strips // tasks)
+    each = max(1, <Py_ssize_t> min(<double> work * job.strips, MOST_WORK) // tasks)
     job.chunk = max(1, SERIAL // each, min(CHUNK // each, tasks // (threads * CHUNKS)))
-    job.threads = <int> min(threads, (tasks + job.chunk - 1) // job.chunk)
+    job.threads = startable_team(<int> min(threads, (tasks + job.chunk - 1) // job.chunk))
     if job.threads == 1:
-        job.parts = job.ranges = 1
+        job.parts, job.ranges = longest, 1
 
 
 cdef void cut_by_cells(Job *job, Py_ssize_t itemsize) noexcept:
@@ -230,29 +240,45 @@ cdef void cut_by_cells(Job *job, Py_ssize_t itemsize) noexcept:
     cdef Py_ssize_t cell = job.width * itemsize
     cdef Py_ssize_t window = reach(job, 0) * reach(job, 1) * reach(job, 2) * cell
     cdef Py_ssize_t row = reach(job, 0) * reach(job, 1) * job.cells_along[2] * cell
+    # A block has one window at least, and there is no stop within a block.
+    job.in_blocks &= window <= LONGEST * itemsize
     if row <= BLOCK:
-        cut(job, BLOCK // row, job.windows_along[2])
+        cut(job, BLOCK // row, job.windows_along[2], 1)
     else:
-        cut(job, 1, BLOCK // window)
+        cut(job, 1, BLOCK // window, 1)
+
+
+cdef void cut_by_taps(Job *job) noexcept:
+    """Cut into pieces of a row of windows whose state fits a first-level cache, and of fewer windows that are large."""
+    cdef double cost = 1
+    cdef Py_ssize_t axis
+    for axis in range(3):
+        cost *= min(job.kernel[axis], job.cells_along[axis])
+    cost = max(1, cost / TAPS)
+    cut(job, 1, <Py_ssize_t> min(TILE, LONGEST / (job.width * cost)), cost)
 
 
 cdef int borrow(Job *job, bint seen) except -1:
     """Take the scratch memory of a call, less than a megabyte a thread; `release` gives it back."""
     cdef int thread
-    job.found = <Found *> malloc(job.threads * sizeof(Found))
+    cdef Py_ssize_t found = job.threads * sizeof(Found), seen_bytes = 0, strayed = 0, stage = 0
     job.seen_words = (min(SEEN_BITS, job.cells * job.width) + 63) // 64
     if seen:
-        job.seen = <uint64_t *> malloc(job.threads * job.seen_words * sizeof(uint64_t))
+        seen_bytes = job.threads * job.seen_words * sizeof(uint64_t)
     if job.parts > 1:
-        job.strayed = <uint8_t *> calloc(job.strips * job.parts, 1)
+        strayed = job.strips * job.parts
     if job.streamed:
-        job.stage = <char *> malloc(job.threads * STAGE)
+        stage = job.threads * STAGE
+    job.found = <Found *> malloc(found)
+    job.seen = <uint64_t *> malloc(seen_bytes) if seen_bytes else NULL
+    job.strayed = <uint8_t *> calloc(strayed, 1) if strayed else NULL
+    job.stage = <char *> malloc(stage) if stage else NULL
     if (
-        job.found == NULL or seen and job.seen == NULL or job.parts > 1 and job.strayed == NULL
-        or job.streamed and job.stage == NULL
+        job.found == NULL or seen_bytes and job.seen == NULL or strayed and job.strayed == NULL
+        or stage and job.stage == NULL
     ):
         release(job)
-        raise MemoryError()
+        raise errors.no_scratch(found + seen_bytes + strayed + stage, job.threads)
     for thread in range(job.threads):
         job.found[thread].bad = job.found[thread].repeated = INT64_MAX
     return 0
@@ -273,6 +299,7 @@ cdef tuple finish(Job *job):
         bad = min(bad, job.found[thread].bad)
         repeated = min(repeated, job.found[thread].repeated)
     release(job)
+    raise_if_stopped(job)
     return (-1 if bad == INT64_MAX else bad, -1 if repeated == INT64_MAX else repeated)
 
 
@@ -294,6 +321,7 @@ def scatter(values, indices, plane, plan, str dtype, str duplicates, bint zeroed
     Planes may be zero already, or else be streamed past the caches, where that can be done.
     """
     cdef Job job = geometry_of(plan).job
+    cdef Share share
     cdef Py_ssize_t planes = job.batch * job.channels
     cdef Buffer pooled = Buffer(values, planes * job.windows, False)
     cdef Buffer wanted = Buffer(indices, planes * job.windows, False)
@@ -305,10 +333,12 @@ def scatter(values, indices, plane, plan, str dtype, str duplicates, bint zeroed
     job.pooled, job.indices, job.plane = pooled.view.buf, wanted.view.buf, written.view.buf
     job.duplicates = DUPLICATES[duplicates]
     job.zeroed = zeroed
-    job.in_blocks = job.solid if job.duplicates == ERROR else job.apart
+    job.compared = job.duplicates == ERROR or job.confined
+    job.in_blocks = job.apart and (job.dense or not job.compared)
     cut_by_cells(&job, itemsize)
     job.streamed = streamed and not zeroed and STREAMS and job.in_blocks and fits_stage(&job, itemsize)
     borrow(&job, job.duplicates == ERROR)
+    join_in(&job, &share)
     cdef bint narrow = wanted.view.itemsize == 4
     with nogil:
         run_scatter(&job, kind, itemsize, narrow)
@@ -329,6 +359,7 @@ cdef void run_scatter(Job *job, Kind kind, Py_ssize_t itemsize, bint narrow) noe
 def gather(plane, indices, values, plan, str dtype, str duplicates):
     """Write the value at each index, zero for losers in "last"; return as `scatter` does."""
     cdef Job job = geometry_of(plan).job
+    cdef Share share
     cdef Py_ssize_t planes = job.batch * job.channels
     cdef Buffer written = Buffer(values, planes * job.windows, True)
     cdef Buffer wanted = Buffer(indices, planes * job.windows, False)
@@ -337,9 +368,11 @@ def gather(plane, indices, values, plan, str dtype, str duplicates):
     check_sizes(written, read, wanted, itemsize)
     job.pooled, job.indices, job.plane = written.view.buf, wanted.view.buf, read.view.buf
     job.duplicates = DUPLICATES[duplicates]
-    job.in_blocks = job.duplicates == SUM or job.solid
-    cut(&job, TAKEN // (job.windows_along[2] * job.width), TAKEN // job.width)
+    job.compared = job.duplicates != SUM or job.confined
+    job.in_blocks = job.duplicates == SUM or (job.apart and job.dense)
+    cut(&job, TAKEN // (job.windows_along[2] * job.width), TAKEN // job.width, 1)
     borrow(&job, job.duplicates != SUM)
+    join_in(&job, &share)
     cdef bint narrow = wanted.view.itemsize == 4
     with nogil:
         run_gather(&job, itemsize, narrow)
@@ -356,6 +389,7 @@ cdef void run_gather(Job *job, Py_ssize_t itemsize, bint narrow) noexcept nogil:
 def pool(plane, values, indices, plan, str dtype):
     """Write the largest value of each window, and its index unless `indices` is None."""
     cdef Job job = geometry_of(plan).job
+    cdef Share share
     cdef Py_ssize_t planes = job.batch * job.channels
     cdef Buffer read = Buffer(plane, planes * job.cells, False)
     cdef Buffer written = Buffer(values, planes * job.windows, True)
@@ -368,12 +402,14 @@ def pool(plane, values, indices, plan, str dtype):
     job.pooled, job.plane = written.view.buf, read.view.buf
     job.indices = NULL if found is None else found.view.buf
     job.in_blocks = True
-    cut(&job, 1, TILE)
+    cut_by_taps(&job)
+    join_in(&job, &share)
     with nogil:
         if narrow:
             pool_of(<int32_t *> NULL, kind, &job)
         else:
             pool_of(<int64_t *> NULL, kind, &job)
+    raise_if_stopped(&job)
 
 
 cdef int check_sizes(Buffer pooled, Buffer plane, Buffer indices, Py_ssize_t itemsize) except -1:

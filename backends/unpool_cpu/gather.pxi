@@ -38,12 +38,18 @@ cdef void gather_part(word *kind, index *index_kind, const Job *job, Py_ssize_t 
     for b in range(part * job.blocks // job.parts, (part + 1) * job.blocks // job.parts):
         block = block_at(job, b)
         first = block.first * job.step
-        if job.duplicates != SUM and not own_block(indices + first, job, &block, strip.width):
-            if job.parts == 1:
-                gather_range(kind, index_kind, job, nth, thread)
+        if job.compared and not (job.dense and own_block(indices + first, job, &block, strip.width)):
+            if job.duplicates == SUM:
+                bad = first_foreign(indices, job, &block, strip.width)
+                if bad >= 0:
+                    report(job, &strip, thread, bad, -1)
+                    return
             else:
-                job.strayed[nth] = True
-            return
+                if job.parts == 1:
+                    gather_range(kind, index_kind, job, nth, thread)
+                else:
+                    job.strayed[nth] = True
+                return
         bad = take(
             values + first, indices + first, plane, job, block.count, job.windows - block.first, strip.width
         )
@@ -53,30 +59,26 @@ cdef void gather_part(word *kind, index *index_kind, const Job *job, Py_ssize_t 
 
 
 cdef void take_winners(
-    word *values, const index *indices, const word *plane, const Job *job, Py_ssize_t width, Py_ssize_t low,
-    Py_ssize_t end, uint64_t *seen
+    word *values, const index *indices, const word *plane, const Job *job, Py_ssize_t first, Py_ssize_t last,
+    Py_ssize_t width, Py_ssize_t low, Py_ssize_t span, uint64_t *seen
 ) noexcept nogil:
-    """Take the value at each index of low..end-1 that no later one repeats; the others are zero."""
-    cdef Py_ssize_t i, c, at, span
+    """Take the value at each index of low..low+span-1 that no later one repeats; the others are zero."""
+    cdef Py_ssize_t i, c, at
     cdef uint64_t cell
     cdef word nothing
     cdef const word *source
     memset(&nothing, 0, sizeof(word))
-    while low < end:
-        # Indices were checked, but may have changed since in another thread's hands; so they are once more.
-        span = min(end - low, SEEN_BITS // width)
-        clear(seen, span * width)
-        for i in range(job.windows - 1, -1, -1):
-            for c in range(width):
-                at = i * job.step + c
-                cell = <uint64_t> <int64_t> indices[at] - <uint64_t> low
-                if cell < <uint64_t> span:
-                    # A choice of addresses, not of what to do: repeats come and go, and no branch could foretell them.
-                    source = &plane[(<Py_ssize_t> cell + low) * job.step + c]
-                    if not first_visit(seen, <Py_ssize_t> cell * width + c):
-                        source = &nothing
-                    values[at] = source[0]
-        low += span
+    for i in range(last - 1, first - 1, -1):
+        for c in range(width):
+            at = i * job.step + c
+            # Indices were checked, but may have changed since in another thread's hands; so they are once more.
+            cell = <uint64_t> <int64_t> indices[at] - <uint64_t> low
+            if cell < <uint64_t> span:
+                # A choice of addresses, not of what to do: repeats come and go, and no branch could foretell them.
+                source = &plane[(<Py_ssize_t> cell + low) * job.step + c]
+                if not first_visit(seen, <Py_ssize_t> cell * width + c):
+                    source = &nothing
+                values[at] = source[0]
 
 
 cdef void gather_range(word *kind, index *index_kind, const Job *job, Py_ssize_t nth, int thread) noexcept nogil:
@@ -88,49 +90,57 @@ cdef void gather_range(word *kind, index *index_kind, const Job *job, Py_ssize_t
     cdef Py_ssize_t low = (nth % job.ranges) * job.cells // job.ranges
     cdef Py_ssize_t end = (nth % job.ranges + 1) * job.cells // job.ranges
     cdef uint64_t *seen = job.seen + thread * job.seen_words
-    cdef Py_ssize_t bad = first_bad(indices, job, strip.width), repeated = -1
+    cdef Py_ssize_t bad = first_bad(indices, job, strip.width, thread), repeated = -1, span, last
     if bad < 0 and job.duplicates == ERROR:
-        repeated = first_repeated(indices, job, strip.width, low, end, seen)
-    if bad < 0 and repeated < 0:
-        take_winners(values, indices, plane, job, strip.width, low, end, seen)
+        repeated = first_repeated(indices, job, strip.width, low, end, seen, thread)
+    while bad < 0 and repeated < 0 and low < end and not stopped(job, thread):
+        span = min(end - low, SEEN_BITS // strip.width)
+        clear(seen, span * strip.width)
+        last = job.windows
+        while last > 0 and not stopped(job, thread):
+            take_winners(
+                values, indices, plane, job, max(0, last - job.segment), last, strip.width, low, span, seen
+            )
+            last -= job.segment
+        low += span
     report(job, &strip, thread, bad, repeated)
 
 
 cdef void gather_parts(word *kind, index *index_kind, const Job *job, int thread) noexcept nogil:
     """Do parts of strips, until no more are left."""
-    cdef Py_ssize_t tasks = job.strips * job.parts, first = next_chunk(job), nth
+    cdef Py_ssize_t tasks = job.strips * job.parts, first = next_chunk(job, thread, tasks), nth
     while first < tasks:
         for nth in range(first, min(first + job.chunk, tasks)):
             gather_part(kind, index_kind, job, nth, thread)
-        first = next_chunk(job)
+        first = next_chunk(job, thread, tasks)
     leave(job)
 
 
 cdef void gather_ranges(word *kind, index *index_kind, const Job *job, int thread) noexcept nogil:
     """Do ranges of the strips that are left to be done by cells."""
-    cdef Py_ssize_t tasks = job.strips * job.ranges, first = next_chunk(job), nth
+    cdef Py_ssize_t tasks = job.strips * job.ranges, first = next_chunk(job, thread, tasks), nth
     while first < tasks:
         for nth in range(first, min(first + job.chunk, tasks)):
             if any_strayed(job, nth // job.ranges, nth // job.ranges + 1):
                 gather_range(kind, index_kind, job, nth, thread)
-        first = next_chunk(job)
+        first = next_chunk(job, thread, tasks)
     leave(job)
 
 
 cdef void gather_all(word *kind, index *index_kind, Job *job) noexcept nogil:
-    cdef Share share
-    begin(job, &share)
-    if job.threads == 1 and job.in_blocks:
-        gather_parts(kind, index_kind, job, 0)
-    elif job.threads == 1:
-        gather_ranges(kind, index_kind, job, 0)
-    else:
-        if job.in_blocks:
+    if job.in_blocks:
+        begin(job)
+        if job.threads == 1:
+            gather_parts(kind, index_kind, job, 0)
+        else:
             with parallel(num_threads=job.threads):
                 gather_parts(kind, index_kind, job, threadid())
             learn(job)
-        if any_strayed(job, 0, job.strips):
-            begin(job, &share)
+    if not job.share.stop and any_strayed(job, 0, job.strips):
+        begin(job)
+        if job.threads == 1:
+            gather_ranges(kind, index_kind, job, 0)
+        else:
             with parallel(num_threads=job.threads):
                 gather_ranges(kind, index_kind, job, threadid())
             learn(job)

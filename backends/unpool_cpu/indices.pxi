@@ -1,12 +1,27 @@
 # What is wrong with the indices of a strip, if anything: outside the plane, or there before.
 
-cdef inline Py_ssize_t first_bad(const index *indices, const Job *job, Py_ssize_t width) noexcept nogil:
-    """The offset of the strip's first index outside the plane, or -1."""
-    cdef Py_ssize_t i, c
-    for i in range(job.windows):
-        for c in range(width):
-            if <uint64_t> <int64_t> indices[i * job.step + c] >= <uint64_t> job.cells:
-                return i * job.step + c
+cdef inline Py_ssize_t first_bad(
+    const index *indices, const Job *job, Py_ssize_t width, int thread
+) noexcept nogil:
+    """The offset of the strip's first index outside its plane, or its window where that counts; -1 for none."""
+    cdef Py_ssize_t b, i, c, first = 0, bad
+    cdef Block block
+    if job.confined:
+        for b in range(job.blocks):
+            block = block_at(job, b)
+            if not (job.dense and own_block(indices + block.first * job.step, job, &block, width)):
+                bad = first_foreign(indices, job, &block, width)
+                if bad >= 0:
+                    return bad
+            if b % BLOCKS == 0 and stopped(job, thread):
+                break
+        return -1
+    while first < job.windows and not stopped(job, thread):
+        for i in range(first, min(first + job.segment, job.windows)):
+            for c in range(width):
+                if <uint64_t> <int64_t> indices[i * job.step + c] >= <uint64_t> job.cells:
+                    return i * job.step + c
+        first += job.segment
     return -1
 
 
@@ -22,22 +37,25 @@ cdef inline void clear(uint64_t *seen, Py_ssize_t bits) noexcept nogil:
 
 
 cdef Py_ssize_t first_repeated(
-    const index *indices, const Job *job, Py_ssize_t width, Py_ssize_t low, Py_ssize_t end, uint64_t *seen
+    const index *indices, const Job *job, Py_ssize_t width, Py_ssize_t low, Py_ssize_t end, uint64_t *seen, int thread
 ) noexcept nogil:
     """The offset of the strip's first index of a cell low..end-1 that stood there before in its own plane, or -1."""
     cdef Py_ssize_t i, c, at, found = -1
-    cdef Py_ssize_t span
+    cdef Py_ssize_t span, first
     cdef uint64_t cell
     while low < end:
         span = min(end - low, SEEN_BITS // width)
         clear(seen, span * width)
-        for i in range(job.windows):
-            for c in range(width):
-                at = i * job.step + c
-                cell = <uint64_t> <int64_t> indices[at] - <uint64_t> low
-                if cell < <uint64_t> span and not first_visit(seen, <Py_ssize_t> cell * width + c):
-                    if found < 0 or at < found:
-                        found = at
+        first = 0
+        while first < job.windows and not stopped(job, thread):
+            for i in range(first, min(first + job.segment, job.windows)):
+                for c in range(width):
+                    at = i * job.step + c
+                    cell = <uint64_t> <int64_t> indices[at] - <uint64_t> low
+                    if cell < <uint64_t> span and not first_visit(seen, <Py_ssize_t> cell * width + c):
+                        if found < 0 or at < found:
+                            found = at
+            first += job.segment
         low += span
     return found
 
@@ -122,3 +140,40 @@ cdef inline bint own_block(const index *indices, const Job *job, const Block *bl
             return False
         indices += job.windows_along[2] * job.step
     return True
+
+
+cdef inline bint reads(const Job *job, int axis, const Span *span, Py_ssize_t at) noexcept nogil:
+    """Whether a window reads this coordinate of the plane along one axis."""
+    cdef Py_ssize_t away = at - span.start
+    return away >= 0 and away % job.dilation[axis] == 0 and away // job.dilation[axis] < job.kernel[axis]
+
+
+cdef inline bint is_own(
+    const Job *job, const Span *d, const Span *h, const Span *w, int64_t cell
+) noexcept nogil:
+    """Whether an index is a cell that its window reads; for any window, a division an axis."""
+    if <uint64_t> cell >= <uint64_t> job.cells:
+        return False
+    return (
+        reads(job, 0, d, cell // job.cell_apart[0])
+        and reads(job, 1, h, cell % job.cell_apart[0] // job.cell_apart[1])
+        and reads(job, 2, w, cell % job.cell_apart[1])
+    )
+
+
+cdef Py_ssize_t first_foreign(
+    const index *indices, const Job *job, const Block *block, Py_ssize_t width
+) noexcept nogil:
+    """The offset in the strip of a block's first index that its own window does not read, or -1."""
+    cdef Py_ssize_t row, column, c, at = block.first * job.step
+    cdef Span d = clip(job, 0, block.depth), h, w
+    for row in range(block.row, block.end_row):
+        h = clip(job, 1, row)
+        at = (block.first + (row - block.row) * job.windows_along[2]) * job.step
+        for column in range(block.column, block.end_column):
+            w = clip(job, 2, column)
+            for c in range(width):
+                if not is_own(job, &d, &h, &w, indices[at + c]):
+                    return at + c
+            at += job.step
+    return -1

@@ -133,6 +133,11 @@ cdef enum:
     TAKEN = 128
     # Elements of the larger side up to which one thread does the work; at 1.5 times as many, two are faster.
     SERIAL = 1 << 15
+    # Elements that take some milliseconds: tasks are no larger, so that an interruption is noticed between two of them.
+    # A window is never cut, however: one of 2**27 cells is pooled in half a second.
+    LONGEST = 1 << 21
+    # Cells of a window that are compared in the time in which one element is moved.
+    TAPS = 16
     # Parts a thread of the work of a few large strips, so that a thread which is held up costs its share.
     PARTS = 4
     # Elements of a chunk, of which a thread is to have CHUNKS or more: a few megabytes, larger than the largest pages.
@@ -148,10 +153,16 @@ cdef enum:
     PLANS = 1024
     # Bytes of a block of cells: with its indices and values, they fit a first-level cache twice.
     BLOCK = 1 << 13
+    # Blocks between two looks at `Share.stop`.
+    BLOCKS = 64
     # Bytes in which a block is put together before it is streamed out; more than BLOCK, for large windows.
     STAGE = 1 << 16
     # Runs of cells that a block may have to be streamed.
     STREAMED_RUNS = 16
+
+
+# As a number with a fraction; it is exact, and its square fits no 64 bits.
+cdef double MOST_WORK = 1 << 60
 
 
 cdef enum Kind:
@@ -172,6 +183,10 @@ cdef struct Share:
     int64_t done
     double began
     double left
+    # Whether Python's signals are checked (see threads.pxi), when they were last, and whether the call is to end.
+    bint watched
+    double checked
+    bint stop
 
 
 cdef struct Job:
@@ -204,12 +219,18 @@ cdef struct Job:
     Py_ssize_t parts
     Py_ssize_t ranges
     Py_ssize_t chunk
+    # Windows of a strip, all channels of them, or cells, between two looks at `Share.stop`.
+    Py_ssize_t segment
     int threads
     Share *share
     int duplicates
-    # Whether windows share no cell; and are solid too, with few rows, in planes whose cells 31 bits can count.
+    # Whether windows share no cell; whether they are dense, with few rows, in planes whose cells 31 bits can count.
     bint apart
-    bint solid
+    bint dense
+    # Whether an index outside of its own window is as bad as one outside of its plane.
+    bint confined
+    # Whether a block's indices are compared with their windows before they are used.
+    bint compared
     # Whether to work by blocks first, and only where an index lies outside of its block, by cells.
     bint in_blocks
     # Whether a new plane is zero already; whether blocks are put together in `stage` and streamed out.

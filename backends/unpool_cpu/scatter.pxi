@@ -147,7 +147,7 @@ cdef bint scatter_block(
     indices += block.first * job.step
     if area.runs[0] < 1 or area.runs[1] < 1 or area.length < 1:  # the last windows may lie past the plane
         return False
-    if job.duplicates == ERROR and not own_block(indices, job, &block, width):
+    if job.compared and not own_block(indices, job, &block, width):
         return False
     if not job.streamed:
         for run in range(0 if job.zeroed else area.runs[0] * area.runs[1]):
@@ -203,19 +203,21 @@ cdef void scatter_part(item *kind, index *index_kind, const Job *job, Py_ssize_t
 
 cdef inline Py_ssize_t put(
     const item *values, const index *indices, item *plane, const Job *job, Py_ssize_t width, Py_ssize_t low,
-    Py_ssize_t end, bint whole
+    Py_ssize_t end, bint whole, int thread
 ) noexcept nogil:
     """Put each value at its index, if that is one of low..end-1; return the offset of the first bad index, or -1."""
-    cdef Py_ssize_t i, c, at
+    cdef Py_ssize_t i, c, at, first = 0
     cdef int64_t cell
-    for i in range(job.windows):
-        for c in range(width):
-            at = i * job.step + c
-            cell = indices[at]
-            if <uint64_t> cell >= <uint64_t> job.cells:
-                return at
-            if whole or low <= cell < end:
-                place(&plane[cell * job.step + c], values[at])
+    while first < job.windows and not stopped(job, thread):
+        for i in range(first, min(first + job.segment, job.windows)):
+            for c in range(width):
+                at = i * job.step + c
+                cell = indices[at]
+                if <uint64_t> cell >= <uint64_t> job.cells:
+                    return at
+                if whole or low <= cell < end:
+                    place(&plane[cell * job.step + c], values[at])
+        first += job.segment
     return -1
 
 
@@ -227,59 +229,63 @@ cdef void scatter_range(item *kind, index *index_kind, const Job *job, Py_ssize_
     cdef item *plane = <item *> job.plane + strip.plane
     cdef Py_ssize_t low = (nth % job.ranges) * job.cells // job.ranges
     cdef Py_ssize_t end = (nth % job.ranges + 1) * job.cells // job.ranges
-    cdef Py_ssize_t bad = -1, repeated = -1
-    if job.duplicates == ERROR:
-        bad = first_bad(indices, job, strip.width)
-        if bad < 0:
-            repeated = first_repeated(indices, job, strip.width, low, end, job.seen + thread * job.seen_words)
+    cdef Py_ssize_t bad = -1, repeated = -1, first = low
+    if job.duplicates == ERROR or job.confined:
+        bad = first_bad(indices, job, strip.width, thread)
+    if bad < 0 and job.duplicates == ERROR:
+        repeated = first_repeated(indices, job, strip.width, low, end, job.seen + thread * job.seen_words, thread)
     if bad < 0 and repeated < 0:
         # What blocks assigned before one of their indices strayed is assigned again, but sums begin anew.
         if not job.zeroed or job.duplicates == SUM:
-            zero(<char *> (plane + low * job.step), job, end - low, strip.width, sizeof(item))
+            while first < end and not stopped(job, thread):
+                zero(
+                    <char *> (plane + first * job.step), job, min(job.segment, end - first), strip.width, sizeof(item)
+                )
+                first += job.segment
         if job.ranges > 1:
-            bad = put(values, indices, plane, job, strip.width, low, end, False)
+            bad = put(values, indices, plane, job, strip.width, low, end, False, thread)
         elif job.step == 1:
-            bad = put(values, indices, plane, job, 1, low, end, True)
+            bad = put(values, indices, plane, job, 1, low, end, True, thread)
         else:
-            bad = put(values, indices, plane, job, strip.width, low, end, True)
+            bad = put(values, indices, plane, job, strip.width, low, end, True, thread)
     report(job, &strip, thread, bad, repeated)
 
 
 cdef void scatter_parts(item *kind, index *index_kind, const Job *job, int thread) noexcept nogil:
     """Do parts of strips, until no more are left."""
-    cdef Py_ssize_t tasks = job.strips * job.parts, first = next_chunk(job), nth
+    cdef Py_ssize_t tasks = job.strips * job.parts, first = next_chunk(job, thread, tasks), nth
     while first < tasks:
         for nth in range(first, min(first + job.chunk, tasks)):
             scatter_part(kind, index_kind, job, nth, thread)
-        first = next_chunk(job)
+        first = next_chunk(job, thread, tasks)
     leave(job)
 
 
 cdef void scatter_ranges(item *kind, index *index_kind, const Job *job, int thread) noexcept nogil:
     """Do ranges of the strips that are left to be done by cells."""
-    cdef Py_ssize_t tasks = job.strips * job.ranges, first = next_chunk(job), nth
+    cdef Py_ssize_t tasks = job.strips * job.ranges, first = next_chunk(job, thread, tasks), nth
     while first < tasks:
         for nth in range(first, min(first + job.chunk, tasks)):
             if any_strayed(job, nth // job.ranges, nth // job.ranges + 1):
                 scatter_range(kind, index_kind, job, nth, thread)
-        first = next_chunk(job)
+        first = next_chunk(job, thread, tasks)
     leave(job)
 
 
 cdef void scatter_all(item *kind, index *index_kind, Job *job) noexcept nogil:
-    cdef Share share
-    begin(job, &share)
-    if job.threads == 1 and job.in_blocks:
-        scatter_parts(kind, index_kind, job, 0)
-    elif job.threads == 1:
-        scatter_ranges(kind, index_kind, job, 0)
-    else:
-        if job.in_blocks:
+    if job.in_blocks:
+        begin(job)
+        if job.threads == 1:
+            scatter_parts(kind, index_kind, job, 0)
+        else:
             with parallel(num_threads=job.threads):
                 scatter_parts(kind, index_kind, job, threadid())
             learn(job)
-        if any_strayed(job, 0, job.strips):
-            begin(job, &share)
+    if not job.share.stop and any_strayed(job, 0, job.strips):
+        begin(job)
+        if job.threads == 1:
+            scatter_ranges(kind, index_kind, job, 0)
+        else:
             with parallel(num_threads=job.threads):
                 scatter_ranges(kind, index_kind, job, threadid())
             learn(job)

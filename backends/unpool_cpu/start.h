@@ -1,0 +1,44 @@
+/* Starts threads to find out whether the system has them to give.
+ *
+ * Where a thread cannot be had, libgomp ends the process: under a limit on processes (RLIMIT_NPROC, a container's pids) or
+ * on address space (RLIMIT_AS).  So before a team grows, as many threads are started here, all of them at a time. */
+#ifndef UNPOOL_START_H
+#define UNPOOL_START_H
+
+#if defined(_OPENMP) && !defined(_WIN32)
+#include <pthread.h>
+#include <stdlib.h>
+
+/* The size of the last team of this thread, which OpenMP keeps for the next. */
+static __thread int unpool_team = 1;
+
+static void *unpool_wait_for(void *lock) {
+    pthread_mutex_lock((pthread_mutex_t *)lock);
+    pthread_mutex_unlock((pthread_mutex_t *)lock);
+    return NULL;
+}
+
+static int unpool_startable(int wanted) {
+    pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_t *threads = (pthread_t *)malloc(wanted * sizeof *threads);
+    int started = 0, i;
+    if (threads == NULL) return 0;
+    pthread_mutex_lock(&lock);
+    while (started < wanted && !pthread_create(&threads[started], NULL, unpool_wait_for, &lock)) started++;
+    pthread_mutex_unlock(&lock);
+    for (i = 0; i < started; i++) pthread_join(threads[i], NULL);
+    free(threads);
+    return started;
+}
+
+/* Returns how many of so many threads, the caller among them, a team can have. */
+static int unpool_startable_team(int threads) {
+    if (threads > unpool_team) threads = unpool_team + unpool_startable(threads - unpool_team);
+    return unpool_team = threads;
+}
+
+#else
+static int unpool_startable_team(int threads) { return threads; }
+#endif
+
+#endif

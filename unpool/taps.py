@@ -1,0 +1,41 @@
+"""Which tap of its own window an index is, as arithmetic that arrays of every library have.
+
+The taps of a window are the cells that it reads, those in the padding included, numbered in row-major order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from unpool.plan import Window
+
+
+def taps_of(cells: Any, plane: Sequence[Any], corners: Sequence[Any], window: Window) -> tuple[Any, Any]:
+    """Return the tap that each cell is of its own window, and whether it is one; elsewhere the tap has no meaning.
+
+    `corners` holds the first cell of each window along each axis of the plane, negative in the padding, in a shape that
+    broadcasts with `cells`.
+
+    >>> import numpy as np
+    >>> taps, inside = taps_of(np.array([4, 3]), (6,), [np.array([3, 4])], Window((2,), (1,), (0,), (1,)))
+    >>> taps[0].item(), inside.tolist()
+    (1, [True, False])
+    """
+    coordinates = []
+    rest = cells
+    for size in reversed(plane[1:]):
+        coordinates.append(rest % size)
+        rest = rest // size
+    coordinates.append(rest)  # past the plane where the cell is
+    inside = (rest >= 0) & (rest < plane[0])
+    taps = 0 * cells
+    for coordinate, corner, kernel, dilation in zip(
+        reversed(coordinates), corners, window.kernel, window.dilation, strict=True
+    ):
+        away = coordinate - corner
+        step = away // dilation
+        # Remainders are not negative; `==` between tensors of a TensorFlow 1 graph would compare objects.
+        inside = inside & (away % dilation < 1) & (step >= 0) & (step < kernel)
+        taps = taps * kernel + step
+    return taps, inside
