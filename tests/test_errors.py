@@ -1081,6 +1081,24 @@ INDICES = {
         f"indices[0, 0, 0, 1] = 18446744073709551615 {EIGHT} `output_size`{CONVERT}",
         lambda: unpool.max_unpool2d(P8, planted(I8.astype("uint64"), (1, 2**64 - 1)), 2),
     ),
+    "unsigned, in a foreign byte order": Case(
+        "bad_index",
+        IndexError,
+        f"indices[0, 0, 0, 1] = 9223372036854775813 {EIGHT} `output_size`{CONVERT}",
+        lambda: unpool.max_unpool2d(P8, planted(I8.astype(">u8"), (1, 2**63 + 5)), 2),
+    ),
+    "in a foreign byte order": Case(
+        "bad_index",
+        IndexError,
+        f"indices[0, 0, 0, 1] = 4294967299 {EIGHT} `output_size`{CONVERT}",
+        lambda: unpool.max_unpool2d(P8, planted(I8.astype(">i8"), (1, 2**32 + 3)), 2),
+    ),
+    "of a subclass whose parts have two dimensions": Case(
+        "bad_index",
+        IndexError,
+        f"indices[1, 2] = 12 is out of range for a 6-cell output plane: expected 0..5; {LAST} `output_size`{CONVERT}",
+        lambda: unpool.max_unpool1d(np.ones((2, 3)), np.array([[0, 2, 4], [1, 3, 12]]).view(np.matrix), 2),
+    ),
     "byte": Case(
         "bad_index",
         IndexError,
@@ -1141,6 +1159,15 @@ INDICES = {
             2,
             duplicates="error",
             data_format="channels_last",
+        ),
+    ),
+    "repeated, of a subclass whose parts have two dimensions": Case(
+        "duplicate_index",
+        ValueError,
+        "`indices` must not repeat within a plane where duplicates='error', got indices[1, 0] = indices[1, 2] = 3: "
+        "pass duplicates='last' (the last one wins) or 'sum' (they add up)",
+        lambda: unpool.max_unpool1d(
+            np.ones((2, 3)), np.array([[0, 2, 4], [3, 1, 3]]).view(np.matrix), 2, duplicates="error"
         ),
     ),
     "repeated in a gradient": Case(

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -282,3 +283,71 @@ assert found <= {0, 1}, found
 print("done")
 """
     assert run(script) == ["done"]
+
+
+# --- what the system refuses ----------------------------------------------------------------------------------------
+
+
+def limited(setup, call, **environment):
+    """Run a program whose address space ends, between setup and call, a few megabytes above what it takes."""
+    program = f"""
+import re, resource
+from pathlib import Path
+import numpy as np
+import unpool, unpool_cpu
+{setup}
+size = int(re.search(r"VmSize:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
+resource.setrlimit(resource.RLIMIT_AS, (size + (3 << 20), resource.RLIM_INFINITY))
+{call}
+"""
+    return subprocess.run([sys.executable, "-c", program], env=os.environ | environment, capture_output=True, text=True)
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much address space a process has")
+
+
+@needs_openmp
+@linux
+def test_a_call_goes_without_threads_that_the_system_refuses():
+    """OpenMP would end the process."""
+    setup = """
+x = np.random.default_rng(0).permutation(1 << 21).reshape(1, 8, 512, 512)
+out = np.zeros((1, 8, 256, 256), "int64")
+"""
+    call = """
+unpool.max_pool2d(x, 2, out=out)
+resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+assert (out == x.reshape(1, 8, 256, 2, 256, 2).max((3, 5))).all()
+assert (unpool.max_pool2d(x, 2) == out).all()
+print("done")
+"""
+    result = limited(setup, call, OMP_NUM_THREADS="8")
+    assert (result.stdout, result.stderr, result.returncode) == ("done\n", "", 0)
+
+
+@linux
+def test_memory_that_the_system_refuses_is_an_error_that_says_how_much():
+    setup = """
+values, indices = np.zeros((1, 1, 3000, 3000), "uint8"), np.arange(9_000_000).reshape(1, 1, 3000, 3000)
+planes, taken = np.ones((1, 1, 6001, 6001), "uint8"), []
+"""
+    call = """
+try:
+    while True:
+        taken.append(np.empty(100_000, "uint8"))
+except MemoryError:
+    pass
+try:
+    unpool.max_unpool2d(values, indices, 3, 2, output_size=(6001, 6001), duplicates="error", out=planes)
+except MemoryError as error:
+    taken.clear()
+    print(error)
+    assert not hasattr(error, "__notes__") and planes.all(), "nothing was written"
+"""
+    result = limited(setup, call, OMP_NUM_THREADS="1")
+    assert result.stderr == ""
+    assert re.fullmatch(
+        r"`indices` take 524\d{3} bytes of scratch memory on 1 thread to be checked, and the system has none: free "
+        r"some, raise the limit on memory \(ulimit -v\), or use fewer threads \(OMP_NUM_THREADS\)\n",
+        result.stdout,
+    )

@@ -75,8 +75,8 @@ class CPU:
             zeroed = fresh and duplicates != "sum"
             streamed = planes.nbytes >= _PAST_CACHES and not fresh
             how = plan, name(pooled.dtype), duplicates, zeroed, streamed
-            found = _run(_kernels.scatter, out, pooled, wanted, planes, *how)
-            findings.check(*found, indices, wanted, plan, touched=out is not None)
+            bad, repeated = _run(_kernels.scatter, out, pooled, wanted, planes, *how)
+            findings.check(bad, repeated, indices, wanted, plan, touched=out is not None)
         return planes
 
     def gather(self, grad: Array, indices: Array, plan: Plan, duplicates: Duplicates, out: Array | None) -> Array:
@@ -87,8 +87,9 @@ class CPU:
         else:
             values, _ = _new(plan.pooled_shape, planes.dtype, self._alignment)
         if plan.batch:
-            found = _run(_kernels.gather, out, planes, wanted, values, plan, name(planes.dtype), duplicates)
-            findings.check(*found, indices, wanted, plan, touched=out is not None)
+            how = plan, name(planes.dtype), duplicates
+            bad, repeated = _run(_kernels.gather, out, planes, wanted, values, *how)
+            findings.check(bad, repeated, indices, wanted, plan, touched=out is not None)
         return values
 
 
