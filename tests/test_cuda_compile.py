@@ -22,18 +22,21 @@ KINDS = (*REALS, "complex64", "complex128")
 # Bytes of an index, 64 bits to count with, side of squares: each with each other, not all with all, which would take
 # minutes more, and nothing in the kernels depends on three of them.
 HOWS = ((4, False, 0), (8, True, 0), (8, False, 2), (4, True, 2), (4, False, 3), (8, True, 3))
-# Operation, kind, duplicates.
+# Operation, kind, duplicates, and whether own windows are checked.
 WHATS = [
     *product(["pool"], REALS, ["last"]),
     *product(["scatter"], WORDS, ["last", "error"]),
     *product(["scatter"], KINDS, ["sum"]),
     *product(["gather"], WORDS, ["last", "sum", "error"]),
+    *product(["scatter", "gather"], ["word2", "word4"], ["last", "error"], [True]),
+    ("scatter", "float32", "sum", True),
+    ("gather", "word4", "sum", True),
 ]
 # What, how and for which architecture: everything for each of them, in another way for each.
 VARIANTS = [
-    (architecture, (operation, kind, *HOWS[(place + turn) % len(HOWS)], duplicates))
+    (architecture, (operation, kind, *HOWS[(place + turn) % len(HOWS)], *rest))
     for turn, architecture in enumerate(ARCHITECTURES)
-    for place, (operation, kind, duplicates) in enumerate(WHATS)
+    for place, (operation, kind, *rest) in enumerate(WHATS)
 ]
 
 
@@ -70,8 +73,9 @@ def functions(variant, **named):
 def name_of(variant):
     if isinstance(variant, str):
         return variant
-    operation, kind, index_size, wide, side, duplicates = variant
-    return f"{operation}-{kind}-{8 * index_size}{'-wide' * wide}{f'-{side}' if side else ''}-{duplicates}"
+    operation, kind, index_size, wide, side, duplicates, *confined = variant
+    how = f"{8 * index_size}{'-wide' * wide}{f'-{side}' if side else ''}"
+    return f"{operation}-{kind}-{how}-{duplicates}{'-windows' * len(confined)}"
 
 
 @pytest.mark.parametrize(("architecture", "variant"), VARIANTS, ids=name_of)

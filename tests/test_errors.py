@@ -317,8 +317,7 @@ ARGUMENTS = {
     "none": Case(
         "not_an_array",
         TypeError,
-        "`indices` must be an array, got NoneType: pass numpy.asarray(indices), or an array of another supported "
-        "library",
+        "`indices` must be an array, got None: pass what pooling returned with return_indices=True, after the values",
         lambda out: unpool.max_unpool2d(P, None, 2, out=out.plane),
     ),
     "python_scalar": Case(
@@ -335,7 +334,7 @@ ARGUMENTS = {
         "library",
         lambda out: unpool.max_pool2d(Frame(), 2, out=out.pooled),
     ),
-    "no_indices": Case(
+    "no_indices_for_an_object": Case(
         "not_an_array",
         TypeError,
         "`indices` must be an array, got int: pass numpy.asarray(indices), or an array of another supported library "
@@ -355,6 +354,32 @@ ARGUMENTS = {
         "`input` must be an array, got a tuple of two arrays: pass the values and the indices one by one, as *input "
         "does",
         lambda out: unpool.max_unpool2d((P, I), I, 2, out=out.plane),
+    ),
+    "pair_for_an_object": Case(
+        "not_an_array",
+        TypeError,
+        "`input` must be an array, got a tuple of two arrays: pass the values and the indices one by one, as *input "
+        "does",
+        lambda out: unpool.MaxUnpool2d(2)((P, I), out=out.plane),
+    ),
+    "no_indices": Case(
+        "not_an_array",
+        TypeError,
+        "`indices` must be an array, got None: pass what pooling returned with return_indices=True, after the values",
+        lambda out: unpool.MaxUnpool2d(2)(P, out=out.plane),
+    ),
+    "padding_in_capitals": Case(
+        "unknown_padding",
+        ValueError,
+        "`padding` must be an integer, a sequence of integers, 'same' or 'valid', got 'SAME': pass 'same'",
+        lambda out: unpool.max_pool2d(X, 2, padding="SAME", out=out.pooled),
+    ),
+    "one_size": Case(
+        "size_out_of_range",
+        ValueError,
+        "`output_size` must be 2 in spatial dimension 0 to pool to 2, got output_size=(3, 2) with kernel_size=(1, 1), "
+        "stride=(1, 1), padding=(0, 0), dilation=(1, 1): pass the shape of the array that was pooled",
+        lambda out: unpool.max_unpool2d(P, I, 1, output_size=(3, 2), out=out.plane),
     ),
     "numpy_scalar": Case(
         "wrong_rank",

@@ -41,7 +41,7 @@ MODULES = {
             "(kernel_size, stride=None, padding=0, *, dilation=1, data_format='channels_first', duplicates='last', "
             "validate=True, backend=None)"
         ),
-        "(input, indices, output_size=None, *, out=None)",
+        "(input, indices=None, output_size=None, *, out=None)",
     ),
 }
 CONVERT_INDICES = (

@@ -78,6 +78,10 @@ def not_an_array(argument: str, value: object) -> TypeError:
             f"`{argument}` must be an array, got a {kind_of(value)} of two arrays: pass the values and the indices one "
             f"by one, as *{argument} does"
         )
+    if argument == "indices" and value is None:
+        return TypeError(
+            "`indices` must be an array, got None: pass what pooling returned with return_indices=True, after the values"
+        )
     hint = " (`indices` comes second, the sizes after it)" if isinstance(value, (int, tuple)) else ""
     return TypeError(
         f"`{argument}` must be an array, got {kind_of(value)}: pass numpy.asarray({argument}), or an array of another "

@@ -73,7 +73,9 @@ class _MaxUnpool:
         plan.check_validate(self.validate)
         backends.check_name(self.backend)
 
-    def __call__(self, input: Any, indices: Any, output_size: Sequence[int] | None = None, *, out: Any = None) -> Any:
+    def __call__(
+        self, input: Any, indices: Any = None, output_size: Sequence[int] | None = None, *, out: Any = None
+    ) -> Any:
         """Do as the function of the same name, with the arguments kept."""
         return functional.scatter(
             input,

@@ -61,7 +61,8 @@ class CUDA:
             if plan.batch:
                 kind = name(pooled.dtype) if duplicates == "sum" else f"word{pooled.itemsize}"
                 work = job.scatter(plan, pooled.itemsize, wanted.itemsize, duplicates, _device())
-                variant = kernels.options("scatter", kind, wanted.itemsize, work.wide, work.side, duplicates)
+                how = work.wide, work.side, duplicates, plan.validate == "windows"
+                variant = kernels.options("scatter", kind, wanted.itemsize, *how)
                 status = _new_status(work)
                 _launch(work, variant, (pooled, wanted, planes, status))
                 _conclude(status, indices, wanted, plan, duplicates, touched=out is not None)
@@ -76,7 +77,8 @@ class CUDA:
             if plan.batch:
                 work = job.gather(plan, planes.itemsize, wanted.itemsize, duplicates, _device())
                 kind = f"word{planes.itemsize}"
-                variant = kernels.options("gather", kind, wanted.itemsize, work.wide, work.side, duplicates)
+                how = work.wide, work.side, duplicates, plan.validate == "windows"
+                variant = kernels.options("gather", kind, wanted.itemsize, *how)
                 status = _new_status(work)
                 _launch(work, variant, (planes, wanted, values, status))
                 _conclude(status, indices, wanted, plan, duplicates, touched=out is not None)

@@ -19,7 +19,10 @@ extern "C" __global__ void __launch_bounds__(256) unpool_gather_windows(
         value[i] = Word();
         if (element < job.elements && in_plane(job, index[i])) {
             const Place place = place_at(job, element);
-            value[i] = plane[cell_element(job, place.outer, (Count)index[i], place.channel)];
+            if (CONFINED && !reads(job, place.window, (Count)index[i]))
+                index[i] = -1;
+            else
+                value[i] = plane[cell_element(job, place.outer, (Count)index[i], place.channel)];
         }
     }
 #pragma unroll

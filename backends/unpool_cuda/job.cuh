@@ -97,6 +97,21 @@ UNPOOL_FUNCTION Point point_at(const Int* size, const Divisor* by_size, Count fl
 
 UNPOOL_FUNCTION Point cell_at(const Job& job, Count cell) { return point_at(job.plane, job.by_plane, cell); }
 
+// Whether a window reads a cell of the plane.
+UNPOOL_FUNCTION bool reads(const Job& job, Count window, Count cell) {
+    const Point at = cell_at(job, cell), place = point_at(job.pooled, job.by_pooled, window);
+    for (int axis = 0; axis < 3; ++axis) {
+        const Int away = at.at[axis] - (place.at[axis] * job.stride[axis] - job.padding[axis]);
+        if (away < 0 || away % job.dilation[axis] || away / job.dilation[axis] >= job.kernel[axis])
+            return false;
+    }
+    return true;
+}
+
+UNPOOL_FUNCTION bool is_bad(const Job& job, Count window, i64 index) {
+    return !in_plane(job, index) || (CONFINED && !reads(job, window, (Count)index));
+}
+
 // Where windows share no cell, each owns those up to where the next one begins: which window owns a cell along an axis,
 // and which cell is its first?
 UNPOOL_FUNCTION Int owner(const Job& job, int axis, Int cell) {

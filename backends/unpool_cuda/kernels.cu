@@ -8,6 +8,7 @@
 //     -DWIDE=0             1 for calls that count to 2**31 or further
 //     -DDUPLICATES=LAST    or SUM, or ERROR
 //     -DPOOL, -DSCATTER or -DGATHER
+//     -DCONFINED=1         where an index outside of its own window is as bad as one outside of its plane; else 0
 //     -DSIDE=2             where it is known: of windows, all of which are whole, to pool; of the squares that windows
 //                          own, to unpool
 //
@@ -37,6 +38,9 @@ typedef KIND Kind;
 typedef Kind::Word Word;
 typedef INDEX Index;
 enum Duplicates { LAST, SUM, ERROR };
+#ifndef CONFINED
+#define CONFINED 0
+#endif
 
 #include "job.cuh"
 

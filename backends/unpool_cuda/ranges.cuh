@@ -99,8 +99,8 @@ UNPOOL_FUNCTION Entry entry_at(const Job& job, const Index* indices, const Range
     entry.here = entry.bad = false;
     if (entry.channel < job.step) {
         const u64 index = (u64)(i64)indices[entry.element];
-        entry.bad = index >= job.cells;
-        entry.here = index - range.low < range.end - range.low;
+        entry.bad = is_bad(job, entry.window, (i64)index);
+        entry.here = !(CONFINED && entry.bad) && index - range.low < range.end - range.low;
         entry.cell = (Count)index;
         entry.slot = ((entry.cell - range.low) << job.strip_shift) + lane_of(job, number);
     }

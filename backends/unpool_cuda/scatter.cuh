@@ -98,12 +98,12 @@ UNPOOL_FUNCTION void put_batch(
     for (int b = 0; b < EACH; ++b, i += blockDim.x) {
         if (i >= block.count)
             break;
-        if (!in_plane(job, batch.index[b])) {
+        const Place place = place_at(job, block.first + i);
+        if (is_bad(job, place.window, batch.index[b])) {
             report(&status->bad, block.first + i);
             continue;
         }
         const Count index = (Count)batch.index[b];
-        const Place place = place_at(job, block.first + i);
         if (owns(job, place.window, index))
             *slot_of(job, block, plane, place, index) = Kind::add(Word(), batch.value[b]);
         else
