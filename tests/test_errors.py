@@ -334,7 +334,7 @@ ARGUMENTS = {
         "library",
         lambda out: unpool.max_pool2d(Frame(), 2, out=out.pooled),
     ),
-    "no_indices_for_an_object": Case(
+    "number_for_indices": Case(
         "not_an_array",
         TypeError,
         "`indices` must be an array, got int: pass numpy.asarray(indices), or an array of another supported library "

@@ -80,7 +80,8 @@ def not_an_array(argument: str, value: object) -> TypeError:
         )
     if argument == "indices" and value is None:
         return TypeError(
-            "`indices` must be an array, got None: pass what pooling returned with return_indices=True, after the values"
+            "`indices` must be an array, got None: pass what pooling returned with return_indices=True, after the "
+            "values"
         )
     hint = " (`indices` comes second, the sizes after it)" if isinstance(value, (int, tuple)) else ""
     return TypeError(

@@ -31,7 +31,7 @@ def check(bad: int, repeated: int, given: Any, read: Any, plan: Plan, *, touched
     position = _position(bad if bad >= 0 else repeated, indices.shape)
     value = int(indices[position])
     if bad >= 0:
-        if 0 <= value < plan.cells:
+        if plan.validate == "windows" and 0 <= value < plan.cells:
             raise errors.outside_window(position, value, plan.spatial, plan.window, plan.sized_by, touched=touched)
         raise errors.bad_index(position, value, plan.spatial, plan.sized_by, touched=touched)
     # The spatial axes lie together, before the channels or after them.
