@@ -291,7 +291,7 @@ def test_an_odd_plane_is_never_sheared(rank, data_format):
     if rank == 1:  # whose indices are the same in any row
         assert unpooling(rank, 2, **named)(*pair).shape[1 if data_format == "channels_last" else 2] == 8
     else:
-        with pytest.raises(IndexError, match=r"not one that its own window reads.* `output_size`"):
+        with pytest.raises(IndexError, match=r"is outside its own window .* as `like`, or its size as `output_size`"):
             unpooling(rank, 2, **named)(*pair)
     unpooling(rank, 2, **named, validate=False)(*pair)
     assert unpooling(rank, 2, **named)(*pair, like=x).shape == x.shape
@@ -559,6 +559,7 @@ PAIR = (
     "`inputs` must be the values where `indices` are given, and a pair [values, indices] where they are not, got "
     "{}: call layer(values, indices), or layer([values, indices])"
 )
+SAME = "kernel_size=(2, 2), stride=(2, 2), padding='same', dilation=(1, 1)"
 CALLS = {
     "pooling without the batch": (lambda: pooling(2)(V[0]), ValueError, f"`inputs` must have 4 dimensions {BATCH}"),
     "unpooling without the batch": (
@@ -612,6 +613,31 @@ CALLS = {
         lambda: unpooling(2)(V, I + 6),
         IndexError,
         "indices[0, 1, 1, 0] = 16 is out of range for a 4 x 4 output plane: expected 0..15",
+    ),
+    "an odd picture without its size": (
+        lambda: unpooling(2, padding="same")(*pooling(2, padding="same")(np.arange(9.0).reshape(1, 3, 3, 1))),
+        IndexError,
+        f"= 5 is outside its own window in a 4 x 4 output plane, with {SAME}: pass what was pooled as `like`, or its size",
+    ),
+    "a wrong size, asked about windows": (
+        lambda: unpooling(2, validate="windows")(V, I, output_size=(5, 5)),
+        IndexError,
+        "outside its own window in a 5 x 5 output plane",
+    ),
+    "a decoder that is a cell off": (
+        lambda: unpooling(2)(np.zeros((1, 4, 4, 1), "float32"), np.zeros((1, 5, 5, 1), "int64")),
+        ValueError,
+        "if `inputs` comes out of an unpooling, pass that call the size that was pooled as `like` or `output_size`",
+    ),
+    "indices of TensorFlow's": (
+        lambda: unpooling(2)(np.repeat(V, 2, -1), 2 * np.repeat(I, 2, -1) + [0, 1]),
+        IndexError,
+        "convert indices of TensorFlow, ONNX or Chainer by unpool.convert_indices",
+    ),
+    "a word for nothing": (
+        lambda: unpooling(2, validate="window"),
+        ValueError,
+        "`validate` must be one of True, False, 'w",
     ),
     "a negative index": (lambda: unpooling(2)(V, I - 1), IndexError, "indices[0, 0, 0, 0] = -1 is out of range"),
 }

@@ -207,7 +207,7 @@ def test_indices_of_another_size_are_an_error_of_the_run():
     model = keras.Model(x, back(*pool(x)))
     model.compile(jit_compile=False)
     assert model.predict(data(sizes=(6, 4)), verbose=0).shape == (4, 6, 4, 3)
-    with pytest.raises(Exception, match="its cell is not one that its own window reads"):
+    with pytest.raises(Exception, match="is outside its own window"):
         model.predict(data(sizes=(7, 5)), verbose=0)
 
 

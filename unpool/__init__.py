@@ -7,6 +7,7 @@
 [[0.0, 0.0, 0.0, 0.0], [0.0, 6.0, 0.0, 8.0], [0.0, 0.0, 0.0, 0.0], [0.0, 14.0, 0.0, 16.0]]
 """
 
+from unpool import functional
 from unpool.backends import Backend, available
 from unpool.conventions import convert_indices
 from unpool.errors import BackendUnavailableError
@@ -59,12 +60,11 @@ __all__ = [
     "release_memory",
 ]
 
-# TensorFlow's autograph rewrites the functions that a `tf.function` calls, and these have nothing to rewrite: so says
-# this mark, which is its own for functions that it has made.
-for _name in __all__:
-    _public = globals()[_name]
+# TensorFlow's autograph rewrites the functions that a `tf.function` calls, and these have nothing to rewrite.  The mark
+# says so; it is autograph's own for functions that it has made.  The Keras layers call `scatter`.
+for _public in (*map(globals().get, __all__), functional.scatter):
     if isinstance(_public, type):
-        _public = vars(_public.__base__).get("__call__") if _name.startswith("Max") else None
+        _public = vars(_public.__base__).get("__call__") if _public.__name__.startswith("Max") else None
     if callable(_public):
         setattr(_public, "autograph_info__", None)  # noqa: B010 - mypy knows no such attribute
-del _name, _public
+del _public

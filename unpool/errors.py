@@ -189,7 +189,8 @@ def shapes_differ(argument: str, shape: Sequence[int], other: str, expected: Seq
         advice = "give both a batch dimension, or neither"
     else:
         advice = (
-            f"if `{other}` comes out of an unpooling, pass that call the size that was pooled as `output_size`; else "
+            f"if `{other}` comes out of an unpooling, pass that call the size that was pooled as "
+            f"{'`like` or `output_size`' if other == 'inputs' else '`output_size`'}; else "
             f"pass what the same pooling call returned"
         )
     return ValueError(f"`{argument}` must have the shape of `{other}`, {tuple(expected)}, got {tuple(shape)}: {advice}")
@@ -590,6 +591,8 @@ def _what_was_pooled(argument: str, as_what: str = "", *, spatial: bool = False)
     """Advice for an argument that gave the size of the plane."""
     if argument == "grad_output":
         return "pass the gradient of the array that was unpooled"
+    if argument == "like":  # of the Keras layers
+        return "pass what was pooled as `like`, or its size as `output_size`"
     return f"pass {'the spatial entries alone, or ' if spatial else ''}the shape of the array that was pooled{as_what}"
 
 

@@ -109,7 +109,12 @@ class Plan:
     @property
     def values(self) -> str:
         """What the user calls the values that are put into planes."""
-        return "grad_output" if self.sized_by == "input_size" else "input"
+        return values_sized_by(self.sized_by)
+
+
+def values_sized_by(argument: str) -> str:
+    """Return the argument with the values, of the function whose plane gets its size from this one."""
+    return {"input_size": "grad_output", "like": "inputs"}.get(argument, "input")
 
 
 def traced_sizes(

@@ -7,8 +7,7 @@ from typing import Any
 
 import keras
 
-import unpool
-from unpool import dtypes, errors, plan
+from unpool import dtypes, errors, functional, plan
 from unpool.backends import DUPLICATES, Duplicates
 from unpool.keras.windowed import Windowed
 
@@ -23,25 +22,26 @@ class _MaxUnpooling(Windowed):
         data_format: str | None = None,
         duplicates: Duplicates = "last",
         *,
-        validate: bool = True,
+        validate: plan.Validate = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(pool_size, strides, padding, data_format, **kwargs)
         self.output_size = None if output_size is None else plan.per_axis("output_size", output_size, self.rank, 1)
         plan.check_choice("duplicates", duplicates, DUPLICATES)
-        self.duplicates, self.validate = duplicates, bool(validate)
+        self.duplicates, self.validate = duplicates, plan.check_validate(validate)
 
     def call(self, inputs: Any, indices: Any = None, output_size: Any = None, like: Any = None) -> Any:
         values, indices = _pair(inputs, indices)
         self.check_batched("inputs", values.shape)
         shape = None if like is None else keras.ops.shape(like)
-        options = {"data_format": self.data_format, "duplicates": self.duplicates, "validate": self.validate}
-        size = self._size(output_size, shape)
-        # How many rows there are does not change where a cell is.
-        if size is None and self.padding == "same" and self.validate and max(self.strides[1:], default=1) > 1:
-            self._check_windows(indices)
-        arguments = self.pool_size, self.strides, self.padding, size
-        return self.function("max_unpool")(values, indices, *arguments, **options)
+        size, validate = self._size(output_size, shape), self.validate
+        # The size that follows is the largest, so every index is in range: its own window alone can tell another size.
+        # The first axis does not enter the flat index, so only strides of the others can shear the picture.
+        if size is None and self.padding == "same" and validate and max(self.strides[1:], default=1) > 1:
+            validate = "windows"
+        terms = ("inputs", "indices", "out"), _sized_by(size, like), False
+        how = self.data_format, self.duplicates, None, validate, None
+        return functional.scatter(values, indices, self.window, size, *how, terms)
 
     def compute_output_shape(
         self,
@@ -57,11 +57,12 @@ class _MaxUnpooling(Windowed):
         shape = self.check_batched("inputs", inputs_shape)
         shape = plan.common_shape("indices", tuple(indices_shape), "inputs", shape)
         size = self._size(output_size, like_shape)
+        sized_by = _sized_by(size, like_shape)
         if isinstance(size, keras.KerasTensor):
             size = (None,) * self.rank
         elif size is not None and size is not self.output_size and like_shape is None:
             size, _ = plan.traced_sizes("output_size", size, self.rank, self.channels_last)
-        return plan.unpool(shape, self.window, size, self.channels_last, argument="inputs").plane_shape
+        return plan.unpool(shape, self.window, size, self.channels_last, True, "inputs", sized_by).plane_shape
 
     def compute_output_spec(self, inputs: Any, indices: Any = None, output_size: Any = None, like: Any = None) -> Any:
         values, indices = _pair(inputs, indices)
@@ -81,25 +82,14 @@ class _MaxUnpooling(Windowed):
         shape = self.check_batched("like", like_shape)
         return shape[plan.spatial_axes(len(shape), self.rank, self.channels_last)]
 
-    def _check_windows(self, indices: Any) -> None:
-        """Refuse indices of another size than the one that follows, which is the largest: all of them are in range."""
-        size = list(keras.ops.shape(indices))
-        axes = plan.spatial_axes(len(size), self.rank, self.channels_last)
-        size[axes] = [windows * stride for windows, stride in zip(size[axes], self.strides, strict=True)]
-        unpool.convert_indices(
-            indices,
-            "plane",
-            "window",
-            output_size=size,
-            data_format=self.data_format,
-            kernel_size=self.pool_size,
-            stride=self.strides,
-            padding="same",
-        )
-
     def get_config(self) -> dict[str, Any]:
         names = ("output_size", "duplicates", "validate")
         return super().get_config() | {name: getattr(self, name) for name in names}
+
+
+def _sized_by(size: Any, like: Any) -> str:
+    """Name the argument that gave the size, or the one to give it by."""
+    return "like" if size is None or like is not None else "output_size"
 
 
 def _pair(inputs: Any, indices: Any) -> tuple[Any, Any]:
@@ -161,8 +151,8 @@ class MaxUnpooling2D(_MaxUnpooling):
         duplicates: What becomes of an index that repeats, which those of overlapping windows may: `"last"`, the last
             one in row-major order wins; `"sum"`, they add up; `"error"`. The gradient belongs to it. Defaults to
             `"last"`.
-        validate: `False` drops a bad index where to report it costs time: in graphs of TensorFlow and on CUDA
-            devices; and does not ask whether an index is of its own window. Defaults to `True`.
+        validate: `"windows"` reports an index outside of its own window, too, as a wrong size makes them. `False` drops
+            a bad index where a report costs time: in graphs of TensorFlow and on CUDA devices. Defaults to `True`.
         **kwargs: `name`, `dtype` and `trainable`, as of all layers.
 
     Call arguments:
