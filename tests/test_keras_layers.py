@@ -617,7 +617,7 @@ CALLS = {
     "an odd picture without its size": (
         lambda: unpooling(2, padding="same")(*pooling(2, padding="same")(np.arange(9.0).reshape(1, 3, 3, 1))),
         IndexError,
-        f"= 5 is outside its own window in a 4 x 4 output plane, with {SAME}: pass what was pooled as `like`, or its size",
+        f"= 5 is outside its own window in a 4 x 4 output plane, with {SAME}: pass what was pooled as `like`",
     ),
     "a wrong size, asked about windows": (
         lambda: unpooling(2, validate="windows")(V, I, output_size=(5, 5)),
