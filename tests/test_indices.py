@@ -141,7 +141,7 @@ def test_a_bad_index_in_every_kind_of_plane(backend, name, dtype, call):
         indices[position], values[position] = bad, 77
         text = f"{at(position)} = {bad} is out of range"
         assert_error(backend, IndexError, text, case, values, indices, data_format, call, untouched=77)
-        text = f"output plane: expected 0..{cells - 1}."
+        text = f"output plane: expected 0..{cells - 1};"
         assert_error(backend, IndexError, text, case, values, indices, data_format, call, untouched=77)
 
 

@@ -22,6 +22,7 @@ import torch
 import unpool
 from unpool.backends import Duplicates
 from unpool.functional import DataFormat, Padding
+from unpool.plan import Validate
 
 __all__ = ["MaxPool1d", "MaxPool2d", "MaxPool3d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", "onnx_translations"]
 
@@ -87,7 +88,7 @@ class _MaxUnpool(_Layer):
         dilation: int | Sequence[int] = 1,
         data_format: DataFormat = "channels_first",
         duplicates: Duplicates = "last",
-        validate: bool = True,
+        validate: Validate = True,
     ) -> None:
         super().__init__()
         options = {"dilation": dilation, "data_format": data_format, "duplicates": duplicates, "validate": validate}
@@ -97,7 +98,7 @@ class _MaxUnpool(_Layer):
         self.dilation, self.data_format, self.duplicates, self.validate = dilation, data_format, duplicates, validate
 
     def forward(
-        self, input: torch.Tensor, indices: torch.Tensor, output_size: Sequence[int] | None = None
+        self, input: torch.Tensor, indices: torch.Tensor | None = None, output_size: Sequence[int] | None = None
     ) -> torch.Tensor:
         options = {name: getattr(self, name) for name in self.more}
         arguments = self.kernel_size, self.stride, self.padding, output_size

@@ -109,6 +109,13 @@ def _six(array: Any, spatial: tuple[int, ...], plan: Plan) -> Any:
 
 def _numbers(indices: Any, plan: Plan) -> Any:
     """Return indices with six axes, as integers to compute with, every bad one as -1."""
+    numbers = _numbers_in_range(indices, plan)
+    if plan.validate != "windows":
+        return numbers
+    return jnp.where(windows.own(numbers, plan), numbers, jnp.asarray(-1, numbers.dtype))
+
+
+def _numbers_in_range(indices: Any, plan: Plan) -> Any:
     indices = _six(indices, plan.pooled, plan)
     cells, dtype = plan.cells, indices.dtype
     if isinstance(cells, int):

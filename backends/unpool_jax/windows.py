@@ -13,7 +13,7 @@ Arrays have six axes here: batch, channels, depth, height, width, channels, one 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from math import prod
 from typing import Any, NamedTuple
@@ -59,16 +59,30 @@ def serve(plan: Plan) -> bool:
 
 def inside(numbers: Any, plan: Plan) -> Any:
     """Whether every index names a cell of its own window, or one between its cells, where a block looks as well."""
-    right, rest = numbers >= 0, numbers
-    for axis in (2, 1, 0):
-        size, span = _number(plan.plane[axis], numbers), plan.dilation[axis] * (plan.kernel[axis] - 1) + 1
-        coordinate = lax.rem(rest, jnp.broadcast_to(size, rest.shape))
-        rest = lax.div(rest, jnp.broadcast_to(size, rest.shape))
-        corner = along(plan.pooled[axis], 2 + axis, 6, numbers.dtype) * plan.stride[axis]
-        corner -= _number(plan.padding[axis], numbers)
-        away = coordinate - corner
-        right &= (away >= 0) & (away < span)
+    right = numbers >= 0
+    for axis, away in _away(numbers, plan):
+        right &= (away >= 0) & (away < plan.dilation[axis] * (plan.kernel[axis] - 1) + 1)
     return jnp.all(right)
+
+
+def own(numbers: Any, plan: Plan) -> Any:
+    """Whether each index is a cell that its own window reads."""
+    right = numbers >= 0
+    for axis, away in _away(numbers, plan):
+        dilation = plan.dilation[axis]
+        right &= (away >= 0) & (lax.rem(away, jnp.full_like(away, dilation)) == 0)
+        right &= lax.div(away, jnp.full_like(away, dilation)) < plan.kernel[axis]
+    return right
+
+
+def _away(numbers: Any, plan: Plan) -> Iterator[tuple[int, Any]]:
+    """Yield each axis, and how far along it each index is from the corner of its own window."""
+    rest = numbers
+    for axis in (2, 1, 0):
+        size = jnp.broadcast_to(_number(plan.plane[axis], numbers), rest.shape)
+        corner = along(plan.pooled[axis], 2 + axis, 6, numbers.dtype) * plan.stride[axis]
+        yield axis, lax.rem(rest, size) - (corner - _number(plan.padding[axis], numbers))
+        rest = lax.div(rest, size)
 
 
 def scatter(values: Any, numbers: Any, plan: Plan, adds: bool) -> Any:

@@ -70,7 +70,7 @@ def _max_unpool(
     size: Any,
     channels_last: bool,
     duplicates: str,
-    validate: bool,
+    validate: str,
     sized_by: str,
 ) -> Any:
     layout = _Layout(input, len(kernel_size), channels_last)

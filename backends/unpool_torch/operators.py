@@ -31,13 +31,16 @@ from unpool_torch import memory
 
 _WINDOW = "int[] kernel_size, int[] stride, int[] padding, int[] dilation"
 _POOLING = f"Tensor input, {_WINDOW}, bool ceil_mode, bool channels_last"
-_MOVING = "bool channels_last, str duplicates, bool validate"
+_MOVING = "bool channels_last, str duplicates, str validate"
 _SCHEMAS = (
     f"max_pool({_POOLING}) -> Tensor",
     f"max_pool_with_indices({_POOLING}, str index_dtype) -> (Tensor, Tensor)",
     f"max_unpool(Tensor input, Tensor indices, {_WINDOW}, SymInt[] size, {_MOVING}, str sized_by) -> Tensor",
     f"max_unpool_backward(Tensor grad_output, Tensor indices, {_WINDOW}, {_MOVING}) -> Tensor",
 )
+# What `Plan.validate` is, in words: an operator's argument has one type.
+_WORD_OF = {True: "plane", False: "none", "windows": "windows"}
+_VALIDATE_OF: dict[str, plans.Validate] = {"plane": True, "none": False, "windows": "windows"}
 _TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_exact_strides)
 
 
@@ -53,12 +56,12 @@ def pool(input: Any, plan: Plan) -> tuple[Any, Any]:
 
 
 def scatter(values: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
-    rest = *map(list, plan.window), list(plan.spatial), plan.channels_last, duplicates, plan.validate, plan.sized_by
-    return _OPERATORS["max_unpool"](values, indices, *rest)
+    how = plan.channels_last, duplicates, _WORD_OF[plan.validate], plan.sized_by
+    return _OPERATORS["max_unpool"](values, indices, *map(list, plan.window), list(plan.spatial), *how)
 
 
 def gather(grad: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
-    rest = *map(list, plan.window), plan.channels_last, duplicates, plan.validate
+    rest = *map(list, plan.window), plan.channels_last, duplicates, _WORD_OF[plan.validate]
     return _OPERATORS["max_unpool_backward"](grad, indices, *rest)
 
 
@@ -99,8 +102,8 @@ def _kernels(run: memory.Kernels | memory.Shapes, traced: bool) -> dict[str, Cal
         *window, size, channels_last, duplicates, validate, sized_by = rest
 
         def compute(channels_last: bool, values: Any, indices: Any) -> Any:
-            names = "input" if sized_by == "output_size" else "grad_output", sized_by
-            wanted = tuple(values.shape), _window(window), tuple(size), channels_last, validate
+            names = plans.values_sized_by(sized_by), sized_by
+            wanted = tuple(values.shape), _window(window), tuple(size), channels_last, _VALIDATE_OF[validate]
             return run.scatter(values, indices, plan_unpool(*wanted, *names), duplicates)
 
         return _as_they_lie(compute, channels_last, len(size), input, indices)
@@ -109,7 +112,7 @@ def _kernels(run: memory.Kernels | memory.Shapes, traced: bool) -> dict[str, Cal
         *window, channels_last, duplicates, validate = rest
 
         def compute(channels_last: bool, planes: Any, indices: Any) -> Any:
-            wanted = tuple(indices.shape), _window(window), tuple(planes.shape), channels_last, validate
+            wanted = tuple(indices.shape), _window(window), tuple(planes.shape), channels_last, _VALIDATE_OF[validate]
             return run.gather(planes, indices, plan_unpool(*wanted, "indices", "grad_output"), duplicates)
 
         return _as_they_lie(compute, channels_last, len(window[0]), grad_output, indices)
@@ -204,13 +207,13 @@ class _Pool(_Derivative):
     def backward(ctx: Any, grad: Any, _: Any) -> Any:
         if grad is None:
             return (None,) * 9
-        rest = *ctx.window, list(ctx.size), ctx.channels_last, "sum", False, "input_size"
+        rest = *ctx.window, list(ctx.size), ctx.channels_last, "sum", "none", "input_size"
         # One for every argument of `forward`; the others have no gradient.
         return None, _OPERATORS["max_unpool"](grad, *ctx.saved_tensors, *rest), *[None] * 7
 
     @staticmethod
     def jvp(ctx: Any, _: Any, tangent: Any, *__: Any) -> Any:
-        rest = *ctx.window, ctx.channels_last, "sum", False
+        rest = *ctx.window, ctx.channels_last, "sum", "none"
         with ctx.caller.recording():
             return _OPERATORS["max_unpool_backward"](tangent, *ctx.saved_tensors, *rest), None
 
