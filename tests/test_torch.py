@@ -298,7 +298,7 @@ WRONG = {
     "complex": (lambda x, v, i: unpool.max_pool2d(x.to(torch.complex64), 2), "got complex64"),
     "float8": (lambda x, v, i: unpool.max_pool2d(x.to(torch.float8_e5m2), 2), "got float8_e5m2"),
     "another backend": (lambda x, v, i: unpool.max_pool2d(x, 2, backend="cpu"), "pass numpy.asarray(input)"),
-    "a list": (lambda x, v, i: unpool.max_pool2d([x, x], 2), "`input` must be an array, got list"),
+    "a list": (lambda x, v, i: unpool.max_pool2d([x, x], 2), "`input` must be an array, got a list"),
     "out, elsewhere": (
         lambda x, v, i: unpool.max_unpool2d(v, i, 2, out=x.to("meta")),
         "`input` and `out` must be on one device, got cpu and meta",
