@@ -40,7 +40,7 @@ from run import saved
 
 import unpool
 from unpool import backends, plan
-from unpool.__main__ import new_file
+from unpool.__main__ import as_program, new_file, show
 from unpool.bench.cases import Data, from_json, prepare
 from unpool.bench.measure import add_round, milliseconds
 from unpool.bench.peers import Call, Peer, torch_calls, unpool_calls
@@ -117,9 +117,8 @@ PEERS = {
 def main() -> None:
     options = parse()
     report = options.saved or measure(options)
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
-    print(heading(report), markdown(report) if options.markdown else listing(report), sep="\n\n")
+    tables = markdown(report) if options.markdown else listing(report)
+    show(f"{heading(report)}\n\n{tables}", report, options.json)
     if any(answer["peer"] == "unpool" for answer in answers(report, "problem")):
         sys.exit(1)
 
@@ -465,7 +464,4 @@ def body(report: Report, **more: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    as_program(main)

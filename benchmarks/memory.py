@@ -22,7 +22,7 @@ from pathlib import Path
 
 from unpool_cpu import release_memory
 
-from unpool.__main__ import positive
+from unpool.__main__ import as_program, positive
 from unpool.bench.cases import Case, from_json, prepare
 from unpool.bench.peers import unpool_calls
 from unpool.bench.report import usable_cores
@@ -119,7 +119,4 @@ def peak() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    as_program(main)

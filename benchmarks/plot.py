@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import sys
-from pathlib import Path
 
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -24,7 +24,8 @@ FORMATS = frozenset(Figure().canvas.get_supported_filetypes())
 FAR = 64  # longer bars are cut, and say how long they are
 
 
-def draw(report: Report, file: Path) -> None:
+def draw(report: Report, form: str) -> bytes:
+    """Return the content of a picture's file."""
     times = {case: row for case, row in medians(report).items() if "unpool" in row and len(row) > 1}
     if not times:
         sys.exit("nothing is drawn: no peer was measured beside unpool")
@@ -100,7 +101,9 @@ def draw(report: Report, file: Path) -> None:
         handlelength=1,
         columnspacing=1.2,
     )
-    figure.savefig(file)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=form)
+    return picture.getvalue()
 
 
 def _time(milliseconds: float) -> str:

@@ -16,7 +16,6 @@ compared with that of unpool on NumPy arrays, and one that differs is named inst
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +24,7 @@ from math import prod
 from typing import Any
 
 import unpool
-from unpool.__main__ import new_file, positive
+from unpool.__main__ import as_program, new_file, positive, show
 from unpool.bench import measure
 from unpool.bench.cases import Case, Data
 from unpool.bench.peers import Call, Peer
@@ -162,13 +161,8 @@ def main() -> None:
     for _ in range(options.rounds or (1 if options.quick else 3)):
         measure.add_round(report, PEERS, QUICK if options.quick else SECONDS)
     columns = {answer["column"]: None for answers in report["rounds"] for answer in answers if answer.get("column")}
-    print(table(report | {"columns": list(columns)}))
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    show(table(report | {"columns": list(columns)}), report, options.json)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    as_program(main)

@@ -27,7 +27,7 @@ from pathlib import Path
 import roofline
 from cases import ALL, QUICK
 
-from unpool.__main__ import new_file, positive
+from unpool.__main__ import as_program, new_file, positive, show, write
 from unpool.bench.measure import add_round
 from unpool.bench.peers import PEERS as OURS
 from unpool.bench.peers import Peer
@@ -57,14 +57,11 @@ def main() -> None:
     options = parse()
     report = shown(options) if options.saved else measure(options)
     shares = {case: f"{share:.0%}" for case, share in roofline.shares(report).items()}
-    print(table(report, roofline=shares))
-    print(roofline.says(report))
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    show(f"{table(report, roofline=shares)}\n{roofline.says(report)}", report, options.json)
     if options.plot:
         from plot import draw
 
-        draw(report, options.plot)
+        write("--plot", options.plot, draw(report, options.plot.suffix[1:]))
 
 
 def parse() -> argparse.Namespace:
@@ -172,7 +169,4 @@ def busy_core() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    as_program(main)

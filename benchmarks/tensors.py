@@ -19,7 +19,6 @@ which maps and unmaps that much at every call; only unpool's eager results come 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -30,7 +29,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import unpool
 from unpool import convert_indices
-from unpool.__main__ import new_file, positive
+from unpool.__main__ import as_program, new_file, positive, show
 from unpool.bench import measure
 from unpool.bench.cases import Array, Case, Data
 from unpool.bench.peers import Call, Peer
@@ -239,9 +238,7 @@ def main() -> None:
         os.environ.update(KEEPING)  # of the processes to come: glibc reads it when one starts
     for _ in range(options.rounds or (1 if options.quick else 3)):
         measure.add_round(report, PEERS, QUICK if options.quick else SECONDS)
-    print(markdown(report))
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    show(markdown(report), report, options.json)
 
 
 def markdown(report: Report) -> str:
@@ -263,7 +260,4 @@ def cell(times: Mapping[str, float], name: str, mode: str) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    as_program(main)

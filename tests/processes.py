@@ -29,6 +29,30 @@ def python(*arguments: str, first: Path | None = None) -> subprocess.CompletedPr
     )
 
 
+def unwritable(output: str, *arguments: str, stream: str = "stdout", **more: str) -> tuple[int, str, str]:
+    """Run a program with a stream that is a full disk, a pipe that nobody reads, or closed; return what remains."""
+    number = {"stdout": 1, "stderr": 2}[stream]
+    target = None
+    if output == "a full disk":
+        target = os.open("/dev/full", os.O_WRONLY)
+    elif output == "a pipe":
+        reader, target = os.pipe()
+        os.close(reader)
+    try:
+        result = subprocess.run(
+            [sys.executable, *arguments],
+            env=environment() | more,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: target},  # type: ignore[call-overload]
+            preexec_fn=(lambda: os.close(number)) if output == "closed" else None,
+            encoding="utf-8",
+            timeout=300,
+        )
+    finally:
+        if target is not None:
+            os.close(target)
+    return result.returncode, result.stdout or "", result.stderr or ""
+
+
 def interrupt(*arguments: str, line: str, everyone: bool, first: Path | None = None) -> None:
     """Send Ctrl-C's signal after a line of stderr; all must be over soon, with nothing more said.
 
@@ -58,4 +82,19 @@ def interrupt(*arguments: str, line: str, everyone: bool, first: Path | None = N
 
 # How a test is called that interrupts a program.
 interrupts = pytest.mark.parametrize("everyone", [True, False], ids=["Ctrl-C", "the program alone"])
-posix = pytest.mark.skipif(sys.platform == "win32", reason="there, Ctrl-C is no signal to a group of processes")
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals, pipes and links")
+full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is a full disk")
+# How a test is called whose output cannot be written: Python fails at the first `print`, or where it empties a buffer.
+outputs = pytest.mark.parametrize(
+    "output", [pytest.param("a full disk", marks=full_disk), "a pipe", "closed"], ids=lambda output: output.split()[-1]
+)
+buffering = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+# The exit status and the errors of a program whose output is one of them.
+REFUSED = {
+    "a full disk": (
+        1,
+        "standard output must be writable, got 'No space left on device': redirect it to where there is room\n",
+    ),
+    "a pipe": (141, ""),
+    "closed": (1, "standard output must be open, got a closed one: redirect it to a file, or to /dev/null\n"),
+}

@@ -1284,6 +1284,7 @@ def test_the_article_of_a_plane(spatial, expected):
 
 # These need a backend that is missing or broken, or a machine without memory: other files of tests make some.
 ELSEWHERE = {
+    "backend_class",
     "broken_backend",
     "cannot_wait",
     "devices_differ",
@@ -1293,11 +1294,13 @@ ELSEWHERE = {
     "forked_after_cuda",
     "four_sizes",
     "inexact_mask",
+    "malformed_plugin",
     "missing_backend",
     "missing_driver",
     "missing_framework",
     "missing_nvrtc",
     "needs_64_bits",
+    "no_backend",
     "no_device",
     "no_scratch",
     "not_a_pair",
@@ -1306,6 +1309,8 @@ ELSEWHERE = {
     "not_whole",
     "old_driver",
     "out_of_gradient",
+    "reserved_plugin",
+    "rival_plugins",
     "two_sizes",
     "unknown_rank",
     "unserved_device",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -14,10 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 from needs import require
-from processes import interrupt, interrupts, posix, python
+from processes import REFUSED, buffering, full_disk, interrupt, interrupts, outputs, posix, python, unwritable
 
 import unpool
 from unpool import bench
+from unpool.__main__ import new_file, positive
 from unpool.bench.cases import Case, Data, prepare
 from unpool.bench.measure import add_round, timings
 from unpool.bench.peers import PEERS, Call, Peer
@@ -57,6 +59,128 @@ def test_unknown_command() -> None:
     assert "Traceback" not in result.stderr
 
 
+# The command without cases, for with them it takes half a minute.
+WITHOUT_CASES = """
+import sys
+from unpool import __main__, bench
+bench.CASES, bench.PEERS = (), {}
+__main__.main(["bench", *sys.argv[1:]])
+"""
+BENCH = ("-c", WITHOUT_CASES)
+
+
+@posix
+class TestOutput:
+    """What cannot be written ends every command as it ends a Unix tool, and never in a traceback."""
+
+    @buffering
+    @outputs
+    @pytest.mark.parametrize(
+        "command", ["info", "demo", "bench", "", "--help", "info --help", "demo --help", "bench --help"]
+    )
+    def test_standard_output(self, command: str, output: str, unbuffered: str, tmp_path: Path) -> None:
+        arguments = BENCH if command == "bench" else ("-m", "unpool", *command.split())
+        if command == "demo":
+            require("matplotlib", "the demo draws with it")
+            arguments += ("--output", str(tmp_path / "demo.png"))
+        status, _, errors = unwritable(output, *arguments, PYTHONUNBUFFERED=unbuffered)
+        assert (status, errors) == REFUSED[output]
+
+    @buffering
+    @outputs
+    def test_standard_error(self, output: str, unbuffered: str) -> None:
+        """The exit status alone says that the arguments are wrong."""
+        for arguments in (("bore",), ("bench", "--threads", "0")):
+            found = unwritable(output, "-m", "unpool", *arguments, stream="stderr", PYTHONUNBUFFERED=unbuffered)
+            assert found == (2, "", "")
+
+    @buffering
+    @outputs
+    def test_standard_error_of_a_command_that_works(self, output: str, unbuffered: str) -> None:
+        found = unwritable(output, "-m", "unpool", "info", stream="stderr", PYTHONUNBUFFERED=unbuffered)
+        assert (found[0], rows(found[1])["unpool"]) == (0, unpool.__version__)
+
+    @buffering
+    @outputs
+    def test_a_report_is_saved_where_its_table_cannot_be_shown(
+        self, output: str, unbuffered: str, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "bench.json"
+        status, _, errors = unwritable(output, *BENCH, "--json", str(file), PYTHONUNBUFFERED=unbuffered)
+        assert (status, errors) == REFUSED[output]
+        assert file.exists() == (output != "closed")  # which is told before measuring
+
+    def test_what_the_encoding_lacks_is_escaped(self) -> None:
+        """The errors of plugins and the names of files hold any character."""
+        program = "from unpool.__main__ import as_program; as_program(lambda: print('\\xe9\\udcff'))"
+        result = unwritable("", "-c", program, stream="stderr", PYTHONIOENCODING="ascii")
+        assert result == (0, "\\xe9\\udcff\n", "")
+
+    def test_other_errors_keep_their_traceback(self) -> None:
+        result = python("-c", "from unpool.__main__ import as_program; as_program(lambda: open('no/such/file'))")
+        assert result.returncode == 1
+        assert "Traceback" in result.stderr
+
+
+@full_disk
+class TestFullDisk:
+    """A file that can be opened may still take nothing."""
+
+    def test_of_the_picture(self) -> None:
+        require("matplotlib", "the demo draws with it")
+        result = main("demo", "--output", "/dev/full")
+        assert result.returncode == 1
+        assert "results are equal" in result.stdout
+        assert "Picture written" not in result.stdout
+        assert result.stderr == (
+            "argument --output: must be a file that can be written, got '/dev/full' (No space left on device): pass "
+            "another one\n"
+        )
+
+    def test_of_the_report(self) -> None:
+        result = python(*BENCH, "--json", "/dev/full")
+        assert result.returncode == 1
+        assert "| case |" in result.stdout  # the table is not lost with it
+        assert result.stderr == (
+            "argument --json: must be a file that can be written, got '/dev/full' (No space left on device): pass "
+            "another one\n"
+        )
+
+
+@posix
+class TestNewFile:
+    def test_what_is_not_there_stays_so(self, tmp_path: Path) -> None:
+        (tmp_path / "link.json").symlink_to(tmp_path / "absent.json")
+        for name in ("new.json", "link.json"):
+            assert new_file(str(tmp_path / name)) == tmp_path / name
+        assert [file.name for file in tmp_path.iterdir()] == ["link.json"]
+        assert (tmp_path / "link.json").is_symlink()
+
+    def test_what_is_there_is_kept(self, tmp_path: Path) -> None:
+        kept = tmp_path / "kept.json"
+        kept.write_text("{}")
+        new_file(str(kept))
+        assert kept.read_text() == "{}"
+
+    def test_a_pipe_is_not_opened(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its reader would take the end of that for the end of the file."""
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("opened"))
+        assert new_file(str(pipe)) == pipe
+
+    @pytest.mark.parametrize("name", ["", ".", "missing/x.json", "kept.json/x.json", "loop", "x" * 999])
+    def test_what_cannot_be_written(self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("kept.json").touch()
+        Path("loop").symlink_to("loop")
+        with pytest.raises(
+            argparse.ArgumentTypeError, match=r"must be a file that can be written, got .*: pass another"
+        ):
+            new_file(name)
+        assert sorted(file.name for file in tmp_path.iterdir()) == ["kept.json", "loop"]
+
+
 class TestInfo:
     def test_says_what_is_installed(self) -> None:
         result = main("info")
@@ -88,6 +212,26 @@ class TestInfo:
         assert found["OpenMP"].startswith("unknown")
         assert found["unpool"] == unpool.__version__
 
+    def test_passes_over_bad_plugins(self, tmp_path: Path) -> None:
+        texts = {
+            "acmeexit": "import sys; sys.exit(7)",
+            "acmelazy": "pool = scatter = gather = print\ndef __getattr__(name): raise SystemExit(name)",
+            "acmethief": "",
+        }
+        for name, text in texts.items():
+            (tmp_path / f"{name}.py").write_text(text)
+            (tmp_path / f"{name}-1.0.dist-info").mkdir()
+            (tmp_path / f"{name}-1.0.dist-info" / "METADATA").write_text(f"Name: {name}\n")
+            point = f"{'cpu' if name == 'acmethief' else name} = {name}"
+            (tmp_path / f"{name}-1.0.dist-info" / "entry_points.txt").write_text(f"[unpool.backends]\n{point}\n")
+        result = main("info", first=tmp_path)
+        assert result.returncode == 0, result.stderr
+        found = rows(result.stdout)
+        assert found["cpu"] == f"yes (numpy {np.__version__})"
+        assert found["acmeexit"].startswith("no: backend 'acmeexit' does not load: SystemExit: 7")
+        assert found["acmelazy"] == "yes"
+        assert "\n  cpu (acmethief)\n              no: backend 'cpu' must have the name" in result.stdout
+
 
 class TestDemo:
     def test_prints_facts_and_draws_them(self, tmp_path: Path) -> None:
@@ -112,14 +256,19 @@ class TestDemo:
         assert len(data) > 200_000  # a photograph, and not an empty sheet
 
     @pytest.mark.parametrize("name", ["missing/demo.png", "."])
-    def test_output_that_cannot_be_written(self, tmp_path: Path, name: str) -> None:
-        require("matplotlib", "the demo draws with it")
+    def test_a_file_that_cannot_be_written_is_told_before_the_work(self, tmp_path: Path, name: str) -> None:
         output = tmp_path / name
         result = main("demo", "--output", str(output))
-        assert result.returncode == 1
-        assert result.stderr.startswith("`--output` must be a file that can be written, got ")
-        assert repr(str(output)) in result.stderr
+        assert (result.returncode, result.stdout) == (2, "")
+        assert f"argument --output: must be a file that can be written, got {str(output)!r}" in result.stderr
         assert "Traceback" not in result.stderr
+
+    def test_the_default_file_is_checked_too(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "unpool-demo.png").mkdir()
+        monkeypatch.chdir(tmp_path)
+        result = main("demo")
+        assert (result.returncode, result.stdout) == (2, "")
+        assert "argument --output: must be a file that can be written, got 'unpool-demo.png'" in result.stderr
 
     def test_without_matplotlib_names_the_extra(self, tmp_path: Path) -> None:
         (tmp_path / "matplotlib.py").write_text("raise ModuleNotFoundError('hidden', name='matplotlib')")
@@ -226,11 +375,22 @@ class TestBench:
         assert report["versions"]["unpool"] == unpool.__version__
         assert table(report) == capsys.readouterr().out.strip()
 
-    @pytest.mark.parametrize("threads", ["0", "-1", "two", "1.5"])
+    @pytest.mark.parametrize("threads", ["0", "-1", "two", "1.5", "1025", "9" * 20])
     def test_threads_that_are_none(self, threads: str) -> None:
         result = main("bench", f"--threads={threads}")
         assert result.returncode == 2
-        assert f"argument --threads: must be an integer of at least 1, got {threads!r}" in result.stderr
+        assert f"argument --threads: must be an integer between 1 and 1024, got {threads!r}" in result.stderr
+
+    @pytest.mark.parametrize(
+        "text", ["", " ", "\u00b2", "\u2460", "1_0", "+1", "0x1", "1e2", "0" * 9, "9" * 5000, "-0"]
+    )
+    def test_other_numbers_that_are_none(self, text: str) -> None:
+        with pytest.raises(argparse.ArgumentTypeError, match="must be an integer between 1 and 1024, got "):
+            positive(text)
+
+    def test_numbers(self) -> None:
+        found = [positive(text) for text in ("1", "1024", "007", "\u0663")]  # any script has digits
+        assert found == [1, 1024, 7, 3]
 
     def test_a_file_that_cannot_be_written_is_told_before_measuring(self, tmp_path: Path) -> None:
         result = main("bench", "--json", str(tmp_path / "missing" / "bench.json"))

@@ -4,10 +4,13 @@ Two kinds of strangers serve here: classes made on the spot that claim to come f
 whole third-party package under tests/plugin, which tox installs.
 """
 
+import abc
 import subprocess
 import sys
+import types
 from importlib import import_module
 from types import ModuleType
+from typing import Generic, TypeVar
 
 import numpy as np
 import pytest
@@ -46,14 +49,28 @@ def cuda(monkeypatch, nothing_loaded, tmp_path):
     sys.modules.pop("unpool_cuda", None)
 
 
-def plugin(monkeypatch, folder, name, text):
-    """Put a third-party backend on the path, as an installer would leave it; each test takes a name of its own."""
+# A backend of the least that serves.
+WHOLE = """
+class Backend:
+    def pool(self, *_):
+        return "pooled", None
+    scatter = gather = pool
+BACKEND = Backend()
+"""
+
+
+def plugin(monkeypatch, folder, name, text=WHOLE, points="{0} = {0}:BACKEND", project=None):
+    """Put a third-party backend on the path, as an installer would leave it: a module, and what declares it."""
+    folder = folder / (project or name)
+    info = folder / f"{project or name}-1.0.dist-info"
+    info.mkdir(parents=True)
     (folder / f"{name}.py").write_text(text)
-    info = folder / f"{name}-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[unpool.backends]\n{name} = {name}:BACKEND\n")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project or name}\nVersion: 1.0\n")
+    lines = f"[unpool.backends]\n{points.format(name)}\n"
+    (info / "entry_points.txt").write_bytes(lines.encode("latin1"))
+    monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(folder)
+    return info
 
 
 # --- which backend --------------------------------------------------------------------------------------------------
@@ -266,6 +283,7 @@ def test_a_missing_framework_names_the_extra(cuda):
         ("raise ImportError('libcudart.so.13: cannot open')", "ImportError: libcudart.so.13: cannot open"),
         ("import a_part_of_cupy", "ModuleNotFoundError: No module named 'a_part_of_cupy'"),
         ("BACKENDS = 1", "AttributeError: module 'unpool_cuda' has no attribute 'BACKEND'"),
+        ("raise SystemExit('no driver')", "SystemExit: no driver"),
     ],
 )
 def test_a_broken_backend_shows_the_reason(cuda, text, reason):
@@ -305,6 +323,11 @@ def test_available_asks_a_backend_for_its_fault_every_time(cuda, monkeypatch):
     assert unpool.available()["cuda"] == str(errors.no_device(""))
 
 
+def test_a_fault_that_raises_is_a_reason(cuda):
+    cuda("BACKEND = 'loaded'\ndef fault():\n    raise SystemExit('no driver')")
+    assert unpool.available()["cuda"].startswith("backend 'cuda' does not load: SystemExit: no driver")
+
+
 def test_a_backend_is_not_asked_for_its_fault_before_a_call(cuda):
     """Asking takes time and starts what cannot be forked; an array proves that its framework works."""
     cuda("BACKEND = 'loaded'\ndef fault():\n    raise AssertionError('asked')")
@@ -320,7 +343,7 @@ def test_a_backend_without_a_fault_is_available(cuda):
 
 
 def test_a_plugin_serves_its_own_arrays(monkeypatch, tmp_path, nothing_loaded):
-    plugin(monkeypatch, tmp_path, "acmearray", "class BACKEND:\n    pool = staticmethod(lambda *_: ('pooled', None))")
+    plugin(monkeypatch, tmp_path, "acmearray")
     assert unpool.max_pool2d(stranger("acmearray.core"), 2) == "pooled"
     assert unpool.max_pool2d(stranger("acmearray.core"), 2, backend="acmearray") == "pooled"
     assert unpool.available()["acmearray"] is None
@@ -329,30 +352,195 @@ def test_a_plugin_serves_its_own_arrays(monkeypatch, tmp_path, nothing_loaded):
 
 
 def test_a_plugin_for_numpy_arrays_can_be_asked_for_by_name(monkeypatch, tmp_path, nothing_loaded):
-    plugin(monkeypatch, tmp_path, "acmenumpy", "class BACKEND:\n    pool = staticmethod(lambda *_: ('pooled', None))")
+    plugin(monkeypatch, tmp_path, "acmenumpy")
     assert unpool.max_pool2d(X, 2, backend="acmenumpy") == "pooled"
     np.testing.assert_array_equal(unpool.max_pool2d(X, 2), POOLED)
 
 
-def test_a_plugin_cannot_take_a_built_in_place(monkeypatch, tmp_path, nothing_loaded):
-    plugin(monkeypatch, tmp_path, "numpy_thief", "BACKEND = None")
-    points = tmp_path / "numpy_thief-1.0.dist-info" / "entry_points.txt"
-    points.write_text("[unpool.backends]\nnumpy = numpy_thief:BACKEND\ncpu = numpy_thief:BACKEND\n")
+def test_a_plugin_may_be_a_module(monkeypatch, tmp_path, nothing_loaded):
+    text = "def pool(*_):\n    return 'pooled', None\nscatter = gather = pool"
+    plugin(monkeypatch, tmp_path, "acmemodule", text, "{0} = {0}")
+    assert unpool.available()["acmemodule"] is None
+    assert unpool.max_pool2d(stranger("acmemodule"), 2) == "pooled"
+
+
+# --- bad plugins ----------------------------------------------------------------------------------------------------
+
+
+def assert_nothing_else_is_disturbed(good):
+    """See that NumPy arrays, a good plugin, and what nobody knows are served as if there were no bad plugin."""
     np.testing.assert_array_equal(unpool.max_pool2d(X, 2), POOLED)
     np.testing.assert_array_equal(unpool.max_pool2d(X, 2, backend="cpu"), POOLED)
+    assert unpool.max_pool2d(stranger(good), 2) == "pooled"
+    reasons = unpool.available()
+    assert (reasons["cpu"], reasons[good]) == (None, None)
+    with pytest.raises(ValueError, match=rf"must be one of .*'{good}'.*, got 'nobody'"):
+        unpool.max_pool2d(X, 2, backend="nobody")
+    generic = types.new_class("Array", (Generic[TypeVar("T")], abc.ABC), {}, lambda body: body.update(vars(Unknown)))
+    for array in (Unknown(), generic(), stranger("__main__")):
+        with pytest.raises(TypeError, match="must be an array of a library that unpool knows"):
+            unpool.max_pool2d(array, 2)
 
 
-def test_a_broken_plugin_shows_the_reason(monkeypatch, tmp_path, nothing_loaded):
-    plugin(monkeypatch, tmp_path, "acmebroken", "raise RuntimeError('no licence found')")
-    expected = "backend 'acmebroken' does not load: RuntimeError: no licence found"
-    for call in (
-        lambda: unpool.max_pool2d(stranger("acmebroken"), 2),
-        lambda: unpool.max_pool2d(X, 2, backend="acmebroken"),
-    ):
+class Unknown:
+    shape, dtype = X.shape, X.dtype
+
+
+def assert_passed_over(name, reason, good, arrays=True):
+    """See that a bad plugin is named wherever it is asked for."""
+    assert unpool.available()[name].startswith(reason)
+    calls = [lambda: unpool.max_pool2d(X, 2, backend=name)]
+    if arrays:
+        calls.append(lambda: unpool.max_pool2d(stranger(name), 2))
+    for call in calls:
         with pytest.raises(unpool.BackendUnavailableError) as caught:
             call()
-        assert str(caught.value).startswith(expected)
-    assert unpool.available()["acmebroken"].startswith(expected)
+        assert str(caught.value).startswith(reason)
+    assert_nothing_else_is_disturbed(good)
+
+
+@pytest.fixture
+def good(monkeypatch, tmp_path, nothing_loaded):
+    """A plugin that stands beside the bad one."""
+    plugin(monkeypatch, tmp_path, "acmegood")
+    return "acmegood"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("raise RuntimeError('no licence found')", "RuntimeError: no licence found. "),
+        ("import sys; sys.exit(7)", "SystemExit: 7. "),
+        ("import sys; sys.exit()", "SystemExit. "),
+        ("raise GeneratorExit", "GeneratorExit. "),
+        ("class Own(BaseException): pass\nraise Own('mine')", "Own: mine. "),
+        ("class Mute(Exception):\n    def __str__(self): raise SystemExit\nraise Mute", "Mute. "),
+        ("error = ValueError('a page\\nof advice')\nraise error from error", "ValueError: a page\nof advice. "),
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'. "),
+        ("def", "SyntaxError: invalid syntax"),
+        ("OTHER = 1", "AttributeError: module 'acmebroken' has no attribute 'BACKEND'. "),
+        ("def __getattr__(name): raise SystemExit(name)", "SystemExit: "),
+        (
+            "class Lazy:\n    def __getattr__(self, name): raise SystemExit(name)\nBACKEND = Lazy()",
+            "SystemExit: pool. ",
+        ),
+        (
+            "class Liar:\n    __class__ = property(lambda self: 1 / 0)\nBACKEND = Liar()",
+            "ZeroDivisionError: division by zero. ",
+        ),
+    ],
+)
+def test_a_plugin_that_does_not_load_is_passed_over(monkeypatch, tmp_path, good, text, reason):
+    plugin(monkeypatch, tmp_path, "acmebroken", text)
+    assert_passed_over("acmebroken", f"backend 'acmebroken' does not load: {reason}", good)
+
+
+@pytest.mark.parametrize(
+    ("text", "got"),
+    [
+        ("BACKEND = None", "got 'acmenone:BACKEND' of type NoneType without pool, scatter, gather: "),
+        ("BACKEND = 'cpu'", "got 'acmenone:BACKEND' of type str without pool, scatter, gather: "),
+        (f"{WHOLE}\nBACKEND.gather = 1", "got 'acmenone:BACKEND' of type acmenone.Backend without gather: "),
+        (f"{WHOLE}\ndel Backend.scatter", "got 'acmenone:BACKEND' of type acmenone.Backend without scatter: "),
+        (f"{WHOLE}\nBACKEND = Backend", "got the class 'acmenone:BACKEND': let the entry point name an instance"),
+    ],
+)
+def test_an_object_that_is_no_backend_is_passed_over(monkeypatch, tmp_path, good, text, got):
+    plugin(monkeypatch, tmp_path, "acmenone", text)
+    rule = "backend 'acmenone' must be an object with the methods of unpool.Backend, "
+    assert_passed_over("acmenone", rule + got, good)
+
+
+def test_ctrl_c_is_no_fault_of_a_plugin(monkeypatch, tmp_path, good):
+    plugin(monkeypatch, tmp_path, "acmeslow", "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        unpool.available()
+
+
+@pytest.mark.parametrize(
+    "line", ["{0}", "{0} =", "{0}: {0}:BACKEND", "{0} = :BACKEND", "{0} = {0}:", "{0} = {0} BACKEND"]
+)
+def test_a_malformed_entry_point_is_passed_over(monkeypatch, tmp_path, good, line):
+    plugin(monkeypatch, tmp_path, "acmebad", WHOLE, line + "\nacmesame = {0}:BACKEND")
+    name = line.format("acmebad").partition(" =")[0]
+    rule = f"backend {name!r} must be declared by an entry point <package> = <module>:<object>, got '"
+    assert_passed_over(name, rule, good, arrays=name == "acmebad")
+    assert unpool.available()[name].endswith(" in the distribution 'acmebad': correct it, or uninstall acmebad")
+    assert unpool.available()["acmesame"] is None
+    with pytest.raises(ValueError, match=r"one of (?!.*'acmebad')") as caught:
+        unpool.max_pool2d(X, 2, backend="nobody")
+    assert "'acmesame'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        "\n[console_scripts]\nacme",
+        "acmelatin = \xe9\xff:BACKEND",
+        "# acme\n; acme",
+        "",
+    ],
+    ids=ascii,
+)
+def test_a_file_that_importlib_fails_on_disturbs_nothing(monkeypatch, tmp_path, good, points):
+    plugin(monkeypatch, tmp_path, "acmeother", WHOLE, points)
+    assert_nothing_else_is_disturbed(good)
+    reasons = {name: reason for name, reason in unpool.available().items() if "acme" in name and name != good}
+    assert list(reasons) == (["acmelatin"] if "latin" in points else [])
+    assert all("must be declared by an entry point" in reason for reason in reasons.values())
+
+
+def test_a_distribution_without_a_name_is_served(monkeypatch, tmp_path, good):
+    info = plugin(monkeypatch, tmp_path, "acmenameless")
+    (info / "METADATA").unlink()
+    assert unpool.max_pool2d(stranger("acmenameless"), 2) == "pooled"
+    (info / "entry_points.txt").write_text("[unpool.backends]\nacmenameless =\n")
+    assert "in the distribution 'unknown'" in unpool.available()["acmenameless"]
+
+
+@pytest.mark.parametrize(
+    "name", ["builtins", "abc", "typing", "collections", "__main__", "__mp_main__", "", "numpy", "cupy", "jaxlib"]
+)
+def test_a_name_that_no_plugin_may_have_is_passed_over(monkeypatch, tmp_path, good, name):
+    plugin(monkeypatch, tmp_path, "acmethief", WHOLE, f"{name} = acmethief:BACKEND")
+    rule = f"backend {name!r} must have the name of the package that defines its arrays, other than"
+    assert_passed_over(name, rule, good, arrays=False)
+
+
+@pytest.mark.parametrize("name", backends.BUILT_IN)
+def test_a_plugin_cannot_take_a_built_in_place(monkeypatch, tmp_path, good, name):
+    before = unpool.available()
+    plugin(monkeypatch, tmp_path, "acmethief", WHOLE, f"{name} = acmethief:BACKEND")
+    assert_nothing_else_is_disturbed(good)
+    after = unpool.available()
+    assert "must have the name of the package" in after.pop(f"{name} (acmethief)")
+    assert after == before
+
+
+def test_two_plugins_of_one_name_are_both_passed_over(monkeypatch, tmp_path, good):
+    """The order of folders on the path, or of files in one, must not decide which of them computes."""
+    for project in ("acme-one", "acme-two"):
+        module = project.replace("-", "_")
+        plugin(monkeypatch, tmp_path, module, WHOLE, "acmetwice = {0}:BACKEND", project)
+    reason = (
+        "backend 'acmetwice' must be declared by one distribution, got 'acme_one:BACKEND' in the distribution "
+        "'acme-one' and 'acme_two:BACKEND' in the distribution 'acme-two': uninstall all but one"
+    )
+    assert_passed_over("acmetwice", reason, good)
+
+
+def test_a_malformed_rival_changes_nothing(monkeypatch, tmp_path, good):
+    plugin(monkeypatch, tmp_path, "acmerival", WHOLE, f"{good} =")
+    assert_nothing_else_is_disturbed(good)
+    assert "in the distribution 'acmerival'" in unpool.available()[f"{good} (acmerival)"]
+
+
+def test_a_distribution_that_is_shadowed_is_no_rival(monkeypatch, tmp_path, good):
+    """An older version, in a folder that comes later on the path, imports nothing either."""
+    plugin(monkeypatch, tmp_path / "old", "acmeold", "raise SystemExit", f"{good} = {{0}}:BACKEND\nold = {{0}}", "same")
+    plugin(monkeypatch, tmp_path / "new", "acmenew", WHOLE, "{0} = {0}:BACKEND", "same")
+    assert_nothing_else_is_disturbed(good)
+    assert "old" not in unpool.available()
 
 
 def test_mixing_with_a_plugin_advises_nothing_that_cannot_be_written(monkeypatch, tmp_path):

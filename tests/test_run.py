@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from needs import require
-from processes import interrupt, interrupts, posix, python
+from processes import REFUSED, buffering, interrupt, interrupts, outputs, posix, python, unwritable
 
 from unpool.bench.cases import Case
 from unpool.bench.report import start
@@ -43,8 +43,8 @@ def saved(tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--threads", "0"], "argument --threads: must be an integer of at least 1, got '0'"),
-        (["--rounds", "few"], "argument --rounds: must be an integer of at least 1, got 'few'"),
+        (["--threads", "0"], "argument --threads: must be an integer between 1 and 1024, got '0'"),
+        (["--rounds", "few"], "argument --rounds: must be an integer between 1 and 1024, got 'few'"),
         (["--cases", "("], "argument --cases: must be a regular expression, got '('"),
         (["--peers", "abacus"], "argument --peers: invalid choice: 'abacus'"),
         (["--json", "missing/x.json"], "argument --json: must be a file that can be written, got 'missing/x.json'"),
@@ -78,6 +78,20 @@ def test_a_saved_report_is_shown_again(saved: str) -> None:
     assert "| other     | 2.00   | 2.00 (1.00x) | -        |" in text
     assert "torch, all cases: ended with 1" in text
     assert "No roofline" in text
+
+
+@posix
+@buffering
+@outputs
+def test_output_that_cannot_be_written(saved: str, output: str, unbuffered: str) -> None:
+    status, _, errors = unwritable(output, str(SCRIPT), "--from", saved, PYTHONUNBUFFERED=unbuffered)
+    assert (status, errors) == REFUSED[output]
+
+
+def test_a_saved_report_is_drawn(saved: str, tmp_path: Path) -> None:
+    require("matplotlib", "it draws")
+    assert run("--from", saved, "--plot", str(tmp_path / "x.png")).returncode == 0
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("arguments", [["--cases", "^unpool"], ["--quick"]])

@@ -2,16 +2,23 @@
 
 A subcommand is one parser in `_parser` and one function that takes the parsed arguments.  What only one of them needs
 is imported inside it.
+
+Exit status: 0; 1 if something is missing or cannot be written; 2 for wrong arguments; 130 after Ctrl-C; 141 where the
+reader of a pipe has gone, as in ``python -m unpool info | head -1``.  The last two are silent.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
+import io
+import json
 import os
 import platform
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +39,64 @@ OPENMP = {
     202111: "5.2",
     202411: "6.0",
 }
+MOST = 1024  # threads or rounds: at far more, OpenMP and PyTorch fail in words of their own
+# How the system refuses to write to what is open.
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    as_program(lambda: _run(arguments))
+
+
+def as_program(body: Callable[[], object]) -> None:
+    """Run the body of a program, and exit as Unix tools do after Ctrl-C and where the output cannot be written."""
+    if sys.stderr is None:  # closed; the next file that is opened would get its descriptor, and the errors of C code
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    status = _status(body)
+    if not isinstance(status, int):
+        with suppress(OSError):
+            print(status, file=sys.stderr)
+        status = 1
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:  # Python would try again as it ends, and change the exit status
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if status:
+        sys.exit(status)
+
+
+def _status(body: Callable[[], object]) -> int | str:
+    """Run the body of a program, and return its exit status, or the error to print for an exit status of 1."""
+    if sys.stdout is None:
+        return "standard output must be open, got a closed one: redirect it to a file, or to /dev/null"
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files and errors of plugins hold any character
+    try:
+        try:
+            body()
+        finally:
+            sys.stdout.flush()
+    except SystemExit as error:
+        return 0 if error.code is None else error.code
+    except KeyboardInterrupt:
+        return 128 + 2  # SIGINT
+    except BrokenPipeError:
+        return 128 + 13  # SIGPIPE, which Windows does not have
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        return f"standard output must be writable, got {error.strerror!r}: redirect it to where there is room"
+    return 0
+
+
+def _run(arguments: Sequence[str] | None) -> None:
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command is None:
         parser.print_help()
-        return
-    try:
+    else:
         options.command(options)
-    except KeyboardInterrupt:
-        sys.exit(130)  # as a shell says that Ctrl-C ended a program, and no traceback
 
 
 def info(options: argparse.Namespace) -> None:
@@ -69,18 +122,20 @@ def demo(options: argparse.Namespace) -> None:
         if error.name != "matplotlib":
             raise
         sys.exit('matplotlib is not installed, which the demo draws with: pip install "unpool[demo]"')
-    run(options.output)
+    write("--output", options.output, run())
+    print(f"\nPicture written to {options.output}")
 
 
 def bench(options: argparse.Namespace) -> None:
     """Measure a few cases beside NumPy's recipes and, if it is installed, PyTorch."""
     from unpool.bench import run
 
-    run(options.threads, options.json)
+    report, text = run(options.threads)
+    show(text, report, options.json)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m unpool", description="Max pooling with indices and its inverse, for every array framework."
     )
     parser.set_defaults(command=None)
@@ -90,9 +145,9 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=info)
 
     command = commands.add_parser("demo", help="pool and unpool a photograph, and draw what happens to it")
-    output = Path("unpool-demo.png")
+    output = "unpool-demo.png"  # a text, for argparse to check it like one that was passed
     command.add_argument(
-        "--output", type=Path, default=output, metavar="FILE", help="PNG to write (default: %(default)s)"
+        "--output", type=new_file, default=output, metavar="FILE", help="PNG to write (default: %(default)s)"
     )
     command.set_defaults(command=demo)
 
@@ -110,31 +165,59 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _Parser(argparse.ArgumentParser):
+    def print_help(self, file: Any = None) -> None:
+        print(self.format_help(), end="", file=file)  # argparse would hide that it cannot be written
+
+
 def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, got {text!r}")
-    return int(text)
+    number = int(text) if text.isdecimal() and len(text) < 10 else 0
+    if not 1 <= number <= MOST:
+        raise argparse.ArgumentTypeError(f"must be an integer between 1 and {MOST}, got {text!r}")
+    return number
 
 
 def new_file(text: str) -> Path:
     """See that a file can be written, so that measuring for minutes is not in vain; what is not there stays so."""
-    there = os.path.lexists(text)
+    file = Path(text)
     try:
-        with Path(text).open("a"):
-            pass
-        if not there:
-            Path(text).unlink()
-        return Path(text)
+        if not file.exists():
+            target = Path(os.path.realpath(file))  # a link may lead to what is not there
+            target.touch(exist_ok=False)
+            target.unlink()
+        elif file.is_file() or file.is_dir():  # opening and closing a pipe would end its reader
+            file.open("a").close()
+        return file
     except OSError as error:
-        raise argparse.ArgumentTypeError(
-            f"must be a file that can be written, got {text!r} ({error.strerror or error})"
-        ) from error
+        raise argparse.ArgumentTypeError(_unwritable(file, error)) from error
+
+
+def write(argument: str, file: Path, content: bytes) -> None:
+    """Write a file that an argument named, or end the program with a line that says why not."""
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        sys.exit(f"argument {argument}: {_unwritable(file, error)}")
+
+
+def show(text: str, report: Mapping[str, Any], file: Path | None) -> None:
+    """Print the text of a report and write the report to a file; where one fails, the other is not lost."""
+    try:
+        print(text, flush=True)
+    finally:
+        if file:
+            write("--json", file, f"{json.dumps(report, indent=1)}\n".encode())
+
+
+def _unwritable(file: Path, error: OSError) -> str:
+    return f"must be a file that can be written, got {str(file)!r} ({error.strerror or error}): pass another one"
 
 
 def _row(name: str, value: str) -> None:
     """Print a name and its value in two columns; what does not fit goes on below its own column."""
     lines = textwrap.wrap(value, 65, break_long_words=False, break_on_hyphens=False)
-    print(f"{name:<14}" + f"\n{'':14}".join(lines))
+    below = f"\n{'':14}"
+    print((f"{name:<14}" if len(name) < 13 else f"{name}{below}") + below.join(lines))
 
 
 def _cores() -> str:
@@ -156,9 +239,11 @@ def _openmp() -> str:
 def _version(backend: str) -> str:
     """The version of the framework that a backend computes with, as far as it tells."""
     framework = BUILT_IN[backend].framework if backend in BUILT_IN else backend
-    module: Any = sys.modules.get(framework)
-    version = getattr(module, "__version__", None)
-    return f" ({framework} {version})" if version else ""
+    try:
+        version = getattr(sys.modules.get(framework), "__version__", None)
+    except (Exception, SystemExit):  # of a `__getattr__` that the module defines
+        version = None
+    return f" ({framework} {version})" if isinstance(version, str) else ""
 
 
 if __name__ == "__main__":

@@ -13,12 +13,17 @@ A third party declares ``[project.entry-points."unpool.backends"]`` with ``<pack
 ``<package>`` is the top-level package that defines its array type; it is also the name for ``backend=``.  Entry points
 are read only when the built-in table does not know a type or a name, because importing `importlib.metadata` costs
 more than the rest of unpool.
+
+A bad plugin is named and passed over.  `available` gives the reason, and a call raises it that asks for the plugin by
+name or brings one of its arrays.  No other call changes.  An entry point is bad if it is malformed, claims a name that
+it must not have, does not load, or loads an object that is no backend.
 """
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
@@ -26,7 +31,7 @@ from unpool import errors
 from unpool.tracing import traced
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    from importlib.metadata import Distribution, EntryPoint
 
     from unpool.plan import Plan
 
@@ -77,6 +82,13 @@ BUILT_IN = {
 }
 _BY_PACKAGE = {package: name for name, row in BUILT_IN.items() for package in row.packages}
 
+_PRIMITIVES = ("pool", "scatter", "gather")
+
+_GROUP = "unpool.backends"
+_TARGET = re.compile(r"[\w.]+\s*(:\s*[\w.]+\s*)?(\[.*\])?")  # an object reference of the entry-point specification
+# Packages of base classes and of users' own classes.  A plugin named like one would serve the arrays of every library.
+_NO_LIBRARY = {*sys.stdlib_module_names, "__main__", "__mp_main__"}
+
 # Filled by single assignments of finished values, so concurrent first calls at worst do the same work twice.
 _names: dict[type, str] = {}
 _loaded: dict[str, Backend] = {}
@@ -84,9 +96,10 @@ _loaded: dict[str, Backend] = {}
 
 def check_name(backend: str | None) -> None:
     if backend is not None and backend not in tuple(BUILT_IN):
-        names = (*BUILT_IN, *_entry_points())
-        if backend not in names:
-            raise errors.unknown_backend(backend, names)
+        plugins = _plugins()
+        if backend not in tuple(plugins):
+            good = [name for name, plugin in plugins.items() if not isinstance(plugin, Exception)]
+            raise errors.unknown_backend(backend, (*BUILT_IN, *good))
 
 
 def route(arguments: Sequence[str], arrays: Sequence[Any], backend: str | None = None) -> Backend:
@@ -139,12 +152,13 @@ def available() -> dict[str, str | None]:
     """Say of every backend, built-in or third-party, why it cannot be used: None if it can.
 
     Backends are imported to find out, and with them their frameworks, which may take seconds.  CUDA is started, too: a
-    process that is forked afterwards cannot use it.
+    process that is forked afterwards cannot use it.  A bad plugin whose name is taken has a key with its distribution,
+    ``"name (distribution)"``.
 
     >>> available()["cpu"] is None
     True
     """
-    return {name: why_not(name) for name in (*BUILT_IN, *_entry_points())}
+    return {name: why_not(name) for name in (*BUILT_IN, *_plugins())}
 
 
 def why_not(name: str) -> str | None:
@@ -167,8 +181,8 @@ def name_of(argument: str, array: Any) -> str:
     packages = [cls.__module__.partition(".")[0] for cls in bases]
     name = next((_BY_PACKAGE[package] for package in packages if package in _BY_PACKAGE), None)
     if name is None:
-        plugins = _entry_points()
-        name = next((package for package in packages if package in plugins), None)
+        plugins = _plugins()
+        name = next((package for package in packages if package in plugins and package not in _NO_LIBRARY), None)
     if name is None:
         raise errors.unknown_array(argument, array, [row.framework for row in BUILT_IN.values()])
     # Subclasses may be made by the thousand: not kept.
@@ -197,31 +211,115 @@ def load(name: str) -> Backend:
         row = BUILT_IN[name]
         module, _, attribute = row.target.partition(":")
         try:
-            backend = getattr(import_module(module), attribute)
-        except Exception as error:  # not ImportError alone: CuPy raises OSError where it cannot make its cache folder
-            missing = error.name if isinstance(error, ModuleNotFoundError) else None
+            backend = _attempt(name, lambda: getattr(import_module(module), attribute))
+        except errors.BackendUnavailableError as error:
+            missing = error.__cause__.name if isinstance(error.__cause__, ModuleNotFoundError) else None
             if missing == module:
                 raise errors.missing_backend(name, module) from None
             if missing == row.framework:
                 raise errors.missing_framework(name, row.framework) from None
-            raise errors.broken_backend(name, error) from error
+            raise
     else:
-        try:
-            backend = _entry_points()[name].load()
-        except Exception as error:
-            raise errors.broken_backend(name, error) from error
+        plugin = _plugins()[name]
+        if isinstance(plugin, errors.BackendUnavailableError):
+            raise plugin
+        backend = _attempt(name, plugin.load)
+        problem = _attempt(name, lambda: _misfit(plugin, backend))
+        if problem is not None:
+            raise problem
     _loaded[name] = cast(Backend, backend)
     return _loaded[name]
+
+
+def _attempt(name: str, call: Callable[[], Any]) -> Any:
+    """Return the result of a backend's own code; any exception makes the backend unavailable, SystemExit too.
+
+    Only KeyboardInterrupt passes.  A plugin that raises it cannot be told from a user who presses Ctrl-C, and Ctrl-C
+    must end the program.
+    """
+    try:
+        return call()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise errors.broken_backend(name, error) from error
+
+
+def _misfit(plugin: EntryPoint, backend: Any) -> errors.BackendUnavailableError | None:
+    """Say why the object that an entry point names is no backend: None if it is one."""
+    if isinstance(backend, type):
+        return errors.backend_class(plugin.name, plugin.value)
+    lacking = [method for method in _PRIMITIVES if not callable(getattr(backend, method, None))]
+    return errors.no_backend(plugin.name, plugin.value, backend, lacking) if lacking else None
 
 
 def _fault(name: str) -> errors.BackendUnavailableError | None:
     """Ask a backend that loads whether this machine has what it needs, which may change between two calls."""
     module = import_module(BUILT_IN[name].target.partition(":")[0]) if name in BUILT_IN else None
-    fault: errors.BackendUnavailableError | None = getattr(module, "fault", lambda: None)()
+    fault: errors.BackendUnavailableError | None = _attempt(name, getattr(module, "fault", lambda: None))
     return fault
 
 
-def _entry_points() -> Mapping[Any, EntryPoint]:
-    from importlib.metadata import entry_points
+def _plugins() -> Mapping[str, EntryPoint | errors.BackendUnavailableError]:
+    """Return the entry point of each plugin by its name, or the error that says why it is passed over."""
+    from importlib.metadata import EntryPoint
 
-    return {point.name: point for point in entry_points(group="unpool.backends")}
+    values: dict[str, dict[str, str]] = {}  # of the well-formed, by name and distribution
+    bad: dict[tuple[str, str], errors.BackendUnavailableError] = {}
+    for owner, name, value in _declared():
+        if not name or name in _NO_LIBRARY or name in BUILT_IN or name in _BY_PACKAGE:
+            bad[name, owner] = errors.reserved_plugin(name, owner)
+        elif not _TARGET.fullmatch(value):
+            bad[name, owner] = errors.malformed_plugin(name, value, owner)
+        else:
+            values.setdefault(name, {}).setdefault(owner, value)
+    plugins: dict[str, EntryPoint | errors.BackendUnavailableError] = {}
+    for name, by_owner in values.items():
+        value, *others = set(by_owner.values())
+        # Which of two is meant cannot be known: the order of folders on the disk must not decide it.
+        plugins[name] = errors.rival_plugins(name, by_owner) if others else EntryPoint(name, value, _GROUP)
+    for (name, owner), error in bad.items():
+        plugins[f"{name} ({owner})" if name in BUILT_IN or name in plugins else name] = error
+    return plugins
+
+
+def _declared() -> Iterator[tuple[str, str, str]]:
+    """Yield the distribution, name and value of every entry point in our group.
+
+    `importlib.metadata.entry_points` would raise for all of them if any package had one malformed line, in any group.
+    """
+    from importlib.metadata import distributions
+
+    seen = set()
+    for distribution in distributions():
+        text = _entry_points_of(distribution)
+        if _GROUP not in text:
+            continue
+        owner = _name_of_distribution(distribution)
+        if owner in seen:  # shadowed by one that comes earlier on the path
+            continue
+        seen.add(owner)
+        section = ""
+        for line in map(str.strip, text.splitlines()):
+            if line.startswith("["):
+                section = line.strip("[] ")
+            elif section == _GROUP and line and line[0] not in "#;":
+                name, _, value = line.partition("=")
+                yield owner, name.strip(), value.strip()
+
+
+def _entry_points_of(distribution: Distribution) -> str:
+    """Return the file that declares a distribution's entry points: nothing if there is none, or it cannot be read."""
+    try:
+        return distribution.read_text("entry_points.txt") or ""
+    except UnicodeDecodeError as error:
+        return error.object.decode(errors="replace")  # spoils no other line
+    except Exception:
+        return ""
+
+
+def _name_of_distribution(distribution: Distribution) -> str:
+    try:
+        return distribution.metadata["Name"] or "unknown"
+    except Exception:  # the file is missing or malformed
+        return "unknown"

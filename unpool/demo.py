@@ -6,11 +6,10 @@ are odd at both levels, where the size to restore cannot be told from what pooli
 
 from __future__ import annotations
 
+import io
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,8 +32,8 @@ POOL = unpool.MaxPool2d(2, return_indices=True, data_format="channels_last")
 UNPOOL = unpool.MaxUnpool2d(2, data_format="channels_last")
 
 
-def run(output: Path) -> None:
-    """Pool and unpool the photograph, print what came of it, and write a picture of it."""
+def run() -> bytes:
+    """Pool and unpool the photograph, print what came of it, and return a picture of it, a PNG file's content."""
     photo = imread(get_sample_data("grace_hopper.jpg", asfileobj=False))[np.newaxis, ROWS, COLUMNS]
     once, first = POOL(photo)
     twice, second = POOL(once)
@@ -58,15 +57,9 @@ def run(output: Path) -> None:
 
     _print_times(np.repeat(photo, 8, axis=0))
 
-    figure = _draw(photo, once, twice, restored, first, second)
-    try:
-        figure.savefig(output, dpi=DPI, format="png")
-    except OSError as error:
-        sys.exit(
-            f"`--output` must be a file that can be written, got {str(output)!r} ({error.strerror or error}): pass one "
-            f"in a folder that exists and that you may write to"
-        )
-    print(f"\nPicture written to {output}")
+    picture = io.BytesIO()
+    _draw(photo, once, twice, restored, first, second).savefig(picture, dpi=DPI, format="png")
+    return picture.getvalue()
 
 
 def plain_unpool(values: Array, indices: Array, shape: Sequence[int]) -> Array:

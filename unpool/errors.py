@@ -8,7 +8,7 @@ too: a bad index reads the same whether NumPy, CUDA or a TensorFlow graph found 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 class BackendUnavailableError(ImportError):
@@ -506,9 +506,47 @@ def broken_backend(backend: str, cause: BaseException) -> BackendUnavailableErro
         advice = "Set CUPY_CACHE_DIR to a folder that can be written"
     else:
         advice = "Reinstall what it names"
-    while "\n" in str(cause) and cause.__cause__ is not None:  # CuPy wraps the error in a page of advice
+    if "\n" in _text(cause) and cause.__cause__ is not None:  # CuPy wraps the error in a page of advice
         cause = cause.__cause__
-    return BackendUnavailableError(f"backend {backend!r} does not load: {type(cause).__name__}: {cause}. {advice}")
+    text = _text(cause)
+    shown = type(cause).__name__ + (f": {text}" if text else "")
+    return BackendUnavailableError(f"backend {backend!r} does not load: {shown}. {advice}")
+
+
+def malformed_plugin(name: str, value: str, distribution: str) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"backend {name!r} must be declared by an entry point <package> = <module>:<object>, got "
+        f"{f'{name} = {value}'!r} in the distribution {distribution!r}: correct it, or uninstall {distribution}"
+    )
+
+
+def reserved_plugin(name: str, distribution: str) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"backend {name!r} must have the name of the package that defines its arrays, other than a part of Python or a "
+        f"package that unpool serves itself, got {name!r} in the distribution {distribution!r}: rename the entry "
+        f"point, or uninstall {distribution}"
+    )
+
+
+def rival_plugins(name: str, values: Mapping[str, str]) -> BackendUnavailableError:
+    found = " and ".join(f"{value!r} in the distribution {owner!r}" for owner, value in sorted(values.items()))
+    return BackendUnavailableError(
+        f"backend {name!r} must be declared by one distribution, got {found}: uninstall all but one"
+    )
+
+
+def backend_class(name: str, target: str) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"backend {name!r} must be an object with the methods of unpool.Backend, got the class {target!r}: let the "
+        f"entry point name an instance of it"
+    )
+
+
+def no_backend(name: str, target: str, value: object, lacking: Sequence[str]) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"backend {name!r} must be an object with the methods of unpool.Backend, got {target!r} of type "
+        f"{kind_of(value)} without {', '.join(lacking)}: let the entry point name an object that has them"
+    )
 
 
 def missing_driver(needed: int) -> BackendUnavailableError:
@@ -581,6 +619,13 @@ def _is_result(argument: str) -> bool:
 
 def _an_empty_one(library_of: str) -> str:
     return f"pass an empty array of the library of {library_of}"
+
+
+def _text(cause: BaseException) -> str:
+    try:
+        return str(cause)
+    except BaseException:  # code of the plugin that raised it
+        return ""
 
 
 def _version(cuda: int) -> str:

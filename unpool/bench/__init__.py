@@ -8,21 +8,16 @@ does, and hands it over.
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 from unpool.bench.cases import CASES
 from unpool.bench.measure import add_round
 from unpool.bench.peers import PEERS
-from unpool.bench.report import start, table, usable_cores
+from unpool.bench.report import Report, start, table, usable_cores
 
 SECONDS = 0.3  # a call of the short form
 
 
-def run(threads: int | None, file: Path | None) -> None:
-    """Measure and print the short form, and write the report to a file."""
+def run(threads: int | None) -> tuple[Report, str]:
+    """Measure the short form, and return its report and the table of it."""
     report = start(CASES, threads or usable_cores())
     add_round(report, PEERS, SECONDS)
-    print(table(report))
-    if file:
-        file.write_text(json.dumps(report, indent=1) + "\n")
+    return report, table(report)
