@@ -174,7 +174,7 @@ class TensorFlowFunctionArrays(TensorFlowArrays):
             if found is None:
                 raise
             text = found[1].partition("]\n")[0]
-            raise (IndexError if " is out of range for a" in text else ValueError)(text) from error
+            raise (IndexError if text.startswith("indices[") else ValueError)(text) from error
 
     def is_array(self, value):
         return isinstance(value, (np.ndarray, self.tf.Tensor))

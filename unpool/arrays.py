@@ -41,6 +41,10 @@ class Arrays:
         """An entry of a size, to compute with."""
         return entry
 
+    def equal(self, one: Any, other: Any) -> Any:
+        """Where two arrays, or sizes, are equal."""
+        return one == other
+
     def at(self, array: Any, flat: Any) -> Any:
         """The element at a flat position."""
         return array.reshape(-1)[flat]

@@ -148,7 +148,7 @@ class _Geometry:
             return errors.not_the_full_size(list(map(number, self.size)), list(map(number, self.shape)))
 
         for axis in (0, self.channel_axis):
-            self.given = self.arrays.require(self.size[axis] == self.shape[axis], self.given, other)
+            self.given = self.arrays.require(self.arrays.equal(self.size[axis], self.shape[axis]), self.given, other)
         for entry in self.plane:
             self.given = self.arrays.require(
                 entry >= 1,
@@ -165,9 +165,10 @@ class _Geometry:
         if source == "plane":
             cells, rule = value, "a plane has the cells 0..{last}"
         elif source == "tensorflow":
-            cells, right = value // self.channels, value % self.channels == channel
+            cells, right = value // self.channels, self.arrays.equal(value % self.channels, channel)
         elif source == "tensorflow_batch":
-            cells, right = value // self.channels - sample * self.cells, value % self.channels == channel
+            cells = value // self.channels - sample * self.cells
+            right = self.arrays.equal(value % self.channels, channel)
         elif source in ("onnx", "onnx_column_major"):
             cells = value - (sample * self.channels + channel) * self.cells
             rule = "a plane of {cells} cells follows the other, by sample and channel"

@@ -37,18 +37,25 @@ def _name(dtype: Any) -> str:
 def describe(argument: str, array: Any) -> tuple[tuple[int, ...], str]:
     """Return the shape and the name of the dtype of whatever has both."""
     try:
-        return tuple(array.shape), name(array.dtype)
+        return _sizes(array.shape), name(array.dtype)
     except (AttributeError, TypeError):
         raise errors.not_an_array(argument, array) from None
     except ValueError:  # TensorFlow's, of a shape of which it knows nothing
         raise errors.unknown_rank(argument) from None
 
 
+def _sizes(shape: Any) -> tuple[int, ...]:
+    """Return a shape as a tuple; TensorFlow's may hold objects of its own, unless it is asked for a list."""
+    if type(shape) is tuple:
+        return shape
+    return tuple(shape.as_list() if hasattr(shape, "as_list") else shape)
+
+
 def describe_pair(argument: str, values: Any, indices: Any, real: bool) -> tuple[tuple[int, ...], tuple[int, ...], str]:
     """Check values and the indices that go with them; return both shapes and the name of the values' dtype."""
     try:
         dtype = afresh(_check_pair)(argument, values.dtype, indices.dtype, real)
-        return tuple(values.shape), tuple(indices.shape), dtype
+        return _sizes(values.shape), _sizes(indices.shape), dtype
     except (AttributeError, TypeError, ValueError):
         describe(argument, values)
         describe("indices", indices)

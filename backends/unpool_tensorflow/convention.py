@@ -32,6 +32,10 @@ class Arrays(arrays.Arrays):
     def number(self, entry: Any) -> Any:
         return entry if isinstance(entry, int) else tf.cast(entry, tf.int64)
 
+    def equal(self, one: Any, other: Any) -> Any:
+        """In a TensorFlow 1 graph, `==` asks whether two tensors are the same object."""
+        return tf.equal(tf.cast(one, tf.int64), tf.cast(other, tf.int64))
+
     def at(self, array: Any, flat: Any) -> Any:
         return tf.reshape(array, [-1])[flat]
 

@@ -18,6 +18,7 @@ from unpool import errors
 from unpool.arrays import Number
 from unpool.backends import Duplicates
 from unpool.plan import LARGEST, Plan
+from unpool.taps import taps_of
 from unpool_tensorflow.asserts import after, compiles, require
 from unpool_tensorflow.pooling import pool
 from unpool_tensorflow.sizes import Sizes, arange, as_shape, cast, known, of_gathering, of_unpooling, reshaped
@@ -93,7 +94,23 @@ class _Targets:
     # What is only needed where it is needed: in one branch, or in the gradient.
 
     def valid(self) -> Any:
+        return self.in_range() & self.own() if self.plan.validate == "windows" else self.in_range()
+
+    def in_range(self) -> Any:
         return (self.numbers >= 0) & (tf.cast(self.numbers, tf.int64) < cast(self.sizes.cells, tf.int64))
+
+    def own(self) -> Any:
+        """Whether each index is a cell that its own window reads."""
+        sizes, dtype, corners = self.sizes, self.numbers.dtype, []
+        for axis, windows in enumerate(sizes.pooled):
+            shape = [1] * 5
+            shape[1 + axis] = -1
+            corner = arange(windows, dtype) * cast(self.plan.stride[axis], dtype) - cast(sizes.padding[axis], dtype)
+            corners.append(reshaped(corner, *shape))
+        numbers = tf.reshape(self.numbers, as_shape(self.lead, *sizes.pooled, self.trail))
+        plane = [cast(size, dtype) for size in sizes.plane]
+        _, inside = taps_of(numbers, plane, corners, self.plan)
+        return tf.reshape(inside, self.shape)
 
     def flat(self) -> Any:
         """Positions among all cells, as they lie in memory; one past the end for a bad index."""
@@ -123,12 +140,12 @@ class _Targets:
         assert self.claims is not None
         order = self.order()
         owners = tf.reshape(self.claims.scatter(order, adds=False), [-1])
-        return tf.gather(owners, self.flat()) == order
+        return tf.equal(tf.gather(owners, self.flat()), order)
 
     def last_of_all(self) -> Any:
         order, cells = self._segments()
         owners = tf.math.unsorted_segment_max(order, cells, self.total + 1)
-        return tf.reshape(tf.gather(owners, cells) == order, self.shape)
+        return tf.reshape(tf.equal(tf.gather(owners, cells), order), self.shape)
 
     def _segments(self) -> tuple[Any, Any]:
         """Numbers of the indices and their cells, one after the other."""
@@ -161,17 +178,31 @@ class _Targets:
     # Errors.
 
     def good(self) -> list[Any]:
-        """Demand that all indices are in range."""
+        """Demand that all indices are in range, and in their own windows where that is asked."""
         valid = self.valid()
+        every = tf.reduce_all(valid)
 
         def bad(number: Number) -> Exception:
+            return errors.bad_index(*first(number), self.plan.sized_by)
+
+        def outside(number: Number) -> Exception:
+            return errors.outside_window(*first(number), self.plan.window, self.plan.sized_by)
+
+        def first(number: Number) -> tuple[list[int], int, list[int]]:
             where = self._first(~valid)
             plane = [number(size) for size in self.sizes.plane[3 - len(self.plan.spatial) :]]
-            return errors.bad_index(
-                self._position(where, number), self._shown(where, number), plane, self.plan.sized_by
-            )
+            return self._position(where, number), self._shown(where, number), plane
 
-        return require(tf.reduce_all(valid), bad)
+        if self.plan.validate != "windows" or compiles():  # where asserts are left out
+            return require(every, bad)
+
+        # Of the first bad index, a run alone knows which text is its own.
+        def first_in_range() -> Any:
+            return tf.reshape(self.in_range(), [-1])[self._first(~valid)]
+
+        true = tf.constant(True)
+        checks = require(tf.cond(every, lambda: true, first_in_range), bad)
+        return checks + require(tf.cond(every, lambda: true, lambda: ~first_in_range()), outside)
 
     def once(self) -> list[Any]:
         """Demand that no index repeats within a plane."""

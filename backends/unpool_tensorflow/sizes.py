@@ -146,7 +146,7 @@ def of_unpooling(values: Any, indices: Any, plan: Plan) -> Sizes:
 def of_gathering(grad: Any, indices: Any, plan: Plan) -> Sizes:
     """Find the sizes of a gradient of an unpooling of these indices."""
     pooled_shape = _sizes_of(indices, plan.pooled_shape)
-    given = _sizes_of(grad, tuple(grad.shape))
+    given = _sizes_of(grad, tuple(grad.shape.as_list()))
     axes = spatial_axes(len(pooled_shape), len(plan.spatial), plan.channels_last)
     checks = _not_empty("indices", pooled_shape, plan)
     checks += _leading("indices", tuple(given), pooled_shape, plan, axes)
@@ -228,7 +228,7 @@ def _same_shape(values: Any, indices: Any, plan: Plan) -> tuple[list[Any], list[
             [number(ours[place]) for place in range(rank)],
         )
 
-    return shape, require(tf.reduce_all(ours == theirs), differ)
+    return shape, require(tf.reduce_all(tf.equal(ours, theirs)), differ)
 
 
 def _not_empty(argument: str, shape: list[Any], plan: Plan) -> list[Any]:
@@ -247,7 +247,7 @@ def _leading(argument: str, given: tuple[Any, ...], shape: list[Any], plan: Plan
         if axes.start <= place < axes.stop or entry is None or known(entry, size):
             continue
         checks += require(
-            _number(entry) == size,
+            tf.equal(cast(entry, tf.int64), cast(size, tf.int64)),
             lambda number: errors.wrong_leading(
                 plan.sized_by,
                 _shown(given, number),

@@ -84,7 +84,7 @@ class _Axis(NamedTuple):
         """Which cells of which blocks are cells of the plane, and of a q-th window that there is."""
         block, cell = arange(self.blocks)[:, np.newaxis], arange(self.stride)[np.newaxis, :]
         window, offset, place = block - q, cell + q * self.stride, block * self.stride + cell - self.padding
-        tap = (offset % self.dilation == 0) & (offset // self.dilation < self.kernel)
+        tap = (offset % self.dilation < 1) & (offset // self.dilation < self.kernel)
         mask = tap & (window >= 0) & (window < self.windows) & (place >= 0) & (place < self.size)
         return reshaped(mask, -1)
 
@@ -226,7 +226,7 @@ class Claims:
         zero = tf.zeros([], values.dtype)
         if adds and (values.dtype.is_floating or values.dtype.is_complex):
             # A sum that starts at 0.0 is never -0.0; a zero has its derivative all the same.
-            values = values - tf.stop_gradient(tf.where(values == zero, values, zero))
+            values = values - tf.stop_gradient(tf.where(tf.equal(values, zero), values, zero))
         blocks, planes = self._blocks(values), None
         groups, tail = self._groups()
         narrow = as_shape(*[size for blocks, _ in groups for size in (blocks, 1)], tail)

@@ -113,7 +113,7 @@ def _integers(mask: Any, size: Sequence[Any]) -> Any:
 
     mask = arrays.require(positions <= most, mask, too_many)
     integers = arrays.cast(mask, "int64")
-    whole = keras.ops.cast(integers, dtype) == mask
+    whole = keras.ops.equal(keras.ops.cast(integers, dtype), mask)
     # Where a traced program raises nothing, what is no integer is a bad index, and dropped like one.
     return arrays.require_all(whole, keras.ops.where(whole, integers, -1), no_integer)
 
