@@ -114,6 +114,7 @@ POOLINGS = {
     "same, no overlap": pooling((10, 11), 3, 3, "same"),
     "same, dilated": pooling((9, 8), 3, 2, "same", (2, 1)),
     "row, same": pooling((9,), 4, 2, "same"),
+    "same, windows far larger than the plane": pooling((4, 5), (70_000, 3), (3, 1), "same", (1, 100_000)),
     "wide": pooling((3, 67), 2),
     "tall": pooling((67, 3), (2, 1)),
     "volume": pooling((4, 6, 4), 2),

@@ -439,6 +439,20 @@ def padding_before(size: Any, windows: Any, kernel: int, stride: int, padding: i
     return reach // 2
 
 
+def taps_inside(size: Any, windows: Any, kernel: int, stride: int, padding: Any, dilation: int) -> tuple[int, int]:
+    """The taps first..end-1 along one axis that some window may have inside a plane; all of them if sizes are unknown.
+
+    Windows may be much larger than the plane, so what is computed tap by tap must leave the others out.
+
+    >>> taps_inside(4, 1, 70000, 70000, 34998, 1), taps_inside(4, 4, 3, 1, 100, 100), taps_inside(9, 5, 3, 2, 1, 1)
+    ((34998, 35002), (0, 2), (0, 3))
+    """
+    if not all(isinstance(entry, int) for entry in (size, windows, padding)):
+        return 0, kernel
+    first = max(0, padding - (windows - 1) * stride) // dilation
+    return first, min(kernel, (padding + size - 1) // dilation + 1)
+
+
 def product(sizes: Sequence[int | None]) -> int | None:
     """Multiply sizes; None if one is not known."""
     return None if None in sizes else prod(cast("Sequence[int]", sizes))

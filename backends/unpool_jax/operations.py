@@ -24,7 +24,7 @@ from jax import lax
 
 from unpool import errors
 from unpool.backends import Duplicates
-from unpool.plan import LARGEST, Plan
+from unpool.plan import LARGEST, Plan, taps_inside
 from unpool_jax import windows
 from unpool_jax.order import keys, unordered
 
@@ -210,6 +210,8 @@ def _pooled(best: _Best, axis: int, plan: Plan, empty: bool) -> tuple[_Best, boo
     kernel, stride, padding, dilation = (
         entry[axis] for entry in (plan.kernel, plan.stride, plan.padding, plan.dilation)
     )
+    first, end = taps_inside(size, count, kernel, stride, padding, dilation)
+    kernel, padding = end - first, padding - first * dilation
     unpadded = isinstance(padding, int) and padding == 0
     if kernel == stride == 1 and unpadded:
         return best, empty

@@ -21,10 +21,12 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
-from unpool.plan import Plan
+from unpool.plan import LARGEST, Plan, taps_inside
 
 # So many windows a cell may have to ask: at 3 x 3 a comparison each is still faster than scattering.
 _MOST = 9
+# Cells of a block along an axis whose size is a symbol: the plane may have far fewer.
+_LONGEST = 1 << 12
 
 
 class _Axis(NamedTuple):
@@ -46,22 +48,25 @@ def _axes(plan: Plan) -> list[_Axis]:
     for windows, size, kernel, stride, padding, dilation in zip(
         plan.pooled, plan.plane, plan.kernel, plan.stride, plan.padding, plan.dilation, strict=True
     ):
-        span = dilation * (kernel - 1) + 1
+        first, end = taps_inside(size, windows, kernel, stride, padding, dilation)
+        span = dilation * (end - first - 1) + 1
         step = span if isinstance(windows, int) and windows == 1 else stride  # there is no next one
-        axes.append(_Axis(windows, size, step, padding, -(-span // step)))
+        axes.append(_Axis(windows, size, step, padding - first * dilation, -(-span // step)))
     return axes
 
 
 def serve(plan: Plan) -> bool:
-    """Whether this way is one to go: blocks are compared with few windows."""
-    return prod(axis.asked for axis in _axes(plan)) <= _MOST
+    """Whether this way is one to go: blocks are compared with few windows, and hold few cells besides the plane's."""
+    axes = _axes(plan)
+    long = any(not isinstance(axis.size, int) and axis.stride > _LONGEST for axis in axes)
+    return prod(axis.asked for axis in axes) <= _MOST and not long
 
 
 def inside(numbers: Any, plan: Plan) -> Any:
     """Whether every index names a cell of its own window, or one between its cells, where a block looks as well."""
     right = numbers >= 0
     for axis, away in _away(numbers, plan):
-        right &= (away >= 0) & (away < plan.dilation[axis] * (plan.kernel[axis] - 1) + 1)
+        right &= (away >= 0) & (away < min(plan.dilation[axis] * (plan.kernel[axis] - 1) + 1, LARGEST))
     return jnp.all(right)
 
 

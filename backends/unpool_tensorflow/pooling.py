@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from unpool.plan import Plan
+from unpool.plan import Plan, taps_inside
 from unpool_tensorflow import order
 from unpool_tensorflow.asserts import after
 from unpool_tensorflow.sizes import Sizes, arange, as_shape, cast, chosen, known, of_pooling, pairs, reshaped
@@ -48,9 +48,12 @@ class _Axis:
     def __init__(self, axis: int, around: Any, sizes: Sizes, plan: Plan, positions: tf.DType, dtype: tf.DType) -> None:
         self.around, self.size, self.windows = around, sizes.plane[axis], sizes.pooled[axis]
         self.step = cast(prod(sizes.plane[axis + 1 :]), positions)
-        self.kernel, self.stride, self.padding, self.dilation = (
+        kernel, self.stride, padding, self.dilation = (
             entry[axis] for entry in (plan.kernel, plan.stride, sizes.padding, plan.dilation)
         )
+        first, end = taps_inside(self.size, self.windows, kernel, self.stride, padding, self.dilation)
+        self.kernel, self.padding = end - first, padding - first * self.dilation
+        inside = not (plan.ceil_mode or plan.same) and known(padding) and padding == 0
         unpadded = known(self.padding) and self.padding == 0
         self.every = self.kernel == self.stride == 1 and unpadded  # cell is a window
         if known(self.windows) and self.windows == 1:
@@ -58,7 +61,6 @@ class _Axis:
         self.positions, self.dtype = positions, dtype
         # Up to where windows reach, the padding before the input counted.
         self.end = (self.windows - 1) * self.stride + (self.kernel - 1) * self.dilation + 1
-        inside = not (plan.ceil_mode or plan.same)
         self.whole = unpadded and (inside or (known(self.end, self.size) and self.end <= self.size))
 
     def pooled(self, values: Any, keys: Any, places: Any) -> Any:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from unpool.plan import Plan
+from unpool.plan import Plan, taps_inside
 from unpool_tensorflow.asserts import compiles
 from unpool_tensorflow.sizes import Sizes, arange, as_shape, cast, known, long, pairs, reshaped, table
 
@@ -28,6 +28,8 @@ from unpool_tensorflow.sizes import Sizes, arange, as_shape, cast, known, long, 
 _MOST = 9
 # Between windows whose number is not known there may be so many times their own cells.
 _GAPS = 8
+# And along an axis of unknown size, a block has so many cells at most: there may be far fewer in the plane.
+_LONGEST = 1 << 12
 # Up to here, an axis is reduced by slices of it, of which TensorFlow makes faster loops than of reductions.
 _FEW = 4
 # And with so many cells, windows are looked at one cell after the other where XLA makes one pass of it.
@@ -41,17 +43,26 @@ def asked(plan: Plan) -> tuple[int, ...]:
 
 def serve(plan: Plan) -> bool:
     """Whether this way is one to go: blocks are compared with few windows, and are not mostly gaps."""
-    steps = map(_step, range(3), [plan] * 3)
-    wide = any(
-        count is None and stride > _GAPS * span for count, (span, stride) in zip(plan.pooled, steps, strict=True)
-    )
-    return prod(asked(plan)) <= _MOST and not wide
+    if prod(asked(plan)) > _MOST:
+        return False
+    for axis, (count, size) in enumerate(zip(plan.pooled, plan.plane, strict=True)):
+        span, stride = _step(axis, plan)
+        if (count is None and stride > _GAPS * span) or (size is None and stride > _LONGEST):
+            return False
+    return True
 
 
 def _step(axis: int, plan: Plan) -> tuple[int, int]:
     """What a window spans along an axis, and how far it is to the next; without one, no further than its end."""
-    span = plan.dilation[axis] * (plan.kernel[axis] - 1) + 1
+    first, end = _taps(axis, plan)
+    span = plan.dilation[axis] * (end - first - 1) + 1
     return span, span if plan.pooled[axis] == 1 else plan.stride[axis]
+
+
+def _taps(axis: int, plan: Plan) -> tuple[int, int]:
+    """The taps of a window that may lie inside the plane."""
+    along = (plan.plane, plan.pooled, plan.kernel, plan.stride, plan.padding, plan.dilation)
+    return taps_inside(*[entry[axis] for entry in along])
 
 
 class _Axis(NamedTuple):
@@ -101,8 +112,8 @@ class Claims:
         self.axes = []
         for axis, asks in enumerate(asked(plan)):
             windows, size = sizes.pooled[axis], sizes.plane[axis]
-            kernel, (_, stride) = plan.kernel[axis], _step(axis, plan)
-            padding = sizes.padding[axis]
+            (first, end), (_, stride) = _taps(axis, plan), _step(axis, plan)
+            kernel, padding = end - first, sizes.padding[axis] - first * plan.dilation[axis]
             # Or nothing is pooled along it.
             simple = asks == 1 and kernel == stride and known(padding) and padding == 0
             # Where nobody gave a size, it is that of the windows.
