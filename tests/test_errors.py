@@ -101,43 +101,49 @@ ARGUMENTS = {
     "kernel_float": Case(
         "not_an_integer",
         TypeError,
-        "`kernel_size` must be an integer or a sequence of integers, got 2.0",
+        "`kernel_size` must be an integer or a sequence of integers, got 2.0: pass 2",
         lambda out: unpool.max_pool2d(X, 2.0, out=out.pooled),
     ),
     "kernel_string": Case(
         "not_an_integer",
         TypeError,
-        "`kernel_size` must be an integer or a sequence of integers, got '2'",
+        "`kernel_size` must be an integer or a sequence of integers, got '2': pass one integer, or one for each "
+        "spatial dimension",
         lambda out: unpool.max_pool2d(X, "2", out=out.pooled),
     ),
     "kernel_none": Case(
         "not_an_integer",
         TypeError,
-        "`kernel_size` must be an integer or a sequence of integers, got None",
+        "`kernel_size` must be an integer or a sequence of integers, got None: pass one integer, or one for each "
+        "spatial dimension",
         lambda out: unpool.max_unpool2d(P, I, None, out=out.plane),
     ),
     "kernel_set": Case(
         "not_an_integer",
         TypeError,
-        "`kernel_size` must be an integer or a sequence of integers, got {2}",
+        "`kernel_size` must be an integer or a sequence of integers, got {2}: pass one integer, or one for each "
+        "spatial dimension",
         lambda out: unpool.max_pool2d(X, {2}, out=out.pooled),
     ),
     "kernel_pair_of_floats": Case(
         "not_an_integer",
         TypeError,
-        "`kernel_size` must be an integer or a sequence of integers, got (2, 2.0)",
+        "`kernel_size` must be an integer or a sequence of integers, got (2, 2.0): pass one integer, or one for each "
+        "spatial dimension",
         lambda out: unpool.max_pool2d(X, (2, 2.0), out=out.pooled),
     ),
     "kernel_nested": Case(
         "not_an_integer",
         TypeError,
-        "`kernel_size` must be an integer or a sequence of integers, got ((2, 2), 2)",
+        "`kernel_size` must be an integer or a sequence of integers, got ((2, 2), 2): pass one integer, or one for "
+        "each spatial dimension",
         lambda out: unpool.max_pool2d(X, ((2, 2), 2), out=out.pooled),
     ),
     "stride_float": Case(
         "not_an_integer",
         TypeError,
-        "`stride` must be an integer or a sequence of integers, got 0.5",
+        "`stride` must be an integer or a sequence of integers, got 0.5: pass one integer, or one for each spatial "
+        "dimension",
         lambda out: unpool.max_unpool2d_backward(X, I, 2, 0.5, out=out.pooled),
     ),
     "padding_word": Case(
@@ -149,7 +155,8 @@ ARGUMENTS = {
     "dilation_none": Case(
         "not_an_integer",
         TypeError,
-        "`dilation` must be an integer or a sequence of integers, got None",
+        "`dilation` must be an integer or a sequence of integers, got None: pass one integer, or one for each spatial "
+        "dimension",
         lambda out: unpool.max_pool2d(X, 2, dilation=None, out=out.pooled),
     ),
     "output_size_array": Case(
@@ -168,7 +175,8 @@ ARGUMENTS = {
     "kernel_bytes": Case(
         "not_an_integer",
         TypeError,
-        "`kernel_size` must be an integer or a sequence of integers, got b'\\x02\\x02'",
+        "`kernel_size` must be an integer or a sequence of integers, got b'\\x02\\x02': pass one integer, or one for "
+        "each spatial dimension",
         lambda out: unpool.max_pool2d(X, b"\2\2", out=out.pooled),
     ),
     "input_size_none": Case(
@@ -180,112 +188,113 @@ ARGUMENTS = {
     "kernel_zero": Case(
         "out_of_bounds",
         ValueError,
-        "`kernel_size` must be between 1 and 2147483647 in every dimension, got 0",
+        "`kernel_size` must be between 1 and 2147483647 in every dimension, got 0: pass a number in that range",
         lambda out: unpool.max_pool2d(X, 0, out=out.pooled),
     ),
     "kernel_zero_in_a_pair": Case(
         "out_of_bounds",
         ValueError,
-        "`kernel_size` must be between 1 and 2147483647 in every dimension, got (2, 0)",
+        "`kernel_size` must be between 1 and 2147483647 in every dimension, got (2, 0): pass a number in that range",
         lambda out: unpool.max_pool2d(X, (2, 0), out=out.pooled),
     ),
     "kernel_huge": Case(
         "out_of_bounds",
         ValueError,
-        "`kernel_size` must be between 1 and 2147483647 in every dimension, got 2147483648",
+        "`kernel_size` must be between 1 and 2147483647 in every dimension, got 2147483648: pass a number in that "
+        "range",
         lambda out: unpool.max_pool2d(X, 2**31, out=out.pooled),
     ),
     "stride_negative": Case(
         "out_of_bounds",
         ValueError,
-        "`stride` must be between 1 and 2147483647 in every dimension, got -1",
+        "`stride` must be between 1 and 2147483647 in every dimension, got -1: pass a number in that range",
         lambda out: unpool.max_unpool2d(P, I, 2, -1, out=out.plane),
     ),
     "stride_zero": Case(
         "out_of_bounds",
         ValueError,
-        "`stride` must be between 1 and 2147483647 in every dimension, got (2, 0)",
+        "`stride` must be between 1 and 2147483647 in every dimension, got (2, 0): pass a number in that range",
         lambda out: unpool.max_pool2d(X, 2, (2, 0), out=out.pooled),
     ),
     "padding_negative": Case(
         "out_of_bounds",
         ValueError,
-        "`padding` must be between 0 and 2147483647 in every dimension, got -1",
+        "`padding` must be between 0 and 2147483647 in every dimension, got -1: pass a number in that range",
         lambda out: unpool.max_pool2d(X, 2, 2, -1, out=out.pooled),
     ),
     "dilation_zero": Case(
         "out_of_bounds",
         ValueError,
-        "`dilation` must be between 1 and 2147483647 in every dimension, got 0",
+        "`dilation` must be between 1 and 2147483647 in every dimension, got 0: pass a number in that range",
         lambda out: unpool.max_pool2d_backward(P, I, (4, 4), 2, dilation=0, out=out.plane),
     ),
     "kernel_too_many": Case(
         "wrong_length",
         ValueError,
-        "`kernel_size` must be one integer or 2 of them, one per spatial dimension, got (2, 2, 2)",
+        "`kernel_size` must be one integer or 2 of them, one per spatial dimension, got (2, 2, 2): pass 2 of them",
         lambda out: unpool.max_pool2d(X, (2, 2, 2), out=out.pooled),
     ),
     "stride_too_few": Case(
         "wrong_length",
         ValueError,
-        "`stride` must be one integer or 3 of them, one per spatial dimension, got (2, 2)",
+        "`stride` must be one integer or 3 of them, one per spatial dimension, got (2, 2): pass 3 of them",
         lambda out: unpool.max_pool3d(X, 2, [2, 2], out=out.pooled),
     ),
     "padding_empty": Case(
         "wrong_length",
         ValueError,
-        "`padding` must be one integer or 2 of them, one per spatial dimension, got ()",
+        "`padding` must be one integer or 2 of them, one per spatial dimension, got (): pass 2 of them",
         lambda out: unpool.max_unpool2d(P, I, 2, 2, (), out=out.plane),
     ),
     "padding_too_large": Case(
         "padding_too_large",
         ValueError,
-        "`padding` must be at most half of `kernel_size` (rounded down), got padding=(1, 2) and kernel_size=(3, 3): a "
-        "larger one would pool windows of nothing but padding",
+        "`padding` must be at most half of `kernel_size` (rounded down), got padding=(1, 2) and kernel_size=(3, 3): pass a "
+        "smaller one, since windows of nothing but padding have no maximum",
         lambda out: unpool.max_pool2d(X, 3, padding=(1, 2), out=out.pooled),
     ),
     # --- choices
     "data_format": Case(
         "unknown_choice",
         ValueError,
-        "`data_format` must be one of 'channels_first', 'channels_last', got 'NHWC'",
+        "`data_format` must be one of 'channels_first', 'channels_last', got 'NHWC': pass 'channels_last'",
         lambda out: unpool.max_pool2d(X, 2, data_format="NHWC", out=out.pooled),
     ),
     "duplicates": Case(
         "unknown_choice",
         ValueError,
-        "`duplicates` must be one of 'last', 'sum', 'error', got 'mean'",
+        "`duplicates` must be one of 'last', 'sum', 'error', got 'mean': pass one of these",
         lambda out: unpool.max_unpool2d(P, I, 2, duplicates="mean", out=out.plane),
     ),
     "duplicates_backward": Case(
         "unknown_choice",
         ValueError,
-        "`duplicates` must be one of 'last', 'sum', 'error', got None",
+        "`duplicates` must be one of 'last', 'sum', 'error', got None: pass one of these",
         lambda out: unpool.max_unpool2d_backward(X, I, 2, duplicates=None, out=out.pooled),
     ),
     "index_dtype": Case(
         "unknown_choice",
         ValueError,
-        "`index_dtype` must be one of 'int64', 'int32', got 'int16'",
+        "`index_dtype` must be one of 'int64', 'int32', got 'int16': pass one of these",
         lambda out: unpool.max_pool2d(X, 2, index_dtype="int16", out=out.pooled),
     ),
     "index_dtype_float": Case(
         "unknown_choice",
         ValueError,
-        "`index_dtype` must be one of 'int64', 'int32', got <class 'numpy.float32'>",
+        "`index_dtype` must be one of 'int64', 'int32', got <class 'numpy.float32'>: pass one of these",
         lambda out: unpool.max_pool2d(X, 2, index_dtype=np.float32, out=out.pooled),
     ),
     "index_dtype_unhashable": Case(
         "unknown_choice",
         ValueError,
-        "`index_dtype` must be one of 'int64', 'int32', got ['int64']",
+        "`index_dtype` must be one of 'int64', 'int32', got ['int64']: pass one of these",
         lambda out: unpool.max_pool2d(X, 2, index_dtype=["int64"], out=out.pooled),
     ),
     "convention": Case(
         "unknown_choice",
         ValueError,
         "`target` must be one of 'plane', 'tensorflow', 'tensorflow_batch', 'onnx', "
-        "'onnx_column_major', 'window', got 'torch'",
+        "'onnx_column_major', 'window', got 'torch': pass one of these",
         lambda out: unpool.convert_indices(I, "plane", "torch", output_size=PLANE_SHAPE),
     ),
     "backend": Case(
@@ -384,43 +393,50 @@ ARGUMENTS = {
     "numpy_scalar": Case(
         "wrong_rank",
         ValueError,
-        "`input` must have 4 dimensions (N, C, H, W), or 3 without the batch (C, H, W), got shape ()",
+        "`input` must have 4 dimensions (N, C, H, W), or 3 without the batch (C, H, W), got shape (): reshape it, or "
+        "call the function for as many spatial dimensions as it has",
         lambda out: unpool.max_pool2d(np.float32(3), 2, out=out.pooled),
     ),
     "image_without_channels": Case(
         "wrong_rank",
         ValueError,
-        "`input` must have 4 dimensions (N, C, H, W), or 3 without the batch (C, H, W), got shape (4, 4)",
+        "`input` must have 4 dimensions (N, C, H, W), or 3 without the batch (C, H, W), got shape (4, 4): give it a "
+        "dimension of 1 for the channels",
         lambda out: unpool.max_pool2d(X[0, 0], 2, out=out.pooled),
     ),
     "rank_1_channels_last": Case(
         "wrong_rank",
         ValueError,
-        "`input` must have 3 dimensions (N, L, C), or 2 without the batch (L, C), got shape (1, 1, 2, 2)",
+        "`input` must have 3 dimensions (N, L, C), or 2 without the batch (L, C), got shape (1, 1, 2, 2): reshape it, "
+        "or call the function for as many spatial dimensions as it has",
         lambda out: unpool.max_unpool1d(P, I, 2, data_format="channels_last", out=out.plane),
     ),
     "rank_3": Case(
         "wrong_rank",
         ValueError,
-        "`grad_output` must have 5 dimensions (N, C, D, H, W), or 4 without the batch (C, D, H, W), got shape (2, 2)",
+        "`grad_output` must have 5 dimensions (N, C, D, H, W), or 4 without the batch (C, D, H, W), got shape (2, 2): "
+        "reshape it, or call the function for as many spatial dimensions as it has",
         lambda out: unpool.max_pool3d_backward(P[0, 0], I[0, 0], (4, 4, 4), 2, out=out.plane),
     ),
     "empty_plane": Case(
         "empty_dimension",
         ValueError,
-        "`input` must have at least one element in every dimension but the batch, got shape (1, 1, 0, 4)",
+        "`input` must have at least one element in every dimension but the batch, got shape (1, 1, 0, 4): leave such "
+        "arrays out",
         lambda out: unpool.max_pool2d(X[:, :, :0], 2, out=out.pooled),
     ),
     "no_channels": Case(
         "empty_dimension",
         ValueError,
-        "`input` must have at least one element in every dimension but the batch, got shape (1, 0, 2, 2)",
+        "`input` must have at least one element in every dimension but the batch, got shape (1, 0, 2, 2): leave such "
+        "arrays out",
         lambda out: unpool.max_unpool2d(P[:, :0], I[:, :0], 2, out=out.plane),
     ),
     "empty_indices": Case(
         "empty_dimension",
         ValueError,
-        "`indices` must have at least one element in every dimension but the batch, got shape (1, 1, 2, 0)",
+        "`indices` must have at least one element in every dimension but the batch, got shape (1, 1, 2, 0): leave "
+        "such arrays out",
         lambda out: unpool.max_unpool2d_backward(X, I[..., :0], 2, out=out.pooled),
     ),
     "indices_of_another_level": Case(
@@ -641,7 +657,8 @@ ARGUMENTS = {
     "output_size_too_long": Case(
         "wrong_size_length",
         ValueError,
-        "`output_size` must have 2 entries (the spatial ones) or 4 (the full shape), got 5: (1, 1, 1, 4, 4)",
+        "`output_size` must have 2 entries (the spatial ones) or 4 (the full shape), got (1, 1, 1, 4, 4): pass the "
+        "shape of the array that was pooled",
         lambda out: unpool.max_unpool2d(P, I, 2, output_size=(1, 1, 1, 4, 4), out=out.plane),
     ),
     "shape_as_stride": Case(
@@ -667,7 +684,8 @@ ARGUMENTS = {
     "negative_size": Case(
         "empty_dimension",
         ValueError,
-        "`output_size` must have at least one element in every dimension but the batch, got shape (1, 1, -4, -4)",
+        "`output_size` must have at least one element in every dimension but the batch, got shape (1, 1, -4, -4): "
+        "leave such arrays out",
         lambda out: unpool.convert_indices(I, "plane", "onnx", output_size=(1, 1, -4, -4)),
     ),
     "uncountable_size": Case(
@@ -691,7 +709,8 @@ ARGUMENTS = {
     "input_size_with_a_batch": Case(
         "wrong_size_length",
         ValueError,
-        "`input_size` must have 2 entries (the spatial ones) or 3 (the full shape), got 4: (1, 1, 4, 4)",
+        "`input_size` must have 2 entries (the spatial ones) or 3 (the full shape), got (1, 1, 4, 4): pass the shape "
+        "of the array that was pooled",
         lambda out: unpool.max_pool2d_backward(P[0], I[0], PLANE_SHAPE, 2, out=out.plane),
     ),
     "output_size_of_another_batch": Case(

@@ -654,6 +654,16 @@ def symbol(array):
 
 
 SYMBOLIC = {
+    "a function": (
+        lambda: unpool.max_pool2d(keras.Input((4, 4, 1)), 2, data_format="channels_last"),
+        TypeError,
+        "`input` must be an array with values, got keras.",
+    ),
+    "a function of indices": (
+        lambda: unpool.max_unpool2d(symbol(V), symbol(I), 2, data_format="channels_last"),
+        TypeError,
+        "call a layer of unpool.keras where a model is made",
+    ),
     "pooling without the batch": (lambda: pooling(2)(symbol(V[0])), ValueError, CALLS["pooling without the batch"][2]),
     "values alone": (lambda: unpooling(2)(symbol(V)), TypeError, "a pair [values, indices] where they are not, got "),
     "three": (lambda: unpooling(2)([symbol(V)] * 3), TypeError, CALLS["three"][2]),

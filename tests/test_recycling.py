@@ -1,6 +1,5 @@
 """Large results are in memory that may have been in use before, and are arrays like any other all the same."""
 
-import gc
 import os
 import re
 import subprocess
@@ -111,37 +110,36 @@ def test_only_our_results_come_from_there():
     assert name(small) == plain
 
 
-class Finalizer:
-    """A cycle, which the garbage collector alone ends; then it allocates a small array in the same thread."""
+def test_a_finalizer_that_allocates_meanwhile_does_not_make_it_pass_for_fresh():
+    """The collection starts at each allocation of a call in turn, in a process that has few objects to go through."""
+    program = """
+import gc
+import numpy as np
+import unpool
 
+class Finalizer:
     def __init__(self):
-        self.cycle = self
+        self.cycle = self  # which the garbage collector alone ends
 
     def __del__(self):
-        np.empty(10)
+        np.empty(10)  # under the handler of this thread
 
-
-def test_a_finalizer_that_allocates_meanwhile_does_not_make_it_pass_for_fresh():
-    """The collection starts at each allocation that a call makes, in turn."""
-    pooled, indices = np.ones((1, 1, 1024), "uint8"), np.arange(0, SHAPE[0], SHAPE[0] // 1024).reshape(1, 1, 1024)
-    threshold = gc.get_threshold()
-    try:
-        for offset in range(1, 60):
-            dirty, _ = large()
-            dirty.fill(7)
-            gc.disable()
-            del dirty
-            gc.collect()
-            Finalizer()
-            gc.set_threshold(gc.get_count()[0] + offset, 1000, 1000)
-            gc.enable()
-            result = unpool.max_unpool1d(pooled, indices, SHAPE[0] // 1024)
-            gc.set_threshold(*threshold)
-            assert np.count_nonzero(result) == 1024, f"after {offset} allocations"
-            del result
-    finally:
-        gc.set_threshold(*threshold)
-        gc.enable()
+SIZE = 33 << 20
+pooled, indices = np.ones((1, 1, 1024), "uint8"), np.arange(0, SIZE, SIZE // 1024).reshape(1, 1, 1024)
+for offset in range(1, 60):
+    gc.disable()
+    dirty = unpool.max_unpool1d(pooled, indices, SIZE // 1024)
+    dirty.fill(7)
+    del dirty
+    gc.collect()
+    Finalizer()
+    gc.set_threshold(gc.get_count()[0] + offset, 1000, 1000)
+    gc.enable()
+    result = unpool.max_unpool1d(pooled, indices, SIZE // 1024)
+    assert np.count_nonzero(result) == 1024, f"after {offset} allocations"
+    del result
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, env=os.environ)
 
 
 def test_arrays_of_another_handler_are_not_asked(monkeypatch):

@@ -84,6 +84,9 @@ _BY_PACKAGE = {package: name for name, row in BUILT_IN.items() for package in ro
 
 _PRIMITIVES = ("pool", "scatter", "gather")
 
+# Libraries of symbolic tensors, which have no values, and the layers that take them.
+_LAYERS = {"keras": "unpool.keras"}
+
 _GROUP = "unpool.backends"
 _TARGET = re.compile(r"[\w.]+\s*(:\s*[\w.]+\s*)?(\[.*\])?")  # an object reference of the entry-point specification
 # Packages of base classes and of users' own classes.  A plugin named like one would serve the arrays of every library.
@@ -184,7 +187,8 @@ def name_of(argument: str, array: Any) -> str:
         plugins = _plugins()
         name = next((package for package in packages if package in plugins and package not in _NO_LIBRARY), None)
     if name is None:
-        raise errors.unknown_array(argument, array, [row.framework for row in BUILT_IN.values()])
+        layers = next((_LAYERS[package] for package in packages if package in _LAYERS), None)
+        raise errors.unknown_array(argument, array, [row.framework for row in BUILT_IN.values()], layers)
     # Subclasses may be made by the thousand: not kept.
     if name == _BY_PACKAGE.get(packages[0], packages[0]) and not traced():
         _names[type(array)] = name

@@ -19,7 +19,9 @@ class BackendUnavailableError(ImportError):
 
 
 def not_an_integer(argument: str, value: object) -> TypeError:
-    return TypeError(f"`{argument}` must be an integer or a sequence of integers, got {value!r}")
+    whole = isinstance(value, float) and value.is_integer()
+    advice = f"pass {value:.0f}" if whole else "pass one integer, or one for each spatial dimension"
+    return TypeError(f"`{argument}` must be an integer or a sequence of integers, got {value!r}: {advice}")
 
 
 def unknown_padding(value: str) -> ValueError:
@@ -37,23 +39,38 @@ def not_sizes(argument: str, value: object) -> TypeError:
 
 def wrong_length(argument: str, value: Sequence[int], rank: int) -> ValueError:
     rule = f"one integer or {rank} of them, one per spatial dimension" if rank > 1 else "one integer"
-    hint = ": a shape is passed as `output_size`" if len(value) > rank and argument == "stride" else ""
-    return ValueError(f"`{argument}` must be {rule}, got {tuple(value)}{hint}")
+    if len(value) > rank and argument == "stride":
+        advice = "a shape is passed as `output_size`"
+    else:
+        advice = f"pass {rank} of them" if rank > 1 else "pass that one"
+    return ValueError(f"`{argument}` must be {rule}, got {tuple(value)}: {advice}")
 
 
 def out_of_bounds(argument: str, value: object, low: int, high: int) -> ValueError:
-    return ValueError(f"`{argument}` must be between {low} and {high} in every dimension, got {value}")
+    return ValueError(
+        f"`{argument}` must be between {low} and {high} in every dimension, got {value}: pass a number in that range"
+    )
 
 
 def padding_too_large(padding: Sequence[int], kernel: Sequence[int]) -> ValueError:
     return ValueError(
         f"`padding` must be at most half of `kernel_size` (rounded down), got padding={padding} and "
-        f"kernel_size={kernel}: a larger one would pool windows of nothing but padding"
+        f"kernel_size={kernel}: pass a smaller one, since windows of nothing but padding have no maximum"
     )
 
 
+# What other libraries call a choice.
+_ALSO_KNOWN_AS: dict[object, tuple[str, ...]] = {
+    "channels_first": ("ncl", "ncw", "nchw", "ncdhw"),
+    "channels_last": ("nlc", "nwc", "nhwc", "ndhwc"),
+}
+
+
 def unknown_choice(argument: str, value: object, choices: Sequence[object]) -> ValueError:
-    return ValueError(f"`{argument}` must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    text = value.lower() if isinstance(value, str) else ""
+    meant = [choice for choice in choices if str(choice).lower() == text or text in _ALSO_KNOWN_AS.get(choice, ())]
+    advice = f"pass {meant[0]!r}" if meant else "pass one of these"
+    return ValueError(f"`{argument}` must be one of {', '.join(map(repr, choices))}, got {value!r}: {advice}")
 
 
 def window_needed() -> TypeError:
@@ -90,7 +107,12 @@ def not_an_array(argument: str, value: object) -> TypeError:
     )
 
 
-def unknown_array(argument: str, value: object, kinds: Sequence[str]) -> TypeError:
+def unknown_array(argument: str, value: object, kinds: Sequence[str], layers: str | None) -> TypeError:
+    if layers is not None:
+        return TypeError(
+            f"`{argument}` must be an array with values, got {kind_of(value)}: call a layer of {layers} where a model "
+            f"is made"
+        )
     return TypeError(
         f"`{argument}` must be an array of a library that unpool knows ({', '.join(kinds)}, or one with a plugin in "
         f"the entry-point group 'unpool.backends'), got {kind_of(value)}: convert it first, for example with "
@@ -141,9 +163,13 @@ def unknown_rank(argument: str) -> ValueError:
 
 
 def wrong_rank(argument: str, shape: Sequence[int], rank: int, layouts: Sequence[str]) -> ValueError:
+    if len(shape) == rank:
+        advice = "give it a dimension of 1 for the channels"
+    else:
+        advice = "reshape it, or call the function for as many spatial dimensions as it has"
     return ValueError(
         f"`{argument}` must have {rank + 2} dimensions {layouts[0]}, or {rank + 1} without the batch {layouts[1]}, got "
-        f"shape {tuple(shape)}"
+        f"shape {tuple(shape)}: {advice}"
     )
 
 
@@ -180,7 +206,8 @@ def four_sizes(value: Sequence[int | None] | None) -> ValueError:
 
 def empty_dimension(argument: str, shape: Sequence[int]) -> ValueError:
     return ValueError(
-        f"`{argument}` must have at least one element in every dimension but the batch, got shape {tuple(shape)}"
+        f"`{argument}` must have at least one element in every dimension but the batch, got shape {tuple(shape)}: "
+        f"leave such arrays out"
     )
 
 
@@ -358,8 +385,8 @@ def too_many_taps(window: Sequence[Sequence[int]]) -> ValueError:
 
 def wrong_size_length(argument: str, value: Sequence[int], rank: int, ndim: int) -> ValueError:
     return ValueError(
-        f"`{argument}` must have {rank} entries (the spatial ones) or {ndim} (the full shape), got {len(value)}: "
-        f"{tuple(value)}"
+        f"`{argument}` must have {rank} entries (the spatial ones) or {ndim} (the full shape), got {tuple(value)}: "
+        f"{_what_was_pooled(argument)}"
     )
 
 
@@ -595,7 +622,9 @@ def missing_nvrtc(built_for: int) -> BackendUnavailableError:
 
 
 def unknown_backend(name: object, names: Sequence[str]) -> ValueError:
-    return ValueError(f"`backend` must be one of {', '.join(map(repr, names))}, got {name!r}")
+    return ValueError(
+        f"`backend` must be one of {', '.join(map(repr, names))}, got {name!r}: pass one of these, or leave it out"
+    )
 
 
 # --- parts of a message ---------------------------------------------------------------------------------------------
