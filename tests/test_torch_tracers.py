@@ -1,6 +1,6 @@
 """PyTorch's other tracers: a call is recorded with sizes that follow the input, or refused in words of unpool.
 
-`torch.compile` and `torch.export` have a file of their own.
+`torch.compile` and `torch.export` have a file of their own.  And a tool that looks layers up by their type.
 """
 
 import copy
@@ -160,6 +160,16 @@ def test_make_fx_of_derivatives():
         assert torch.equal(traced(x), derivative(x))
 
 
+@pytest.mark.parametrize("mode", ["real", "fake", "symbolic"])
+def test_make_fx_of_conventions_and_of_windows_as_large_as_the_picture(mode):
+    def call(x, i):
+        i = unpool.convert_indices(i, "plane", "onnx", output_size=x.shape, kernel_size=2)
+        return unpool.max_pool2d(x, x.shape[2:]), i
+
+    for actual, expected in zip(make_fx(call, tracing_mode=mode)(X, I)(X, I), call(X, I), strict=True):
+        assert torch.equal(actual, expected)
+
+
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
 def test_aot_autograd(dynamic):
     from functorch.compile import aot_function, nop
@@ -286,3 +296,26 @@ def test_functions_of_a_symbolic_trace():
     for shape in SHAPES:
         x = torch.rand(shape)
         assert torch.equal(traced(x), unpool.max_pool2d(x, 2))
+
+
+# --- Captum -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:Setting forward, backward hooks:UserWarning")  # Captum's
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_deep_lift_has_the_rule_that_is_registered(rank, monkeypatch):
+    """By the line of docs/migration.md; the attributions of a model sum up to what its result differs by."""
+    require("captum", "its DeepLift is what is tested")
+    from captum.attr import DeepLift
+    from captum.attr._core import deep_lift
+
+    x, baseline = (torch.rand((2, 3, *(9, 8, 7)[:rank]), requires_grad=True) for _ in range(2))
+    theirs, ours = (getattr(module, f"MaxPool{rank}d") for module in (torch.nn, unpool.torch))
+    model = torch.nn.Sequential(getattr(torch.nn, f"Conv{rank}d")(3, 2, 3), theirs(2), torch.nn.Flatten())
+    model.append(torch.nn.Linear(model(x).shape[1], 1))
+    expected = DeepLift(model).attribute(x, baseline)
+    model[1] = ours(2)
+    monkeypatch.setitem(deep_lift.SUPPORTED_NON_LINEAR, ours, getattr(deep_lift, f"maxpool{rank}d"))
+    attributions, delta = DeepLift(model).attribute(x, baseline, return_convergence_delta=True)
+    assert delta.abs().max() < 1e-5
+    assert torch.equal(attributions, expected)

@@ -6,7 +6,6 @@ Unpooling moves values and takes all of them; pooling compares them, and its gra
 from __future__ import annotations
 
 from functools import lru_cache
-from sys import modules
 from typing import Any
 
 from unpool import errors
@@ -37,29 +36,31 @@ def _name(dtype: Any) -> str:
 
 def describe(argument: str, array: Any) -> tuple[tuple[int, ...], str]:
     """Return the shape and the name of the dtype of whatever has both."""
-    if "torch" in modules and recorded(array):
-        raise errors.recorded_sizes(argument)
     try:
-        return tuple(array.shape), name(array.dtype)
+        shape, dtype = tuple(array.shape), name(array.dtype)
     except (AttributeError, TypeError):
         raise errors.not_an_array(argument, array) from None
     except ValueError:  # there is no shape to go through
         if any(cls.__module__ == "torch.fx.proxy" for cls in type(array).__mro__):
             raise errors.symbolic_array(argument, array) from None
         raise errors.unknown_rank(argument) from None  # TensorFlow's
+    if shape and type(shape[0]) is not int and recorded(shape[0]):
+        raise errors.recorded_sizes(argument)
+    return shape, dtype
 
 
 def describe_pair(argument: str, values: Any, indices: Any, real: bool) -> tuple[tuple[int, ...], tuple[int, ...], str]:
     """Check values and the indices that go with them; return both shapes and the name of the values' dtype."""
-    if "torch" in modules and recorded(values):
-        raise errors.recorded_sizes(argument)
     try:
         dtype = afresh(_check_pair)(argument, values.dtype, indices.dtype, real)
-        return tuple(values.shape), tuple(indices.shape), dtype
+        shape, indices_shape = tuple(values.shape), tuple(indices.shape)
     except (AttributeError, TypeError, ValueError):
         describe(argument, values)
         describe("indices", indices)
         raise  # both are arrays, so it is one of their dtypes that is refused
+    if shape and type(shape[0]) is not int and recorded(shape[0]):
+        raise errors.recorded_sizes(argument)
+    return shape, indices_shape, dtype
 
 
 @lru_cache(maxsize=256)

@@ -9,7 +9,8 @@ a rule for indices that repeat, errors that name the bad index, and gradients th
 >>> unpool2d(values, indices).tolist()
 [[[0.0, 5.0], [0.0, 0.0]]]
 
-A model that holds them is exported to ONNX with `onnx_translations`.
+A model that holds them is traced by `torch.compile`, `torch.export` and `torch.fx`, not by TorchScript; and exported to
+ONNX with `onnx_translations`.
 """
 
 from __future__ import annotations
