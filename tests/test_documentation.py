@@ -85,6 +85,7 @@ def test_the_examples_of_the_readme_run():
 
 
 @here
+@pytest.mark.filterwarnings("ignore:Setting forward, backward hooks:UserWarning")  # Captum's
 @pytest.mark.parametrize("heading", sections(MIGRATION))
 def test_the_examples_of_the_migration_page_run(heading):
     """Each section by itself; a comment below its heading says what it needs."""

@@ -249,8 +249,8 @@ ARGUMENTS = {
     "padding_too_large": Case(
         "padding_too_large",
         ValueError,
-        "`padding` must be at most half of `kernel_size` (rounded down), got padding=(1, 2) and kernel_size=(3, 3): pass a "
-        "smaller one, since windows of nothing but padding have no maximum",
+        "`padding` must be at most half of `kernel_size` (rounded down), got padding=(1, 2) and kernel_size=(3, 3): "
+        "pass a smaller one, since windows of nothing but padding have no maximum",
         lambda out: unpool.max_pool2d(X, 3, padding=(1, 2), out=out.pooled),
     ),
     # --- choices
@@ -1328,8 +1328,11 @@ ELSEWHERE = {
     "not_whole",
     "old_driver",
     "out_of_gradient",
+    "recorded_sizes",
     "reserved_plugin",
     "rival_plugins",
+    "scripted_layer",
+    "symbolic_array",
     "two_sizes",
     "unknown_rank",
     "unserved_device",

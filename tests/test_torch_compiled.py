@@ -232,8 +232,8 @@ def test_operators_are_what_they_say(name, format):
     arguments = {
         "max_pool": (x, *WINDOW, False, False),
         "max_pool_with_indices": (x, *WINDOW, False, False, "int32"),
-        "max_unpool": (values.requires_grad_(), indices, *WINDOW, [8, 6], False, "last", True, "output_size"),
-        "max_unpool_backward": (x, indices, *WINDOW, False, "sum", True),
+        "max_unpool": (values.requires_grad_(), indices, *WINDOW, [8, 6], False, "last", "plane", "output_size"),
+        "max_unpool_backward": (x, indices, *WINDOW, False, "sum", "plane"),
     }
     torch.library.opcheck(getattr(torch.ops.unpool, name), arguments[name])
 

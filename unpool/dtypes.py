@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from unpool import errors
-from unpool.tracing import afresh
+from unpool.tracing import afresh, recorded
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 REALS = ("float16", "bfloat16", "float32", "float64", *INTEGERS, "bool")
@@ -37,25 +37,34 @@ def _name(dtype: Any) -> str:
 def describe(argument: str, array: Any) -> tuple[tuple[int, ...], str]:
     """Return the shape and the name of the dtype of whatever has both."""
     try:
-        return _sizes(array.shape), name(array.dtype)
+        return _sizes(argument, array.shape), name(array.dtype)
     except (AttributeError, TypeError):
         raise errors.not_an_array(argument, array) from None
-    except ValueError:  # TensorFlow's, of a shape of which it knows nothing
-        raise errors.unknown_rank(argument) from None
+    except ValueError:  # there is no shape to go through
+        if any(cls.__module__ == "torch.fx.proxy" for cls in type(array).__mro__):
+            raise errors.symbolic_array(argument, array) from None
+        raise errors.unknown_rank(argument) from None  # TensorFlow's
 
 
-def _sizes(shape: Any) -> tuple[int, ...]:
-    """Return a shape as a tuple; TensorFlow's may hold objects of its own, unless it is asked for a list."""
+def _sizes(argument: str, shape: Any) -> tuple[int, ...]:
+    """Return a shape as a tuple.
+
+    TensorFlow's may hold objects of its own, and gives integers as a list.  PyTorch's is refused while TorchScript
+    records it.
+    """
     if type(shape) is tuple:
         return shape
-    return tuple(shape.as_list() if hasattr(shape, "as_list") else shape)
+    sizes = tuple(shape.as_list() if hasattr(shape, "as_list") else shape)
+    if sizes and type(sizes[0]) is not int and recorded(sizes[0]):
+        raise errors.recorded_sizes(argument)
+    return sizes
 
 
 def describe_pair(argument: str, values: Any, indices: Any, real: bool) -> tuple[tuple[int, ...], tuple[int, ...], str]:
     """Check values and the indices that go with them; return both shapes and the name of the values' dtype."""
     try:
         dtype = afresh(_check_pair)(argument, values.dtype, indices.dtype, real)
-        return _sizes(values.shape), _sizes(indices.shape), dtype
+        return _sizes(argument, values.shape), _sizes("indices", indices.shape), dtype
     except (AttributeError, TypeError, ValueError):
         describe(argument, values)
         describe("indices", indices)

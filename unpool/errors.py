@@ -162,6 +162,28 @@ def unknown_rank(argument: str) -> ValueError:
     )
 
 
+def recorded_sizes(argument: str) -> RuntimeError:
+    return RuntimeError(
+        f"`{argument}` must be a tensor outside torch.jit.trace, got one that it traces, and the sizes of the example "
+        f"would be kept for every call: use torch.export or torch.compile, and torch.onnx.export with dynamo=True"
+    )
+
+
+def scripted_layer(layer: str) -> RuntimeError:
+    return RuntimeError(
+        f"`obj` of torch.jit.script must hold no layer of unpool.torch, which it cannot compile, got a {layer}: use "
+        f"torch.export or torch.compile"
+    )
+
+
+def symbolic_array(argument: str, value: object) -> TypeError:
+    return TypeError(
+        f"`{argument}` must be an array, got {kind_of(value)}, which stands for one while torch.fx traces: use the "
+        f"layers of unpool.torch, or call torch.fx.wrap with the function's name at the top of your module, and the "
+        f"function by that name"
+    )
+
+
 def wrong_rank(argument: str, shape: Sequence[int], rank: int, layouts: Sequence[str]) -> ValueError:
     if len(shape) == rank:
         advice = "give it a dimension of 1 for the channels"

@@ -9,7 +9,8 @@ a rule for indices that repeat, errors that name the bad index, and gradients th
 >>> unpool2d(values, indices).tolist()
 [[[0.0, 5.0], [0.0, 0.0]]]
 
-A model that holds them is exported to ONNX with `onnx_translations`.
+A model that holds them is traced by `torch.compile`, `torch.export` and `torch.fx`, not by TorchScript; and exported to
+ONNX with `onnx_translations`.
 """
 
 from __future__ import annotations
@@ -20,11 +21,16 @@ from typing import Any, ClassVar
 import torch
 
 import unpool
+from unpool import errors, max_pool1d, max_pool2d, max_pool3d, max_unpool1d, max_unpool2d, max_unpool3d
 from unpool.backends import Duplicates
 from unpool.functional import DataFormat, Padding
 from unpool.plan import Validate
 
 __all__ = ["MaxPool1d", "MaxPool2d", "MaxPool3d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", "onnx_translations"]
+
+# `torch.fx` records calls of these names in this module, and does not trace into them.
+for _name in ("max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d"):
+    torch.fx.wrap(_name)
 
 
 class _Layer(torch.nn.Module):  # type: ignore[misc]
@@ -32,8 +38,12 @@ class _Layer(torch.nn.Module):  # type: ignore[misc]
 
     shown: ClassVar[tuple[str, ...]]  # always; the others where they are not the default
     more: ClassVar[dict[str, Any]]
-    function: ClassVar[Any]
+    function: ClassVar[Any]  # finds its name at each call: `torch.fx` replaces what that stands for while it traces
     checked: ClassVar[Any]  # the object of `unpool` with these arguments, which checks them when it is made
+
+    def __prepare_scriptable__(self) -> Any:
+        """Refuse `torch.jit.script`, which calls this first and cannot compile the functions of unpool."""
+        raise errors.scripted_layer(type(self).__name__)
 
     def extra_repr(self) -> str:
         names = [*self.shown, *[name for name, default in self.more.items() if getattr(self, name) != default]]
@@ -109,42 +119,42 @@ class _MaxUnpool(_Layer):
 class MaxPool1d(_MaxPool):
     """Take the maximum of each window of a row: `unpool.max_pool1d`, with the arguments of `torch.nn.MaxPool1d`."""
 
-    function = staticmethod(unpool.max_pool1d)
+    function = staticmethod(lambda *arguments, **options: max_pool1d(*arguments, **options))
     checked = unpool.MaxPool1d
 
 
 class MaxPool2d(_MaxPool):
     """Take the maximum of each window of a plane: `unpool.max_pool2d`, with the arguments of `torch.nn.MaxPool2d`."""
 
-    function = staticmethod(unpool.max_pool2d)
+    function = staticmethod(lambda *arguments, **options: max_pool2d(*arguments, **options))
     checked = unpool.MaxPool2d
 
 
 class MaxPool3d(_MaxPool):
     """Take the maximum of each window of a volume: `unpool.max_pool3d`, with the arguments of `torch.nn.MaxPool3d`."""
 
-    function = staticmethod(unpool.max_pool3d)
+    function = staticmethod(lambda *arguments, **options: max_pool3d(*arguments, **options))
     checked = unpool.MaxPool3d
 
 
 class MaxUnpool1d(_MaxUnpool):
     """Put each value of a pooled row back: `unpool.max_unpool1d`, with the arguments of `torch.nn.MaxUnpool1d`."""
 
-    function = staticmethod(unpool.max_unpool1d)
+    function = staticmethod(lambda *arguments, **options: max_unpool1d(*arguments, **options))
     checked = unpool.MaxUnpool1d
 
 
 class MaxUnpool2d(_MaxUnpool):
     """Put each value of a pooled plane back: `unpool.max_unpool2d`, with the arguments of `torch.nn.MaxUnpool2d`."""
 
-    function = staticmethod(unpool.max_unpool2d)
+    function = staticmethod(lambda *arguments, **options: max_unpool2d(*arguments, **options))
     checked = unpool.MaxUnpool2d
 
 
 class MaxUnpool3d(_MaxUnpool):
     """Put each value of a pooled volume back: `unpool.max_unpool3d`, with the arguments of `torch.nn.MaxUnpool3d`."""
 
-    function = staticmethod(unpool.max_unpool3d)
+    function = staticmethod(lambda *arguments, **options: max_unpool3d(*arguments, **options))
     checked = unpool.MaxUnpool3d
 
 

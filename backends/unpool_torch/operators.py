@@ -72,7 +72,7 @@ def transformed() -> bool:
 
 def watched() -> bool:
     """Whether anybody sees operators go by, and would miss what is done without one."""
-    traced = torch.compiler.is_dynamo_compiling() or torch.jit.is_tracing()
+    traced = torch.compiler.is_dynamo_compiling()
     return bool(traced) or transformed() or bool(torch._C._len_torch_dispatch_stack())
 
 
