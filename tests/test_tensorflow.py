@@ -425,7 +425,7 @@ WRONG = {
     "symbolic of Keras": (
         lambda x, values, indices: unpool.max_pool2d(tf.keras.Input((4, 6, 3)), 2),
         TypeError,
-        "`input` must be an array of a library that unpool knows",
+        "`input` must be an array with values, got keras.src",
     ),
     "another backend": (
         lambda x, values, indices: unpool.max_pool2d(x, 2, backend="cpu"),
