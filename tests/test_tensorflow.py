@@ -445,7 +445,7 @@ WRONG = {
     "a list of tensors": (
         lambda x, values, indices: unpool.max_pool2d([x, x], 2),
         TypeError,
-        "`input` must be an array, got list",
+        "`input` must be an array, got a list of two arrays",
     ),
     "float sizes": (
         lambda x, values, indices: unpool.max_unpool2d(values, indices, 2, output_size=tf.constant([4.0, 6.0])),
@@ -460,7 +460,7 @@ WRONG = {
     "too many sizes": (
         lambda x, values, indices: unpool.max_unpool2d(values, indices, 2, output_size=tf.constant([2, 3, 4, 6, 1])),
         ValueError,
-        "`output_size` must have 2 entries (the spatial ones) or 4 (the full shape), got 5",
+        "`output_size` must have 2 entries (the spatial ones) or 4 (the full shape), got (2, 3, 4, 6, 1)",
     ),
 }
 

@@ -64,7 +64,10 @@ def describe_pair(argument: str, values: Any, indices: Any, real: bool) -> tuple
     """Check values and the indices that go with them; return both shapes and the name of the values' dtype."""
     try:
         dtype = afresh(_check_pair)(argument, values.dtype, indices.dtype, real)
-        return _sizes(argument, values.shape), _sizes("indices", indices.shape), dtype
+        shape, indices_shape = values.shape, indices.shape
+        if type(shape) is type(indices_shape) is tuple:
+            return shape, indices_shape, dtype
+        return _sizes(argument, shape), _sizes("indices", indices_shape), dtype
     except (AttributeError, TypeError, ValueError):
         describe(argument, values)
         describe("indices", indices)

@@ -703,12 +703,9 @@ def _a_plane(plane: Sequence[int]) -> str:
 
 
 def _between(low: int, high: int) -> str:
-    # Sizes that only a run knows are not compared.
-    return (
-        f"{low}"
-        if type(low) is int and type(high) is int and low == high
-        else f"between {low} and {high} (both allowed)"
-    )
+    # Numbers that only a run knows are not compared: they are one if they are the same object.
+    one = low is high or (type(low) is type(high) is int and low == high)
+    return f"{low}" if one else f"between {low} and {high} (both allowed)"
 
 
 TOUCHED = "`out` may be partly overwritten"

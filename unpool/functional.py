@@ -555,7 +555,7 @@ def scatter(
     entries = None
     if size is not None or terms is _GRADIENT:  # unpooling alone has a default
         size, entries = plan.traced_sizes(sized_by, size, len(window.kernel), channels_last)
-    checked = plan.check_validate(validate)
+    checked = True if validate is True else plan.check_validate(validate)
     call = afresh(plan.unpool)(shape, window, size, channels_last, checked, argument, sized_by)
     if out is not None:
         _check_out("out", out, call.plane_shape, dtype)
@@ -586,7 +586,7 @@ def gather(
         raise errors.dimensions_differ("grad_output", size, "indices", shape)
     plan.check_choice("duplicates", duplicates, DUPLICATES)
     channels_last = plan.is_channels_last(data_format)
-    checked = plan.check_validate(validate)
+    checked = True if validate is True else plan.check_validate(validate)
     call = afresh(plan.unpool)(shape, window, size, channels_last, checked, "indices", "grad_output")
     if out is not None:
         _check_out("out", out, call.pooled_shape, dtype)

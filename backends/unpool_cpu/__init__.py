@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,8 @@ max_threads = _kernels.max_threads
 keep_memory = _memory.keep
 release_memory = _memory.release
 
+# A global name: to look it up in NumPy takes a hundredth of a tiny call.
+_Plain = np.ndarray
 # Below this, the allocator hands out memory that was in use before; above, glibc maps fresh pages, whose zeroing takes
 # longer than what is computed: `_memory` spares it where it can.
 _LARGE = 32 << 20
@@ -59,7 +60,11 @@ class CPU:
         elif indices is not None:
             _check_out("out[1]", indices, cells, values)
         if plan.batch:
-            _run(_kernels.pool, out, cells, values, indices, plan, name(cells.dtype))
+            try:
+                _kernels.pool(cells, values, indices, plan, name(cells.dtype))
+            except BaseException as error:
+                _note_touched(error, out)
+                raise
         return values, indices
 
     def scatter(self, values: Array, indices: Array, plan: Plan, duplicates: Duplicates, out: Array | None) -> Array:
@@ -74,9 +79,13 @@ class CPU:
             # Fresh pages are zero.  Not so for sums, which read before they write: that would map a page twice.
             zeroed = fresh and duplicates != "sum"
             streamed = planes.nbytes >= _PAST_CACHES and not fresh
-            how = plan, name(pooled.dtype), duplicates, zeroed, streamed
-            bad, repeated = _run(_kernels.scatter, out, pooled, wanted, planes, *how)
-            findings.check(bad, repeated, indices, wanted, plan, touched=out is not None)
+            dtype = name(pooled.dtype)
+            try:
+                found = _kernels.scatter(pooled, wanted, planes, plan, dtype, duplicates, zeroed, streamed)
+            except BaseException as error:
+                _note_touched(error, out)
+                raise
+            findings.check(*found, indices, wanted, plan, touched=out is not None)
         return planes
 
     def gather(self, grad: Array, indices: Array, plan: Plan, duplicates: Duplicates, out: Array | None) -> Array:
@@ -87,23 +96,22 @@ class CPU:
         else:
             values, _ = _new(plan.pooled_shape, planes.dtype, self._alignment)
         if plan.batch:
-            how = plan, name(planes.dtype), duplicates
-            bad, repeated = _run(_kernels.gather, out, planes, wanted, values, *how)
-            findings.check(bad, repeated, indices, wanted, plan, touched=out is not None)
+            try:
+                found = _kernels.gather(planes, wanted, values, plan, name(planes.dtype), duplicates)
+            except BaseException as error:
+                _note_touched(error, out)
+                raise
+            findings.check(*found, indices, wanted, plan, touched=out is not None)
         return values
 
 
 BACKEND = CPU()
 
 
-def _run(kernel: Callable[..., Any], out: object, *arguments: Any) -> Any:
-    """Call a kernel; an exception of a signal's handler, such as KeyboardInterrupt, says that `out` was touched."""
-    try:
-        return kernel(*arguments)
-    except BaseException as error:
-        if out is not None and not isinstance(error, MemoryError):  # which comes before the first write
-            error.add_note(errors.TOUCHED)
-        raise
+def _note_touched(error: BaseException, out: object) -> None:
+    """Let an exception of a signal's handler, such as KeyboardInterrupt, say that `out` was touched."""
+    if out is not None and not isinstance(error, MemoryError):  # which comes before the first write
+        error.add_note(errors.TOUCHED)
 
 
 def _new(shape: tuple[int, ...], dtype: np.dtype[Any], alignment: int) -> tuple[Array, bool]:
@@ -126,7 +134,7 @@ def _ready(array: Array) -> Array:
     Subclasses become plain arrays: a part of a `numpy.matrix` has two dimensions whatever it is cut from.
     """
     flags = array.flags
-    if type(array) is np.ndarray and flags.c_contiguous and flags.aligned and array.dtype.isnative:
+    if type(array) is _Plain and flags.c_contiguous and flags.aligned and array.dtype.isnative:
         return array
     return np.require(array, array.dtype.newbyteorder("="), ["C", "A", "E"])
 

@@ -225,6 +225,7 @@ cdef void cut(Job *job, Py_ssize_t rows, Py_ssize_t piece, double cost) noexcept
         job.ranges = (threads + job.strips - 1) // job.strips
     longest = max(1, min(work // LONGEST, job.blocks))
     job.parts = max(job.parts, longest)
+    job.long = work > LONGEST // job.strips
     tasks = job.strips * (job.parts if job.in_blocks else job.ranges)
     # Chunks of SERIAL elements pay for the asking; larger ones, while there are many, keep threads out of each other's
     # pages.  Being handed out as they are done, they share the work evenly, even if another program takes a core.

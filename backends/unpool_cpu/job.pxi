@@ -219,8 +219,9 @@ cdef struct Job:
     Py_ssize_t parts
     Py_ssize_t ranges
     Py_ssize_t chunk
-    # Windows of a strip, all channels of them, or cells, between two looks at `Share.stop`.
+    # Windows of a strip, all channels of them, or cells, between two looks at `Share.stop`; whether it is a long call.
     Py_ssize_t segment
+    bint long
     int threads
     Share *share
     int duplicates

@@ -76,8 +76,8 @@ cdef unsigned long main_thread = threading.main_thread().ident
 
 
 cdef void join_in(Job *job, Share *share) noexcept:
-    """Give a call what its threads share."""
-    share.watched = PyThread_get_thread_ident() == main_thread
+    """Give a call what its threads share; a short one has no time for signals."""
+    share.watched = job.long and PyThread_get_thread_ident() == main_thread
     share.stop = False
     share.checked = 0
     job.share = share

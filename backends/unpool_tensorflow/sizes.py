@@ -6,6 +6,7 @@ The rules that the plan could not apply are applied here, when it runs: in the s
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from math import prod
 from typing import Any, NamedTuple
 
@@ -171,15 +172,20 @@ def _bounded(
             shown = None if given is None else _shown(given, number)
             return errors.no_size(plan.sized_by, shown, axis, number(pooled[axis]), window)
 
-        def wrong(number: Number, axis: int = axis, low: Any = low, high: Any = high) -> Exception:
-            both = number(low), number(high)
+        def wrong(number: Number, exact: bool, axis: int = axis, low: Any = low, high: Any = high) -> Exception:
+            smallest = number(low)
+            both = smallest, smallest if exact else number(high)
             if given is None:
                 return errors.size_needed(plan.sized_by, axis, both, window)
             shown = _shown(given, number)
             return errors.size_out_of_range(plan.sized_by, shown, axis, number(pooled[axis]), both, window)
 
         checks += require(high >= low, none)
-        checks += require((high < low) | ((low <= size) & (size <= high)), wrong)
+        right = (high < low) | ((low <= size) & (size <= high))
+        # A run alone knows whether there is one right size or several, and each has a text.
+        one = tf.equal(cast(low, tf.int64), cast(high, tf.int64))
+        checks += require(right | ~one, partial(wrong, exact=True))
+        checks += require(right | one, partial(wrong, exact=False))
     plane_shape = [*pooled_shape[: axes.start], *sizes, *pooled_shape[axes.stop :]]
     return _sizes(plan, pooled_shape, plane_shape, checks)
 
