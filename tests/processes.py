@@ -29,7 +29,9 @@ def python(*arguments: str, first: Path | None = None) -> subprocess.CompletedPr
     )
 
 
-def unwritable(output: str, *arguments: str, stream: str = "stdout", **more: str) -> tuple[int, str, str]:
+def unwritable(
+    output: str, *arguments: str, stream: str = "stdout", first: Path | None = None, **more: str
+) -> tuple[int, str, str]:
     """Run a program with a stream that is a full disk, a pipe that nobody reads, or closed; return what remains."""
     number = {"stdout": 1, "stderr": 2}[stream]
     target = None
@@ -41,7 +43,7 @@ def unwritable(output: str, *arguments: str, stream: str = "stdout", **more: str
     try:
         result = subprocess.run(
             [sys.executable, *arguments],
-            env=environment() | more,
+            env=environment(first) | more,
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: target},  # type: ignore[call-overload]
             preexec_fn=(lambda: os.close(number)) if output == "closed" else None,
             encoding="utf-8",

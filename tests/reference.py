@@ -71,6 +71,26 @@ def max_unpool_backward(grad, indices, rank, duplicates="last", channels_last=Fa
     return _array(values, indices, _spatial(indices, rank, channels_last), channels_last)
 
 
+def dropped(given, indices, kept, plane_size, duplicates, gathers, channels_last=False):
+    """Return what comes of indices of which some are not kept: those point to a cell more, which is taken away."""
+    rank, cells, axis = len(plane_size), math.prod(plane_size), -2 if channels_last else -1
+    wanted = np.where(kept, indices, indices.dtype.type(0)).astype(np.int64)
+    wanted[~kept] = cells
+
+    def flat(array):
+        shape = array.shape[: -rank - 1] if channels_last else array.shape[:-rank]
+        return array.reshape(*shape, -1, array.shape[-1]) if channels_last else array.reshape(*shape, -1)
+
+    if gathers:
+        planes = np.concatenate([flat(given), np.zeros_like(flat(given).take([0], axis))], axis)
+        values = max_unpool_backward(planes, flat(wanted), 1, duplicates, channels_last)
+        return values.reshape(indices.shape)
+    planes = max_unpool(flat(given), flat(wanted), (cells + 1,), duplicates, channels_last).take(range(cells), axis)
+    if channels_last:
+        return planes.reshape(*indices.shape[: -rank - 1], *plane_size, indices.shape[-1])
+    return planes.reshape(*indices.shape[:-rank], *plane_size)
+
+
 def first_bad(indices, cells):
     """Return the first position in the array whose index is outside a plane of so many cells, or None."""
     return next((at for at in np.ndindex(indices.shape) if not 0 <= int(indices[at]) < cells), None)

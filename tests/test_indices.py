@@ -40,7 +40,9 @@ def assert_error(backend, error, text, case, values, indices, data_format, call,
     if not backend.reports:
         found = backend.call(case.function(name), given, indices, **arguments)
         mode = "sum" if call == "pool_backward" or call.startswith("sum") else "last"
-        assert_same_bits(found, dropped(given, indices, case, mode, gathers, data_format))
+        cells = int(np.prod(case.size))
+        kept = np.array([0 <= int(index) < cells for index in indices.reshape(-1)]).reshape(indices.shape)
+        assert_same_bits(found, reference.dropped(given, indices, kept, case.size, mode, gathers, last))
         return
     if not backend.writes:
         with pytest.raises(error) as caught:
@@ -55,27 +57,6 @@ def assert_error(backend, error, text, case, values, indices, data_format, call,
     assert written.intact()
     if untouched is not None and not gathers:
         assert untouched not in written.written()
-
-
-def dropped(given, indices, case, mode, gathers, data_format):
-    """What the reference makes of indices, the bad ones of which point to a cell that is taken away."""
-    last, cells = data_format == "channels_last", int(np.prod(case.size))
-    kept = np.array([0 <= int(index) < cells for index in indices.reshape(-1)]).reshape(indices.shape)
-    inside = np.where(kept, indices, indices.dtype.type(0)).astype("int64")
-    inside[~kept] = cells
-
-    def flat(array):
-        shape = array.shape[: -case.rank - 1] if last else array.shape[: -case.rank]
-        return array.reshape(*shape, -1, array.shape[-1]) if last else array.reshape(*shape, -1)
-
-    axis = -2 if last else -1
-    if gathers:
-        zeros = np.zeros_like(flat(given).take([0], axis))
-        planes = np.concatenate([flat(given), zeros], axis)
-        return reference.max_unpool_backward(planes, flat(inside), 1, mode, last).reshape(indices.shape)
-    planes = reference.max_unpool(flat(given), flat(inside), (cells + 1,), mode, last)
-    leading = (*indices.shape[: -case.rank - 1], indices.shape[-1]) if last else indices.shape[: -case.rank]
-    return planes.take(range(cells), axis).reshape(arranged(leading, case.size, data_format))
 
 
 PLANES = {

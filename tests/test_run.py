@@ -84,7 +84,8 @@ def test_a_saved_report_is_shown_again(saved: str) -> None:
 @buffering
 @outputs
 def test_output_that_cannot_be_written(saved: str, output: str, unbuffered: str) -> None:
-    status, _, errors = unwritable(output, str(SCRIPT), "--from", saved, PYTHONUNBUFFERED=unbuffered)
+    arguments = output, str(SCRIPT), "--from", saved
+    status, _, errors = unwritable(*arguments, first=SCRIPT.parent, PYTHONUNBUFFERED=unbuffered)
     assert (status, errors) == REFUSED[output]
 
 

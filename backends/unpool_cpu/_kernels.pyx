@@ -16,7 +16,8 @@ that alone makes "last" and "sum" deterministic.
 
 Python functions here take C-contiguous, aligned, native arrays and a Plan; they hold buffers of the right length for as
 long as they run, and return the flat positions in `indices` of the first bad index and of the first repeated one, or
--1.  Messages are worded in Python.  An exception of a signal's handler, such as KeyboardInterrupt, ends a call half done.
+-1.  Messages are worded in Python.  An exception of a signal's handler, such as KeyboardInterrupt, ends a call before
+it is done.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
