@@ -177,7 +177,7 @@ class _Geometry:
         inside = (cells >= 0) & (cells < self.cells)
         cells = self._all(inside if right is None else inside & right, cells, self._foreign(source, rule))
         if source == "onnx_column_major":
-            cells = _turned(cells, self.plane)
+            cells = _transposed(cells, self.plane)
         return cells if self.window is None else self._in_windows(cells)
 
     def encode(self, cells: Any, target: str) -> Any:
@@ -190,7 +190,7 @@ class _Geometry:
         elif target == "onnx":
             cells = (sample * self.channels + channel) * self.cells + cells
         elif target == "onnx_column_major":
-            cells = (sample * self.channels + channel) * self.cells + _turned(cells, self.plane[::-1])
+            cells = (sample * self.channels + channel) * self.cells + _transposed(cells, self.plane[::-1])
         elif target == "window":
             cells, _ = self._taps(cells)  # all of their own windows, as `decode` made sure
         largest = self._room(target)
@@ -257,7 +257,7 @@ class _Geometry:
         return self.arrays.along(self.shape[axis], axis, len(self.shape))
 
     def _foreign(self, convention: str, rule: str) -> Callable[[list[int], int, Number], Exception]:
-        """Say that an index breaks a rule of its convention."""
+        """Return a function that builds the error of an index that breaks a rule of its convention."""
 
         def foreign(position: list[int], value: int, number: Number) -> Exception:
             said = rule.format(cells=number(self.cells), last=number(self.cells - 1)) if "{" in rule else rule
@@ -279,14 +279,14 @@ class _Geometry:
         return self.arrays.require_all(right, result, wrong)
 
 
-def _turned(cells: Any, plane: Sequence[Any]) -> Any:
-    """Return flat positions by rows of what are flat positions by columns, and the other way around for a turned plane.
+def _transposed(cells: Any, plane: Sequence[Any]) -> Any:
+    """Return row-major positions for column-major ones; for the sizes in reverse order, it is the other way around.
 
-    >>> _turned(8, (4, 6)), _turned(2, (6, 4))
+    >>> _transposed(8, (4, 6)), _transposed(2, (6, 4))
     (2, 8)
     """
-    turned = 0 * cells
+    found = 0 * cells
     for size in plane:
-        turned = turned * size + cells % size
+        found = found * size + cells % size
         cells = cells // size
-    return turned
+    return found

@@ -33,7 +33,7 @@ class Arrays(arrays.Arrays):
         return entry if isinstance(entry, int) else tf.cast(entry, tf.int64)
 
     def equal(self, one: Any, other: Any) -> Any:
-        """In a TensorFlow 1 graph, `==` asks whether two tensors are the same object."""
+        """Compare values: in a TensorFlow 1 graph, `==` compares objects."""
         return tf.equal(tf.cast(one, tf.int64), tf.cast(other, tf.int64))
 
     def at(self, array: Any, flat: Any) -> Any:

@@ -178,7 +178,7 @@ class _Targets:
     # Errors.
 
     def good(self) -> list[Any]:
-        """Demand that all indices are in range, and in their own windows where that is asked."""
+        """Return the checks that all indices are in range, and in their own windows with ``validate="windows"``."""
         valid = self.valid()
         every = tf.reduce_all(valid)
 
