@@ -48,7 +48,7 @@ def long_calls():
     many = np.zeros((64, 1, 512, 512), "uint8")
     last = np.zeros((1, 512, 512, 64), "uint8")
     # The map of cells that have a value holds a part of a strip, so all indices are read many times.
-    windows, cells = 1 << 18, 1 << 23
+    windows, cells = 1 << 18, 1 << 25
     grad = np.zeros((1, cells, 64), "uint8")
     indices = np.broadcast_to(np.arange(windows, dtype="int32")[:, np.newaxis], (1, windows, 64))
     wide = {"kernel_size": cells - windows + 1, "stride": 1, "data_format": "channels_last"}
