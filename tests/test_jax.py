@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from cases import POOLINGS, bits, whole
+from cases import FAR, POOLINGS, bits, far, whole
 from compare import assert_same_bits
 from needs import require, require_backend
 from processes import python
@@ -340,6 +340,19 @@ def test_conventions_of_what_is_traced():
             assert_same_bits(np.asarray(jax.jit(back)(found)), INDICES)
     with pytest.raises(IndexError, match=r"indices\[0, 0, 0, 0\] = 48 does not fit the convention 'plane'"):
         unpool.convert_indices(jnp.full_like(indices, 48), "plane", "onnx", output_size=X.shape)
+
+
+# --- windows far larger than the plane --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["32 bits", "64 bits"])
+@pytest.mark.parametrize(("window", "pooled"), FAR.values(), ids=FAR)
+def test_windows_far_larger_than_the_plane(window, pooled, wide):
+    call, arrays = far(window, pooled)
+    with jax.enable_x64(wide):
+        results = jax.jit(call)(*map(jnp.array, arrays))
+    for actual, expected in zip(results, call(*arrays), strict=True):
+        np.testing.assert_array_equal(actual, expected)
 
 
 # --- programs that are kept -------------------------------------------------------------------------------------------

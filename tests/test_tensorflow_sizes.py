@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from cases import FORMATS, POOLINGS, arranged, bits, solved, whole
+from cases import FAR, FORMATS, POOLINGS, arranged, bits, far, solved, whole
 from compare import assert_same_bits
 from needs import require
 
@@ -561,3 +561,15 @@ def test_an_index_of_another_convention(way):
     for wrong in ((3, 3, 4, 4), (2, 1, 4, 4), (2, 3, 0, 4)):
         expected = error_of(unpool.convert_indices, plane, "plane", "onnx", output_size=wrong)
         assert way.error(call, tf.constant(plane), tf.constant(wrong)) == expected
+
+
+# --- windows far larger than the plane --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("window", "pooled"), FAR.values(), ids=FAR)
+def test_windows_far_larger_than_the_plane(window, pooled):
+    """Where the sizes are known; where only a run knows them, each tap of a long window is a step of a loop."""
+    call, arrays = far(window, pooled)
+    run = tf.function(call, autograph=False, input_signature=[spec_of(array, ()) for array in arrays])
+    for actual, expected in zip(run(*tensors(*arrays)), call(*arrays), strict=True):
+        assert_same_bits(actual.numpy(), expected)

@@ -13,6 +13,7 @@ Called eagerly, each is compiled once for a plan; within a program, it is a part
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from math import prod
 from typing import Any, NamedTuple
@@ -228,14 +229,23 @@ def _pooled(best: _Best, axis: int, plan: Plan, empty: bool) -> tuple[_Best, boo
         stop = start + (count - 1) * stride + 1
         return _Best(*[lax.slice_in_dim(array, start, stop, stride, 2 + axis) for array in padded])
 
-    found = tap(0)
-    for place in range(1, kernel):
+    first, *others = _places(count, size, kernel, stride, padding, dilation)
+    found = tap(first)
+    for place in others:
         other = tap(place)
         better = (other.keys > found.keys) | unordered(other.keys, found.values.dtype)
         if empty:
             better = (other.numbers >= 0) & (better | (found.numbers < 0))
         found = _Best(*[jnp.where(better, new, old) for new, old in zip(other, found, strict=True)])
     return found, empty
+
+
+def _places(count: Any, size: Any, kernel: int, stride: int, padding: Any, dilation: int) -> Sequence[int]:
+    """The taps that some window has inside the plane: those of one far from the next leave out what lies between."""
+    if not all(isinstance(entry, int) for entry in (count, size, padding)) or stride <= size + dilation:
+        return range(kernel)
+    along = (taps_inside(size, 1, kernel, stride, padding - window * stride, dilation) for window in range(count))
+    return sorted({place for taps in along for place in range(*taps)}) or range(1)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
