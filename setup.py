@@ -78,18 +78,19 @@ class BuildExt(build_ext):
 # One wheel serves every CPython from 3.11 on; free-threaded builds have no stable ABI yet and get their own.
 abi3 = not sysconfig.get_config_var("Py_GIL_DISABLED")
 kernels = Extension(
-    "unpool_cpu._kernels",
-    ["backends/unpool_cpu/_kernels.pyx"],
+    "unpool_backends.cpu._kernels",
+    ["backends/unpool_backends/cpu/_kernels.pyx"],
     define_macros=[("Py_LIMITED_API", "0x030B0000")] if abi3 else [],
-    depends=[f"backends/unpool_cpu/{name}.h" for name in ("numbers", "start", "stream")],
+    include_dirs=["backends/unpool_backends/include"],
+    depends=[f"backends/unpool_backends/{name}.h" for name in ("cpu/start", "cpu/stream", "include/numbers")],
     py_limited_api=abi3,
 )
 memory = Extension(
-    "unpool_cpu._memory",
-    ["backends/unpool_cpu/_memory.pyx"],
+    "unpool_backends.cpu._memory",
+    ["backends/unpool_backends/cpu/_memory.pyx"],
     define_macros=kernels.define_macros,
     include_dirs=[numpy.get_include()],
-    depends=["backends/unpool_cpu/memory.h"],
+    depends=["backends/unpool_backends/cpu/memory.h"],
     py_limited_api=abi3,
 )
 setup(

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
-from unpool_cpu import _kernels
+from unpool_backends.cpu import _kernels
 
 import unpool
 

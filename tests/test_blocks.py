@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import reference
-import unpool_cpu
+import unpool_backends.cpu
 from cases import DUPLICATES, FORMATS, POOLINGS, anywhere, bits, planes_of, pooled, pooling, unique
 from compare import Guarded, assert_same_bits, assert_same_numbers, at
 from threadpoolctl import threadpool_limits
@@ -45,10 +45,12 @@ several = pytest.mark.parametrize(("case", "leading", "data_format"), SEVERAL.va
 @pytest.fixture(params=["plain", "fresh", "streamed", "recycled"])
 def way(request, monkeypatch):
     """Take each way whatever the size of the output."""
-    monkeypatch.setattr(unpool_cpu, "_LARGE", 0 if request.param == "recycled" else 1 << 62)
-    monkeypatch.setattr(unpool_cpu, "_PAST_CACHES", 0 if request.param in ("streamed", "recycled") else 1 << 62)
+    monkeypatch.setattr(unpool_backends.cpu, "_LARGE", 0 if request.param == "recycled" else 1 << 62)
+    monkeypatch.setattr(
+        unpool_backends.cpu, "_PAST_CACHES", 0 if request.param in ("streamed", "recycled") else 1 << 62
+    )
     if request.param == "fresh":
-        monkeypatch.setattr(unpool_cpu, "_new", lambda shape, dtype, _: (np.zeros(shape, dtype), True))
+        monkeypatch.setattr(unpool_backends.cpu, "_new", lambda shape, dtype, _: (np.zeros(shape, dtype), True))
     return request.param
 
 

@@ -34,7 +34,7 @@ def knobs(cuda, request):
 @pytest.fixture
 def job(cuda):
     """The module that cuts calls, with nothing kept from other cuts, before and after."""
-    from unpool_cuda import _device_of, job
+    from unpool_backends.cuda import _device_of, job
 
     caches = job.pool, job.scatter, job.gather, _device_of
     for cache in caches:
@@ -283,11 +283,11 @@ def test_out_that_was_written_is_told(cuda):
 @pytest.fixture
 def captured(cuda, knobs, monkeypatch):
     """What calls in a capture keep; the stand-in raises if they wait."""
-    import unpool_cuda
+    import unpool_backends.cuda
 
-    monkeypatch.setattr(unpool_cuda, "_captured", [])
+    monkeypatch.setattr(unpool_backends.cuda, "_captured", [])
     monkeypatch.setattr(knobs, "capturing", True)
-    return unpool_cuda._captured
+    return unpool_backends.cuda._captured
 
 
 @last_and_sum
@@ -421,7 +421,7 @@ def test_indices_are_converted_on_their_device(cuda, target, data_format):
 
 
 def test_an_error_of_cuda_is_explained_by_what_the_machine_lacks(cuda, knobs, monkeypatch):
-    import unpool_cuda
+    import unpool_backends.cuda
 
     given = cuda.asarray(np.ones((1, 2, 2))), cuda.asarray(np.zeros((1, 2, 2), "int64"))
     cause = RuntimeError("libnvrtc.so is not found")
@@ -429,12 +429,12 @@ def test_an_error_of_cuda_is_explained_by_what_the_machine_lacks(cuda, knobs, mo
     def fail(*arguments):
         raise cause
 
-    monkeypatch.setattr(unpool_cuda.kernels, "kernel", fail)
+    monkeypatch.setattr(unpool_backends.cuda.kernels, "kernel", fail)
     with pytest.raises(RuntimeError, match=r"libnvrtc.so is not found") as caught:
         unpool.max_unpool2d(*given, 2)
     assert caught.value is cause  # nothing is wrong with the machine
     reason = unpool.BackendUnavailableError("install NVRTC")
-    monkeypatch.setattr(unpool_cuda, "fault", lambda: reason)
+    monkeypatch.setattr(unpool_backends.cuda, "fault", lambda: reason)
     with pytest.raises(unpool.BackendUnavailableError, match="install NVRTC") as caught:
         unpool.max_unpool2d(*given, 2)
     assert caught.value.__cause__ is cause
@@ -457,7 +457,7 @@ def test_unique_indices_of_many_planes(cuda):
 
 def test_threads_do_not_take_each_others_shared_memory(cuda, knobs, monkeypatch):
     """What a kernel may have is the kernel's, not the call's: as much as there is, whatever a call needs."""
-    import unpool_cuda
+    import unpool_backends.cuda
 
     class Kernel:
         asked = 0
@@ -469,7 +469,7 @@ def test_threads_do_not_take_each_others_shared_memory(cuda, knobs, monkeypatch)
         def __call__(self, grid, block, args, shared_mem=0):
             assert shared_mem <= Kernel.asked or shared_mem <= 48 << 10
 
-    monkeypatch.setattr(unpool_cuda.kernels, "kernel", lambda name, variant: Kernel())
+    monkeypatch.setattr(unpool_backends.cuda.kernels, "kernel", lambda name, variant: Kernel())
     indices = np.zeros((1, 1, 99, 74), "int64")
     cuda.run(unpool.max_unpool2d, indices, indices, 3, 2, output_size=(200, 150), validate=False)
     assert Kernel.asked == knobs.attributes["MaxSharedMemoryPerBlockOptin"]

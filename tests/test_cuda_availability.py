@@ -18,7 +18,7 @@ from processes import python
 NEWER_THAN_ANY = 99000
 
 ASK = """
-from unpool_cuda.availability import fault
+from unpool_backends.cuda.availability import fault
 print(fault())
 """
 
@@ -187,7 +187,7 @@ def test_no_device_is_visible(driver, monkeypatch, visible):
 def test_cuda_was_used_before_a_fork(driver):
     program = """
 import ctypes, os, sys
-from unpool_cuda.availability import fault
+from unpool_backends.cuda.availability import fault
 assert ctypes.CDLL("libcuda.so.1").cuInit(0) == 0
 if os.fork() == 0:
     print(fault())
@@ -240,7 +240,7 @@ def test_it_is_asked_anew(driver, nvrtc):
     """Not remembered, whether the answer was good or bad."""
     program = """
 from cupy.cuda import runtime
-from unpool_cuda.availability import fault
+from unpool_backends.cuda.availability import fault
 real = runtime.getDeviceCount
 for count in (real, lambda: 1, real):
     runtime.getDeviceCount = count
@@ -252,7 +252,7 @@ for count in (real, lambda: 1, real):
 
 def test_importing_starts_nothing_and_asking_does(driver):
     driver.answers(status=100)
-    said("import unpool_cuda, unpool_cuda.availability")
+    said("import unpool_backends.cuda, unpool_backends.cuda.availability")
     assert driver.started() == 0
     said(ASK)
     assert driver.started() == 1

@@ -51,7 +51,7 @@ def real_cupy(request):
 def compiled(variant, architecture, options=CUPY, ptx=False):
     """Return the code for a variant; nothing may have been said about it."""
     from cupy_backends.cuda.libs import nvrtc
-    from unpool_cuda import kernels
+    from unpool_backends.cuda import kernels
 
     program = nvrtc.createProgram(kernels.source(), "kernels.cu", [], [])
     try:
@@ -128,7 +128,7 @@ def test_the_fast_kernels_keep_all_in_registers(kind):
 
 
 def test_what_is_launched_is_there_and_may_have_so_many_threads():
-    from unpool_cuda import job
+    from unpool_backends.cuda import job
 
     threads = {
         "unpool_pool": job.THREADS,

@@ -4,9 +4,9 @@ It shows that the stand-in for CuPy lets a bug be seen, those too that a GPU wou
 missing barrier.  A bug is a text that stands once in a file, and what is planted in its place.
 """
 
-import importlib
 import re
 import sys
+from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
 
@@ -332,16 +332,16 @@ def check(cuda, case, data_format, dtype, index_dtype="int64"):
 
 def recorded(cuda):
     """A list of what calls find, from now on."""
-    import unpool_cuda
+    import unpool_backends.cuda
 
-    statuses, new = [], getattr(unpool_cuda._new_status, "new", unpool_cuda._new_status)
+    statuses, new = [], getattr(unpool_backends.cuda._new_status, "new", unpool_backends.cuda._new_status)
 
     def record(work):
         statuses.append(new(work))
         return statuses[-1]
 
     record.new = new
-    unpool_cuda._new_status = record
+    unpool_backends.cuda._new_status = record
     return statuses
 
 
@@ -426,7 +426,7 @@ def check_host(cuda):
         elsewhere = cuda.asarray(indices)
     with pytest.raises(TypeError, match="must be on the device"):
         unpool.max_unpool2d(given[0], elsewhere, 2)
-    kept = sys.modules["unpool_cuda"]._captured
+    kept = sys.modules["unpool_backends.cuda"]._captured
     kept.clear()
     knobs.capturing = True
     try:
@@ -451,7 +451,7 @@ def check_host(cuda):
 def battery(cuda):
     """Raise if anything is not as the contract has it."""
     knobs = cuda.cupy.cuda_on_cpu
-    from unpool_cuda import _device_of, job
+    from unpool_backends.cuda import _device_of, job
 
     kept = {name: getattr(job, name) for name in ("STAGE", "LEAST_STAGE", "NEAR", "WIDE")}
     attributes, patience = dict(knobs.attributes), knobs.patience
@@ -497,28 +497,27 @@ def cuda(request):
 @pytest.fixture
 def plant(cuda, monkeypatch):
     """A function that puts a text in the place of another for the time of a test; the modules are made anew."""
-    import unpool_cuda
-    from unpool_cuda import job, kernels
+    import unpool_backends.cuda
+    from unpool_backends.cuda import job, kernels
 
     real = kernels.source
     yield lambda file, text, planted: _plant(monkeypatch, file, text, planted)
     monkeypatch.undo()
-    for module in (job, unpool_cuda):
+    for module in (job, unpool_backends.cuda):
         _execute(module, Path(module.__file__).read_text(encoding="utf-8"))
     kernels.source = real
     _renew(kernels)
 
 
 def _plant(monkeypatch, file, text, planted):
-    import unpool_cuda
-    from unpool_cuda import kernels
+    from unpool_backends.cuda import kernels
 
-    folder = Path(importlib.import_module(kernels._PACKAGES.get(file, "unpool_cuda")).__file__).parent
-    source = (folder / file).read_text(encoding="utf-8")
+    source = files(kernels._PACKAGES.get(file, "unpool_backends.cuda")).joinpath(file).read_text(encoding="utf-8")
     assert source.count(text) == 1, f"{text!r} stands {source.count(text)} times in {file}"
     changed = source.replace(text, planted)
     if file.endswith(".py"):
-        _execute(unpool_cuda if file == "__init__.py" else sys.modules[f"unpool_cuda.{file[:-3]}"], changed)
+        suffix = "" if file == "__init__.py" else f".{file[:-3]}"
+        _execute(sys.modules[f"unpool_backends.cuda{suffix}"], changed)
     else:
         with_it = kernels.source().replace(kernels.source(file), kernels.expand(changed))
         monkeypatch.setattr(kernels, "source", lambda: with_it)
@@ -527,7 +526,7 @@ def _plant(monkeypatch, file, text, planted):
 
 def _execute(module: ModuleType, source):
     exec(compile(source, module.__file__, "exec"), module.__dict__)
-    if module.__name__ == "unpool_cuda":
+    if module.__name__ == "unpool_backends.cuda":
         unpool.backends._loaded["cuda"] = module.BACKEND
 
 

@@ -20,22 +20,28 @@ NEEDS = {
     "unpool.keras": "keras",
     "unpool.torch": "torch",
     "unpool.demo": "matplotlib",
-    "unpool_cuda": "cupy",
-    "unpool_jax": "jax",
-    "unpool_tensorflow": "tensorflow",
-    "unpool_torch": "torch",
-    "unpool_torch.onnx": "onnxscript",
+    "unpool_backends.cuda": "cupy",
+    "unpool_backends.jax": "jax",
+    "unpool_backends.tensorflow": "tensorflow",
+    "unpool_backends.torch": "torch",
+    "unpool_backends.torch.onnx": "onnxscript",
 }
+
+
+def modules(package, folders):
+    """Yield the names of a package and all its modules; nothing is imported, which a framework may be missing for."""
+    yield package
+    for module in pkgutil.iter_modules(folders, f"{package}."):
+        if module.ispkg:
+            yield from modules(module.name, [f"{module.module_finder.path}/{module.name.rpartition('.')[2]}"])
+        else:
+            yield module.name
+
+
 MODULES = [
     name
-    for package in ("unpool", "unpool_cpu", "unpool_cuda", "unpool_jax", "unpool_tensorflow", "unpool_torch")
-    for name in (
-        package,
-        *(
-            module.name
-            for module in pkgutil.walk_packages(find_spec(package).submodule_search_locations, f"{package}.")
-        ),
-    )
+    for package in ("unpool", "unpool_backends")
+    for name in modules(package, find_spec(package).submodule_search_locations)
 ]
 
 
@@ -64,9 +70,9 @@ def run(tests):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_the_examples_of_a_module_run(name):
-    for about in (name, name.partition(".")[0]):
-        if about in NEEDS:
-            require(NEEDS[about], f"{about} is about it")
+    for about, framework in NEEDS.items():
+        if name == about or name.startswith(f"{about}."):
+            require(framework, f"{about} is about it")
     module = import_module(name)
     run(doctest.DocTestFinder().find(module))
     assert module.__doc__, "every module opens by saying what it is for"

@@ -546,7 +546,7 @@ ARGUMENTS = {
     "unknown_library": Case(
         "unknown_array",
         TypeError,
-        "`input` must be an array of a library that unpool knows (numpy, cupy, tensorflow, torch, jax, dask, or one "
+        "`input` must be an array of a library that unpool knows (numpy, cupy, tensorflow, torch, jax, or one "
         "with a plugin in the entry-point group 'unpool.backends'), got sparse.Tensor: convert it first, for example "
         "with numpy.asarray(input)",
         lambda out: unpool.max_pool2d(tensor(X, "sparse"), 2, out=out.pooled),
@@ -557,13 +557,6 @@ ARGUMENTS = {
         "`input` and `indices` must be arrays of one library, got numpy.ndarray and torch.Tensor: pass "
         "numpy.asarray(indices)",
         lambda out: unpool.max_unpool2d(P, tensor(I), 2, out=out.plane),
-    ),
-    "no_namespace": Case(
-        "no_namespace",
-        TypeError,
-        "`indices` must be a tensor of TensorFlow or PyTorch, or an array that follows the array API (NumPy, CuPy, "
-        "JAX), got dask.Tensor: pass numpy.asarray(indices)",
-        lambda out: unpool.convert_indices(tensor(I, "dask"), "plane", "onnx", output_size=PLANE_SHAPE),
     ),
     # --- sizes
     "smaller_than_a_window": Case(
@@ -1321,6 +1314,7 @@ ELSEWHERE = {
     "needs_64_bits",
     "no_backend",
     "no_device",
+    "no_namespace",
     "no_scratch",
     "not_a_pair",
     "not_batched",

@@ -9,9 +9,9 @@ import pytest
 
 import unpool
 
-FRAMEWORKS = ("tensorflow", "torch", "jax", "jaxlib", "cupy", "dask", "keras")
+FRAMEWORKS = ("tensorflow", "torch", "jax", "jaxlib", "cupy", "keras")
 # Not frameworks, but paid for by everybody if imported at the start.
-EXPENSIVE = ("matplotlib", "scipy", "importlib.metadata", "unpool_cpu")
+EXPENSIVE = ("matplotlib", "scipy", "importlib.metadata", "unpool_backends")
 
 
 def imported(script):
@@ -59,9 +59,9 @@ except TypeError:
 
 def test_calls_on_numpy_arrays_import_the_cpu_backend_and_nothing_else():
     modules = imported(CALLS)
-    assert "unpool_cpu" in modules
-    assert not modules & {*FRAMEWORKS, *EXPENSIVE} - {"unpool_cpu"}
-    assert packages(modules) - {"numpy"} == {"unpool", "unpool_cpu"}
+    assert "unpool_backends.cpu" in modules
+    assert not modules & {*FRAMEWORKS, *EXPENSIVE} - {"unpool_backends"}
+    assert packages(modules) - {"numpy"} == {"unpool", "unpool_backends"}
 
 
 def test_checks_come_before_a_backend_is_imported():
@@ -73,7 +73,7 @@ try:
 except ValueError:
     pass
 """)
-    assert "unpool_cpu" not in modules
+    assert "unpool_backends.cpu" not in modules
 
 
 def test_entry_points_are_read_only_for_strangers():

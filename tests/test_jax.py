@@ -20,7 +20,7 @@ require_backend("jax")
 
 import jax.numpy as jnp  # noqa: E402
 from jax.test_util import check_grads  # noqa: E402
-from unpool_jax import host  # noqa: E402
+from unpool_backends.jax import host  # noqa: E402
 
 X = np.random.default_rng(0).permutation(2 * 3 * 8 * 6).reshape(2, 3, 8, 6).astype("float32")
 POOLED, INDICES = unpool.max_pool2d(X, 2, return_indices=True)

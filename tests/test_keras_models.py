@@ -326,7 +326,7 @@ def test_a_clone_has_the_same_configuration():
 
 SERVED = """
 import sys
-sys.modules["unpool"] = sys.modules["unpool_tensorflow"] = sys.modules["unpool_cpu"] = sys.modules["keras"] = None
+sys.modules["unpool"] = sys.modules["unpool_backends"] = sys.modules["keras"] = None
 import numpy as np, tensorflow as tf
 folder = sys.argv[1]
 model = tf.saved_model.load(f"{folder}/model")

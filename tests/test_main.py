@@ -194,7 +194,7 @@ class TestInfo:
         assert all(len(line) < 80 or " " not in line.strip() for line in result.stdout.splitlines())
 
     def test_says_which_openmp_was_built(self) -> None:
-        from unpool_cpu import max_threads, openmp
+        from unpool_backends.cpu import max_threads, openmp
 
         found = rows(main("info").stdout)["OpenMP"]
         if openmp():
@@ -203,7 +203,9 @@ class TestInfo:
             assert found.startswith("none")
 
     def test_gives_the_reason_of_a_backend_that_does_not_load(self, tmp_path: Path) -> None:
-        broken = tmp_path / "unpool_cpu.py"
+        broken = tmp_path / "unpool_backends" / "cpu.py"
+        broken.parent.mkdir()
+        (broken.parent / "__init__.py").touch()
         broken.write_text("raise OSError('libgomp.so.1: cannot open shared object file')")
         result = main("info", first=tmp_path)
         assert result.returncode == 0, result.stderr

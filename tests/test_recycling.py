@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import unpool_cpu
-from unpool_cpu import _memory
+import unpool_backends.cpu
+from unpool_backends.cpu import _memory
 
 import unpool
 
@@ -21,9 +21,9 @@ SHAPE = (33 << 20,)
 
 @pytest.fixture(autouse=True)
 def nothing_kept():
-    unpool_cpu.release_memory()
+    unpool_backends.cpu.release_memory()
     yield
-    unpool_cpu.release_memory()
+    unpool_backends.cpu.release_memory()
 
 
 def large(dtype="uint8", shape=SHAPE):
@@ -184,7 +184,7 @@ def test_what_is_kept_is_bounded():
     del arrays
     kept = address_space() - before
     assert 4 * SHAPE[0] <= kept < 5 * SHAPE[0]
-    unpool_cpu.release_memory()
+    unpool_backends.cpu.release_memory()
     assert address_space() - before < SHAPE[0]
 
 
@@ -223,7 +223,7 @@ def test_a_forked_child_has_its_own():
     program = """
 import os
 import numpy as np
-from unpool_cpu import _memory
+from unpool_backends.cpu import _memory
 kept, _ = _memory.empty((33 << 20,), np.dtype("uint8"))
 kept.fill(1)
 gone, _ = _memory.empty((33 << 20,), np.dtype("uint8"))

@@ -20,7 +20,7 @@ import unpool
 
 tf = require("tensorflow", "its tensors are what is tested")
 
-from unpool_tensorflow import host  # noqa: E402
+from unpool_backends.tensorflow import host  # noqa: E402
 from ways import by_operations, error_of, every_way, reporting_ways, tensors  # noqa: E402
 
 every_format = pytest.mark.parametrize("data_format", FORMATS)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-import unpool_cpu
+import unpool_backends.cpu
 from threadpoolctl import threadpool_limits
 
 import unpool
@@ -17,7 +17,8 @@ import unpool
 THREADS = (1, 2, 3, 8)
 # Where a compiler has no OpenMP, one thread is all there is; CI's has it, so there a serial build fails.
 needs_openmp = pytest.mark.skipif(
-    unpool_cpu.openmp() == 0 and "CI" not in os.environ, reason="unpool_cpu was built without OpenMP: one thread"
+    unpool_backends.cpu.openmp() == 0 and "CI" not in os.environ,
+    reason="unpool_backends.cpu was built without OpenMP: one thread",
 )
 
 
@@ -91,7 +92,9 @@ def test_any_number_of_threads_gives_the_same_bits(work):
     found = {}
     for threads in THREADS:
         with threadpool_limits(threads, user_api="openmp"):
-            assert unpool_cpu.max_threads() == threads, "the limit did not take hold, so nothing would be compared"
+            assert unpool_backends.cpu.max_threads() == threads, (
+                "the limit did not take hold, so nothing would be compared"
+            )
             found[threads] = {name: bits(call()) for name, call in work.items()}
     for threads in THREADS[1:]:
         different = [name for name in work if found[threads][name] != found[1][name]]
@@ -173,7 +176,7 @@ def first():
 
 sys.setswitchinterval(1e-6)
 threads = [threading.Thread(target=first) for _ in range(16)]
-assert "unpool_cpu" not in sys.modules
+assert "unpool_backends.cpu" not in sys.modules
 for thread in threads:
     thread.start()
 for thread in threads:
@@ -196,7 +199,7 @@ import time
 import warnings
 import numpy as np
 import unpool
-import unpool_cpu
+import unpool_backends.cpu
 
 warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of what is tested here
 x = np.random.default_rng(0).standard_normal((8, 32, 96, 96), "float32")
@@ -213,13 +216,13 @@ def call():
     return [result.tobytes() for result in results]
 
 expected = call()
-before = unpool_cpu.max_threads()
+before = unpool_backends.cpu.max_threads()
 child = os.fork()
 if child == 0:
     code = 1
     try:
         same = call() == expected
-        code = 0 if same and unpool_cpu.max_threads() == 1 else 2
+        code = 0 if same and unpool_backends.cpu.max_threads() == 1 else 2
     finally:
         os._exit(code)
 deadline = time.monotonic() + 60
@@ -235,11 +238,11 @@ else:
     os.waitpid(child, 0)
 assert status == 0, f"the child ended with {status}; None: it hung"
 assert call() == expected
-assert unpool_cpu.max_threads() == before
+assert unpool_backends.cpu.max_threads() == before
 print(before)
 """
     threads = run(script, OMP_NUM_THREADS="4")
-    assert threads == ["4" if unpool_cpu.openmp() else "1"]
+    assert threads == ["4" if unpool_backends.cpu.openmp() else "1"]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="pages are guarded by the C library of Linux")
@@ -294,7 +297,7 @@ def limited(setup, call, **environment):
 import re, resource
 from pathlib import Path
 import numpy as np
-import unpool, unpool_cpu
+import unpool, unpool_backends.cpu
 {setup}
 size = int(re.search(r"VmSize:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
 resource.setrlimit(resource.RLIMIT_AS, (size + (3 << 20), resource.RLIM_INFINITY))

@@ -21,7 +21,7 @@ torch = require("torch", "its tensors are what is tested")
 require_backend("torch")
 
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
-from unpool_torch import memory  # noqa: E402
+from unpool_backends.torch import memory  # noqa: E402
 
 X = np.random.default_rng(0).permutation(2 * 3 * 8 * 6).reshape(2, 3, 8, 6).astype("float32")
 POOLED, INDICES = unpool.max_pool2d(X, 2, return_indices=True)

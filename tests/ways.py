@@ -7,7 +7,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import tensorflow as tf
-from unpool_tensorflow import host
+from unpool_backends.tensorflow import host
 
 
 class Way:

@@ -20,8 +20,8 @@ if "--cuda-on-cpu" in sys.argv:
 
 import cupy
 import numpy as np
-import unpool_cuda
-from unpool_cuda import job, kernels
+import unpool_backends.cuda
+from unpool_backends.cuda import job, kernels
 
 import unpool
 from unpool.backends import why_not
@@ -74,13 +74,13 @@ def main() -> None:
     plain, constants = kernels.options, {name: getattr(job, name) for name in (*LITTLE, "WIDE")}
     # So that a report names the line, of the code as it is.
     kernels.options = lambda *how: (*plain(*how), "-lineinfo")
-    device, begin = unpool_cuda._device(), time.monotonic()
-    print(f"watched: {Path(unpool_cuda.__file__).parent}")
+    device, begin = unpool_backends.cuda._device(), time.monotonic()
+    print(f"watched: {Path(unpool_backends.cuda.__file__).parent}")
     for changed, shared, dtypes in CUTS:
         for name, value in (constants | changed).items():
             setattr(job, name, value)
         here = device._replace(shared=shared or device.shared)
-        unpool_cuda._device = lambda here=here: here
+        unpool_backends.cuda._device = lambda here=here: here
         for cache in (job.pool, job.scatter, job.gather):
             cache.cache_clear()
         calls = 0

@@ -227,12 +227,12 @@ def _cores() -> str:
 
 
 def _openmp() -> str:
-    import unpool_cpu
+    import unpool_backends.cpu
 
-    release = unpool_cpu.openmp()
+    release = unpool_backends.cpu.openmp()
     if release == 0:
         return "none: the CPU kernels run on one thread"
-    threads = unpool_cpu.max_threads()
+    threads = unpool_backends.cpu.max_threads()
     return f"{OPENMP.get(release, 'release')} ({release}), {threads} thread{'s' if threads > 1 else ''}"
 
 

@@ -67,18 +67,21 @@ class _BuiltIn(NamedTuple):
 
 
 BUILT_IN = {
-    "cpu": _BuiltIn("numpy", ("numpy",), "unpool_cpu:BACKEND", "numpy.asarray"),
-    "cuda": _BuiltIn("cupy", ("cupy",), "unpool_cuda:BACKEND", "cupy.asarray"),
+    "cpu": _BuiltIn("numpy", ("numpy",), "unpool_backends.cpu:BACKEND", "numpy.asarray"),
+    "cuda": _BuiltIn("cupy", ("cupy",), "unpool_backends.cuda:BACKEND", "cupy.asarray"),
     "tensorflow": _BuiltIn(
         "tensorflow",
         ("tensorflow",),
-        "unpool_tensorflow:BACKEND",
+        "unpool_backends.tensorflow:BACKEND",
         "tensorflow.convert_to_tensor",
-        "unpool_tensorflow:Arrays",
+        "unpool_backends.tensorflow:Arrays",
     ),
-    "torch": _BuiltIn("torch", ("torch",), "unpool_torch:BACKEND", "torch.as_tensor", "unpool_torch:Arrays"),
-    "jax": _BuiltIn("jax", ("jax", "jaxlib"), "unpool_jax:BACKEND", "jax.numpy.asarray", "unpool_jax:Arrays"),
-    "dask": _BuiltIn("dask", ("dask",), "unpool_dask:BACKEND", "dask.array.asarray"),
+    "torch": _BuiltIn(
+        "torch", ("torch",), "unpool_backends.torch:BACKEND", "torch.as_tensor", "unpool_backends.torch:Arrays"
+    ),
+    "jax": _BuiltIn(
+        "jax", ("jax", "jaxlib"), "unpool_backends.jax:BACKEND", "jax.numpy.asarray", "unpool_backends.jax:Arrays"
+    ),
 }
 _BY_PACKAGE = {package: name for name, row in BUILT_IN.items() for package in row.packages}
 
@@ -204,7 +207,7 @@ def loaded(name: str) -> Backend:
 
 def _traced_torch() -> Backend:
     """Import the backend by a statement, the only way that PyTorch goes along where it traces a program."""
-    from unpool_torch import BACKEND
+    from unpool_backends.torch import BACKEND
 
     return cast(Backend, BACKEND)
 
@@ -218,7 +221,7 @@ def load(name: str) -> Backend:
             backend = _attempt(name, lambda: getattr(import_module(module), attribute))
         except errors.BackendUnavailableError as error:
             missing = error.__cause__.name if isinstance(error.__cause__, ModuleNotFoundError) else None
-            if missing == module:
+            if missing in (module, module.partition(".")[0]):
                 raise errors.missing_backend(name, module) from None
             if missing == row.framework:
                 raise errors.missing_framework(name, row.framework) from None

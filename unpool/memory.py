@@ -15,9 +15,9 @@ def release_memory() -> int:
     >>> release_memory()
     0
     """
-    import unpool_cpu
+    import unpool_backends.cpu
 
-    return unpool_cpu.release_memory()
+    return unpool_backends.cpu.release_memory()
 
 
 def keep_memory(keep: bool) -> bool:
@@ -30,6 +30,6 @@ def keep_memory(keep: bool) -> bool:
     >>> keep_memory(before)
     False
     """
-    import unpool_cpu
+    import unpool_backends.cpu
 
-    return unpool_cpu.keep_memory(keep)
+    return unpool_backends.cpu.keep_memory(keep)

@@ -174,6 +174,6 @@ def onnx_translations() -> dict[Any, Any]:
     ModuleNotFoundError
         If onnxscript is not installed, which the exporter needs, too.
     """
-    from unpool_torch import onnx
+    from unpool_backends.torch import onnx
 
     return onnx.translations()

@@ -1,4 +1,4 @@
-"""A stand-in for CuPy that runs real CUDA C++ kernels on the CPU: as strict as the real one in what `unpool_cuda` uses.
+"""A stand-in for CuPy that runs real CUDA C++ kernels on the CPU: as strict as the real one in what we use.
 
 It is found before the real one where this folder is first on ``sys.path``.  Its knobs and counters are those of
 `cupy.cuda_on_cpu`; all its other public names are CuPy's.

@@ -16,7 +16,7 @@ import tensorflow as tf
 from unpool import errors
 from unpool.arrays import Number
 from unpool.plan import LARGEST, SAME, Plan, Window, bounds, default_size, padding_before, span, spatial_axes, unpool
-from unpool_tensorflow.asserts import require
+from unpool_backends.tensorflow.asserts import require
 
 # Larger tables are computed when the graph runs: constants make it, and what is saved, grow.
 _CONSTANT = 2**15

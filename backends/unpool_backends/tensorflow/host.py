@@ -1,4 +1,4 @@
-"""Eager tensors in the memory of the CPU, by the kernels of `unpool_cpu`: nothing is copied on the way in or out.
+"""Eager tensors in the memory of the CPU, by the CPU's kernels: nothing is copied on the way in or out.
 
 NumPy sees the memory of a tensor, read-only, and TensorFlow takes an array's over by DLPack.  It does not ask where
 that memory lies, and ends the process at its first operation on a tensor that lies at no multiple of 64: so arrays are
@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from unpool_cpu import CPU
 
 from unpool.backends import Duplicates
 from unpool.plan import Plan
+from unpool_backends.cpu import CPU
 
 # What TensorFlow's kernels take for granted, on processors with the widest registers.
 _KERNELS = CPU(alignment=64)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from unpool import arrays
 from unpool.arrays import Number
-from unpool_tensorflow.asserts import after, require
+from unpool_backends.tensorflow.asserts import after, require
 
 
 class Arrays(arrays.Arrays):

@@ -13,9 +13,9 @@ from typing import Any
 import tensorflow as tf
 
 from unpool.plan import Plan, taps_inside
-from unpool_tensorflow import order
-from unpool_tensorflow.asserts import after
-from unpool_tensorflow.sizes import Sizes, arange, as_shape, cast, chosen, known, of_pooling, pairs, reshaped
+from unpool_backends.tensorflow import order
+from unpool_backends.tensorflow.asserts import after
+from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, chosen, known, of_pooling, pairs, reshaped
 
 # Up to here a window's cells are sliced out one by one; a longer window is a loop in the graph.
 _UNROLLED = 16

@@ -26,8 +26,8 @@ from jax import lax
 from unpool import errors
 from unpool.backends import Duplicates
 from unpool.plan import LARGEST, Plan, taps_inside
-from unpool_jax import windows
-from unpool_jax.order import keys, unordered
+from unpool_backends.jax import windows
+from unpool_backends.jax.order import keys, unordered
 
 
 @partial(jax.jit, static_argnames="plan", inline=True)

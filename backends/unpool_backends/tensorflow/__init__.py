@@ -1,7 +1,7 @@
 """The backend for TensorFlow tensors: differentiable to any order, eagerly, in graphs, and compiled by XLA.
 
-There are two ways to compute.  Eager tensors in the memory of the CPU go to the kernels of `unpool_cpu` and come back
-without a copy (`host`).  All others are computed by TensorFlow's own operations (`operations`), which work on every
+There are two ways to compute.  Eager tensors in the memory of the CPU go to the CPU's kernels and come back without a
+copy (`host`).  All others are computed by TensorFlow's own operations (`operations`), which work on every
 device, with sizes that only a run will know, in saved models, and under XLA.
 
 A bad index is the contract's IndexError where the call is eager, and an `InvalidArgumentError` of the same text from
@@ -19,9 +19,9 @@ import tensorflow as tf
 from unpool import errors
 from unpool.backends import Duplicates
 from unpool.plan import Plan, spatial_axes
-from unpool_tensorflow import host, operations
-from unpool_tensorflow.convention import Arrays
-from unpool_tensorflow.sizes import settled
+from unpool_backends.tensorflow import host, operations
+from unpool_backends.tensorflow.convention import Arrays
+from unpool_backends.tensorflow.sizes import settled
 
 __all__ = ["BACKEND", "Arrays", "TensorFlow"]
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 
 from unpool import arrays
 from unpool.arrays import Number
-from unpool_jax import windows
-from unpool_jax.host import has_values
-from unpool_jax.operations import check_room, integer
+from unpool_backends.jax import windows
+from unpool_backends.jax.host import has_values
+from unpool_backends.jax.operations import check_room, integer
 
 
 class Arrays(arrays.Arrays):

@@ -1,7 +1,7 @@
 """The backend for JAX arrays: traced, differentiated in both modes, mapped, sharded, exported.
 
-There are two ways to compute.  Arrays with values in the memory of the CPU go to the kernels of `unpool_cpu` and come
-back without a copy (`host`).  All others are computed by JAX's own operations (`operations`), on every device.
+There are two ways to compute.  Arrays with values in the memory of the CPU go to the CPU's kernels and come back
+without a copy (`host`).  All others are computed by JAX's own operations (`operations`), on every device.
 
 A bad index is an IndexError wherever indices have values, also where those that they go with are traced.  Traced
 indices are not looked at: there, and with ``validate=False`` everywhere, a bad one is dropped, its value written
@@ -22,8 +22,8 @@ from jax.sharding import AxisType, PartitionSpec
 from unpool import errors, findings
 from unpool.backends import Duplicates
 from unpool.plan import Plan, bounds, default_size, spatial_axes
-from unpool_jax import host, operations
-from unpool_jax.convention import Arrays
+from unpool_backends.jax import host, operations
+from unpool_backends.jax.convention import Arrays
 
 __all__ = ["BACKEND", "JAX", "Arrays"]
 

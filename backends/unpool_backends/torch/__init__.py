@@ -13,8 +13,8 @@ import torch
 from unpool import errors
 from unpool.backends import Duplicates
 from unpool.plan import Plan
-from unpool_torch import memory, operators
-from unpool_torch.convention import Arrays
+from unpool_backends.torch import memory, operators
+from unpool_backends.torch.convention import Arrays
 
 __all__ = ["BACKEND", "Arrays", "Torch"]
 

@@ -27,7 +27,7 @@ from torch.autograd.function import _SingleLevelFunction
 from unpool import plan as plans
 from unpool.backends import Duplicates
 from unpool.plan import LARGEST, Plan, Window, spatial_axes
-from unpool_torch import memory
+from unpool_backends.torch import memory
 
 _WINDOW = "int[] kernel_size, int[] stride, int[] padding, int[] dilation"
 _POOLING = f"Tensor input, {_WINDOW}, bool ceil_mode, bool channels_last"

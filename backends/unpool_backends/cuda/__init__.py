@@ -22,8 +22,8 @@ from unpool import errors, findings
 from unpool.backends import Duplicates
 from unpool.dtypes import name
 from unpool.plan import Plan
-from unpool_cuda import job, kernels
-from unpool_cuda.availability import fault
+from unpool_backends.cuda import job, kernels
+from unpool_backends.cuda.availability import fault
 
 __all__ = ["BACKEND", "CUDA", "fault"]
 

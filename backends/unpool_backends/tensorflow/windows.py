@@ -21,8 +21,8 @@ import numpy as np
 import tensorflow as tf
 
 from unpool.plan import Plan, taps_inside
-from unpool_tensorflow.asserts import compiles
-from unpool_tensorflow.sizes import Sizes, arange, as_shape, cast, known, long, pairs, reshaped, table
+from unpool_backends.tensorflow.asserts import compiles
+from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, known, long, pairs, reshaped, table
 
 # So many windows a cell may have to ask: at 3 x 3 a comparison each is still faster than scattering.
 _MOST = 9

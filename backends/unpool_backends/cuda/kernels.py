@@ -22,13 +22,13 @@ _NAMES = {
     "bfloat16": "BFloat16",
 }
 # Where what is included lies: the arithmetic of half precision is the CPU's, bit for bit.
-_PACKAGES = {"numbers.h": "unpool_cpu"}
+_PACKAGES = {"numbers.h": "unpool_backends.include"}
 
 
 @cache
 def source(name: str = "kernels.cu") -> str:
     """Return a file of CUDA C++ with what it includes in its place, since CuPy's cache looks into no other file."""
-    return expand(files(_PACKAGES.get(name, "unpool_cuda")).joinpath(name).read_text(encoding="utf-8"))
+    return expand(files(_PACKAGES.get(name, "unpool_backends.cuda")).joinpath(name).read_text(encoding="utf-8"))
 
 
 def expand(text: str) -> str:

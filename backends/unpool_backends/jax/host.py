@@ -1,4 +1,4 @@
-"""Arrays in the memory of the CPU, by the kernels of `unpool_cpu`: nothing is copied on the way in or out.
+"""Arrays in the memory of the CPU, by the kernels of `unpool_backends.cpu`: nothing is copied on the way in or out.
 
 NumPy sees the memory of a JAX array, read-only, and JAX takes an array's over where it lies at a multiple of 64: so
 arrays are made to.
@@ -12,10 +12,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from unpool_cpu import CPU
 
 from unpool.backends import Duplicates
 from unpool.plan import Plan
+from unpool_backends.cpu import CPU
 
 # Less is copied.
 _KERNELS = CPU(alignment=64)

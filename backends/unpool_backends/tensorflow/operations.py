@@ -19,10 +19,10 @@ from unpool.arrays import Number
 from unpool.backends import Duplicates
 from unpool.plan import LARGEST, Plan
 from unpool.taps import taps_of
-from unpool_tensorflow.asserts import after, compiles, require
-from unpool_tensorflow.pooling import pool
-from unpool_tensorflow.sizes import Sizes, arange, as_shape, cast, known, of_gathering, of_unpooling, reshaped
-from unpool_tensorflow.windows import Claims, asked, serve
+from unpool_backends.tensorflow.asserts import after, compiles, require
+from unpool_backends.tensorflow.pooling import pool
+from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, known, of_gathering, of_unpooling, reshaped
+from unpool_backends.tensorflow.windows import Claims, asked, serve
 
 __all__ = ["gather", "pool", "scatter"]
 

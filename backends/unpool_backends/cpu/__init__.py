@@ -16,7 +16,7 @@ from unpool import errors, findings
 from unpool.backends import Duplicates
 from unpool.dtypes import name
 from unpool.plan import Plan
-from unpool_cpu import _kernels, _memory
+from unpool_backends.cpu import _kernels, _memory
 
 __all__ = ["BACKEND", "CPU", "keep_memory", "max_threads", "openmp", "release_memory"]
 
