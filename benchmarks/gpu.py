@@ -39,7 +39,7 @@ from roofline import traffic
 from run import saved
 
 import unpool
-from unpool import backends, plan
+from unpool import arguments, backends, plan, registry
 from unpool.__main__ import as_program, new_file, show
 from unpool.bench.cases import Data, from_json, prepare
 from unpool.bench.measure import add_round, milliseconds
@@ -140,7 +140,7 @@ def parse() -> argparse.Namespace:
 
 
 def measure(options: argparse.Namespace) -> Report:
-    if reason := backends.why_not("cuda"):
+    if reason := registry.why_not("cuda"):
         sys.exit(f"There is no GPU to measure: {reason}")
     cases = [case for case in ALL if options.only in case.name and (case.name in QUICK or not options.quick)]
     report = start(cases or sys.exit(f"no case has {options.only!r} in its name"), usable_cores())
@@ -252,11 +252,11 @@ def each(function: Callable[[Any], Any], arrays: Any) -> Any:
 def into(data: Data, out: Any) -> Callable[[], Any]:
     """Return the backend's call on a plan that says not to wait, which not every public function can be told."""
     case, plane, values, indices = data
-    backend, window = backends.route(("input",), (plane,)), plan.window(case.rank, *case.window, 1)
+    backend, window = backends.route(("input",), (plane,)), arguments.window(case.rank, *case.window, 1)
     if case.operation == "pool":
-        call = plan.pool(plane.shape, window, case.ceil, case.last, case.index_dtype)
+        call = plan.plan_pooling(plane.shape, window, case.ceil, case.last, case.index_dtype)
         return partial(backend.pool, plane, call, out)
-    call = plan.unpool(values.shape, window, case.spatial, case.last, validate=False)
+    call = plan.plan_unpooling(values.shape, window, case.spatial, case.last, False)
     if case.operation == "unpool_backward":
         return partial(backend.gather, plane, indices, call, case.duplicates, out)
     duplicates = "sum" if case.operation == "pool_backward" else case.duplicates

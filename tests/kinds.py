@@ -13,7 +13,7 @@ import needs
 import numpy as np
 import pytest
 
-from unpool.backends import BUILT_IN
+from unpool.registry import BUILT_IN
 
 
 class Arrays:

@@ -8,7 +8,7 @@ from importlib import import_module
 
 import pytest
 
-from unpool.backends import BUILT_IN, why_not
+from unpool.registry import BUILT_IN, why_not
 
 
 def promised():

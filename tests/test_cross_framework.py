@@ -14,7 +14,7 @@ from kinds import KINDS
 from processes import python
 
 import unpool
-from unpool.backends import BUILT_IN
+from unpool.registry import BUILT_IN
 
 # One kind a library; those that are compiled are compared with these elsewhere.
 LIBRARIES = [name for name in KINDS if name in BUILT_IN]

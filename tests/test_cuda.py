@@ -144,8 +144,9 @@ def test_every_shape_counted_with_64_bits(cuda, job, monkeypatch, name, data_for
 
 def test_what_is_counted_with_64_bits(cuda, job):
     """A count, or a coordinate that a kernel comes to, of 2**31."""
-    from unpool.plan import Plan, window
-    from unpool.plan import unpool as plan_of
+    from unpool.arguments import window
+    from unpool.plan import Plan
+    from unpool.plan import plan_unpooling as plan_of
 
     def is_wide(shape, *arguments, size=None, last=False) -> bool:
         plan: Plan = plan_of(shape, window(len(shape) - 2, *arguments), size, last)
@@ -487,18 +488,18 @@ def test_overlap_is_seen_between_memory_that_is_not_cupys(cuda, knobs, monkeypat
 
 def test_no_launch_has_more_blocks_than_there_may_be(job):
     """Slices of one cell, more than 2**31 of them: CuPy would cut the number of blocks to 32 bits."""
-    from unpool import plan
+    from unpool import arguments, plan
 
-    call = plan.unpool((1, 1024, 2**21, 1, 1), plan.window(3, (2, 1, 1), None, 0, 1), None, False)
+    call = plan.plan_unpooling((1, 1024, 2**21, 1, 1), arguments.window(3, (2, 1, 1), None, 0, 1), None, False)
     work = job.scatter(call, 1, 4, "last", job.Device(132, 227 << 10))
     assert all(launch.grid < 2**31 for launch in work.launches)
 
 
 def test_an_argument_has_no_fields_to_describe(job):
     """CuPy asks a structure to describe itself at every launch, which was most of a small call's time on an H200."""
-    from unpool import plan
+    from unpool import arguments, plan
 
-    call = plan.unpool((1, 2, 3, 3), plan.window(2, 2, 2, 0, 1), None, False)
+    call = plan.plan_unpooling((1, 2, 3, 3), arguments.window(2, 2, 2, 0, 1), None, False)
     for launch in job.scatter(call, 4, 8, "last", job.Device(132, 227 << 10)).launches:
         assert launch.argument.dtype.fields is None
         assert launch.argument.tobytes() == launch.job.tobytes()

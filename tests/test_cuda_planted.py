@@ -527,7 +527,7 @@ def _plant(monkeypatch, file, text, planted):
 def _execute(module: ModuleType, source):
     exec(compile(source, module.__file__, "exec"), module.__dict__)
     if module.__name__ == "unpool_backends.cuda":
-        unpool.backends._loaded["cuda"] = module.BACKEND
+        unpool.registry.LOADED["cuda"] = module.BACKEND
 
 
 def _renew(kernels):

@@ -16,7 +16,7 @@ import pytest
 from needs import require
 from processes import python
 
-from unpool import backends, plan
+from unpool import arguments, plan, registry
 from unpool.bench.cases import Case, prepare
 from unpool.bench.peers import Peer
 from unpool.bench.report import start
@@ -127,10 +127,10 @@ def test_names_of_cases():
 
 @named
 def test_a_case_makes_a_plan_and_knows_its_bytes(case):
-    window = plan.window(case.rank, *case.window, 1)
+    window = arguments.window(case.rank, *case.window, 1)
     shape = (case.shape[0], *case.spatial, case.shape[1]) if case.last else case.shape
-    pool = plan.pool(shape, window, case.ceil, case.last, case.index_dtype)
-    back = plan.unpool(pool.pooled_shape, window, case.spatial, case.last)
+    pool = plan.plan_pooling(shape, window, case.ceil, case.last, case.index_dtype)
+    back = plan.plan_unpooling(pool.pooled_shape, window, case.spatial, case.last)
     assert back.plane_shape == pool.plane_shape == shape
     value, index = np.dtype(case.dtype).itemsize, np.dtype(case.index_dtype).itemsize
     plane, pooled = prod(shape), prod(pool.pooled_shape)
@@ -354,7 +354,7 @@ def quick(monkeypatch):
     cases = tuple(small(case) for case in gpu.ALL if case.name in {"unpool k2", "pool k2"})
     monkeypatch.setattr(gpu, "ALL", cases)
     monkeypatch.setattr(gpu, "SECONDS", 0.01)
-    monkeypatch.setattr(backends, "why_not", lambda name: None)
+    monkeypatch.setattr(registry, "why_not", lambda name: None)
 
     def call(*arguments: str, **peers: Peer) -> None:
         monkeypatch.setattr(gpu, "PEERS", peers)

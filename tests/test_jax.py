@@ -13,7 +13,7 @@ from needs import require, require_backend
 from processes import python
 
 import unpool
-from unpool import plan
+from unpool import arguments, plan
 
 jax = require("jax", "its arrays are what is tested")
 require_backend("jax")
@@ -263,7 +263,7 @@ def test_unpooling_is_linear():
 
 def test_a_bad_index_is_reported_wherever_it_has_a_value():
     values, bad = jnp.ones((1, 1, 1, 2)), jnp.array([[[[0, 8]]]])
-    text = re.escape("indices[0, 0, 0, 1] = 8 is out of range for a 2 x 4 output plane: expected 0..7")
+    text = re.escape("indices[0, 0, 0, 1] = 8 is out of range for an output plane of 2 x 4: expected 0..7")
     calls = {
         "eager": lambda v, i: unpool.max_unpool2d(v, i, 2),
         "gradient": lambda v, i: jax.grad(lambda v: unpool.max_unpool2d(v, i, 2).sum())(v),
@@ -524,5 +524,5 @@ def test_symbols_are_planned_with():
     from jax import export
 
     h, w = export.symbolic_shape("h, w", constraints=("h >= 2", "w >= 2"))
-    call = plan.pool((1, 1, h, w), plan.window(2, 2, 2, 0, 1), False, False, "int32")
+    call = plan.plan_pooling((1, 1, h, w), arguments.window(2, 2, 2, 0, 1), False, False, "int32")
     assert str(call.pooled_shape[2]) in ("floordiv(h - 2, 2) + 1", "floordiv(h, 2)")

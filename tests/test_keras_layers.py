@@ -612,17 +612,17 @@ CALLS = {
     "an index past the plane": (
         lambda: unpooling(2)(V, I + 6),
         IndexError,
-        "indices[0, 1, 1, 0] = 16 is out of range for a 4 x 4 output plane: expected 0..15",
+        "indices[0, 1, 1, 0] = 16 is out of range for an output plane of 4 x 4: expected 0..15",
     ),
     "an odd picture without its size": (
         lambda: unpooling(2, padding="same")(*pooling(2, padding="same")(np.arange(9.0).reshape(1, 3, 3, 1))),
         IndexError,
-        f"= 5 is outside its own window in a 4 x 4 output plane, with {SAME}: pass what was pooled as `like`",
+        f"= 5 is outside its own window in an output plane of 4 x 4, with {SAME}: pass what was pooled as `like`",
     ),
     "a wrong size, asked about windows": (
         lambda: unpooling(2, validate="windows")(V, I, output_size=(5, 5)),
         IndexError,
-        "outside its own window in a 5 x 5 output plane",
+        "outside its own window in an output plane of 5 x 5",
     ),
     "a decoder that is a cell off": (
         lambda: unpooling(2)(np.zeros((1, 4, 4, 1), "float32"), np.zeros((1, 5, 5, 1), "int64")),

@@ -196,7 +196,7 @@ def test_a_bad_index_is_an_error_of_the_run():
         error = tf.errors.InvalidArgumentError
     assert predict(3) == [0, 3, 8, 10]
     for bad in (16, -1):
-        with pytest.raises(error, match=rf"indices\[0, 0, 1, 0\] = {bad} is out of range for a 4 x 4 output plane"):
+        with pytest.raises(error, match=rf"indices\[0, 0, 1, 0\] = {bad} is out of range for an output plane of 4 x 4"):
             predict(bad)
 
 

@@ -142,7 +142,7 @@ def test_a_size_that_would_shear_the_picture_is_refused(backend, size, wrong):
     x[..., 0::2, 1::2] = 1
     values, indices = unpool.max_pool2d(x, 2, return_indices=True)
     backend.call(unpool.max_unpool2d, values, indices, 2, output_size=wrong)
-    text = f"is outside its own window in a {wrong[0]} x {wrong[1]} output plane"
+    text = f"is outside its own window in an output plane of {wrong[0]} x {wrong[1]}"
     with pytest.raises(IndexError, match=text):
         backend.call(unpool.max_unpool2d, values, indices, 2, output_size=wrong, validate="windows")
     with pytest.raises(IndexError, match="as `input_size`"):

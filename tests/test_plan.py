@@ -1,15 +1,21 @@
 """Sizes agree with counting windows one by one, and a Plan depends on the call alone, never on earlier ones."""
 
+import copy
 import dataclasses
 import itertools
 import math
+import os
+import pickle
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 import unpool
-from unpool import plan
+from unpool import arguments, plan
+from unpool.sizes import common_shape
 
 X = np.arange(1, 17, dtype="float32").reshape(1, 1, 4, 4)
 P, I = unpool.max_pool2d(X, 2, return_indices=True)
@@ -24,7 +30,7 @@ SIZES = range(1, 25)
 
 
 def window_1d(kernel, stride, padding, dilation):
-    return plan.window(1, kernel, stride, padding, dilation)
+    return arguments.window(1, kernel, stride, padding, dilation)
 
 
 def cells_read(size, kernel, stride, padding, dilation, ceil_mode):
@@ -44,7 +50,7 @@ def cells_read(size, kernel, stride, padding, dilation, ceil_mode):
 
 
 def pooled_size(size, window, ceil_mode):
-    call = plan.pool((1, 1, size), window, ceil_mode=ceil_mode, channels_last=False, index_dtype=None)
+    call = plan.plan_pooling((1, 1, size), window, ceil_mode, False, None)
     return call.pooled[2]
 
 
@@ -52,10 +58,10 @@ def pooled_size(size, window, ceil_mode):
 @pytest.mark.parametrize("dilation", [1, 2, 3])
 def test_pooling_counts_the_windows(dilation, ceil_mode):
     outcomes = set()
-    for arguments in (window for window in WINDOWS if window[3] == dilation):
-        window = window_1d(*arguments)
+    for entries in (window for window in WINDOWS if window[3] == dilation):
+        window = window_1d(*entries)
         for size in SIZES:
-            reads = cells_read(size, *arguments, ceil_mode)
+            reads = cells_read(size, *entries, ceil_mode)
             if not reads:
                 outcome = "none"
                 with pytest.raises(ValueError, match="pools to nothing"):
@@ -66,7 +72,7 @@ def test_pooling_counts_the_windows(dilation, ceil_mode):
                     pooled_size(size, window, ceil_mode)
             else:
                 outcome = "pooled"
-                assert pooled_size(size, window, ceil_mode) == len(reads), (size, arguments)
+                assert pooled_size(size, window, ceil_mode) == len(reads), (size, entries)
             outcomes.add(outcome)
     # Undilated windows are never all padding, which the rule `padding <= kernel // 2` is for.
     assert outcomes == ({"none", "pooled"} if dilation == 1 else {"none", "pooled", "padding"})
@@ -74,12 +80,12 @@ def test_pooling_counts_the_windows(dilation, ceil_mode):
 
 @pytest.mark.parametrize("dilation", [1, 2, 3])
 def test_every_size_that_pools_to_it_can_be_restored(dilation):
-    for arguments in (window for window in WINDOWS if window[3] == dilation):
-        window = window_1d(*arguments)
+    for entries in (window for window in WINDOWS if window[3] == dilation):
+        window = window_1d(*entries)
         for size, ceil_mode in itertools.product(SIZES, (False, True)):
-            pooled = len(cells_read(size, *arguments, ceil_mode))
+            pooled = len(cells_read(size, *entries, ceil_mode))
             if pooled:
-                call = plan.unpool((1, 1, pooled), window, (size,), channels_last=False)
+                call = plan.plan_unpooling((1, 1, pooled), window, (size,), False)
                 assert call.plane == (1, 1, size)
                 assert call.pooled == (1, 1, pooled)
 
@@ -93,15 +99,15 @@ def test_sizes_follow_the_formula(dilation):
             default = (pooled - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1
             for size in range(-1, default + stride + 3):
                 if default - stride < size < default + stride and size >= 1:
-                    assert plan.unpool((1, 1, pooled), window, (size,), channels_last=False).plane[2] == size
+                    assert plan.plan_unpooling((1, 1, pooled), window, (size,), False).plane[2] == size
                 else:
                     with pytest.raises(ValueError, match=rf"got output_size=\({size},\)"):
-                        plan.unpool((1, 1, pooled), window, (size,), channels_last=False)
+                        plan.plan_unpooling((1, 1, pooled), window, (size,), False)
             if default >= 1:
-                assert plan.unpool((1, 1, pooled), window, None, channels_last=False).plane[2] == default
+                assert plan.plan_unpooling((1, 1, pooled), window, None, False).plane[2] == default
             else:
                 with pytest.raises(ValueError, match=r"must be given|no plane pools to"):
-                    plan.unpool((1, 1, pooled), window, None, channels_last=False)
+                    plan.plan_unpooling((1, 1, pooled), window, None, False)
 
 
 def test_bounds_in_a_message_are_inclusive():
@@ -112,9 +118,9 @@ def test_bounds_in_a_message_are_inclusive():
         for wrong in (low - 1, high + 1):
             rule = f"between {low} and {high} (both allowed)" if low < high else f"{low}"
             with pytest.raises(ValueError, match=re.escape(f"`output_size` must be {rule} in")):
-                plan.unpool((1, 1, 3), window, (wrong,), channels_last=False)
+                plan.plan_unpooling((1, 1, 3), window, (wrong,), False)
         for right in (low, high):
-            plan.unpool((1, 1, 3), window, (right,), channels_last=False)
+            plan.plan_unpooling((1, 1, 3), window, (right,), False)
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
@@ -123,17 +129,16 @@ def test_bounds_in_a_message_are_inclusive():
 def test_axes_do_not_mix(rank, channels_last, leading):
     """Every axis has its own sizes, wherever it stands in the shape; backends see three of them."""
     kernel, stride, padding, dilation = (2, 3, 4)[:rank], (1, 2, 3)[:rank], (0, 1, 2)[:rank], (1, 2, 1)[:rank]
-    window = plan.window(rank, kernel, stride, padding, dilation)
+    window = arguments.window(rank, kernel, stride, padding, dilation)
     sizes = (9, 10, 11)[:rank]
     pooled = tuple(len(cells_read(*axis, False)) for axis in zip(sizes, *window, strict=True))
 
     def full(spatial):
         return (*leading, *spatial, 7) if channels_last else (*leading, 7, *spatial)
 
-    pooling = plan.pool(full(sizes), window, ceil_mode=False, channels_last=channels_last, index_dtype="int64")
+    pooling = plan.plan_pooling(full(sizes), window, False, channels_last, "int64")
     unpoolings = [
-        plan.unpool(full(pooled), window, output_size, channels_last=channels_last)
-        for output_size in (sizes, full(sizes))
+        plan.plan_unpooling(full(pooled), window, output_size, channels_last) for output_size in (sizes, full(sizes))
     ]
     for call in (pooling, *unpoolings):
         assert call.pooled_shape == full(pooled)
@@ -166,14 +171,13 @@ def test_an_output_size_has_one_of_three_lengths():
 @pytest.mark.parametrize("windows", [2**31, 2**31 + 2])
 def test_int32_holds_planes_of_two_to_the_31_cells(windows):
     """Their last position is 2**31 - 1."""
-    arguments = {"ceil_mode": False, "channels_last": False}
     window = window_1d(2, 2, 0, 1)
     if windows == 2**31:
-        assert plan.pool((1, 1, windows), window, **arguments, index_dtype="int32").index_dtype == "int32"
+        assert plan.plan_pooling((1, 1, windows), window, False, False, "int32").index_dtype == "int32"
     else:
         with pytest.raises(ValueError, match="pass index_dtype='int64'"):
-            plan.pool((1, 1, windows), window, **arguments, index_dtype="int32")
-    assert plan.pool((1, 1, windows), window, **arguments, index_dtype="int64").index_dtype == "int64"
+            plan.plan_pooling((1, 1, windows), window, False, False, "int32")
+    assert plan.plan_pooling((1, 1, windows), window, False, False, "int64").index_dtype == "int64"
 
 
 # --- padding that follows from the size -------------------------------------------------------------------------------
@@ -200,10 +204,10 @@ def test_same_is_as_in_tensorflow(kernel, stride, dilation):
                 pooled_size(size, window, False)
             continue
         for ceil_mode in (False, True):
-            call = plan.pool((1, 1, size), window, ceil_mode, channels_last=False, index_dtype=None)
+            call = plan.plan_pooling((1, 1, size), window, ceil_mode, False, None)
             assert (call.pooled[2], call.padding[2]) == (len(reads), before)
             assert call.window == window
-        restored = plan.unpool((1, 1, len(reads)), window, (size,), channels_last=False)
+        restored = plan.plan_unpooling((1, 1, len(reads)), window, (size,), False)
         assert (restored.plane[2], restored.padding[2], restored.window) == (size, before, window)
 
 
@@ -212,30 +216,30 @@ def test_same_has_the_sizes_that_pool_to_it(kernel, stride, dilation):
     window = window_1d(kernel, stride, "same", dilation)
     for pooled in range(1, 5):
         right = [size for size in range(1, pooled * stride + 9) if math.ceil(size / stride) == pooled]
-        assert plan.unpool((1, 1, pooled), window, None, channels_last=False).plane[2] == max(right)
+        assert plan.plan_unpooling((1, 1, pooled), window, None, False).plane[2] == max(right)
         for size in range(-1, pooled * stride + 9):
             if size in right:
-                assert plan.unpool((1, 1, pooled), window, (size,), channels_last=False).plane[2] == size
+                assert plan.plan_unpooling((1, 1, pooled), window, (size,), False).plane[2] == size
             else:
                 with pytest.raises(ValueError, match=rf"must be .*\b{max(right)} .* padding='same'"):
-                    plan.unpool((1, 1, pooled), window, (size,), channels_last=False)
+                    plan.plan_unpooling((1, 1, pooled), window, (size,), False)
 
 
 @pytest.mark.parametrize(("kernel", "stride", "dilation"), SAME)
 def test_same_is_known_before_the_size_where_it_does_not_depend_on_it(kernel, stride, dilation):
-    found = plan.pool((1, 1, None), window_1d(kernel, stride, "same", dilation), False, False, None).padding[2]
+    found = plan.plan_pooling((1, 1, None), window_1d(kernel, stride, "same", dilation), False, False, None).padding[2]
     paddings = {same_cells(size, kernel, stride, dilation)[0] for size in range(1, 40)}
     assert found == (paddings.pop() if len(paddings) == 1 else None)
 
 
 def test_valid_is_no_padding():
-    assert plan.window(2, 3, 2, "valid", 1) == plan.window(2, 3, 2, 0, 1)
+    assert arguments.window(2, 3, 2, "valid", 1) == arguments.window(2, 3, 2, 0, 1)
 
 
 @pytest.mark.parametrize("word", ["SAME", "full", "", b"same", ("same", "same"), -1])
 def test_other_paddings_are_refused(word):
     with pytest.raises((TypeError, ValueError), match="`padding` must be"):
-        plan.window(2, 3, 2, word, 1)
+        arguments.window(2, 3, 2, word, 1)
 
 
 def test_same_keeps_to_its_words():
@@ -249,9 +253,9 @@ def test_same_keeps_to_its_words():
 
 
 def a_plan(**changes):
-    arguments = {"shape": (1, 3, 4, 4), "output_size": None, "channels_last": False} | changes
-    shape, output_size = arguments.pop("shape"), arguments.pop("output_size")
-    return plan.unpool(shape, plan.window(2, 2, None, 0, 1), output_size, **arguments)
+    given = {"shape": (1, 3, 4, 4), "output_size": None, "validate": True} | changes
+    window = arguments.window(2, 2, None, 0, 1)
+    return plan.plan_unpooling(given["shape"], window, given["output_size"], False, given["validate"])
 
 
 def test_a_plan_is_frozen():
@@ -264,21 +268,51 @@ def test_a_plan_holds_nothing_that_can_change():
     """Integers, strings and tuples of integers: what a backend may hash, compare, print and send elsewhere."""
     for call in (a_plan(), a_plan(output_size=(9, 9))):
         for field in dataclasses.fields(call):
+            if not field.init:  # the hash
+                continue
             value = getattr(call, field.name)
             entries = value if isinstance(value, tuple) else (value,)
             assert all(type(entry) in (int, bool, str, type(None)) for entry in entries), field.name
 
 
 def test_equal_plans_are_one_key():
-    plan.unpool.cache_clear()
+    plan.plan_unpooling.cache_clear()
     first = a_plan()
-    plan.unpool.cache_clear()
+    plan.plan_unpooling.cache_clear()
     second = a_plan()
     assert first is not second
     assert first == second
     assert len({first: 1, second: 2}) == 1
     assert a_plan(validate=False) != first
     assert a_plan(output_size=(9, 9)) != first
+
+
+def test_a_plan_computes_its_hash_once(monkeypatch):
+    call = dataclasses.replace(a_plan())
+    expected = hash(call)
+    monkeypatch.setattr(unpool.Plan, "_entries", None)
+    assert hash(call) == expected
+
+
+@pytest.mark.parametrize("changes", [{}, {"validate": "windows"}])
+def test_a_plan_is_the_same_key_in_another_process(changes):
+    """Python hashes words in another way there, so the hash does not travel."""
+    call = a_plan(**changes)
+    hash(call)
+    program = """if True:
+        import dataclasses, pickle, sys
+        call = pickle.load(sys.stdin.buffer)
+        print({call: "found"}[dataclasses.replace(call)])
+    """
+    for seed in "1", "2":
+        result = subprocess.run(
+            [sys.executable, "-c", program],
+            input=pickle.dumps(call),
+            capture_output=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        )
+        assert result.stdout.strip() == b"found", result.stderr
+    assert pickle.loads(pickle.dumps(call)) == copy.deepcopy(call) == call
 
 
 # --- no history -----------------------------------------------------------------------------------------------------
@@ -303,9 +337,9 @@ class Spy:
 @pytest.fixture
 def plans(monkeypatch):
     spy = Spy()
-    monkeypatch.setattr("unpool.backends._loaded", {"cpu": spy})
-    plan.pool.cache_clear()
-    plan.unpool.cache_clear()
+    monkeypatch.setattr("unpool.registry.LOADED", {"cpu": spy})
+    plan.plan_pooling.cache_clear()
+    plan.plan_unpooling.cache_clear()
     return spy.plans
 
 
@@ -360,12 +394,14 @@ def test_all_ways_to_write_an_integer_are_one_plan(plans):
 
 def test_shapes_of_numpys_integers():
     """Which arrays of other libraries may have: the rules of sizes are for them, too."""
-    window = plan.window(2, 2, None, 0, 1)
+    window = arguments.window(2, 2, None, 0, 1)
     shape = tuple(np.array([1, 1, 2, 2]))
     with pytest.raises(ValueError, match="`output_size` must be between 3 and 5"):
-        plan.unpool(shape, window, (9, 4), False)
+        plan.plan_unpooling(shape, window, (9, 4), False)
     with pytest.raises(ValueError, match="must span fewer than"):
-        plan.pool(tuple(np.array([1, 1, 2**20, 2**20])), plan.window(2, 2**12, None, 0, 1), False, False, None)
+        plan.plan_pooling(
+            tuple(np.array([1, 1, 2**20, 2**20])), arguments.window(2, 2**12, None, 0, 1), False, False, None
+        )
 
 
 def test_all_ways_to_write_a_size_are_one_plan(plans):
@@ -420,32 +456,32 @@ class Traced:
         return Traced(*self.shape[1:], dtype=self.dtype)
 
 
-WINDOW = plan.window(2, 2, None, 0, 1)
+WINDOW = arguments.window(2, 2, None, 0, 1)
 
 
 def test_a_pooling_of_unknown_sizes():
-    found = plan.pool((None, 3, 5, None), WINDOW, False, False, None)
+    found = plan.plan_pooling((None, 3, 5, None), WINDOW, False, False, None)
     assert found.pooled_shape == (None, 3, 2, None)
     assert (found.batch, found.channels, found.cells, found.windows) == (None, 3, None, None)
     assert found.spatial == (5, None)
 
 
 def test_an_unpooling_of_unknown_sizes():
-    found = plan.unpool((None, 3, 2, None), WINDOW, None, False)
+    found = plan.plan_unpooling((None, 3, 2, None), WINDOW, None, False)
     assert found.plane_shape == (None, 3, 4, None)
-    found = plan.unpool((None, 3, 2, None), WINDOW, (5, None), False)
+    found = plan.plan_unpooling((None, 3, 2, None), WINDOW, (5, None), False)
     assert found.plane_shape == (None, 3, 5, None)
 
 
 def test_what_is_known_is_checked_anyway():
     with pytest.raises(ValueError, match="whose spatial dimension 0 pools to nothing"):
-        plan.pool((None, 3, 1, None), WINDOW, False, False, None)
+        plan.plan_pooling((None, 3, 1, None), WINDOW, False, False, None)
     with pytest.raises(ValueError, match="at least one element"):
-        plan.pool((None, 0, None, None), WINDOW, False, False, None)
+        plan.plan_pooling((None, 0, None, None), WINDOW, False, False, None)
     with pytest.raises(ValueError, match=r"between 3 and 5 .* spatial dimension 0"):
-        plan.unpool((None, None, 2, None), WINDOW, (6, None), False)
+        plan.plan_unpooling((None, None, 2, None), WINDOW, (6, None), False)
     with pytest.raises(ValueError, match="must keep the batch and channels"):
-        plan.unpool((None, 3, 2, None), WINDOW, (None, 4, 4, None), False)
+        plan.plan_unpooling((None, 3, 2, None), WINDOW, (None, 4, 4, None), False)
 
 
 @pytest.mark.parametrize(
@@ -459,13 +495,13 @@ def test_what_is_known_is_checked_anyway():
     ],
 )
 def test_known_sizes_are_not_traced(value, known):
-    assert plan.traced_sizes("output_size", value, 2, False) == (known, None)
+    assert arguments.sizes_of("output_size", value, 2, False) == (known, None)
 
 
 def test_traced_sizes_keep_their_entries():
     one = Traced()
-    assert plan.traced_sizes("output_size", (None, 3, one, 5), 2, False) == ((None, 3, None, 5), (None, 3, one, 5))
-    known, entries = plan.traced_sizes("output_size", Traced(4), 2, True)
+    assert arguments.sizes_of("output_size", (None, 3, one, 5), 2, False) == ((None, 3, None, 5), (None, 3, one, 5))
+    known, entries = arguments.sizes_of("output_size", Traced(4), 2, True)
     assert known == (None,) * 4
     assert [entry.shape for entry in entries] == [()] * 4
 
@@ -490,17 +526,17 @@ def test_traced_sizes_keep_their_entries():
 )
 def test_other_sizes_are_refused(value):
     with pytest.raises(TypeError, match="`output_size` must be a sequence of integers"):
-        plan.traced_sizes("output_size", value, 2, False)
+        arguments.sizes_of("output_size", value, 2, False)
 
 
 @pytest.mark.parametrize(("value", "last"), [((1, 3, None, 5), False), ((1, None, 5, 3), True), ((3, 4, None), False)])
 def test_a_spatial_size_must_not_be_left_open(value, last):
     with pytest.raises(ValueError, match=r"`output_size` must say every spatial size, .*tf\.shape\(x\)"):
-        plan.traced_sizes("output_size", value, 2, last)
+        arguments.sizes_of("output_size", value, 2, last)
 
 
 def test_one_shape_of_two():
-    assert plan.common_shape("indices", (None, 3), "input", (2, None)) == (2, 3)
+    assert common_shape("indices", (None, 3), "input", (2, None)) == (2, 3)
     for other in ((2, 4), (None, 4), (2, 3, 1)):
         with pytest.raises(ValueError, match="`indices` must have the shape of `input`"):
-            plan.common_shape("indices", other, "input", (None, 3))
+            common_shape("indices", other, "input", (None, 3))

@@ -149,7 +149,7 @@ def test_a_bad_index_is_reported(way, call, data_format):
         for bad in values:
             indices = with_a_bad_one(dtype, bad, data_format)
             expected = error_of(call, up, down, indices, data_format=data_format)
-            assert expected.startswith(f"indices[1, 0, 1, 1] = {bad} is out of range for a 4 x 4 output plane: ")
+            assert expected.startswith(f"indices[1, 0, 1, 1] = {bad} is out of range for an output plane of 4 x 4: ")
             assert way.error(traced, *tensors(up, down, indices)) == expected
 
 

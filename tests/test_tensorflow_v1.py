@@ -111,7 +111,7 @@ def test_errors(known):
     bad, repeated = INDICES.copy(), INDICES.copy()
     bad[0, 1, 1, 2], repeated[0, 1, 1, 2] = 99, repeated[0, 1, 0, 2]
     named = {"output_size": X.shape, **LAST}
-    text = "indices[0, 1, 1, 2] = 99 is out of range for a 4 x 6 output plane: expected 0..23"
+    text = "indices[0, 1, 1, 2] = 99 is out of range for an output plane of 4 x 6: expected 0..23"
     refuse(text, lambda v, i: unpool.max_unpool2d(v, i, 2, **named), VALUES, bad, known=known)
     refuse(text, lambda g, i: unpool.max_unpool2d_backward(g, i, 2, **LAST), X, bad, known=known)
     text = f"indices[0, 1, 0, 2] = indices[0, 1, 1, 2] = {repeated[0, 1, 0, 2]}"

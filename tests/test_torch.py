@@ -15,12 +15,13 @@ from compare import assert_same_bits
 from needs import require, require_backend
 
 import unpool
-from unpool import plan
+from unpool import arguments, plan
 
 torch = require("torch", "its tensors are what is tested")
 require_backend("torch")
 
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+from unpool_backends import cpu  # noqa: E402
 from unpool_backends.torch import memory  # noqa: E402
 
 X = np.random.default_rng(0).permutation(2 * 3 * 8 * 6).reshape(2, 3, 8, 6).astype("float32")
@@ -53,8 +54,8 @@ class Witness:
 
 @pytest.mark.parametrize("dtype", ["uint8", "bool", "float16", "bfloat16", "float32", "complex128"])
 def test_a_call_copies_nothing(monkeypatch, dtype):
-    witness = Witness(unpool.backends.load("cpu"))
-    monkeypatch.setitem(unpool.backends._loaded, "cpu", witness)
+    witness = Witness(cpu.BACKEND)
+    monkeypatch.setattr(cpu, "BACKEND", witness)
     values, indices = torch.ones((2, 3, 4, 3), dtype=getattr(torch, dtype)), torch.from_numpy(INDICES)
     planes = unpool.max_unpool2d(values, indices, 2)
     taken = unpool.max_unpool2d_backward(planes, indices, 2)
@@ -107,7 +108,9 @@ def test_an_error_speaks_of_the_users_order():
     values, indices = tensors(POOLED, indices)
     for memory_format in (torch.contiguous_format, torch.channels_last):
         given = values.contiguous(memory_format=memory_format), indices.contiguous(memory_format=memory_format)
-        with pytest.raises(IndexError, match=r"indices\[0, 1, 1, 1\] = 71 is out of range for an 8 x 6 output plane"):
+        with pytest.raises(
+            IndexError, match=r"indices\[0, 1, 1, 1\] = 71 is out of range for an output plane of 8 x 6"
+        ):
             unpool.max_unpool2d(*given, 2)
         with pytest.raises(ValueError, match=r"got indices\[0, 0, 0, 0\] = indices\[0, 0, 0, 1\] = 0"):
             unpool.max_unpool2d(given[0], torch.zeros_like(given[1]), 2, duplicates="error")
@@ -175,12 +178,12 @@ def test_the_way_to_the_kernels_of_cuda(monkeypatch, dtype):
     )
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(from_dlpack=np.from_dlpack, cuda=cuda))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
-    monkeypatch.setitem(unpool.backends._loaded, "cuda", unpool.backends.load("cpu"))
+    monkeypatch.setattr(memory, "_cuda", lambda name: getattr(cpu, name))
     x = torch.arange(1, 2 * 3 * 8 * 6 + 1).reshape(2, 3, 8, 6).to(getattr(torch, dtype))
     real = not dtype.startswith("complex")
-    window = plan.window(2, 2, None, 0, 1)
-    pooling = plan.pool(tuple(x.shape), window, False, False, "int32")
-    unpooling = plan.unpool((2, 3, 4, 3), window, None, False)
+    window = arguments.window(2, 2, None, 0, 1)
+    pooling = plan.plan_pooling(tuple(x.shape), window, False, False, "int32")
+    unpooling = plan.plan_unpooling((2, 3, 4, 3), window, None, False)
     values, indices = unpool.max_pool2d(x if real else x.real, 2, return_indices=True, index_dtype="int32")
     values = values.to(x.dtype)
     planes = memory.CUDA.scatter(values, indices, unpooling, "last")

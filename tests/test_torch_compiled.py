@@ -205,7 +205,7 @@ print(torch.compile(call, fullgraph=True, backend="aot_eager")(torch.arange(9.0)
 def test_a_bad_index_is_told_at_the_run():
     call = compiled(lambda values, indices: unpool.max_unpool2d(values, indices, 2))
     values = torch.ones((1, 2, 2))
-    with pytest.raises(IndexError, match=r"indices\[0, 1, 0\] = 16 is out of range for a 4 x 4 output plane"):
+    with pytest.raises(IndexError, match=r"indices\[0, 1, 0\] = 16 is out of range for an output plane of 4 x 4"):
         call(values, torch.tensor([[[0, 2], [16, 3]]]))
     assert call(values, torch.tensor([[[0, 2], [8, 3]]])).sum() == 4
 

@@ -138,7 +138,7 @@ def test_no_gradient_is_kept_where_none_is_wanted():
 
 def test_a_bad_index_is_told_in_the_forward_pass():
     values = torch.rand((1, 2), requires_grad=True)
-    with pytest.raises(IndexError, match=r"indices\[0, 1\] = 9 is out of range for a 4-cell output plane"):
+    with pytest.raises(IndexError, match=r"indices\[0, 1\] = 9 is out of range for an output plane of 4 cells"):
         unpool.max_unpool1d(values, torch.tensor([[0, 9]]), 2)
 
 
@@ -274,7 +274,7 @@ def test_mapped_over_nothing():
 
 
 def test_a_mapped_bad_index():
-    with pytest.raises(IndexError, match="= 9 is out of range for a 4-cell output plane"):
+    with pytest.raises(IndexError, match="= 9 is out of range for an output plane of 4 cells"):
         torch.vmap(lambda v, i: unpool.max_unpool1d(v, i, 2))(
             torch.ones((3, 1, 2)), torch.tensor([[[0, 9]]]).expand(3, 1, 2)
         )

@@ -24,7 +24,7 @@ import unpool_backends.cuda
 from unpool_backends.cuda import job, kernels
 
 import unpool
-from unpool.backends import why_not
+from unpool.registry import why_not
 
 # Planes, kernel, stride, padding: squares, what is odd, runs, pieces, overlap by one range and by several, long rows.
 CASES = [

@@ -7,8 +7,7 @@
 [[0.0, 0.0, 0.0, 0.0], [0.0, 6.0, 0.0, 8.0], [0.0, 0.0, 0.0, 0.0], [0.0, 14.0, 0.0, 16.0]]
 """
 
-from unpool import functional
-from unpool.backends import Backend, available
+from unpool import calls, tracing
 from unpool.conventions import convert_indices
 from unpool.errors import BackendUnavailableError
 from unpool.functional import (
@@ -28,6 +27,8 @@ from unpool.functional import (
 from unpool.memory import keep_memory, release_memory
 from unpool.modules import MaxPool1d, MaxPool2d, MaxPool3d, MaxUnpool1d, MaxUnpool2d, MaxUnpool3d
 from unpool.plan import Plan
+from unpool.protocol import Backend
+from unpool.registry import available
 
 __version__ = "0.1.0"
 
@@ -60,11 +61,10 @@ __all__ = [
     "release_memory",
 ]
 
-# TensorFlow's autograph rewrites the functions that a `tf.function` calls, and these have nothing to rewrite.  The mark
-# says so; it is autograph's own for functions that it has made.  The Keras layers call `scatter`.
-for _public in (*map(globals().get, __all__), functional.scatter):
+# There is nothing to rewrite in what users call, nor in what the Keras layers call.
+for _public in (*map(globals().get, __all__), calls.scatter):
     if isinstance(_public, type):
         _public = vars(_public.__base__).get("__call__") if _public.__name__.startswith("Max") else None
     if callable(_public):
-        setattr(_public, "autograph_info__", None)  # noqa: B010 - mypy knows no such attribute
+        tracing.not_rewritten(_public)
 del _public

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 import unpool
-from unpool.backends import BUILT_IN
+from unpool.registry import BUILT_IN
 
 # OpenMP names its releases by date; compilers report the dates.
 OPENMP = {

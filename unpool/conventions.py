@@ -21,11 +21,12 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
-from unpool import dtypes, errors, plan
-from unpool.arrays import Number, arrays_like
-from unpool.functional import Padding
+from unpool import dtypes, errors
+from unpool.arguments import Padding, check_choice, is_channels_last, sizes_of, window
+from unpool.backends import arithmetic_of
+from unpool.plan import plan_unpooling
+from unpool.sizes import Number, check_countable, check_taps, padding_before, spatial_axes
 from unpool.taps import taps_of
-from unpool.tracing import afresh
 
 CONVENTIONS = ("plane", "tensorflow", "tensorflow_batch", "onnx", "onnx_column_major", "window")
 # Those that count the channels, and the samples, besides the cells of a plane.
@@ -86,14 +87,12 @@ def convert_indices(
     [[[[1, 3]]]]
     """
     for argument, convention in (("source", source), ("target", target)):
-        plan.check_choice(argument, convention, CONVENTIONS)
-    geometry = _Geometry(
-        indices, output_size, plan.is_channels_last(data_format), kernel_size, stride, padding, dilation
-    )
+        check_choice(argument, convention, CONVENTIONS)
+    geometry = _Geometry(indices, output_size, is_channels_last(data_format), kernel_size, stride, padding, dilation)
     if "window" in (source, target):
         if geometry.window is None:
             raise errors.window_needed()
-        plan.check_taps(geometry.window)
+        check_taps(geometry.window)
     cells = geometry.decode(source)
     return geometry.encode(cells, target)
 
@@ -113,12 +112,12 @@ class _Geometry:
     ) -> None:
         shape, dtype = dtypes.describe("indices", indices)
         dtypes.check_indices(dtype)
-        self.arrays = arrays_like("indices", indices)
+        self.arithmetic = arithmetic_of("indices", indices)
         self.rank = len(shape) - 2
         if self.rank not in (1, 2, 3):
             raise errors.unbatched_indices(shape)
-        size, entries = plan.traced_sizes("output_size", output_size, self.rank, channels_last)
-        self.spatial = plan.spatial_axes(len(shape), self.rank, channels_last)
+        size, entries = sizes_of("output_size", output_size, self.rank, channels_last)
+        self.spatial = spatial_axes(len(shape), self.rank, channels_last)
         self.channel_axis = len(shape) - 1 if channels_last else 1
         outside = (0, self.channel_axis)
         differ = any(None not in (size[axis], shape[axis]) and size[axis] != shape[axis] for axis in outside)
@@ -126,12 +125,14 @@ class _Geometry:
             raise errors.not_the_full_size(size, shape)
         if any(entry is not None and entry < 1 for entry in size[self.spatial]):
             raise errors.empty_dimension("output_size", size)
-        plan.check_countable("output_size", size)
+        check_countable("output_size", size)
         self.dtype, self.given = dtype, indices
         # What a run will know is a number of its framework.
-        found = [self.arrays.size(indices, axis) if entry is None else entry for axis, entry in enumerate(shape)]
+        found = [self.arithmetic.size(indices, axis) if entry is None else entry for axis, entry in enumerate(shape)]
         self.shape, wanted = found, size if entries is None else entries
-        self.size = [found[axis] if entry is None else self.arrays.number(entry) for axis, entry in enumerate(wanted)]
+        self.size = [
+            found[axis] if entry is None else self.arithmetic.number(entry) for axis, entry in enumerate(wanted)
+        ]
         self.plane = self.size[self.spatial]
         self.cells = prod(self.plane)
         self.batch, self.channels = found[0], found[self.channel_axis]
@@ -139,18 +140,20 @@ class _Geometry:
             self._require_full_size()
         self.window = None
         if kernel_size is not None:
-            self.window = plan.window(self.rank, kernel_size, stride, padding, dilation)
+            self.window = window(self.rank, kernel_size, stride, padding, dilation)
             # The rule of sizes, in the words of the unpooling call.
-            afresh(plan.unpool)(shape, self.window, size, channels_last=channels_last, argument="indices")
+            plan_unpooling(shape, self.window, size, channels_last, True, "indices")
 
     def _require_full_size(self) -> None:
         def other(number: Number) -> Exception:
             return errors.not_the_full_size(list(map(number, self.size)), list(map(number, self.shape)))
 
         for axis in (0, self.channel_axis):
-            self.given = self.arrays.require(self.arrays.equal(self.size[axis], self.shape[axis]), self.given, other)
+            self.given = self.arithmetic.require(
+                self.arithmetic.equal(self.size[axis], self.shape[axis]), self.given, other
+            )
         for entry in self.plane:
-            self.given = self.arrays.require(
+            self.given = self.arithmetic.require(
                 entry >= 1,
                 self.given,
                 lambda number: errors.empty_dimension("output_size", list(map(number, self.size))),
@@ -159,16 +162,16 @@ class _Geometry:
     def decode(self, source: str) -> Any:
         """Return plane indices, having made sure that every index is one of its convention at its place."""
         self._check_room(source)
-        value = self.arrays.cast(self.given, "int64")
+        value = self.arithmetic.cast(self.given, "int64")
         sample, channel = self._along(0), self._along(self.channel_axis)
         right, rule = None, "its remainder by the channels is its channel"
         if source == "plane":
             cells, rule = value, "a plane has the cells 0..{last}"
         elif source == "tensorflow":
-            cells, right = value // self.channels, self.arrays.equal(value % self.channels, channel)
+            cells, right = value // self.channels, self.arithmetic.equal(value % self.channels, channel)
         elif source == "tensorflow_batch":
             cells = value // self.channels - sample * self.cells
-            right = self.arrays.equal(value % self.channels, channel)
+            right = self.arithmetic.equal(value % self.channels, channel)
         elif source in ("onnx", "onnx_column_major"):
             cells = value - (sample * self.channels + channel) * self.cells
             rule = "a plane of {cells} cells follows the other, by sample and channel"
@@ -195,7 +198,7 @@ class _Geometry:
             cells, _ = self._taps(cells)  # all of their own windows, as `decode` made sure
         largest = self._room(target)
         narrow = self.dtype == "int32" and isinstance(largest, int) and largest <= 2**31
-        return self.arrays.cast(cells, "int32" if narrow else "int64")
+        return self.arithmetic.cast(cells, "int32" if narrow else "int64")
 
     def _room(self, convention: str) -> Any:
         """How many indices a convention tells apart."""
@@ -207,12 +210,12 @@ class _Geometry:
 
     def _check_room(self, convention: str) -> None:
         """Refuse what the library's integers cannot compute: an index, or a coordinate of a window's last tap."""
-        self.arrays.check_room(self._room(convention))
+        self.arithmetic.check_room(self._room(convention))
         if self.window is not None:
-            self.arrays.check_room(self.cells)
+            self.arithmetic.check_room(self.cells)
             for size, kernel, dilation in zip(self.plane, self.window.kernel, self.window.dilation, strict=True):
                 if isinstance(size, int):
-                    self.arrays.check_room(size + (kernel - 1) * dilation)
+                    self.arithmetic.check_room(size + (kernel - 1) * dilation)
 
     def _from_window(self, value: Any) -> Any:
         assert self.window is not None
@@ -249,12 +252,12 @@ class _Geometry:
         """The first cell of every window along one spatial axis; negative in the padding."""
         assert self.window is not None
         place = self.spatial.start + axis
-        padding = plan.padding_before(self.plane[axis], self.shape[place], *(entry[axis] for entry in self.window))
+        padding = padding_before(self.plane[axis], self.shape[place], *(entry[axis] for entry in self.window))
         return self._along(place) * self.window.stride[axis] - padding
 
     def _along(self, axis: int) -> Any:
         """The coordinate of every index along one axis of the array, to be broadcast."""
-        return self.arrays.along(self.shape[axis], axis, len(self.shape))
+        return self.arithmetic.along(self.shape[axis], axis, len(self.shape))
 
     def _foreign(self, convention: str, rule: str) -> Callable[[list[int], int, Number], Exception]:
         """Return a function that builds the error of an index that breaks a rule of its convention."""
@@ -274,9 +277,9 @@ class _Geometry:
             for size in reversed(self.shape):
                 position.insert(0, number(rest % size))
                 rest = rest // size
-            return problem(position, number(self.arrays.at(self.given, flat)), number)
+            return problem(position, number(self.arithmetic.at(self.given, flat)), number)
 
-        return self.arrays.require_all(right, result, wrong)
+        return self.arithmetic.require_all(right, result, wrong)
 
 
 def _transposed(cells: Any, plane: Sequence[Any]) -> Any:

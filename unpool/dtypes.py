@@ -5,11 +5,10 @@ Unpooling moves values and takes all of them; pooling compares them, and its gra
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from unpool import errors
-from unpool.tracing import afresh, recorded
+from unpool.tracing import refuse_proxy, refuse_recorded, remembered
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 REALS = ("float16", "bfloat16", "float32", "float64", *INTEGERS, "bool")
@@ -17,6 +16,7 @@ VALUES = (*REALS, "complex64", "complex128")
 INDEX_DTYPES = ("int64", "int32")
 
 
+@remembered(maxsize=256)
 def name(dtype: Any) -> str:
     """Return ``"float32"`` for NumPy's, CuPy's, TensorFlow's, PyTorch's and JAX's float32, and for the string.
 
@@ -24,12 +24,6 @@ def name(dtype: Any) -> str:
     >>> name(numpy.dtype(">f4")), name(numpy.float32), name("float32")
     ('float32', 'float32', 'float32')
     """
-    text: str = afresh(_name)(dtype)
-    return text
-
-
-@lru_cache(maxsize=256)
-def _name(dtype: Any) -> str:
     text = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or str(dtype)
     return str(text).rpartition(".")[2].removesuffix("_")
 
@@ -41,8 +35,7 @@ def describe(argument: str, array: Any) -> tuple[tuple[int, ...], str]:
     except (AttributeError, TypeError):
         raise errors.not_an_array(argument, array) from None
     except ValueError:  # there is no shape to go through
-        if any(cls.__module__ == "torch.fx.proxy" for cls in type(array).__mro__):
-            raise errors.symbolic_array(argument, array) from None
+        refuse_proxy(argument, array)
         raise errors.unknown_rank(argument) from None  # TensorFlow's
 
 
@@ -55,15 +48,14 @@ def _sizes(argument: str, shape: Any) -> tuple[int, ...]:
     if type(shape) is tuple:
         return shape
     sizes = tuple(shape.as_list() if hasattr(shape, "as_list") else shape)
-    if sizes and type(sizes[0]) is not int and recorded(sizes[0]):
-        raise errors.recorded_sizes(argument)
+    refuse_recorded(argument, sizes)
     return sizes
 
 
 def describe_pair(argument: str, values: Any, indices: Any, real: bool) -> tuple[tuple[int, ...], tuple[int, ...], str]:
     """Check values and the indices that go with them; return both shapes and the name of the values' dtype."""
     try:
-        dtype = afresh(_check_pair)(argument, values.dtype, indices.dtype, real)
+        dtype = _check_pair(argument, values.dtype, indices.dtype, real)
         shape, indices_shape = values.shape, indices.shape
         if type(shape) is type(indices_shape) is tuple:
             return shape, indices_shape, dtype
@@ -74,7 +66,7 @@ def describe_pair(argument: str, values: Any, indices: Any, real: bool) -> tuple
         raise  # both are arrays, so it is one of their dtypes that is refused
 
 
-@lru_cache(maxsize=256)
+@remembered(maxsize=256)
 def _check_pair(argument: str, dtype: Any, index_dtype: Any, real: bool) -> str:
     """Check two dtypes at once; only what passes is kept."""
     found, indices_found = name(dtype), name(index_dtype)

@@ -1,13 +1,12 @@
-"""Every message of the library, worded once.
+"""The messages of the core, which backends raise, too: a bad index reads the same on every device.
 
 A message names the argument in backticks, states the rule, shows what was received and says what to do next.  Functions
-here build the exception; the caller raises it, so a traceback ends where the rule was broken.  Backends use these
-too: a bad index reads the same whether NumPy, CUDA or a TensorFlow graph found it.
+here build the exception; the caller raises it, so a traceback ends where the rule was broken.  A message that one
+framework alone can cause lives with its backend, its layers or `unpool.tracing`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 
@@ -37,7 +36,7 @@ def not_sizes(argument: str, value: object) -> TypeError:
     return TypeError(f"`{argument}` must be a sequence of integers, got {shown}: pass the shape of an array")
 
 
-def wrong_length(argument: str, value: Sequence[int], rank: int) -> ValueError:
+def wrong_length(argument: str, value: Sequence[int | None], rank: int) -> ValueError:
     rule = f"one integer or {rank} of them, one per spatial dimension" if rank > 1 else "one integer"
     if len(value) > rank and argument == "stride":
         advice = "a shape is passed as `output_size`"
@@ -87,7 +86,7 @@ def kind_of(value: object) -> str:
 
 
 def not_an_array(argument: str, value: object) -> TypeError:
-    if _is_result(argument):
+    if is_result(argument):
         hint = "; a pair belongs to return_indices=True" if isinstance(value, tuple) else ""
         return TypeError(f"`{argument}` must be an array, got {kind_of(value)}: {_an_empty_one('the input')}{hint}")
     if isinstance(value, (tuple, list)) and len(value) == 2 and all(hasattr(entry, "dtype") for entry in value):
@@ -124,12 +123,12 @@ def masked_array(argument: str) -> TypeError:
     advice = f"pass {argument}.filled(value), or {argument}.data to ignore it yourself"
     return TypeError(
         f"`{argument}` must not be a numpy.ma.MaskedArray, whose mask pooling would ignore: "
-        f"{f'pass {argument}.data' if _is_result(argument) else advice}"
+        f"{f'pass {argument}.data' if is_result(argument) else advice}"
     )
 
 
 def mixed_kinds(first: str, one: object, second: str, other: object, library: str, convert: str | None) -> TypeError:
-    if _is_result(second):
+    if is_result(second):
         advice = _an_empty_one(f"`{first}`")
     elif convert is None:
         advice = f"convert `{second}` to an array of {library}"
@@ -147,14 +146,6 @@ def wrong_kind(argument: str, value: object, backend: str, convert: str) -> Type
     )
 
 
-def wrong_device(argument: str, device: object, expected: object) -> TypeError:
-    advice = "pass an empty array there" if _is_result(argument) else f"pass cupy.asarray({argument})"
-    return TypeError(
-        f"`{argument}` must be on the device of the other arrays, got one on device {device}, and they are on device "
-        f"{expected}: {advice}, within `with cupy.cuda.Device({expected}):`"
-    )
-
-
 def unknown_rank(argument: str) -> ValueError:
     return ValueError(
         f"`{argument}` must have a known number of dimensions, got an array of unknown rank: say its shape where it is "
@@ -162,29 +153,7 @@ def unknown_rank(argument: str) -> ValueError:
     )
 
 
-def recorded_sizes(argument: str) -> RuntimeError:
-    return RuntimeError(
-        f"`{argument}` must be a tensor outside torch.jit.trace, got one that it traces, and the sizes of the example "
-        f"would be kept for every call: use torch.export or torch.compile, and torch.onnx.export with dynamo=True"
-    )
-
-
-def scripted_layer(layer: str) -> RuntimeError:
-    return RuntimeError(
-        f"`obj` of torch.jit.script must hold no layer of unpool.torch, which it cannot compile, got a {layer}: use "
-        f"torch.export or torch.compile"
-    )
-
-
-def symbolic_array(argument: str, value: object) -> TypeError:
-    return TypeError(
-        f"`{argument}` must be an array, got {kind_of(value)}, which stands for one while torch.fx traces: use the "
-        f"layers of unpool.torch, or call torch.fx.wrap with the function's name at the top of your module, and the "
-        f"function by that name"
-    )
-
-
-def wrong_rank(argument: str, shape: Sequence[int], rank: int, layouts: Sequence[str]) -> ValueError:
+def wrong_rank(argument: str, shape: Sequence[int | None], rank: int, layouts: Sequence[str]) -> ValueError:
     if len(shape) == rank:
         advice = "give it a dimension of 1 for the channels"
     else:
@@ -195,45 +164,14 @@ def wrong_rank(argument: str, shape: Sequence[int], rank: int, layouts: Sequence
     )
 
 
-def not_batched(argument: str, shape: Sequence[int | None], layout: str) -> ValueError:
-    return ValueError(
-        f"`{argument}` must have {layout.count(',') + 1} dimensions {layout}, got shape {tuple(shape)}: give a single "
-        f"sample a batch of 1"
-    )
-
-
-def not_a_pair(inputs: object, indices: object) -> TypeError:
-    def said(value: object) -> str:
-        return f"a {kind_of(value)} of {len(value)}" if isinstance(value, (list, tuple)) else kind_of(value)
-
-    return TypeError(
-        f"`inputs` must be the values where `indices` are given, and a pair [values, indices] where they are not, got "
-        f"{said(inputs)} and {said(indices)}: call layer(values, indices), or layer([values, indices])"
-    )
-
-
-def two_sizes() -> ValueError:
-    return ValueError(
-        "`output_size` must be left out where `like` is given, got both: pass the one that has the size of what was "
-        "pooled"
-    )
-
-
-def four_sizes(value: Sequence[int | None] | None) -> ValueError:
-    return ValueError(
-        f"`output_size` must be the shape (batch, rows, cols, channels) of what was pooled, got {value}: pass that "
-        f"shape, with None for a batch of any size"
-    )
-
-
-def empty_dimension(argument: str, shape: Sequence[int]) -> ValueError:
+def empty_dimension(argument: str, shape: Sequence[int | None]) -> ValueError:
     return ValueError(
         f"`{argument}` must have at least one element in every dimension but the batch, got shape {tuple(shape)}: "
         f"leave such arrays out"
     )
 
 
-def shapes_differ(argument: str, shape: Sequence[int], other: str, expected: Sequence[int]) -> ValueError:
+def shapes_differ(argument: str, shape: Sequence[int | None], other: str, expected: Sequence[int | None]) -> ValueError:
     if len(shape) != len(expected):
         advice = "give both a batch dimension, or neither"
     else:
@@ -245,21 +183,23 @@ def shapes_differ(argument: str, shape: Sequence[int], other: str, expected: Seq
     return ValueError(f"`{argument}` must have the shape of `{other}`, {tuple(expected)}, got {tuple(shape)}: {advice}")
 
 
-def dimensions_differ(argument: str, shape: Sequence[int], other: str, expected: Sequence[int]) -> ValueError:
+def dimensions_differ(
+    argument: str, shape: Sequence[int | None], other: str, expected: Sequence[int | None]
+) -> ValueError:
     return ValueError(
         f"`{argument}` must have as many dimensions as `{other}`, whose shape is {tuple(expected)}, got shape "
         f"{tuple(shape)}: give both a batch dimension, or neither"
     )
 
 
-def unbatched_indices(shape: Sequence[int]) -> ValueError:
+def unbatched_indices(shape: Sequence[int | None]) -> ValueError:
     return ValueError(
         f"`indices` must have the batch and channels and 1 to 3 spatial dimensions, got shape {tuple(shape)}: give "
         f"unbatched ones a leading 1, and `output_size` too"
     )
 
 
-def not_the_full_size(size: Sequence[int], shape: Sequence[int]) -> ValueError:
+def not_the_full_size(size: Sequence[int], shape: Sequence[int | None]) -> ValueError:
     return ValueError(
         f"`output_size` must be the full shape of the array that was pooled, with the batch and channels of `indices`, "
         f"got {tuple(size)} for shape {tuple(shape)}: pass all of it; unbatched arrays need a leading 1 in both"
@@ -296,7 +236,9 @@ def index_dtype_too_small(cells: int) -> ValueError:
     )
 
 
-def wrong_out(argument: str, shape: Sequence[int], dtype: str, expected: Sequence[int], wanted: str) -> ValueError:
+def wrong_out(
+    argument: str, shape: Sequence[int | None], dtype: str, expected: Sequence[int | None], wanted: str
+) -> ValueError:
     return ValueError(
         f"`{argument}` must have shape {tuple(expected)} and dtype {wanted}, got shape {tuple(shape)} and dtype "
         f"{dtype}: pass an empty array of that shape and dtype"
@@ -307,20 +249,6 @@ def out_not_a_pair(out: object) -> TypeError:
     return TypeError(
         f"`out` must be a pair of arrays (values, indices) where return_indices=True, got {kind_of(out)}: pass both, "
         f"or return_indices=False"
-    )
-
-
-def foreign_byte_order(argument: str, dtype: object) -> ValueError:
-    return ValueError(
-        f"`{argument}` must be in the byte order of the device, got {dtype}: swap the bytes before they go there, for "
-        f"example with numpy's array.astype(array.dtype.newbyteorder('='))"
-    )
-
-
-def needs_64_bits(argument: str, cells: int) -> ValueError:
-    return ValueError(
-        f"`{argument}` must be counted by 64 bits from about 2147483647 cells on, got {cells}: call "
-        f"jax.config.update('jax_enable_x64', True) first"
     )
 
 
@@ -335,21 +263,8 @@ def not_dense(argument: str, kind: str, convert: str) -> TypeError:
     return TypeError(f"`{argument}` must be a dense tensor, got {kind}: pass {convert}")
 
 
-def unserved_device(argument: str, device: str) -> TypeError:
-    return TypeError(
-        f"`{argument}` must be on the CPU or on a CUDA device, got a tensor on {device}: pass {argument}.cpu()"
-    )
-
-
 def devices_differ(argument: str, device: str, other: str, expected: str, convert: str) -> TypeError:
     return TypeError(f"`{other}` and `{argument}` must be on one device, got {expected} and {device}: pass {convert}")
-
-
-def out_of_gradient(argument: str) -> ValueError:
-    return ValueError(
-        f"`out` must be left out where a gradient is to pass, got `{argument}` that requires one: use what the call "
-        f"returns, or call it within torch.no_grad()"
-    )
 
 
 def unusable_out(argument: str) -> ValueError:
@@ -376,7 +291,9 @@ def no_scratch(size: int, threads: int) -> MemoryError:
 # --- sizes ----------------------------------------------------------------------------------------------------------
 
 
-def pooled_to_nothing(argument: str, shape: Sequence[int], axis: int, window: Sequence[Sequence[int]]) -> ValueError:
+def pooled_to_nothing(
+    argument: str, shape: Sequence[int | None], axis: int, window: Sequence[Sequence[int]]
+) -> ValueError:
     return ValueError(
         f"`{argument}` must be at least as large as one window, got shape {tuple(shape)}, whose spatial dimension "
         f"{axis} pools to nothing with {_arguments(window)}: pass a smaller `kernel_size` or `dilation`"
@@ -405,14 +322,14 @@ def too_many_taps(window: Sequence[Sequence[int]]) -> ValueError:
     )
 
 
-def wrong_size_length(argument: str, value: Sequence[int], rank: int, ndim: int) -> ValueError:
+def wrong_size_length(argument: str, value: Sequence[int | None], rank: int, ndim: int) -> ValueError:
     return ValueError(
         f"`{argument}` must have {rank} entries (the spatial ones) or {ndim} (the full shape), got {tuple(value)}: "
         f"{_what_was_pooled(argument)}"
     )
 
 
-def wrong_leading(argument: str, value: Sequence[int], other: str, shape: Sequence[int]) -> ValueError:
+def wrong_leading(argument: str, value: Sequence[int | None], other: str, shape: Sequence[int | None]) -> ValueError:
     return ValueError(
         f"`{argument}` must keep the batch and channels of `{other}`, got {tuple(value)} for shape {tuple(shape)}: "
         f"{_what_was_pooled(argument, spatial=True)}"
@@ -420,7 +337,7 @@ def wrong_leading(argument: str, value: Sequence[int], other: str, shape: Sequen
 
 
 def no_size(
-    argument: str, value: Sequence[int] | None, axis: int, pooled: int, window: Sequence[Sequence[int]]
+    argument: str, value: Sequence[int | None] | None, axis: int, pooled: int, window: Sequence[Sequence[int]]
 ) -> ValueError:
     return ValueError(
         f"`{argument}` has no right value: no plane pools to {pooled} in spatial dimension {axis}, got "
@@ -437,7 +354,7 @@ def size_needed(argument: str, axis: int, bounds: tuple[int, int], window: Seque
 
 def size_out_of_range(
     argument: str,
-    value: Sequence[int],
+    value: Sequence[int | None],
     axis: int,
     pooled: int,
     bounds: tuple[int, int],
@@ -456,7 +373,7 @@ def size_left_open(argument: str, value: Sequence[int | None]) -> ValueError:
     )
 
 
-def too_many_cells(argument: str, shape: Sequence[int]) -> ValueError:
+def too_many_cells(argument: str, shape: Sequence[int | None]) -> ValueError:
     return ValueError(
         f"`{argument}` must be the size of an array of fewer than 2**59 elements, got shape {tuple(shape)}: pass the "
         f"arguments of the pooling call"
@@ -474,7 +391,7 @@ def bad_index(
     for size in plane:
         cells *= size
     return IndexError(
-        f"{_at(position)} = {value} is out of range for {_a_plane(plane)}: expected 0..{cells - 1}; "
+        f"{_at(position)} = {value} is out of range for {_plane(plane)}: expected 0..{cells - 1}; "
         f"{_what_was_pooled(sized_by, f' as `{sized_by}`')}, and convert indices of TensorFlow, ONNX or Chainer by "
         f"unpool.convert_indices{_touched(touched)}"
     )
@@ -491,7 +408,7 @@ def outside_window(
 ) -> IndexError:
     """The first index that is no cell of its own window, in row-major order of ``indices``."""
     return IndexError(
-        f"{_at(position)} = {value} is outside its own window in {_a_plane(plane)}, with {_arguments(window)}: "
+        f"{_at(position)} = {value} is outside its own window in {_plane(plane)}, with {_arguments(window)}: "
         f"{_what_was_pooled(sized_by, f' as `{sized_by}`')}, with the arguments of the pooling call{_touched(touched)}"
     )
 
@@ -503,32 +420,11 @@ def duplicate_index(first: Sequence[int], second: Sequence[int], value: int, *, 
     )
 
 
-def cannot_wait() -> ValueError:
-    return ValueError(
-        "`duplicates` must be 'last' or 'sum' while a CUDA graph is captured, got 'error', which waits to hear whether "
-        "an index repeats: check the indices before the capture"
-    )
-
-
 def foreign_index(position: Sequence[int], value: int, convention: str, rule: str) -> IndexError:
     """An index that its convention cannot hold at that position."""
     return IndexError(
         f"{_at(position)} = {value} does not fit the convention {convention!r}: {rule}. Pass the convention and the "
         f"`output_size` that the indices were made with"
-    )
-
-
-def inexact_mask(dtype: str, positions: int, most: int) -> ValueError:
-    return ValueError(
-        f"`mask` must be of integers for more than {most} positions in a picture, got {dtype} for {positions}: floats "
-        f"of that kind are exact up to {most} only, so pass the mask as tf.nn.max_pool_with_argmax returns it"
-    )
-
-
-def not_whole(dtype: str, flat: int) -> ValueError:
-    return ValueError(
-        f"`mask` must hold integers, which may be of a float dtype, got {dtype} with something else at flat position "
-        f"{flat}: pass the mask as tf.nn.max_pool_with_argmax returns it"
     )
 
 
@@ -598,51 +494,6 @@ def no_backend(name: str, target: str, value: object, lacking: Sequence[str]) ->
     )
 
 
-def missing_driver(needed: int) -> BackendUnavailableError:
-    return BackendUnavailableError(
-        f"backend 'cuda' needs an NVIDIA driver, found none: install one for CUDA {needed // 1000}; a container is "
-        f"given it with the GPUs (docker run --gpus all)"
-    )
-
-
-def old_driver(served: int, needed: int) -> BackendUnavailableError:
-    """Of versions as CUDA writes them: 12080 is 12.8."""
-    return BackendUnavailableError(
-        f"backend 'cuda' needs a newer NVIDIA driver, found one for CUDA {_version(served)} where CuPy is built for "
-        f'{_version(needed)}: update it, or pip install "cupy-cuda{served // 1000}x[ctk]" in place of this CuPy'
-    )
-
-
-def no_device(visible: str | None) -> BackendUnavailableError:
-    if visible is None:
-        found, advice = "", "see that nvidia-smi lists one"
-    else:
-        found, advice = f" with CUDA_VISIBLE_DEVICES={visible!r}", "unset it, or name what nvidia-smi lists"
-    return BackendUnavailableError(
-        f"backend 'cuda' needs a CUDA device, found none{found}: {advice}, and start Python anew"
-    )
-
-
-def forked_after_cuda(cause: BaseException) -> BackendUnavailableError:
-    return BackendUnavailableError(
-        f"backend 'cuda' does not work in a process that was forked after CUDA had been used ({cause}): start it by "
-        f"the method 'spawn' or 'forkserver', for example with multiprocessing.get_context('spawn')"
-    )
-
-
-def failing_cuda(cause: BaseException) -> BackendUnavailableError:
-    return BackendUnavailableError(
-        f"backend 'cuda' needs CUDA to start, found {cause}: see what nvidia-smi says, and start Python anew"
-    )
-
-
-def missing_nvrtc(built_for: int) -> BackendUnavailableError:
-    return BackendUnavailableError(
-        f"backend 'cuda' needs NVRTC to compile its kernels, found none that loads: pip install "
-        f'"cupy-cuda{built_for // 1000}x[ctk]"'
-    )
-
-
 def unknown_backend(name: object, names: Sequence[str]) -> ValueError:
     return ValueError(
         f"`backend` must be one of {', '.join(map(repr, names))}, got {name!r}: pass one of these, or leave it out"
@@ -663,7 +514,7 @@ def _at(position: Sequence[int]) -> str:
     return f"indices[{', '.join(map(str, position))}]"
 
 
-def _is_result(argument: str) -> bool:
+def is_result(argument: str) -> bool:
     """Whether an argument is written into: a converted copy of it would be thrown away."""
     return argument.startswith("out")
 
@@ -679,10 +530,6 @@ def _text(cause: BaseException) -> str:
         return ""
 
 
-def _version(cuda: int) -> str:
-    return f"{cuda // 1000}.{cuda % 1000 // 10}"
-
-
 def _what_was_pooled(argument: str, as_what: str = "", *, spatial: bool = False) -> str:
     """Advice for an argument that gave the size of the plane."""
     if argument == "grad_output":
@@ -692,14 +539,8 @@ def _what_was_pooled(argument: str, as_what: str = "", *, spatial: bool = False)
     return f"pass {'the spatial entries alone, or ' if spatial else ''}the shape of the array that was pooled{as_what}"
 
 
-# What is spoken with a vowel: eight, eighty, eleven, eighteen thousand.
-AN = r"8\d*|1[18](\d{3})*"
-
-
-def _a_plane(plane: Sequence[int]) -> str:
-    article = "an" if re.fullmatch(AN, str(plane[0])) else "a"
-    unit = "-cell" if len(plane) == 1 else ""
-    return f"{article} {' x '.join(map(str, plane))}{unit} output plane"
+def _plane(plane: Sequence[int]) -> str:
+    return f"an output plane of {' x '.join(map(str, plane))}{' cells' if len(plane) == 1 else ''}"
 
 
 def _between(low: int, high: int) -> str:

@@ -1,6 +1,6 @@
-"""Turns what a kernel found in the indices, flat positions, into the error that says so.
+"""Turn the flat position of a bad or repeated index, as kernels report it, into the error that names it.
 
-Kernels report numbers, on every device; this module finds out what they mean, in the same way for every kind of array.
+It works on arrays of every library that has views and comparisons.
 """
 
 from __future__ import annotations
@@ -12,34 +12,25 @@ from unpool.dtypes import name
 from unpool.plan import Plan
 
 
-def check(bad: int, repeated: int, given: Any, read: Any, plan: Plan, *, touched: bool) -> None:
-    """Raise for the first bad index, or else for the first repeated one; a position below 0 is none.
+def error(bad: int, repeated: int, given: Any, read: Any, plan: Plan[int], *, touched: bool) -> Exception:
+    """Return the error of the first bad index, or else of the first repeated one; a position below 0 is none.
 
     Both count in row-major order of the indices, which a kernel `read` as int32 or int64 from those that were `given`.
-
-    Raises
-    ------
-    IndexError
-        If there is a bad index.
-    ValueError
-        If there is a repeated one.
     """
-    if bad < 0 and repeated < 0:
-        return
     # As the kernel read them: where it read a copy, `out` may have been written over those given.
     indices = read.view("uint64") if name(given.dtype).startswith("u") else read
     position = _position(bad if bad >= 0 else repeated, indices.shape)
     value = int(indices[position])
     if bad >= 0:
         if plan.validate == "windows" and 0 <= value < plan.cells:
-            raise errors.outside_window(position, value, plan.spatial, plan.window, plan.sized_by, touched=touched)
-        raise errors.bad_index(position, value, plan.spatial, plan.sized_by, touched=touched)
+            return errors.outside_window(position, value, plan.spatial, plan.window, plan.sized_by, touched=touched)
+        return errors.bad_index(position, value, plan.spatial, plan.sized_by, touched=touched)
     # The spatial axes lie together, before the channels or after them.
     rank = len(plan.spatial)
     axis = indices.ndim - rank - (1 if plan.channels_last else 0)
     plane = indices[position[:axis] + (slice(None),) * rank + position[axis + rank :]]
     first = _position(int((plane == value).reshape(-1).argmax()), plane.shape)
-    raise errors.duplicate_index(position[:axis] + first + position[axis + rank :], position, value, touched=touched)
+    return errors.duplicate_index(position[:axis] + first + position[axis + rank :], position, value, touched=touched)
 
 
 def _position(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,24 +1,19 @@
-"""The public functions: check, plan, route, call.
+"""The public functions: signatures and documentation; `calls` does the work.
 
-Each is a signature and a docstring around one of three functions, named as the primitives of a backend, which serve
-every rank, and the objects of `modules` too; nothing here computes.  The file is long because it holds twelve
-signatures and their documentation, and nothing else would.
+The file is long because it holds twelve signatures and their documentation, and nothing else would.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
-from unpool import backends, dtypes, errors, plan
-from unpool.backends import DUPLICATES, Duplicates
+from unpool.arguments import DataFormat, Padding, window
+from unpool.calls import POOLING_GRADIENT, gather, pool, scatter
 from unpool.plan import Validate
-from unpool.tracing import afresh
+from unpool.protocol import Duplicates
 
 ArrayT = TypeVar("ArrayT")
-DataFormat = Literal["channels_first", "channels_last"]
-Padding: TypeAlias = "int | Sequence[int] | Literal['same', 'valid']"
 
 
 # --- pooling ----------------------------------------------------------------------------------------------------------
@@ -45,8 +40,8 @@ def max_pool1d(
     >>> values.tolist(), indices.tolist()
     ([[5, 4]], [[1, 3]])
     """
-    window = plan.window(1, kernel_size, stride, padding, dilation)
-    return pool(input, window, ceil_mode, return_indices, data_format, index_dtype, out, backend)
+    checked = window(1, kernel_size, stride, padding, dilation)
+    return pool(input, checked, ceil_mode, return_indices, data_format, index_dtype, out, backend)
 
 
 def max_pool2d(
@@ -118,8 +113,8 @@ def max_pool2d(
 
     Source: the semantics of ``torch.nn.functional.max_pool2d``.
     """
-    window = plan.window(2, kernel_size, stride, padding, dilation)
-    return pool(input, window, ceil_mode, return_indices, data_format, index_dtype, out, backend)
+    checked = window(2, kernel_size, stride, padding, dilation)
+    return pool(input, checked, ceil_mode, return_indices, data_format, index_dtype, out, backend)
 
 
 def max_pool3d(
@@ -145,8 +140,8 @@ def max_pool3d(
     >>> values.tolist(), indices.tolist()
     ([[[[7]]]], [[[[7]]]])
     """
-    window = plan.window(3, kernel_size, stride, padding, dilation)
-    return pool(input, window, ceil_mode, return_indices, data_format, index_dtype, out, backend)
+    checked = window(3, kernel_size, stride, padding, dilation)
+    return pool(input, checked, ceil_mode, return_indices, data_format, index_dtype, out, backend)
 
 
 # --- unpooling --------------------------------------------------------------------------------------------------------
@@ -173,8 +168,8 @@ def max_unpool1d(
     >>> max_unpool1d(np.array([[5, 4]]), np.array([[1, 3]]), 2).tolist()
     [[0, 5, 0, 4]]
     """
-    window = plan.window(1, kernel_size, stride, padding, dilation)
-    return scatter(input, indices, window, output_size, data_format, duplicates, out, validate, backend)
+    checked = window(1, kernel_size, stride, padding, dilation)
+    return scatter(input, indices, checked, output_size, data_format, duplicates, out, validate, backend)
 
 
 def max_unpool2d(
@@ -253,8 +248,8 @@ def max_unpool2d(
     Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks" (2014); the call is that of
     ``torch.nn.MaxUnpool2d``.
     """
-    window = plan.window(2, kernel_size, stride, padding, dilation)
-    return scatter(input, indices, window, output_size, data_format, duplicates, out, validate, backend)
+    checked = window(2, kernel_size, stride, padding, dilation)
+    return scatter(input, indices, checked, output_size, data_format, duplicates, out, validate, backend)
 
 
 def max_unpool3d(
@@ -278,8 +273,8 @@ def max_unpool3d(
     >>> max_unpool3d(np.array([[[[7]]]]), np.array([[[[6]]]]), 2).tolist()
     [[[[0, 0], [0, 0]], [[0, 0], [7, 0]]]]
     """
-    window = plan.window(3, kernel_size, stride, padding, dilation)
-    return scatter(input, indices, window, output_size, data_format, duplicates, out, validate, backend)
+    checked = window(3, kernel_size, stride, padding, dilation)
+    return scatter(input, indices, checked, output_size, data_format, duplicates, out, validate, backend)
 
 
 # --- gradient of pooling ----------------------------------------------------------------------------------------------
@@ -305,8 +300,10 @@ def max_pool1d_backward(
     >>> max_pool1d_backward(np.array([[3.0, 1.0]]), np.array([[1, 1]]), (3,), 2, 1).tolist()
     [[0.0, 4.0, 0.0]]
     """
-    window = plan.window(1, kernel_size, stride, padding, dilation)
-    return scatter(grad_output, indices, window, input_size, data_format, "sum", out, validate, backend, _GRADIENT)
+    checked = window(1, kernel_size, stride, padding, dilation)
+    return scatter(
+        grad_output, indices, checked, input_size, data_format, "sum", out, validate, backend, POOLING_GRADIENT
+    )
 
 
 def max_pool2d_backward(
@@ -357,8 +354,10 @@ def max_pool2d_backward(
     >>> max_pool2d_backward(np.array([[[3.0]]]), np.array([[[1]]]), (2, 2), 2).tolist()
     [[[0.0, 3.0], [0.0, 0.0]]]
     """
-    window = plan.window(2, kernel_size, stride, padding, dilation)
-    return scatter(grad_output, indices, window, input_size, data_format, "sum", out, validate, backend, _GRADIENT)
+    checked = window(2, kernel_size, stride, padding, dilation)
+    return scatter(
+        grad_output, indices, checked, input_size, data_format, "sum", out, validate, backend, POOLING_GRADIENT
+    )
 
 
 def max_pool3d_backward(
@@ -381,8 +380,10 @@ def max_pool3d_backward(
     >>> max_pool3d_backward(np.array([[[[3.0]]]]), np.array([[[[6]]]]), (2, 2, 2), 2).tolist()
     [[[[0.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [3.0, 0.0]]]]
     """
-    window = plan.window(3, kernel_size, stride, padding, dilation)
-    return scatter(grad_output, indices, window, input_size, data_format, "sum", out, validate, backend, _GRADIENT)
+    checked = window(3, kernel_size, stride, padding, dilation)
+    return scatter(
+        grad_output, indices, checked, input_size, data_format, "sum", out, validate, backend, POOLING_GRADIENT
+    )
 
 
 # --- gradient of unpooling --------------------------------------------------------------------------------------------
@@ -410,8 +411,8 @@ def max_unpool1d_backward(
     >>> max_unpool1d_backward(np.array([[1.0, 2.0, 3.0]]), np.array([[1, 1]]), 2, 1).tolist()
     [[0.0, 2.0]]
     """
-    window = plan.window(1, kernel_size, stride, padding, dilation)
-    return gather(grad_output, indices, window, data_format, duplicates, out, validate, backend)
+    checked = window(1, kernel_size, stride, padding, dilation)
+    return gather(grad_output, indices, checked, data_format, duplicates, out, validate, backend)
 
 
 def max_unpool2d_backward(
@@ -461,8 +462,8 @@ def max_unpool2d_backward(
     >>> max_unpool2d_backward(np.array([[[1.0, 2.0], [3.0, 4.0]]]), np.array([[[1]]]), 2).tolist()
     [[[2.0]]]
     """
-    window = plan.window(2, kernel_size, stride, padding, dilation)
-    return gather(grad_output, indices, window, data_format, duplicates, out, validate, backend)
+    checked = window(2, kernel_size, stride, padding, dilation)
+    return gather(grad_output, indices, checked, data_format, duplicates, out, validate, backend)
 
 
 def max_unpool3d_backward(
@@ -485,117 +486,5 @@ def max_unpool3d_backward(
     >>> max_unpool3d_backward(np.arange(8.0).reshape(1, 2, 2, 2), np.array([[[[6]]]]), 2).tolist()
     [[[[6.0]]]]
     """
-    window = plan.window(3, kernel_size, stride, padding, dilation)
-    return gather(grad_output, indices, window, data_format, duplicates, out, validate, backend)
-
-
-# --- what they share --------------------------------------------------------------------------------------------------
-
-
-# The gradient of pooling is an unpooling by another name.  What each calls its arrays and its size, and whether the
-# values must be real:
-_UNPOOLING = ("input", "indices", "out"), "output_size", False
-_GRADIENT = ("grad_output", "indices", "out"), "input_size", True
-
-
-def pool(
-    input: Any,
-    window: plan.Window,
-    ceil_mode: bool,
-    return_indices: bool,
-    data_format: str,
-    index_dtype: Any,
-    out: Any,
-    backend: str | None,
-) -> Any:
-    """Pool: `max_pool1d` to `max_pool3d`."""
-    shape, dtype = dtypes.describe("input", input)
-    dtypes.check_values("input", dtype, dtypes.REALS)
-    index_dtype = dtypes.check_index_dtype(index_dtype)
-    channels_last = plan.is_channels_last(data_format)
-    call = afresh(plan.pool)(shape, window, bool(ceil_mode), channels_last, index_dtype if return_indices else None)
-    arguments: tuple[str, ...] = ("input",)
-    arrays: tuple[Any, ...] = (input,)
-    pair = None
-    if out is not None and return_indices:
-        if not isinstance(out, (tuple, list)) or len(out) != 2:
-            raise errors.out_not_a_pair(out)
-        _check_out("out[0]", out[0], call.pooled_shape, dtype)
-        _check_out("out[1]", out[1], call.pooled_shape, index_dtype)
-        pair = (out[0], out[1])
-        arguments, arrays = ("input", "out[0]", "out[1]"), (input, *pair)
-    elif out is not None:
-        _check_out("out", out, call.pooled_shape, dtype)
-        pair = (out, None)
-        arguments, arrays = ("input", "out"), (input, out)
-    values, indices = backends.route(arguments, arrays, backend).pool(input, call, pair)
-    return (values, indices) if return_indices else values
-
-
-def scatter(
-    values: ArrayT,
-    indices: Any,
-    window: plan.Window,
-    size: Sequence[int] | None,
-    data_format: str,
-    duplicates: Duplicates,
-    out: Any,
-    validate: Validate,
-    backend: str | None,
-    terms: tuple[tuple[str, ...], str, bool] = _UNPOOLING,
-) -> ArrayT:
-    """Put values into planes: `max_unpool1d` to `max_unpool3d`, and the gradients of pooling."""
-    arguments, sized_by, real = terms
-    argument = arguments[0]
-    shape, indices_shape, dtype = dtypes.describe_pair(argument, values, indices, real)
-    if indices_shape != shape:
-        shape = plan.common_shape("indices", indices_shape, argument, shape)
-    plan.check_choice("duplicates", duplicates, DUPLICATES)
-    channels_last = plan.is_channels_last(data_format)
-    entries = None
-    if size is not None or terms is _GRADIENT:  # unpooling alone has a default
-        size, entries = plan.traced_sizes(sized_by, size, len(window.kernel), channels_last)
-    checked = True if validate is True else plan.check_validate(validate)
-    call = afresh(plan.unpool)(shape, window, size, channels_last, checked, argument, sized_by)
-    if out is not None:
-        _check_out("out", out, call.plane_shape, dtype)
-    arrays = (values, indices) if out is None else (values, indices, out)
-    if entries is not None:  # by the framework of the arrays
-        unknown = [entry for entry in entries if entry is not None and not isinstance(entry, int)]
-        backends.route((argument, *[sized_by] * len(unknown)), (values, *unknown), backend)
-    if size is not None and (entries is not None or None in shape):  # a run will have rules to apply to it
-        call = replace(call, given=entries or size)
-    output: ArrayT = backends.route(arguments, arrays, backend).scatter(values, indices, call, duplicates, out)
-    return output
-
-
-def gather(
-    grad: ArrayT,
-    indices: Any,
-    window: plan.Window,
-    data_format: str,
-    duplicates: Duplicates,
-    out: Any,
-    validate: Validate,
-    backend: str | None,
-) -> ArrayT:
-    """Take values out of planes: the gradients of unpooling."""
-    arguments = ("grad_output", "indices", "out")
-    size, shape, dtype = dtypes.describe_pair("grad_output", grad, indices, real=False)
-    if len(size) != len(shape):
-        raise errors.dimensions_differ("grad_output", size, "indices", shape)
-    plan.check_choice("duplicates", duplicates, DUPLICATES)
-    channels_last = plan.is_channels_last(data_format)
-    checked = True if validate is True else plan.check_validate(validate)
-    call = afresh(plan.unpool)(shape, window, size, channels_last, checked, "indices", "grad_output")
-    if out is not None:
-        _check_out("out", out, call.pooled_shape, dtype)
-    arrays = (grad, indices) if out is None else (grad, indices, out)
-    output: ArrayT = backends.route(arguments, arrays, backend).gather(grad, indices, call, duplicates, out)
-    return output
-
-
-def _check_out(argument: str, out: Any, shape: tuple[int, ...], dtype: str) -> None:
-    found, found_dtype = dtypes.describe(argument, out)
-    if found != shape or found_dtype != dtype:
-        raise errors.wrong_out(argument, found, found_dtype, shape, dtype)
+    checked = window(3, kernel_size, stride, padding, dilation)
+    return gather(grad_output, indices, checked, data_format, duplicates, out, validate, backend)

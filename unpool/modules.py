@@ -10,9 +10,19 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar
 
-from unpool import backends, dtypes, functional, plan
-from unpool.backends import DUPLICATES, Duplicates
-from unpool.functional import DataFormat, Padding
+from unpool import calls, dtypes, registry
+from unpool.arguments import (
+    DataFormat,
+    Padding,
+    check_choice,
+    check_validate,
+    is_channels_last,
+    padding_of,
+    window,
+)
+from unpool.plan import Validate
+from unpool.protocol import DUPLICATES, Duplicates
+from unpool.sizes import Window
 
 
 @dataclass(frozen=True)
@@ -29,17 +39,17 @@ class _MaxPool:
     data_format: DataFormat = "channels_first"
     index_dtype: Any = "int64"
     backend: str | None = None
-    _window: plan.Window = field(init=False, repr=False, compare=False)
+    _window: Window = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _keep_window(self)
-        plan.is_channels_last(self.data_format)
-        backends.check_name(self.backend)
+        is_channels_last(self.data_format)
+        registry.check_name(self.backend)
         object.__setattr__(self, "index_dtype", dtypes.check_index_dtype(self.index_dtype))
 
     def __call__(self, input: Any, *, out: Any = None) -> Any:
         """Do as the function of the same name, with the arguments kept."""
-        return functional.pool(
+        return calls.pool(
             input,
             self._window,
             self.ceil_mode,
@@ -62,22 +72,22 @@ class _MaxUnpool:
     dilation: int | Sequence[int] = 1
     data_format: DataFormat = "channels_first"
     duplicates: Duplicates = "last"
-    validate: plan.Validate = True
+    validate: Validate = True
     backend: str | None = None
-    _window: plan.Window = field(init=False, repr=False, compare=False)
+    _window: Window = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _keep_window(self)
-        plan.is_channels_last(self.data_format)
-        plan.check_choice("duplicates", self.duplicates, DUPLICATES)
-        plan.check_validate(self.validate)
-        backends.check_name(self.backend)
+        is_channels_last(self.data_format)
+        check_choice("duplicates", self.duplicates, DUPLICATES)
+        check_validate(self.validate)
+        registry.check_name(self.backend)
 
     def __call__(
         self, input: Any, indices: Any = None, output_size: Sequence[int] | None = None, *, out: Any = None
     ) -> Any:
         """Do as the function of the same name, with the arguments kept."""
-        return functional.scatter(
+        return calls.scatter(
             input,
             indices,
             self._window,
@@ -92,11 +102,11 @@ class _MaxUnpool:
 
 def _keep_window(module: _MaxPool | _MaxUnpool) -> None:
     """Check the four pooling arguments and keep each with one entry per dimension."""
-    window = plan.window(module.rank, module.kernel_size, module.stride, module.padding, module.dilation)
-    shown = window._replace(padding=plan.padding_of(window))
+    checked = window(module.rank, module.kernel_size, module.stride, module.padding, module.dilation)
+    shown = checked._replace(padding=padding_of(checked))
     for name, entries in zip(("kernel_size", "stride", "padding", "dilation"), shown, strict=True):
         object.__setattr__(module, name, entries)
-    object.__setattr__(module, "_window", window)
+    object.__setattr__(module, "_window", checked)
 
 
 @dataclass(frozen=True)

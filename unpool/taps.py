@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from unpool.plan import Plan, Window
+from unpool.plan import Plan
+from unpool.sizes import Window
 
 
-def taps_of(cells: Any, plane: Sequence[Any], corners: Sequence[Any], window: Window | Plan) -> tuple[Any, Any]:
+def taps_of(cells: Any, plane: Sequence[Any], corners: Sequence[Any], window: Window | Plan[Any]) -> tuple[Any, Any]:
     """Return the tap that each cell is of its own window, and whether it is one; elsewhere the tap has no meaning.
 
     `corners` holds the first cell of each window along each axis of the plane, negative in the padding, in a shape that

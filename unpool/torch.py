@@ -21,10 +21,10 @@ from typing import Any, ClassVar
 import torch
 
 import unpool
-from unpool import errors, max_pool1d, max_pool2d, max_pool3d, max_unpool1d, max_unpool2d, max_unpool3d
-from unpool.backends import Duplicates
-from unpool.functional import DataFormat, Padding
+from unpool import max_pool1d, max_pool2d, max_pool3d, max_unpool1d, max_unpool2d, max_unpool3d
+from unpool.arguments import DataFormat, Padding
 from unpool.plan import Validate
+from unpool.protocol import Duplicates
 
 __all__ = ["MaxPool1d", "MaxPool2d", "MaxPool3d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", "onnx_translations"]
 
@@ -43,7 +43,10 @@ class _Layer(torch.nn.Module):  # type: ignore[misc]
 
     def __prepare_scriptable__(self) -> Any:
         """Refuse `torch.jit.script`, which calls this first and cannot compile the functions of unpool."""
-        raise errors.scripted_layer(type(self).__name__)
+        raise RuntimeError(
+            f"`obj` of torch.jit.script must hold no layer of unpool.torch, which it cannot compile, got a "
+            f"{type(self).__name__}: use torch.export or torch.compile"
+        )
 
     def extra_repr(self) -> str:
         names = [*self.shown, *[name for name, default in self.more.items() if getattr(self, name) != default]]

@@ -1,41 +1,122 @@
-"""Whether PyTorch traces the program that calls: then an integer may be a symbol, and nothing is remembered by it.
+"""All that the core knows of frameworks that trace programs: whether one does now, and what it puts in place of values.
 
-`torch.jit.trace` has no symbols: it records the sizes of its example.
+PyTorch traces through the code of unpool itself, so this code must not depend on what earlier calls left behind.  Its
+symbols, and JAX's, stand for sizes.  TensorFlow rewrites the functions that it traces, unless they carry its mark.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache, wraps
 from sys import modules
-from typing import Any
+from typing import Any, TypeVar, cast
+
+from unpool import errors
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+# The backend whose framework traces through unpool's code.
+TRACER = "torch"
 
 
 def traced() -> bool:
-    """Ask a PyTorch that somebody imported."""
+    """Return True while `torch.compile` or `torch.export` traces; False where nobody imported PyTorch."""
     try:
         return modules["torch"].compiler.is_compiling()  # type: ignore[no-any-return]
-    except (KeyError, AttributeError):  # it is not there, or being imported
+    except (KeyError, AttributeError):  # PyTorch is not there, or is being imported
         return False
 
 
-def recorded(size: Any) -> bool:
-    """Return whether a size is a tensor: `torch.jit.trace` makes them of the shapes of the tensors that it traces."""
-    return isinstance(size, getattr(modules.get("torch"), "Tensor", ()))
+def is_traced_tensor(value: object) -> bool:
+    """Return whether a value is a tensor of a PyTorch that traces, which cannot walk through its base classes then."""
+    return "torch" in modules and traced() and isinstance(value, modules["torch"].Tensor)
 
 
-def afresh(kept: Any) -> Callable[..., Any]:
-    """Return a function of `functools.lru_cache`, or the one in it where an integer may be a symbol.
+def is_symbol(size: object) -> bool:
+    """Return whether a size is a symbol of PyTorch's or JAX's, which stands for a number that a run will know."""
+    return type(size).__name__ in ("SymInt", "_DimExpr")
 
-    To look for PyTorch first spares the others nearly all of the question.
+
+def remembered(maxsize: int) -> Callable[[FunctionT], FunctionT]:
+    """Cache a function as `functools.lru_cache` does, and call it uncached while PyTorch traces or passes symbols.
+
+    Testing `sys.modules` first makes this free without PyTorch.
     """
-    function: Callable[..., Any] = kept.__wrapped__ if "torch" in modules and _symbolic() else kept
-    return function
+
+    def decorate(function: FunctionT) -> FunctionT:
+        kept = lru_cache(maxsize)(function)
+
+        @wraps(function)
+        def call(*arguments: Any) -> Any:
+            if "torch" in modules and _intercepted():
+                return function(*arguments)
+            try:
+                return kept(*arguments)
+            except TypeError:  # PyTorch's symbols have no hash
+                if not _has_symbols(arguments):
+                    raise
+            return function(*arguments)
+
+        for name in ("cache_clear", "cache_info"):
+            setattr(call, name, getattr(kept, name))
+        return cast(FunctionT, call)
+
+    return decorate
 
 
-def _symbolic() -> bool:
+def refuse_recorded(argument: str, sizes: tuple[Any, ...]) -> None:
+    """Refuse sizes that are tensors: `torch.jit.trace` makes them, and records the sizes of its example.
+
+    Raises
+    ------
+    RuntimeError
+        If the first size is a tensor.
+    """
+    if sizes and type(sizes[0]) is not int and isinstance(sizes[0], getattr(modules.get("torch"), "Tensor", ())):
+        raise _recorded_sizes(argument)
+
+
+def refuse_proxy(argument: str, array: object) -> None:
+    """Refuse what stands for a tensor while `torch.fx` traces.
+
+    Raises
+    ------
+    TypeError
+        If it does.
+    """
+    if any(cls.__module__ == "torch.fx.proxy" for cls in type(array).__mro__):
+        raise _symbolic_array(argument, array)
+
+
+def not_rewritten(function: Any) -> None:
+    """Mark a function as one that TensorFlow's autograph must not rewrite; the mark is autograph's own."""
+    function.autograph_info__ = None
+
+
+def _intercepted() -> bool:
     """Return whether PyTorch traces a program, or is in a dispatch mode: `make_fx` and AOTAutograd trace in one."""
     try:
         torch = modules["torch"]
         return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0  # type: ignore[no-any-return]
     except (KeyError, AttributeError):
         return False
+
+
+def _has_symbols(arguments: tuple[Any, ...]) -> bool:
+    """Return whether a symbol is among arguments, or in a tuple among them."""
+    return any(_has_symbols(entry) if isinstance(entry, tuple) else is_symbol(entry) for entry in arguments)
+
+
+def _recorded_sizes(argument: str) -> RuntimeError:
+    return RuntimeError(
+        f"`{argument}` must be a tensor outside torch.jit.trace, got one that it traces, and the sizes of the example "
+        f"would be kept for every call: use torch.export or torch.compile, and torch.onnx.export with dynamo=True"
+    )
+
+
+def _symbolic_array(argument: str, value: object) -> TypeError:
+    return TypeError(
+        f"`{argument}` must be an array, got {errors.kind_of(value)}, which stands for one while torch.fx traces: use "
+        f"the layers of unpool.torch, or call torch.fx.wrap with the function's name at the top of your module, and "
+        f"the function by that name"
+    )

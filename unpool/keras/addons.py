@@ -21,9 +21,13 @@ from typing import Any
 import keras
 
 import unpool
-from unpool import dtypes, errors, plan
-from unpool.arrays import Number, arrays_like
-from unpool.backends import DUPLICATES, Duplicates
+from unpool import dtypes
+from unpool.arguments import check_choice, padding_of, per_axis, sizes_of, window
+from unpool.backends import arithmetic_of
+from unpool.keras import errors
+from unpool.plan import plan_unpooling
+from unpool.protocol import DUPLICATES, Duplicates
+from unpool.sizes import LAYOUTS, Number, Window, common_shape, default_size
 
 __all__ = ["MaxUnpooling2D", "MaxUnpooling2DV2"]
 
@@ -37,10 +41,10 @@ class _MaxUnpooling(keras.layers.Layer):  # type: ignore[misc]
     def __init__(self, duplicates: Duplicates, **kwargs: Any) -> None:
         # A float mask is not to be rounded to the layer's dtype: `call` casts the values alone.
         super().__init__(autocast=False, **kwargs)
-        plan.check_choice("duplicates", duplicates, DUPLICATES)
+        check_choice("duplicates", duplicates, DUPLICATES)
         self.duplicates = duplicates
 
-    def window(self, pooled: Sequence[Any]) -> plan.Window:
+    def window(self, pooled: Sequence[Any]) -> Window:
         """The window that so many values were pooled with."""
         raise NotImplementedError
 
@@ -59,13 +63,13 @@ class _MaxUnpooling(keras.layers.Layer):  # type: ignore[misc]
 
     def restore(self, values: Any, indices: Any, validate: bool = True) -> Any:
         """Put values back by indices of their own planes."""
-        window = self.window(values.shape[1:3])
+        pooling = self.window(values.shape[1:3])
         return unpool.max_unpool2d(
             values,
             indices,
-            window.kernel,
-            window.stride,
-            plan.padding_of(window),
+            pooling.kernel,
+            pooling.stride,
+            padding_of(pooling),
             self.output_size,
             data_format="channels_last",
             duplicates=self.duplicates,
@@ -78,7 +82,7 @@ class _MaxUnpooling(keras.layers.Layer):  # type: ignore[misc]
 
     def compute_output_shape(self, input_shapes: Sequence[Sequence[int | None]]) -> tuple[int | None, ...]:
         shape = _check_shapes(*input_shapes)
-        return plan.unpool(shape, self.window(shape[1:3]), self.output_size, True, argument="updates").plane_shape
+        return plan_unpooling(shape, self.window(shape[1:3]), self.output_size, True, True, "updates").plane_shape
 
     def compute_output_spec(self, updates: Any, mask: Any) -> Any:
         return keras.KerasTensor(self.compute_output_shape([updates.shape, mask.shape]), self.dtype_of(updates))
@@ -93,8 +97,8 @@ class _MaxUnpooling(keras.layers.Layer):  # type: ignore[misc]
 
 def _check_shapes(updates: Sequence[Any], mask: Sequence[Any]) -> tuple[Any, ...]:
     if len(updates) != 4:
-        raise errors.not_batched("updates", updates, plan.LAYOUTS[2, True][0])
-    return plan.common_shape("mask", tuple(mask), "updates", tuple(updates))
+        raise errors.not_batched("updates", updates, LAYOUTS[2, True][0])
+    return common_shape("mask", tuple(mask), "updates", tuple(updates))
 
 
 def _integers(mask: Any, size: Sequence[Any]) -> Any:
@@ -102,8 +106,8 @@ def _integers(mask: Any, size: Sequence[Any]) -> Any:
     dtype = dtypes.name(mask.dtype)
     if dtype not in _EXACT:
         return mask
-    arrays = arrays_like("mask", mask)
-    positions, most = prod([arrays.number(entry) for entry in size[1:]]), _EXACT[dtype]
+    arithmetic = arithmetic_of("mask", mask)
+    positions, most = prod([arithmetic.number(entry) for entry in size[1:]]), _EXACT[dtype]
 
     def too_many(number: Number) -> Exception:
         return errors.inexact_mask(dtype, number(positions), most)
@@ -111,11 +115,11 @@ def _integers(mask: Any, size: Sequence[Any]) -> Any:
     def no_integer(number: Number, flat: Any) -> Exception:
         return errors.not_whole(dtype, number(flat))
 
-    mask = arrays.require(positions <= most, mask, too_many)
-    integers = arrays.cast(mask, "int64")
+    mask = arithmetic.require(positions <= most, mask, too_many)
+    integers = arithmetic.cast(mask, "int64")
     whole = keras.ops.equal(keras.ops.cast(integers, dtype), mask)
     # Where a traced program raises nothing, what is no integer is a bad index, and dropped like one.
-    return arrays.require_all(whole, keras.ops.where(whole, integers, -1), no_integer)
+    return arithmetic.require_all(whole, keras.ops.where(whole, integers, -1), no_integer)
 
 
 @keras.saving.register_keras_serializable(package="Addons")
@@ -186,15 +190,15 @@ class MaxUnpooling2D(_MaxUnpooling):
     ) -> None:
         super().__init__(duplicates, **kwargs)
         self.padding = padding.upper() if isinstance(padding, str) else padding
-        plan.check_choice("padding", self.padding, ("SAME", "VALID"))
-        window = plan.window(2, pool_size, strides, self.padding.lower(), 1, ("pool_size", "strides"))
-        self.pool_size, self.strides = window.kernel, window.stride
+        check_choice("padding", self.padding, ("SAME", "VALID"))
+        checked = window(2, pool_size, strides, self.padding.lower(), 1, ("pool_size", "strides"))
+        self.pool_size, self.strides = checked.kernel, checked.stride
 
-    def window(self, pooled: Sequence[Any]) -> plan.Window:
-        return plan.window(2, self.pool_size, self.strides, self.padding.lower(), 1)
+    def window(self, pooled: Sequence[Any]) -> Window:
+        return window(2, self.pool_size, self.strides, self.padding.lower(), 1)
 
     def plane(self, pooled: Sequence[Any]) -> tuple[Any, ...]:
-        return tuple([plan.default_size(*along) for along in zip(pooled, *self.window(pooled), strict=True)])
+        return tuple([default_size(*along) for along in zip(pooled, *self.window(pooled), strict=True)])
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {name: getattr(self, name) for name in ("pool_size", "strides", "padding")}
@@ -241,16 +245,16 @@ class MaxUnpooling2DV2(_MaxUnpooling):
         super().__init__(duplicates, **kwargs)
         if output_size is None:
             raise errors.four_sizes(output_size)
-        sizes, _ = plan.traced_sizes("output_size", output_size, 2, True)
+        sizes, _ = sizes_of("output_size", output_size, 2, True)
         if len(sizes) != 4:
             raise errors.four_sizes(sizes)
-        plan.per_axis("output_size", sizes[1:3], 2, 1)
+        per_axis("output_size", sizes[1:3], 2, 1)
         self.output_size = sizes
 
-    def window(self, pooled: Sequence[Any]) -> plan.Window:
+    def window(self, pooled: Sequence[Any]) -> Window:
         windows = map(_any_window, pooled, self.plane(pooled))
         kernel, stride = zip(*windows, strict=True)
-        return plan.window(2, kernel, stride, 0, 1)
+        return window(2, kernel, stride, 0, 1)
 
     def plane(self, pooled: Sequence[Any]) -> tuple[Any, ...]:
         assert self.output_size is not None

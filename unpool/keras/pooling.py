@@ -7,8 +7,9 @@ from typing import Any
 
 import keras
 
-from unpool import dtypes, plan
+from unpool import dtypes
 from unpool.keras.windowed import Windowed
+from unpool.plan import plan_pooling
 
 
 class _MaxPooling(Windowed):
@@ -34,7 +35,7 @@ class _MaxPooling(Windowed):
 
     def compute_output_shape(self, inputs_shape: Sequence[int | None]) -> tuple[Any, Any]:
         shape = self.check_batched("inputs", inputs_shape)
-        pooled = plan.pool(shape, self.window, False, self.channels_last, self.index_dtype).pooled_shape
+        pooled = plan_pooling(shape, self.window, False, self.channels_last, self.index_dtype).pooled_shape
         return pooled, pooled
 
     def compute_output_spec(self, inputs: Any) -> tuple[Any, Any]:

@@ -7,9 +7,13 @@ from typing import Any
 
 import keras
 
-from unpool import dtypes, errors, functional, plan
-from unpool.backends import DUPLICATES, Duplicates
+from unpool import calls, dtypes
+from unpool.arguments import check_choice, check_validate, per_axis, sizes_of
+from unpool.keras import errors
 from unpool.keras.windowed import Windowed
+from unpool.plan import Validate, plan_unpooling
+from unpool.protocol import DUPLICATES, Duplicates
+from unpool.sizes import common_shape, spatial_axes
 
 
 class _MaxUnpooling(Windowed):
@@ -22,13 +26,13 @@ class _MaxUnpooling(Windowed):
         data_format: str | None = None,
         duplicates: Duplicates = "last",
         *,
-        validate: plan.Validate = True,
+        validate: Validate = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(pool_size, strides, padding, data_format, **kwargs)
-        self.output_size = None if output_size is None else plan.per_axis("output_size", output_size, self.rank, 1)
-        plan.check_choice("duplicates", duplicates, DUPLICATES)
-        self.duplicates, self.validate = duplicates, plan.check_validate(validate)
+        self.output_size = None if output_size is None else per_axis("output_size", output_size, self.rank, 1)
+        check_choice("duplicates", duplicates, DUPLICATES)
+        self.duplicates, self.validate = duplicates, check_validate(validate)
 
     def call(self, inputs: Any, indices: Any = None, output_size: Any = None, like: Any = None) -> Any:
         values, indices = _pair(inputs, indices)
@@ -39,9 +43,9 @@ class _MaxUnpooling(Windowed):
         # The first axis does not enter the flat index, so only strides of the others can shear the picture.
         if size is None and self.padding == "same" and validate and max(self.strides[1:], default=1) > 1:
             validate = "windows"
-        terms = ("inputs", "indices", "out"), _sized_by(size, like), False
+        terms = calls.Terms(("inputs", "indices", "out"), _sized_by(size, like), real=False)
         how = self.data_format, self.duplicates, None, validate, None
-        return functional.scatter(values, indices, self.window, size, *how, terms)
+        return calls.scatter(values, indices, self.window, size, *how, terms)
 
     def compute_output_shape(
         self,
@@ -55,14 +59,14 @@ class _MaxUnpooling(Windowed):
                 raise errors.not_a_pair(inputs_shape, indices_shape)
             inputs_shape, indices_shape = inputs_shape
         shape = self.check_batched("inputs", inputs_shape)
-        shape = plan.common_shape("indices", tuple(indices_shape), "inputs", shape)
+        shape = common_shape("indices", tuple(indices_shape), "inputs", shape)
         size = self._size(output_size, like_shape)
         sized_by = _sized_by(size, like_shape)
         if isinstance(size, keras.KerasTensor):
             size = (None,) * self.rank
         elif size is not None and size is not self.output_size and like_shape is None:
-            size, _ = plan.traced_sizes("output_size", size, self.rank, self.channels_last)
-        return plan.unpool(shape, self.window, size, self.channels_last, True, "inputs", sized_by).plane_shape
+            size, _ = sizes_of("output_size", size, self.rank, self.channels_last)
+        return plan_unpooling(shape, self.window, size, self.channels_last, True, "inputs", sized_by).plane_shape
 
     def compute_output_spec(self, inputs: Any, indices: Any = None, output_size: Any = None, like: Any = None) -> Any:
         values, indices = _pair(inputs, indices)
@@ -80,7 +84,7 @@ class _MaxUnpooling(Windowed):
         if output_size is not None:
             raise errors.two_sizes()
         shape = self.check_batched("like", like_shape)
-        return shape[plan.spatial_axes(len(shape), self.rank, self.channels_last)]
+        return shape[spatial_axes(len(shape), self.rank, self.channels_last)]
 
     def get_config(self) -> dict[str, Any]:
         names = ("output_size", "duplicates", "validate")

@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 import keras
 
 import unpool
-from unpool import errors, plan
+from unpool.arguments import is_channels_last, window
+from unpool.keras import errors
+from unpool.sizes import LAYOUTS, Window
 
 
 class Windowed(keras.layers.Layer):  # type: ignore[misc]
@@ -26,19 +28,19 @@ class Windowed(keras.layers.Layer):  # type: ignore[misc]
     ) -> None:
         super().__init__(**kwargs)
         padding, data_format = _lower(padding), _lower(data_format)
-        window = plan.window(self.rank, pool_size, strides, padding, 1, ("pool_size", "strides"))
-        self.pool_size, self.strides = window.kernel, window.stride
-        self.padding = padding if isinstance(padding, str) else window.padding
+        checked = window(self.rank, pool_size, strides, padding, 1, ("pool_size", "strides"))
+        self.pool_size, self.strides = checked.kernel, checked.stride
+        self.padding = padding if isinstance(padding, str) else checked.padding
         self.data_format = keras.config.image_data_format() if data_format is None else data_format
-        plan.is_channels_last(self.data_format)
+        is_channels_last(self.data_format)
 
     @property
-    def window(self) -> plan.Window:
-        return plan.window(self.rank, self.pool_size, self.strides, self.padding, 1)
+    def window(self) -> Window:
+        return window(self.rank, self.pool_size, self.strides, self.padding, 1)
 
     @property
     def channels_last(self) -> bool:
-        return plan.is_channels_last(self.data_format)
+        return is_channels_last(self.data_format)
 
     def function(self, name: str) -> Any:
         """Return ``unpool.max_pool2d`` for ``max_pool``."""
@@ -47,7 +49,7 @@ class Windowed(keras.layers.Layer):  # type: ignore[misc]
     def check_batched(self, argument: str, shape: Sequence[int | None]) -> tuple[Any, ...]:
         """Refuse what has another number of dimensions: without its batch, a picture would be taken for a row."""
         if len(shape) != self.rank + 2:
-            raise errors.not_batched(argument, shape, plan.LAYOUTS[self.rank, self.channels_last][0])
+            raise errors.not_batched(argument, shape, LAYOUTS[self.rank, self.channels_last][0])
         return tuple(shape)
 
     def get_config(self) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from unpool import errors, findings
-from unpool.backends import Duplicates
 from unpool.dtypes import name
 from unpool.plan import Plan
+from unpool.protocol import Duplicates
 from unpool_backends.cpu import _kernels, _memory
 
-__all__ = ["BACKEND", "CPU", "keep_memory", "max_threads", "openmp", "release_memory"]
+__all__ = ["BACKEND", "CPU", "QUIET", "keep_memory", "max_threads", "openmp", "release_memory"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -40,15 +40,16 @@ if hasattr(os, "register_at_fork"):
 
 
 class CPU:
-    """The three primitives of `unpool.backends.Backend` on NumPy arrays.
+    """The three primitives of `unpool.protocol.Backend` on NumPy arrays.
 
-    New arrays lie at a multiple of `alignment` bytes, which frameworks that take their memory over may want.
+    New arrays lie at a multiple of `alignment` bytes, which frameworks that take their memory over may want.  If it is
+    `quiet`, a call with a bad or repeated index returns None and raises nothing.
     """
 
-    def __init__(self, alignment: int = 1) -> None:
-        self._alignment = alignment
+    def __init__(self, alignment: int = 1, quiet: bool = False) -> None:
+        self._alignment, self._quiet = alignment, quiet
 
-    def pool(self, input: Array, plan: Plan, out: tuple[Array, Array | None] | None) -> tuple[Array, Array | None]:
+    def pool(self, input: Array, plan: Plan[int], out: tuple[Array, Array | None] | None) -> tuple[Array, Array | None]:
         cells = _ready(input)
         values, indices = out or (None, None)
         if values is None:
@@ -67,7 +68,9 @@ class CPU:
                 raise
         return values, indices
 
-    def scatter(self, values: Array, indices: Array, plan: Plan, duplicates: Duplicates, out: Array | None) -> Array:
+    def scatter(
+        self, values: Array, indices: Array, plan: Plan[int], duplicates: Duplicates, out: Array | None
+    ) -> Array | None:
         pooled, wanted = _ready(values), _ready_indices(indices)
         fresh = False
         if out is not None:
@@ -85,10 +88,14 @@ class CPU:
             except BaseException as error:
                 _note_touched(error, out)
                 raise
-            findings.check(*found, indices, wanted, plan, touched=out is not None)
+            if max(found) >= 0:
+                self._report(found, indices, wanted, plan, out)
+                return None
         return planes
 
-    def gather(self, grad: Array, indices: Array, plan: Plan, duplicates: Duplicates, out: Array | None) -> Array:
+    def gather(
+        self, grad: Array, indices: Array, plan: Plan[int], duplicates: Duplicates, out: Array | None
+    ) -> Array | None:
         planes, wanted = _ready(grad), _ready_indices(indices)
         if out is not None:
             _check_out("out", out, planes, wanted)
@@ -101,11 +108,19 @@ class CPU:
             except BaseException as error:
                 _note_touched(error, out)
                 raise
-            findings.check(*found, indices, wanted, plan, touched=out is not None)
+            if max(found) >= 0:
+                self._report(found, indices, wanted, plan, out)
+                return None
         return values
+
+    def _report(self, found: tuple[int, int], given: Array, read: Array, plan: Plan[int], out: Array | None) -> None:
+        """Raise the error of a bad or repeated index, unless the kernels are quiet."""
+        if not self._quiet:
+            raise findings.error(*found, given, read, plan, touched=out is not None)
 
 
 BACKEND = CPU()
+QUIET = CPU(quiet=True)
 
 
 def _note_touched(error: BaseException, out: object) -> None:

@@ -1,7 +1,7 @@
 from typing import Any
 
-from unpool.backends import Duplicates
 from unpool.plan import Plan
+from unpool.protocol import Duplicates
 
 __all__ = ["gather", "max_threads", "openmp", "pool", "scatter", "stay_serial"]
 
@@ -9,16 +9,16 @@ def scatter(
     values: Any,
     indices: Any,
     plane: Any,
-    plan: Plan,
+    plan: Plan[int],
     dtype: str,
     duplicates: Duplicates,
     zeroed: bool,
     streamed: bool,
 ) -> tuple[int, int]: ...
 def gather(
-    plane: Any, indices: Any, values: Any, plan: Plan, dtype: str, duplicates: Duplicates
+    plane: Any, indices: Any, values: Any, plan: Plan[int], dtype: str, duplicates: Duplicates
 ) -> tuple[int, int]: ...
-def pool(plane: Any, values: Any, indices: Any, plan: Plan, dtype: str) -> None: ...
+def pool(plane: Any, values: Any, indices: Any, plan: Plan[int], dtype: str) -> None: ...
 def openmp() -> int: ...
 def max_threads() -> int: ...
 def stay_serial() -> None: ...

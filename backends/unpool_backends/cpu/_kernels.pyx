@@ -161,13 +161,11 @@ cdef int read_triple(Py_ssize_t *to, tuple entries) except -1:
 cdef class Geometry:
     """What a Job takes from a Plan, read once."""
 
-    cdef object plan
     cdef Job job
 
     def __cinit__(self, plan):
         cdef Job *job = &self.job
         cdef Py_ssize_t axis
-        self.plan = plan
         job.batch, job.channels, job.windows, job.cells = plan.batch, plan.channels, plan.windows, plan.cells
         read_triple(job.kernel, plan.kernel)
         read_triple(job.stride, plan.stride)
@@ -191,16 +189,15 @@ cdef class Geometry:
         job.strips = job.batch * job.strips_each
 
 
-# By the id of a Plan, which Geometry keeps alive and so its own: hashing a Plan takes longer than a tiny call.
 cdef dict geometries = {}
 
 
 cdef Geometry geometry_of(plan):
-    geometry = geometries.get(id(plan))
+    geometry = geometries.get(plan)
     if geometry is None:
         if len(geometries) >= PLANS:
             geometries.clear()
-        geometry = geometries[id(plan)] = Geometry(plan)
+        geometry = geometries[plan] = Geometry(plan)
     return geometry
 
 

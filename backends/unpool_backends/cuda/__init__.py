@@ -19,13 +19,14 @@ import cupy
 import numpy as np
 
 from unpool import errors, findings
-from unpool.backends import Duplicates
 from unpool.dtypes import name
 from unpool.plan import Plan
+from unpool.protocol import Duplicates
+from unpool_backends.cuda import errors as cuda_errors
 from unpool_backends.cuda import job, kernels
 from unpool_backends.cuda.availability import fault
 
-__all__ = ["BACKEND", "CUDA", "fault"]
+__all__ = ["BACKEND", "CUDA", "QUIET"]
 
 # What a launch may use of shared memory without asking.
 _SHARED = 48 << 10
@@ -34,9 +35,19 @@ _captured: list[Any] = []
 
 
 class CUDA:
-    """The three primitives of `unpool.backends.Backend` on CuPy arrays."""
+    """The three primitives of `unpool.protocol.Backend` on CuPy arrays.
 
-    def pool(self, input: Any, plan: Plan, out: tuple[Any, Any] | None) -> tuple[Any, Any]:
+    If it is `quiet`, a call with a bad or repeated index returns None and raises nothing.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
+
+    def fault(self) -> errors.BackendUnavailableError | None:
+        """Return the error that says why this machine cannot compute on CuPy arrays now, or None."""
+        return fault()
+
+    def pool(self, input: Any, plan: Plan[int], out: tuple[Any, Any] | None) -> tuple[Any, Any]:
         values, indices = out or (None, None)
         first = "out" if indices is None else "out[0]"
         _check_arrays(("input", input), (first, values), ("out[1]", indices))
@@ -52,7 +63,7 @@ class CUDA:
                 _launch(work, variant, (cells, values, np.uintp(0) if indices is None else indices))
         return values, indices
 
-    def scatter(self, values: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
+    def scatter(self, values: Any, indices: Any, plan: Plan[int], duplicates: Duplicates, out: Any) -> Any:
         _check_arrays((plan.values, values), ("indices", indices), ("out", out))
         with _on(values.device):
             _check_capture(duplicates)
@@ -65,10 +76,13 @@ class CUDA:
                 variant = kernels.options("scatter", kind, wanted.itemsize, *how)
                 status = _new_status(work)
                 _launch(work, variant, (pooled, wanted, planes, status))
-                _conclude(status, indices, wanted, plan, duplicates, touched=out is not None)
+                found = _found(status, plan, duplicates)
+                if max(found) >= 0:
+                    self._report(found, indices, wanted, plan, out)
+                    return None
         return planes
 
-    def gather(self, grad: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
+    def gather(self, grad: Any, indices: Any, plan: Plan[int], duplicates: Duplicates, out: Any) -> Any:
         _check_arrays(("grad_output", grad), ("indices", indices), ("out", out))
         with _on(grad.device):
             _check_capture(duplicates)
@@ -81,11 +95,20 @@ class CUDA:
                 variant = kernels.options("gather", kind, wanted.itemsize, *how)
                 status = _new_status(work)
                 _launch(work, variant, (planes, wanted, values, status))
-                _conclude(status, indices, wanted, plan, duplicates, touched=out is not None)
+                found = _found(status, plan, duplicates)
+                if max(found) >= 0:
+                    self._report(found, indices, wanted, plan, out)
+                    return None
         return values
+
+    def _report(self, found: tuple[int, int], given: Any, read: Any, plan: Plan[int], out: Any) -> None:
+        """Raise the error of a bad or repeated index, unless the kernels are quiet."""
+        if not self._quiet:
+            raise findings.error(*found, given, read, plan, touched=out is not None)
 
 
 BACKEND = CUDA()
+QUIET = CUDA(quiet=True)
 
 
 # --- arrays -----------------------------------------------------------------------------------------------------------
@@ -98,9 +121,9 @@ def _check_arrays(*arrays: tuple[str, Any]) -> None:
         if array is None:
             continue
         if array.device.id != device:
-            raise errors.wrong_device(argument, array.device.id, device)
+            raise cuda_errors.wrong_device(argument, array.device.id, device)
         if not array.dtype.isnative:
-            raise errors.foreign_byte_order(argument, array.dtype.str)
+            raise cuda_errors.foreign_byte_order(argument, array.dtype.str)
 
 
 def _is_usable(array: Any) -> bool:
@@ -191,7 +214,7 @@ def _capturing() -> bool:
 
 def _check_capture(duplicates: Duplicates) -> None:
     if duplicates == "error" and _capturing():
-        raise errors.cannot_wait()
+        raise cuda_errors.cannot_wait()
 
 
 def _new_status(work: job.Work) -> Any:
@@ -210,8 +233,9 @@ def _launch(work: job.Work, variant: tuple[str, ...], arrays: tuple[Any, ...]) -
         kernel((launch.grid,), (launch.threads,), (*arrays, launch.argument), shared_mem=launch.shared)
 
 
-def _conclude(status: Any, given: Any, read: Any, plan: Plan, duplicates: Duplicates, *, touched: bool) -> None:
-    """Raise what the kernels found in the indices, if that may be waited for."""
-    if not _capturing() and (plan.validate or duplicates == "error"):
-        bad, repeated = status[:16].view(np.int64).get().tolist()
-        findings.check(bad, repeated, given, read, plan, touched=touched)
+def _found(status: Any, plan: Plan[int], duplicates: Duplicates) -> tuple[int, int]:
+    """Return the flat positions of a bad and of a repeated index; -1 for none, and where the host must not wait."""
+    if _capturing() or not (plan.validate or duplicates == "error"):
+        return -1, -1
+    bad, repeated = status[:16].view(np.int64).get().tolist()
+    return bad, repeated

@@ -10,7 +10,8 @@ import os
 
 from cupy.cuda import nvrtc, runtime
 
-from unpool import errors
+from unpool.errors import BackendUnavailableError
+from unpool_backends.cuda import errors
 
 # cudaError_t, of which CuPy has no names.
 _INITIALIZATION_ERROR = 3
@@ -18,7 +19,7 @@ _INSUFFICIENT_DRIVER = 35
 _NO_DEVICE = 100
 
 
-def fault() -> errors.BackendUnavailableError | None:
+def fault() -> BackendUnavailableError | None:
     """Say why CuPy arrays cannot be computed on on this machine now, or return None if they can."""
     try:
         runtime.getDeviceCount()  # cupy.is_available() swallows the reason, and remembers its answer
@@ -31,7 +32,7 @@ def fault() -> errors.BackendUnavailableError | None:
     return None
 
 
-def _meaning(error: runtime.CUDARuntimeError) -> errors.BackendUnavailableError:
+def _meaning(error: runtime.CUDARuntimeError) -> BackendUnavailableError:
     if error.status == _INSUFFICIENT_DRIVER:
         served, needed = runtime.driverGetVersion(), runtime.runtimeGetVersion()
         return errors.old_driver(served, needed) if served else errors.missing_driver(needed)

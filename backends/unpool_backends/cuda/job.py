@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unpool.backends import Duplicates
 from unpool.plan import Plan
+from unpool.protocol import Duplicates
 
 # Threads of a block: of those that share nothing but a stage, and at most of those that share a range.
 THREADS = 256
@@ -64,13 +64,13 @@ class Work(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def pool(plan: Plan) -> Work:
+def pool(plan: Plan[int]) -> Work:
     cut = _Cut(plan, 0, 0)
     return Work(cut.wide, cut.window_side, 0, (cut.launch("unpool_pool", _parts(cut.elements, THREADS), THREADS, 0),))
 
 
 @lru_cache(maxsize=1024)
-def scatter(plan: Plan, itemsize: int, index_size: int, duplicates: Duplicates, device: Device) -> Work:
+def scatter(plan: Plan[int], itemsize: int, index_size: int, duplicates: Duplicates, device: Device) -> Work:
     """Cut a scatter: by blocks where windows share no cell, by ranges where they do."""
     cut = _Cut(plan, itemsize, index_size)
     slot = cut.count_size + (itemsize if duplicates == "sum" else 0)
@@ -84,7 +84,7 @@ def scatter(plan: Plan, itemsize: int, index_size: int, duplicates: Duplicates, 
 
 
 @lru_cache(maxsize=1024)
-def gather(plan: Plan, itemsize: int, index_size: int, duplicates: Duplicates, device: Device) -> Work:
+def gather(plan: Plan[int], itemsize: int, index_size: int, duplicates: Duplicates, device: Device) -> Work:
     """Cut a gather: window by window, unless one may have hidden another's value."""
     cut = _Cut(plan, itemsize, index_size)
     windows = cut.launch("unpool_gather_windows", _parts(cut.elements, THREADS * EACH), THREADS, 0)
@@ -125,7 +125,7 @@ _JOBS = {False: _job_type("u4"), True: _job_type("u8")}
 class _Cut:
     """A call's sizes, and the ways to cut it."""
 
-    def __init__(self, plan: Plan, itemsize: int, index_size: int) -> None:
+    def __init__(self, plan: Plan[int], itemsize: int, index_size: int) -> None:
         self.plan = plan
         self.itemsize = itemsize
         self.step = plan.channels if plan.channels_last else 1

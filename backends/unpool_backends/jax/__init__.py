@@ -20,61 +20,65 @@ import numpy as np
 from jax.sharding import AxisType, PartitionSpec
 
 from unpool import errors, findings
-from unpool.backends import Duplicates
-from unpool.plan import Plan, bounds, default_size, spatial_axes
+from unpool.plan import Plan
+from unpool.protocol import Duplicates
+from unpool.sizes import Demand, demand_size, spatial_axes
+from unpool.tracing import remembered
 from unpool_backends.jax import host, operations
-from unpool_backends.jax.convention import Arrays
+from unpool_backends.jax.arithmetic import Arithmetic
 
-__all__ = ["BACKEND", "JAX", "Arrays"]
+__all__ = ["BACKEND", "JAX"]
 
 
 class JAX:
-    """The three primitives of `unpool.backends.Backend` on JAX arrays."""
+    """The three primitives of `unpool.protocol.Backend` on JAX arrays."""
 
-    def pool(self, input: Any, plan: Plan, out: tuple[Any, Any] | None) -> tuple[Any, Any]:
+    arithmetic = Arithmetic
+
+    def pool(self, input: Any, plan: Plan[Any], out: tuple[Any, Any] | None) -> tuple[Any, Any]:
         _check_out(out)
         served = host.serves(input)
         if plan.index_dtype is not None or not served:
             _check_room("input", plan)
         if plan.index_dtype is not None:
-            plan = replace(plan, index_dtype=operations.integer(plan.index_dtype).name)
+            plan = _indexed(plan, operations.integer(plan.index_dtype).name)
         if served:
-            return host.pool(input, plan)
+            return host.lender(plan).pool(input, plan)
         values, indices = _run(operations.pool, input, plan=plan)
         return values, None if plan.index_dtype is None else indices
 
-    def scatter(self, values: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
-        return self._moved(host.scatter, operations.scatter, plan.values, values, indices, plan, duplicates, out)
-
-    def gather(self, grad: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
-        return self._moved(host.gather, operations.gather, "grad_output", grad, indices, plan, duplicates, out)
-
-    def _moved(
-        self,
-        kernel: Any,
-        operation: Any,
-        argument: str,
-        given: Any,
-        indices: Any,
-        plan: Plan,
-        duplicates: Duplicates,
-        out: Any,
-    ) -> Any:
+    def scatter(self, values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, out: Any) -> Any:
         _check_out(out)
-        if host.serves(given, indices):
-            try:
-                return kernel(given, indices, plan, duplicates)
-            except IndexError:
-                if plan.validate:
-                    raise
-        _check_devices(argument, given, indices)
-        _check_room("indices", plan)
-        _check_sizes(plan)
-        _look(indices, plan, duplicates)
-        return _run(operation, given, indices, plan=plan, duplicates=duplicates)
+        if host.serves(values, indices):
+            planes = host.lender(plan).scatter(values, indices, plan, duplicates)
+            if planes is not None:
+                return planes
+        return _moved(operations.scatter, plan.values, values, indices, plan, duplicates)
+
+    def gather(self, grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, out: Any) -> Any:
+        _check_out(out)
+        if host.serves(grad, indices):
+            values = host.lender(plan).gather(grad, indices, plan, duplicates)
+            if values is not None:
+                return values
+        return _moved(operations.gather, "grad_output", grad, indices, plan, duplicates)
 
 
 BACKEND = JAX()
+
+
+@remembered(maxsize=1024)
+def _indexed(plan: Plan[Any], index_dtype: str) -> Plan[Any]:
+    return replace(plan, index_dtype=index_dtype)
+
+
+def _moved(operation: Any, argument: str, given: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
+    """Scatter or gather by JAX's operations, after the checks that the kernels do not need."""
+    _check_devices(argument, given, indices)
+    _check_room("indices", plan)
+    _check_sizes(plan)
+    _check_values(indices, plan, duplicates)
+    return _run(operation, given, indices, plan=plan, duplicates=duplicates)
 
 
 def _check_out(out: Any) -> None:
@@ -82,21 +86,25 @@ def _check_out(out: Any) -> None:
         raise errors.fixed_arrays("out", "JAX")
 
 
-def _check_room(argument: str, plan: Plan) -> None:
+def _check_room(argument: str, plan: Plan[Any]) -> None:
     """Refuse planes whose cells JAX cannot count, and on by the windows for what is dropped."""
     if isinstance(plan.cells, int) and isinstance(plan.windows, int):
         operations.check_room(argument, plan.cells, plan.cells + plan.windows)
 
 
-def _check_sizes(plan: Plan) -> None:
-    """Apply the rule of sizes to symbols, which `unpool.plan` leaves to us; where it depends, JAX asks for more."""
+class _Symbols(Demand):
+    """Demands of symbols, which JAX decides; where it cannot, it names the constraint to add."""
+
+    def larger(self, one: Any, other: Any) -> Any:
+        return other  # a symbol is a size of 1 or more
+
+
+def _check_sizes(plan: Plan[Any]) -> None:
+    """Apply the rule of sizes to symbols."""
     sizes, pooled = plan.spatial, plan.pooled[-len(plan.spatial) :]
-    for axis, (size, windows, *window) in enumerate(zip(sizes, pooled, *plan.window, strict=True)):
-        if isinstance(size, int) and isinstance(windows, int):
-            continue
-        low, high = bounds(default_size(windows, *window), axis, plan.window)
-        if not (low <= size and size <= high):
-            raise errors.size_out_of_range(plan.sized_by, sizes, axis, windows, (low, high), plan.window)
+    for axis, (size, windows) in enumerate(zip(sizes, pooled, strict=True)):
+        if not (isinstance(size, int) and isinstance(windows, int)):
+            demand_size(axis, windows, size, plan.window, sizes, plan.sized_by, _Symbols())
 
 
 def _check_devices(argument: str, given: Any, indices: Any) -> None:
@@ -114,8 +122,8 @@ def _said(devices: Any) -> str:
     return ", ".join(sorted(map(str, devices)))
 
 
-def _look(indices: Any, plan: Plan, duplicates: Duplicates) -> None:
-    """Raise for a bad or repeated index, where they can be seen and somebody wants to hear of them."""
+def _check_values(indices: Any, plan: Plan[Any], duplicates: Duplicates) -> None:
+    """Raise for a bad or repeated index, where indices have values and the call reports them."""
     if not host.has_values(indices) or not (plan.validate or duplicates == "error") or not indices.size:
         return
     if not indices.is_fully_addressable:  # but for those of other processes
@@ -126,7 +134,7 @@ def _look(indices: Any, plan: Plan, duplicates: Duplicates) -> None:
         bad, repeated = map(int, _run(operations.flaws, indices, plan=plan, duplicates=duplicates))
         if max(bad, repeated) >= 0:
             numbers = np.asarray(indices)
-            findings.check(bad, repeated, numbers, numbers, plan, touched=False)
+            raise findings.error(bad, repeated, numbers, numbers, plan, touched=False)
 
 
 def _run(function: Any, *arrays: Any, **static: Any) -> Any:
@@ -134,7 +142,7 @@ def _run(function: Any, *arrays: Any, **static: Any) -> Any:
     call = partial(function, **static)
     spec = next(filter(None, map(_spec, arrays)), None)
     if spec is not None:
-        # Where shardings are a part of types, they are left to the compiler within, but for those of the results.
+        # Under explicit sharding, run inside `auto_axes` and fix only the result's sharding.
         plan, entries = static["plan"], list(spec)
         entries[spatial_axes(len(spec), len(plan.spatial), plan.channels_last)] = [None] * len(plan.spatial)
         result = PartitionSpec(*entries)

@@ -1,7 +1,8 @@
 """The three primitives in JAX's operations: for what is traced, differentiated, mapped or sharded, on every device.
 
-Indices that lie in their own windows, as those of a pooling do, go the window path (`windows`); all others the general
-one, by ``.at[]``, plane by plane.  A bad index is dropped: its value is written nowhere, and its gradient is zero.
+Indices that lie in their own windows, as those of a pooling do, take the window path (`window_path`).  All others take
+the general one, by ``.at[]``, plane by plane.  A bad index is dropped: its value is written nowhere and its
+gradient is zero.
 
 JAX differentiates all of it, in both modes and to any order: what is moved is moved by selections and gathers.  Only
 pooling has a rule of its own, which takes the tangents from where the values came from, instead of going back through
@@ -23,15 +24,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from unpool import errors
-from unpool.backends import Duplicates
-from unpool.plan import LARGEST, Plan, taps_inside
-from unpool_backends.jax import windows
-from unpool_backends.jax.order import keys, unordered
+from unpool.plan import Plan
+from unpool.protocol import Duplicates
+from unpool.sizes import LARGEST, taps_inside
+from unpool_backends.jax import window_path
+from unpool_backends.jax.sort_keys import keys, unordered
 
 
 @partial(jax.jit, static_argnames="plan", inline=True)
-def pool(input: Any, plan: Plan) -> tuple[Any, Any]:
+def pool(input: Any, plan: Plan[Any]) -> tuple[Any, Any]:
     """Return values and indices."""
     found = _pool(_six(lax.stop_gradient(input), plan.plane, plan), plan)
     values, numbers = (array.reshape(plan.pooled_shape) for array in found)
@@ -39,7 +40,7 @@ def pool(input: Any, plan: Plan) -> tuple[Any, Any]:
 
 
 @partial(jax.jit, static_argnames=("plan", "duplicates"), inline=True)
-def scatter(values: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
+def scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
     def general(given: Any, indices: Any) -> Any:
         function = partial(_scatter, duplicates=duplicates, plan=plan)
         planes = _planewise(function, plan.plane, _six(given, plan.pooled, plan), _numbers(indices, plan))
@@ -47,27 +48,27 @@ def scatter(values: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> An
 
     def own(given: Any, indices: Any) -> Any:
         pooled, numbers = _six(given, plan.pooled, plan), _numbers(indices, plan)
-        return windows.scatter(pooled, numbers, plan, adds=duplicates == "sum").reshape(plan.plane_shape)
+        return window_path.scatter(pooled, numbers, plan, adds=duplicates == "sum").reshape(plan.plane_shape)
 
     @partial(jax.checkpoint, prevent_cse=False)
     def moved(given: Any, indices: Any) -> Any:
-        if not windows.serve(plan):
+        if not window_path.serve(plan):
             return general(given, indices)
         # Given and returned as the user has them: what is reshaped outside of a branch, XLA copies.
-        return lax.cond(windows.inside(_numbers(indices, plan), plan), own, general, given, indices)
+        return lax.cond(window_path.inside(_numbers(indices, plan), plan), own, general, given, indices)
 
     return moved(_positive_zero(values) if duplicates == "sum" else values, indices)
 
 
 @partial(jax.jit, static_argnames=("plan", "duplicates"), inline=True)
-def gather(grad: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
+def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
     planes, numbers = _six(grad, plan.plane, plan), _numbers(indices, plan)
     values = _planewise(partial(_gather, duplicates=duplicates, plan=plan), plan.pooled, planes, numbers)
     return values.reshape(plan.pooled_shape)
 
 
 @partial(jax.jit, static_argnames=("plan", "duplicates"), inline=True)
-def flaws(indices: Any, plan: Plan, duplicates: Duplicates) -> tuple[Any, Any]:
+def flaws(indices: Any, plan: Plan[Any], duplicates: Duplicates) -> tuple[Any, Any]:
     """Return the flat positions of the first bad index and of the first one that repeats another, or -1."""
     numbers = _numbers(indices, plan)
 
@@ -95,28 +96,31 @@ def integer(dtype: str) -> Any:
 def check_room(argument: str, cells: Any, most: Any) -> None:
     """Refuse so many cells, if JAX's integers do not count to the `most` that is computed of them."""
     if isinstance(most, int) and most > LARGEST and integer("int64").itemsize < 8:
-        raise errors.needs_64_bits(argument, cells)
+        raise ValueError(
+            f"`{argument}` must be counted by 64 bits from about 2147483647 cells on, got {cells}: call "
+            f"jax.config.update('jax_enable_x64', True) first"
+        )
 
 
 # --- arrays -----------------------------------------------------------------------------------------------------------
 
 
-def _six(array: Any, spatial: tuple[int, ...], plan: Plan) -> Any:
-    """Give an array the six axes of `windows`.  None are merged, along which it may be sharded."""
+def _six(array: Any, spatial: tuple[int, ...], plan: Plan[Any]) -> Any:
+    """Give an array the six axes of `window_path`.  None are merged, along which it may be sharded."""
     if plan.channels_last:
         return array.reshape(plan.batch, 1, *spatial, plan.channels)
     return array.reshape(plan.batch, plan.channels, *spatial, 1)
 
 
-def _numbers(indices: Any, plan: Plan) -> Any:
+def _numbers(indices: Any, plan: Plan[Any]) -> Any:
     """Return indices with six axes, as integers to compute with, every bad one as -1."""
     numbers = _numbers_in_range(indices, plan)
     if plan.validate != "windows":
         return numbers
-    return jnp.where(windows.own(numbers, plan), numbers, jnp.asarray(-1, numbers.dtype))
+    return jnp.where(window_path.own(numbers, plan), numbers, jnp.asarray(-1, numbers.dtype))
 
 
-def _numbers_in_range(indices: Any, plan: Plan) -> Any:
+def _numbers_in_range(indices: Any, plan: Plan[Any]) -> Any:
     indices = _six(indices, plan.pooled, plan)
     cells, dtype = plan.cells, indices.dtype
     if isinstance(cells, int):
@@ -139,12 +143,12 @@ def _planewise(function: Any, spatial: tuple[int, ...], *arrays: Any) -> Any:
 # --- the general path, a plane ----------------------------------------------------------------------------------------
 
 
-def _dropped(numbers: Any, plan: Plan) -> Any:
+def _dropped(numbers: Any, plan: Plan[Any]) -> Any:
     """Where to write: past the end for a bad index, each to a place of its own."""
     return jnp.where(numbers >= 0, numbers, plan.cells + lax.iota(numbers.dtype, numbers.shape[0]))
 
 
-def _lasting(numbers: Any, plan: Plan) -> Any:
+def _lasting(numbers: Any, plan: Plan[Any]) -> Any:
     """The same, and past the end for an index that a later one repeats."""
     order = lax.iota(numbers.dtype, numbers.shape[0])
     latest = jnp.zeros(plan.cells, numbers.dtype).at[_dropped(numbers, plan)].max(order, mode="drop")
@@ -152,7 +156,7 @@ def _lasting(numbers: Any, plan: Plan) -> Any:
     return _dropped(jnp.where(hidden, -1, numbers), plan)
 
 
-def _scatter(values: Any, numbers: Any, *, duplicates: Duplicates, plan: Plan) -> Any:
+def _scatter(values: Any, numbers: Any, *, duplicates: Duplicates, plan: Plan[Any]) -> Any:
     planes = jnp.zeros(plan.cells, values.dtype)
     if duplicates != "sum":
         return planes.at[_lasting(numbers, plan)].set(values, mode="drop", unique_indices=True)
@@ -161,7 +165,7 @@ def _scatter(values: Any, numbers: Any, *, duplicates: Duplicates, plan: Plan) -
     return target.max(values, mode="drop") if values.dtype == bool else target.add(values, mode="drop")
 
 
-def _gather(planes: Any, numbers: Any, *, duplicates: Duplicates, plan: Plan) -> Any:
+def _gather(planes: Any, numbers: Any, *, duplicates: Duplicates, plan: Plan[Any]) -> Any:
     place = _dropped(numbers, plan) if duplicates == "sum" else _lasting(numbers, plan)
     return planes.at[place].get(mode="fill", fill_value=0)
 
@@ -192,11 +196,11 @@ class _Best(NamedTuple):
     values: Any
 
 
-def _pool(cells: Any, plan: Plan) -> tuple[Any, Any]:
+def _pool(cells: Any, plan: Plan[Any]) -> tuple[Any, Any]:
     wide = np.dtype("int32") if isinstance(plan.cells, int) and plan.cells <= LARGEST else integer("int64")
     numbers: Any = 0
     for axis, size in enumerate(plan.plane):
-        numbers = numbers * jnp.asarray(size, wide) + windows.along(size, 2 + axis, 6, wide)
+        numbers = numbers * jnp.asarray(size, wide) + window_path.along(size, 2 + axis, 6, wide)
     best = _Best(keys(cells), numbers + jnp.zeros_like(cells, wide), cells)
     # Along one axis after the other: the first of equal ones in a row, and then in the first row that has one.
     empty = False
@@ -205,7 +209,7 @@ def _pool(cells: Any, plan: Plan) -> tuple[Any, Any]:
     return best.values, best.numbers
 
 
-def _pooled(best: _Best, axis: int, plan: Plan, empty: bool) -> tuple[_Best, bool]:
+def _pooled(best: _Best, axis: int, plan: Plan[Any], empty: bool) -> tuple[_Best, bool]:
     """Pool along one axis; say whether there may be windows that are `empty` so far, wholly in the padding."""
     count, size = plan.pooled[axis], plan.plane[axis]
     kernel, stride, padding, dilation = (
@@ -249,13 +253,13 @@ def _places(count: Any, size: Any, kernel: int, stride: int, padding: Any, dilat
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _attached(plan: Plan, input: Any, values: Any, numbers: Any) -> Any:
+def _attached(plan: Plan[Any], input: Any, values: Any, numbers: Any) -> Any:
     """Return the values of windows, which came from those cells of theirs."""
     return values
 
 
 @_attached.defjvp  # type: ignore[untyped-decorator]
-def _(plan: Plan, primals: Any, tangents: Any) -> Any:
+def _(plan: Plan[Any], primals: Any, tangents: Any) -> Any:
     values, numbers = _attached(plan, *primals), primals[2]  # so that there is a derivative of this one, too
 
     def general(slopes: Any, numbers: Any) -> Any:
@@ -265,11 +269,11 @@ def _(plan: Plan, primals: Any, tangents: Any) -> Any:
 
     def own(slopes: Any, numbers: Any) -> Any:
         planes = _six(slopes, plan.plane, plan)
-        return windows.gather(planes, _six(numbers, plan.pooled, plan), plan).reshape(plan.pooled_shape)
+        return window_path.gather(planes, _six(numbers, plan.pooled, plan), plan).reshape(plan.pooled_shape)
 
     @partial(jax.checkpoint, prevent_cse=False)
     def taken(slopes: Any, numbers: Any) -> Any:
-        if not windows.serve(plan):
+        if not window_path.serve(plan):
             return general(slopes, numbers)
         # Both are right, and the first is taken.  Without a branch XLA would find the numbers again for every cell: it
         # heeds a barrier around a condition, and not one around an array.

@@ -17,25 +17,30 @@ from typing import Any
 import tensorflow as tf
 
 from unpool import errors
-from unpool.backends import Duplicates
-from unpool.plan import Plan, spatial_axes
+from unpool.plan import Plan
+from unpool.protocol import Duplicates
+from unpool.sizes import spatial_axes
+from unpool.tracing import remembered
 from unpool_backends.tensorflow import host, operations
-from unpool_backends.tensorflow.convention import Arrays
+from unpool_backends.tensorflow.arithmetic import Arithmetic
 from unpool_backends.tensorflow.sizes import settled
 
-__all__ = ["BACKEND", "Arrays", "TensorFlow"]
+__all__ = ["BACKEND", "TensorFlow"]
 
 
 class TensorFlow:
-    """The three primitives of `unpool.backends.Backend` on TensorFlow tensors."""
+    """The three primitives of `unpool.protocol.Backend` on TensorFlow tensors."""
 
-    def pool(self, input: Any, plan: Plan, out: tuple[Any, Any] | None) -> tuple[Any, Any]:
+    arithmetic = Arithmetic
+
+    def pool(self, input: Any, plan: Plan[Any], out: tuple[Any, Any] | None) -> tuple[Any, Any]:
         _check_out(out)
         cells = _dense("input", input)
-        unpooling = replace(plan, validate=False)  # pooling's own indices are good
+        unpooling = _unvalidated(plan)  # pooling's own indices are good
+        given = None
         if plan.cells is None:
             axes = spatial_axes(len(plan.plane_shape), len(plan.spatial), plan.channels_last)
-            unpooling = replace(unpooling, given=tuple(tf.unstack(tf.shape(cells, tf.int64)[axes])))
+            given = tuple(tf.unstack(tf.shape(cells, tf.int64)[axes]))
 
         @tf.custom_gradient  # type: ignore[untyped-decorator]
         def pooled(cells: Any) -> tuple[Any, Any]:
@@ -49,7 +54,7 @@ class TensorFlow:
                     return _scatter(upstream, indices, unpooling, "sum")
                 # In a graph, a gradient must be TensorFlow's own from here on: one of ours within another would want
                 # tensors of a graph that is gone by the time that the second derivative is traced.
-                return operations.scatter(upstream, indices, unpooling, "sum", own=True)[0]
+                return operations.scatter(upstream, indices, unpooling, "sum", given, own=True)[0]
 
             return (values, indices), gradient
 
@@ -58,12 +63,14 @@ class TensorFlow:
             return values, None
         return values, tf.stop_gradient(indices)
 
-    def scatter(self, values: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
+    def scatter(
+        self, values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, out: Any, given: Any = None
+    ) -> Any:
         _check_out(out)
-        plan = settled(plan)
-        return _scatter(_dense(plan.values, values), _dense("indices", indices), plan, duplicates)
+        plan, given = settled(plan, given)
+        return _scatter(_dense(plan.values, values), _dense("indices", indices), plan, duplicates, given)
 
-    def gather(self, grad: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
+    def gather(self, grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, out: Any) -> Any:
         _check_out(out)
         return _gather(_dense("grad_output", grad), _dense("indices", indices), plan, duplicates)
 
@@ -86,7 +93,12 @@ def _dense(argument: str, tensor: Any) -> Any:
     return tensor
 
 
-def _scatter(values: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
+@remembered(maxsize=1024)
+def _unvalidated(plan: Plan[Any]) -> Plan[Any]:
+    return replace(plan, validate=False)
+
+
+def _scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, given: Any = None) -> Any:
     """Unpool, with the gradient that belongs to the mode."""
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
@@ -96,13 +108,13 @@ def _scatter(values: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> A
             if planes is not None:
                 # Eagerly, this is a call to the kernel, too, which no tape could see into: its gradient is this one.
                 return planes, lambda upstream: _gather(upstream, indices, plan, duplicates)
-        planes, adjoint = operations.scatter(values, indices, plan, duplicates)
+        planes, adjoint = operations.scatter(values, indices, plan, duplicates, given)
         return planes, adjoint
 
     return unpooled(values)
 
 
-def _gather(grad: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
+def _gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
     """Take values out of planes, with the gradient that belongs to the mode."""
     if not host.serves(grad, indices):
         return operations.gather(grad, indices, plan, duplicates)

@@ -1,7 +1,7 @@
-"""Rules that only a run can check: the contract's error where a call is eager, in a graph an assert op of that text.
+"""Rules that only a run can check: the contract's error in an eager call, and in a graph an assert of the same text.
 
-The text is built by `unpool.errors` from numbers that a graph does not have yet, so they write marks instead, and the
-graph puts their digits there when the rule was broken.  XLA drops asserts, and could not write the text either.
+The text is built by `unpool.errors` from numbers that a graph does not have yet.  So it is built from marks, which the
+graph replaces by digits when a rule is broken.  XLA drops asserts, and could not write the text either.
 """
 
 from __future__ import annotations
@@ -13,15 +13,36 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util
 
-from unpool import errors
-from unpool.arrays import Number
+from unpool.sizes import Demand, Problem
 
 
-def require(right: Any, problem: Callable[[Number], Exception]) -> list[Any]:
-    """Demand that a condition holds; return what a graph has to run first, which `after` takes.
+class Asserts(Demand):
+    """Demands of sizes that may be tensors; `checks` is what a graph has to run first, which `after` takes."""
 
-    `problem` says what is wrong; it is given the function that turns a tensor into the number to be shown.
-    """
+    def __init__(self) -> None:
+        self.checks: list[Any] = []
+
+    def __call__(self, right: Any, problem: Problem) -> None:
+        self.checks += require(right, problem)
+
+    def equal(self, one: Any, other: Any) -> Any:
+        return one == other if _known(one, other) else tf.equal(tf.cast(one, tf.int64), tf.cast(other, tf.int64))
+
+    def larger(self, one: Any, other: Any) -> Any:
+        return max(one, other) if _known(one, other) else tf.maximum(tf.cast(one, tf.int64), tf.cast(other, tf.int64))
+
+    def smaller(self, one: Any, other: Any) -> Any:
+        return min(one, other) if _known(one, other) else tf.minimum(tf.cast(one, tf.int64), tf.cast(other, tf.int64))
+
+    def one_if(self, condition: Any) -> Any:
+        return int(condition) if _known(condition) else tf.cast(condition, tf.int64)
+
+    def none(self, count: Any, wrong: Callable[[Any], Any]) -> Any:
+        return ~tf.reduce_any(wrong(tf.range(tf.maximum(tf.cast(count, tf.int64), 0), dtype=tf.int64)))
+
+
+def require(right: Any, problem: Problem) -> list[Any]:
+    """Demand that a condition holds; return what a graph has to run first, which `after` takes."""
     if isinstance(right, bool) or tf.executing_eagerly():
         if not right:
             raise problem(int)
@@ -37,7 +58,7 @@ def require(right: Any, problem: Callable[[Number], Exception]) -> list[Any]:
 
 
 def after(checks: list[Any], tensor: Any) -> Any:
-    """Return the tensor, which is there only when the checks have passed."""
+    """Return the tensor, to be computed after the checks."""
     if not checks:
         return tensor
     with tf.control_dependencies(checks):
@@ -49,8 +70,12 @@ def compiles() -> bool:
     return bool(control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
 
 
+def _known(*sizes: Any) -> bool:
+    return not any(isinstance(size, tf.Tensor) for size in sizes)
+
+
 class _Mark:
-    """A number that only a run will know: it writes its place in a list of tensors, and counts as numbers do."""
+    """A number that only a run will know; its text is a mark with its place in a list of tensors."""
 
     def __init__(self, tensor: Any, tensors: list[Any]) -> None:
         self.tensor, self.tensors = tensor, tensors
@@ -68,7 +93,7 @@ class _Mark:
         return _Mark(self.tensor - other, self.tensors)
 
 
-def _text(problem: Callable[[Number], Exception]) -> Any:
+def _text(problem: Problem) -> Any:
     """Write the message of a problem as a tensor."""
     tensors: list[Any] = []
 
@@ -77,5 +102,4 @@ def _text(problem: Callable[[Number], Exception]) -> Any:
 
     parts = re.split("\0(\\d+)\0", str(problem(mark)))
     written = [tf.strings.as_string(tensors[int(part)]) if i % 2 else part for i, part in enumerate(parts)]
-    # What follows an article may be known only now.
-    return tf.strings.regex_replace(tf.strings.join(written), f" a (({errors.AN})( x |-cell))", r" an \1")
+    return tf.strings.join(written)

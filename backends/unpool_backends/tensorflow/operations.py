@@ -1,7 +1,7 @@
 """The three primitives in TensorFlow's operations, for graphs, XLA, and devices other than the CPU.
 
 Arrays are taken as (lead, cells, trail): whole planes one after the other, or with the channels last.  Indices that lie
-in their own windows, as those of a pooling do, go the window path (`windows`).  All others go the general one, on
+in their own windows, as those of a pooling do, go the window path (`window_path`).  All others go the general one, on
 `tf.scatter_nd` where values add up; where the last one wins, the others are left out first, and nothing is written
 twice, which would be undefined on a GPU.  A bad index gets a place past the end, where nobody looks.
 """
@@ -15,28 +15,29 @@ from typing import Any
 import tensorflow as tf
 
 from unpool import errors
-from unpool.arrays import Number
-from unpool.backends import Duplicates
-from unpool.plan import LARGEST, Plan
+from unpool.plan import Plan
+from unpool.protocol import Duplicates
+from unpool.sizes import LARGEST, Number
 from unpool.taps import taps_of
 from unpool_backends.tensorflow.asserts import after, compiles, require
 from unpool_backends.tensorflow.pooling import pool
 from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, known, of_gathering, of_unpooling, reshaped
-from unpool_backends.tensorflow.windows import Claims, asked, serve
+from unpool_backends.tensorflow.window_path import Matches, serve, windows_per_cell
 
 __all__ = ["gather", "pool", "scatter"]
 
 
 def scatter(
-    values: Any, indices: Any, plan: Plan, duplicates: Duplicates, own: bool = False
+    values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, given: Any = None, own: bool = False
 ) -> tuple[Any, Callable[[Any], Any]]:
-    """Return the planes, and the function that gives values the gradients of their planes.
+    """Return the planes, and the function from gradients of the planes to those of the values.
 
-    Indices that a pooling by this plan found are the windows' `own`: nobody asks whether they are.
+    `given` are the entries of the user's size, where a run has rules to apply to them.  Indices that a pooling by this
+    plan found are the windows' `own`, which is not checked again.
     """
-    sizes = of_unpooling(values, indices, plan)
+    sizes = of_unpooling(values, indices, plan, given)
     targets = _Targets(after(sizes.checks, indices), sizes, plan, own)
-    given = tf.reshape(values, targets.shape)
+    values = tf.reshape(values, targets.shape)
 
     def general() -> Any:
         checks = targets.good() if plan.validate else []
@@ -45,24 +46,24 @@ def scatter(
         flat = after(checks, targets.flat())
         if duplicates == "sum":
             # Its second derivative in forward mode fails for indices of shape (n, 1), as the first is sparse then.
-            planes = tf.scatter_nd(tf.reshape(flat, [1, -1, 1]), tf.reshape(given, [1, -1]), targets.one_more())
+            planes = tf.scatter_nd(tf.reshape(flat, [1, -1, 1]), tf.reshape(values, [1, -1]), targets.one_more())
         else:
-            planes = _assign(given, tf.where(targets.last_of_all(), flat, targets.total), targets)
+            planes = _assign(values, tf.where(targets.last_of_all(), flat, targets.total), targets)
         return tf.reshape(planes[: targets.total], as_shape(targets.lead, sizes.cells, targets.trail))
 
-    if targets.claims is None:
+    if targets.matches is None:
         planes = general()
     else:
-        claims, adds = targets.claims, duplicates == "sum"
+        matches, adds = targets.matches, duplicates == "sum"
         alone = duplicates != "error" or targets.apart
         way = targets.inside if alone else targets.inside & targets.unrepeated()
-        planes = claims.scatter(given, adds) if own else tf.cond(way, lambda: claims.scatter(given, adds), general)
+        planes = matches.scatter(values, adds) if own else tf.cond(way, lambda: matches.scatter(values, adds), general)
     planes = tf.reshape(planes, as_shape(*sizes.plane_shape))
     planes.set_shape(plan.plane_shape)
     return planes, lambda upstream: targets.take(upstream, duplicates)
 
 
-def gather(grad: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
+def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
     sizes = of_gathering(grad, indices, plan)
     targets = _Targets(after(sizes.checks, indices), sizes, plan)
     checks = targets.good() if plan.validate else []
@@ -74,7 +75,7 @@ def gather(grad: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
 class _Targets:
     """Where indices point to."""
 
-    def __init__(self, indices: Any, sizes: Sizes, plan: Plan, own: bool = False) -> None:
+    def __init__(self, indices: Any, sizes: Sizes, plan: Plan[Any], own: bool = False) -> None:
         self.indices, self.sizes, self.plan = indices, sizes, plan
         self.lead, self.trail = sizes.lead, sizes.trail
         self.shape = as_shape(self.lead, sizes.windows, self.trail)
@@ -85,9 +86,9 @@ class _Targets:
         dtype = tf.int32 if indices.dtype == tf.int32 and sizes.small else tf.int64
         # Unsigned ones from 2**63 on turn negative, which is as far out of range.
         self.numbers = tf.reshape(tf.cast(indices, dtype), self.shape)
-        self.apart = max(asked(plan)) == 1
-        self.claims = Claims(self.numbers, sizes, plan) if serve(plan) else None
-        self.inside = None if self.claims is None or own else self.claims.inside()
+        self.apart = max(windows_per_cell(plan)) == 1
+        self.matches = Matches(self.numbers, sizes, plan) if serve(plan) else None
+        self.inside = None if self.matches is None or own else self.matches.inside()
         # XLA differentiates no tf.cond whose arrays have sizes that the trace did not know.
         self.open = compiles() and not known(total)
 
@@ -137,9 +138,9 @@ class _Targets:
         return tf.cond(self.inside, all_of_them if self.apart else self.last_of_windows, self.last_of_all)
 
     def last_of_windows(self) -> Any:
-        assert self.claims is not None
+        assert self.matches is not None
         order = self.order()
-        owners = tf.reshape(self.claims.scatter(order, adds=False), [-1])
+        owners = tf.reshape(self.matches.scatter(order, adds=False), [-1])
         return tf.equal(tf.gather(owners, self.flat()), order)
 
     def last_of_all(self) -> Any:
@@ -234,12 +235,12 @@ class _Targets:
         return number(tf.reshape(self.indices, [-1])[flat])
 
 
-def _assign(given: Any, flat: Any, targets: _Targets) -> Any:
+def _assign(values: Any, flat: Any, targets: _Targets) -> Any:
     """Put each value at its position, of which none but the one past the end is there twice."""
     return tf.raw_ops.SparseToDense(
         sparse_indices=tf.reshape(flat, [-1, 1]),
         output_shape=targets.one_more(),
-        sparse_values=tf.reshape(given, [-1]),
-        default_value=tf.zeros([], given.dtype),
+        sparse_values=tf.reshape(values, [-1]),
+        default_value=tf.zeros([], values.dtype),
         validate_indices=False,
     )

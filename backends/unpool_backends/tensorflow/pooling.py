@@ -12,8 +12,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from unpool.plan import Plan, taps_inside
-from unpool_backends.tensorflow import order
+from unpool.plan import Plan
+from unpool.sizes import taps_inside
+from unpool_backends.tensorflow import sort_keys
 from unpool_backends.tensorflow.asserts import after
 from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, chosen, known, of_pooling, pairs, reshaped
 
@@ -23,7 +24,7 @@ _UNROLLED = 16
 _GAPS = 8
 
 
-def pool(cells: Any, plan: Plan) -> tuple[Any, Any]:
+def pool(cells: Any, plan: Plan[Any]) -> tuple[Any, Any]:
     sizes = of_pooling(cells, plan)
     cells, dtype = after(sizes.checks, cells), cells.dtype
     positions = tf.int32 if sizes.small else tf.int64
@@ -45,7 +46,9 @@ def pool(cells: Any, plan: Plan) -> tuple[Any, Any]:
 class _Axis:
     """Pools arrays of shape (before, size, behind) along the middle."""
 
-    def __init__(self, axis: int, around: Any, sizes: Sizes, plan: Plan, positions: tf.DType, dtype: tf.DType) -> None:
+    def __init__(
+        self, axis: int, around: Any, sizes: Sizes, plan: Plan[Any], positions: tf.DType, dtype: tf.DType
+    ) -> None:
         self.around, self.size, self.windows = around, sizes.plane[axis], sizes.pooled[axis]
         self.step = cast(prod(sizes.plane[axis + 1 :]), positions)
         kernel, self.stride, padding, self.dilation = (
@@ -102,7 +105,7 @@ class _Axis:
     def _better(self, found: Any, candidate: Any, cells: Any) -> Any:
         """Put a candidate where it is greater, or a NaN."""
         greater = candidate[1] > found[1]
-        nan = order.unordered(candidate[1], self.dtype)
+        nan = sort_keys.unordered(candidate[1], self.dtype)
         if nan is not None:
             greater |= nan
         if not self.whole:
@@ -113,7 +116,7 @@ class _Axis:
         """Make the keys of values, unless they came along, and add the coordinates on this axis to their places."""
         numbers = cells.astype(self.positions.as_numpy_dtype) if known(cells) else tf.cast(cells, self.positions)
         along = reshaped(numbers * self.step, 1, -1, 1)
-        return values, order.keys(values) if keys is None else keys, along if places is None else places + along
+        return values, sort_keys.keys(values) if keys is None else keys, along if places is None else places + along
 
     def _full(self, values: Any, keys: Any, places: Any) -> Any:
         """Give every value a position of its own, where they have been the same for all rows."""

@@ -11,18 +11,20 @@ from typing import Any
 import torch
 
 from unpool import errors
-from unpool.backends import Duplicates
 from unpool.plan import Plan
+from unpool.protocol import Duplicates
 from unpool_backends.torch import memory, operators
-from unpool_backends.torch.convention import Arrays
+from unpool_backends.torch.arithmetic import Arithmetic
 
-__all__ = ["BACKEND", "Arrays", "Torch"]
+__all__ = ["BACKEND", "Torch"]
 
 
 class Torch:
-    """The three primitives of `unpool.backends.Backend` on PyTorch tensors."""
+    """The three primitives of `unpool.protocol.Backend` on PyTorch tensors."""
 
-    def pool(self, input: Any, plan: Plan, out: tuple[Any, Any] | None) -> tuple[Any, Any]:
+    arithmetic = Arithmetic
+
+    def pool(self, input: Any, plan: Plan[Any], out: tuple[Any, Any] | None) -> tuple[Any, Any]:
         _check(("input", input))
         if out is None:
             return operators.pool(input, plan)
@@ -37,7 +39,7 @@ class Torch:
                     target.copy_(result)
         return out
 
-    def scatter(self, values: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
+    def scatter(self, values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, out: Any) -> Any:
         _check((plan.values, values), ("indices", indices))
         if out is None:
             return operators.scatter(values, indices, plan, duplicates)
@@ -47,7 +49,7 @@ class Torch:
             return _note_written(out)
         return out.copy_(operators.scatter(values, indices, plan, duplicates))
 
-    def gather(self, grad: Any, indices: Any, plan: Plan, duplicates: Duplicates, out: Any) -> Any:
+    def gather(self, grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, out: Any) -> Any:
         _check(("grad_output", grad), ("indices", indices))
         if out is None:
             return operators.gather(grad, indices, plan, duplicates)
@@ -68,7 +70,7 @@ def _check(*tensors: tuple[str, Any]) -> None:
         if tensor.layout != torch.strided:
             raise errors.not_dense(argument, str(tensor.layout), f"{argument}.to_dense()")
         if tensor.device.type not in memory.DEVICES:
-            raise errors.unserved_device(argument, str(tensor.device))
+            raise _unserved_device(argument, str(tensor.device))
         if tensor.device != one.device:
             convert = f"{argument}.to({first}.device)"
             raise errors.devices_differ(argument, str(tensor.device), first, str(one.device), convert)
@@ -79,7 +81,7 @@ def _check_out(*tensors: tuple[str, Any]) -> None:
     _check(*[(argument, tensor) for argument, tensor in reversed(tensors) if tensor is not None])
     for argument, tensor in tensors:
         if tensor is not None and tensor.requires_grad and torch.is_grad_enabled():
-            raise errors.out_of_gradient(argument)
+            raise _out_of_gradient(argument)
     for argument, tensor in tensors[:-1]:
         # PyTorch cannot trace the last two questions.
         lazy = not torch.compiler.is_dynamo_compiling() and tensor is not None and (tensor.is_conj() or tensor.is_neg())
@@ -99,4 +101,17 @@ def _is_plain(*tensors: Any) -> bool:
     """Whether these are tensors with memory, and nobody transforms or records what is done with them."""
     return not operators.watched() and all(
         type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.device.type != "meta" for tensor in tensors
+    )
+
+
+def _out_of_gradient(argument: str) -> ValueError:
+    return ValueError(
+        f"`out` must be left out where a gradient is to pass, got `{argument}` that requires one: use what the call "
+        f"returns, or call it within torch.no_grad()"
+    )
+
+
+def _unserved_device(argument: str, device: str) -> TypeError:
+    return TypeError(
+        f"`{argument}` must be on the CPU or on a CUDA device, got a tensor on {device}: pass {argument}.cpu()"
     )

@@ -14,7 +14,7 @@ import onnx_ir
 import torch
 from onnxscript import opset18 as op
 
-from unpool.plan import SAME
+from unpool.sizes import SAME
 
 _FLOATS = (onnx_ir.DataType.FLOAT16, onnx_ir.DataType.FLOAT, onnx_ir.DataType.DOUBLE)
 

@@ -24,9 +24,10 @@ from torch.autograd import forward_ad
 # `torch.func` at once; below the dispatcher, each is asked in turn.
 from torch.autograd.function import _SingleLevelFunction
 
-from unpool import plan as plans
-from unpool.backends import Duplicates
-from unpool.plan import LARGEST, Plan, Window, spatial_axes
+from unpool.lending import Lender
+from unpool.plan import Plan, Validate, plan_pooling, plan_unpooling, values_sized_by
+from unpool.protocol import Duplicates
+from unpool.sizes import LARGEST, Window, product, spatial_axes
 from unpool_backends.torch import memory
 
 _WINDOW = "int[] kernel_size, int[] stride, int[] padding, int[] dilation"
@@ -40,14 +41,14 @@ _SCHEMAS = (
 )
 # What `Plan.validate` is, in words: an operator's argument has one type.
 _WORD_OF = {True: "plane", False: "none", "windows": "windows"}
-_VALIDATE_OF: dict[str, plans.Validate] = {"plane": True, "none": False, "windows": "windows"}
+_VALIDATE_OF: dict[str, Validate] = {"plane": True, "none": False, "windows": "windows"}
 _TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_exact_strides)
 
 
 # --- calls ------------------------------------------------------------------------------------------------------------
 
 
-def pool(input: Any, plan: Plan) -> tuple[Any, Any]:
+def pool(input: Any, plan: Plan[Any]) -> tuple[Any, Any]:
     rest = *map(list, plan.window), plan.ceil_mode, plan.channels_last
     if plan.index_dtype is None:
         return _OPERATORS["max_pool"](input, *rest), None
@@ -55,12 +56,12 @@ def pool(input: Any, plan: Plan) -> tuple[Any, Any]:
     return values, indices
 
 
-def scatter(values: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
+def scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
     how = plan.channels_last, duplicates, _WORD_OF[plan.validate], plan.sized_by
     return _OPERATORS["max_unpool"](values, indices, *map(list, plan.window), list(plan.spatial), *how)
 
 
-def gather(grad: Any, indices: Any, plan: Plan, duplicates: Duplicates) -> Any:
+def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
     rest = *map(list, plan.window), plan.channels_last, duplicates, _WORD_OF[plan.validate]
     return _OPERATORS["max_unpool_backward"](grad, indices, *rest)
 
@@ -79,11 +80,9 @@ def watched() -> bool:
 # --- kernels ----------------------------------------------------------------------------------------------------------
 
 
-def _kernels(run: memory.Kernels | memory.Shapes, traced: bool) -> dict[str, Callable[..., Any]]:
+def _kernels(run: Lender | memory.Shapes) -> dict[str, Callable[..., Any]]:
     """Make the operators of the three primitives."""
-    # Of symbols, nothing can be remembered.
-    plan_pool = plans.pool.__wrapped__ if traced else plans.pool
-    plan_unpool = plans.unpool.__wrapped__ if traced else plans.unpool
+    quiet = memory.QUIET[run] if isinstance(run, Lender) else run
 
     def max_pool(input: Any, *rest: Any) -> Any:
         return pooled(input, *rest, None)[0]
@@ -91,31 +90,32 @@ def _kernels(run: memory.Kernels | memory.Shapes, traced: bool) -> dict[str, Cal
     def pooled(input: Any, *rest: Any) -> tuple[Any, Any]:
         *window, ceil_mode, channels_last, index_dtype = rest
 
-        def compute(channels_last: bool, cells: Any) -> tuple[Any, Any]:
-            plan = plan_pool(tuple(cells.shape), _window(window), ceil_mode, channels_last, index_dtype)
-            return run.pool(cells, plan)
+        def compute(run: Any, channels_last: bool, cells: Any) -> tuple[Any, Any]:
+            plan = plan_pooling(tuple(cells.shape), _window(window), ceil_mode, channels_last, index_dtype)
+            found: tuple[Any, Any] = run.pool(cells, plan)
+            return found
 
-        found: tuple[Any, Any] = _as_they_lie(compute, channels_last, len(window[0]), input)
+        found: tuple[Any, Any] = _in_memory_order(compute, run, quiet, channels_last, len(window[0]), input)
         return found
 
     def max_unpool(input: Any, indices: Any, *rest: Any) -> Any:
         *window, size, channels_last, duplicates, validate, sized_by = rest
 
-        def compute(channels_last: bool, values: Any, indices: Any) -> Any:
-            names = plans.values_sized_by(sized_by), sized_by
+        def compute(run: Any, channels_last: bool, values: Any, indices: Any) -> Any:
+            names = values_sized_by(sized_by), sized_by
             wanted = tuple(values.shape), _window(window), tuple(size), channels_last, _VALIDATE_OF[validate]
-            return run.scatter(values, indices, plan_unpool(*wanted, *names), duplicates)
+            return run.scatter(values, indices, plan_unpooling(*wanted, *names), duplicates)
 
-        return _as_they_lie(compute, channels_last, len(size), input, indices)
+        return _in_memory_order(compute, run, quiet, channels_last, len(size), input, indices)
 
     def max_unpool_backward(grad_output: Any, indices: Any, *rest: Any) -> Any:
         *window, channels_last, duplicates, validate = rest
 
-        def compute(channels_last: bool, planes: Any, indices: Any) -> Any:
+        def compute(run: Any, channels_last: bool, planes: Any, indices: Any) -> Any:
             wanted = tuple(indices.shape), _window(window), tuple(planes.shape), channels_last, _VALIDATE_OF[validate]
-            return run.gather(planes, indices, plan_unpool(*wanted, "indices", "grad_output"), duplicates)
+            return run.gather(planes, indices, plan_unpooling(*wanted, "indices", "grad_output"), duplicates)
 
-        return _as_they_lie(compute, channels_last, len(window[0]), grad_output, indices)
+        return _in_memory_order(compute, run, quiet, channels_last, len(window[0]), grad_output, indices)
 
     return {
         "max_pool": max_pool,
@@ -129,15 +129,16 @@ def _window(entries: Any) -> Window:
     return Window(*map(tuple, entries))
 
 
-def _as_they_lie(compute: Callable[..., Any], channels_last: bool, rank: int, *tensors: Any) -> Any:
-    """Compute with the channels where they lie in the memory of the first tensor."""
+def _in_memory_order(
+    compute: Callable[..., Any], run: Any, quiet: Any, channels_last: bool, rank: int, *tensors: Any
+) -> Any:
+    """Compute without copying a tensor whose channels lie last in memory; its results are laid out in the same way."""
     first, batched = tensors[0], tensors[0].dim() == rank + 2
     if channels_last or rank == 1 or not batched or first.is_contiguous() or not _lies_last(first):
-        return compute(channels_last, *tensors)
-    try:
-        results = compute(True, *[tensor.movedim(1, -1) for tensor in tensors])
-    except (IndexError, ValueError):  # which speaks of positions: in the user's order, they are others
-        return compute(False, *tensors)
+        return compute(run, channels_last, *tensors)
+    results = compute(quiet, True, *[tensor.movedim(1, -1) for tensor in tensors])
+    if results is None:  # an error names positions in the user's order
+        return compute(run, False, *tensors)
     if isinstance(results, tuple):
         return tuple(None if result is None else result.movedim(-1, 1) for result in results)
     return results.movedim(-1, 1)
@@ -278,7 +279,7 @@ def _pooled_values(keyset: Any, input: Any, *rest: Any) -> Any:
         return _below(keyset, "max_pool", input, *rest)
     *window, _, channels_last = rest
     sizes = input.shape[spatial_axes(input.dim(), len(window[0]), channels_last)]
-    cells = plans.product([size if type(size) is int else None for size in sizes])
+    cells = product([size if type(size) is int else None for size in sizes])
     index_dtype = "int64" if cells is None or cells > LARGEST else "int32"
     return _OPERATORS["max_pool_with_indices"](input, *rest, index_dtype)[0]
 
@@ -323,11 +324,11 @@ _DERIVATIVES = {
 for _schema in _SCHEMAS:
     _LIBRARY.define(_schema, tags=_TAGS)
 _OPERATORS = {name: getattr(torch.ops.unpool, name).default for name in _DERIVATIVES}
-for _name, _kernel in _kernels(memory.CPU, traced=False).items():
+for _name, _kernel in _kernels(memory.CPU).items():
     _LIBRARY.impl(_name, _kernel, "CPU")
-for _name, _kernel in _kernels(memory.CUDA, traced=False).items():
+for _name, _kernel in _kernels(memory.CUDA).items():
     _LIBRARY.impl(_name, _kernel, "CUDA")
-for _name, _kernel in _kernels(memory.SHAPES, traced=True).items():
+for _name, _kernel in _kernels(memory.SHAPES).items():
     torch.library.register_fake(f"unpool::{_name}", _kernel, lib=_LIBRARY)
     _LIBRARY.impl(_name, _DERIVATIVES[_name], "Autograd", with_keyset=True)
     torch.library.register_vmap(f"unpool::{_name}", _mapped(_name, 2 if "unpool" in _name else 1), lib=_LIBRARY)

@@ -1,4 +1,4 @@
-"""What `unpool.conventions` needs of arrays where JAX's are unlike others; the formulas are there."""
+"""What converting indices needs where JAX's arrays differ from the array API."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from unpool import arrays
-from unpool.arrays import Number
-from unpool_backends.jax import windows
+from unpool import arithmetic
+from unpool.sizes import Number
+from unpool_backends.jax import window_path
 from unpool_backends.jax.host import has_values
 from unpool_backends.jax.operations import check_room, integer
 
 
-class Arrays(arrays.Arrays):
+class Arithmetic(arithmetic.Arithmetic):
     """Arrays that may be traced, and have 32-bit integers unless JAX's 64-bit mode is on."""
 
     def __init__(self, array: Any) -> None:
@@ -24,13 +24,13 @@ class Arrays(arrays.Arrays):
         return array.astype(integer(dtype))
 
     def along(self, size: Any, axis: int, ndim: int) -> Any:
-        return windows.along(size, axis, ndim, integer("int64"))
+        return window_path.along(size, axis, ndim, integer("int64"))
 
     def check_room(self, numbers: Any) -> None:
         check_room("indices", numbers, numbers)
 
     def require(self, right: Any, result: Any, problem: Callable[[Number], Exception]) -> Any:
-        """Where a program is traced, there are no values to look at."""
+        """Traced arrays have no values to check."""
         return super().require(right, result, problem) if has_values(right) else result
 
     def require_all(self, right: Any, result: Any, problem: Callable[[Number, Any], Exception]) -> Any:

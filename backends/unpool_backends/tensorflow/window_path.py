@@ -5,7 +5,7 @@ the windows ``b - q``, for ``q`` in ``0..Q-1`` with ``Q = ceil(window / stride)`
 windows, in row-major order, and the last one that names a cell wins, or all of them are added up.  Windows that do not
 overlap have Q = 1: one comparison and one selection, which XLA makes one pass over the output.
 
-It is exact if every index lies in its own window, which the same comparisons tell (`Claims.inside`); where one does
+It is exact if every index lies in its own window, which the same comparisons tell (`Matches.inside`); where one does
 not, `operations` goes another way.  Nothing here depends on an order of writing, so the result is the same on every
 device.
 """
@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from unpool.plan import Plan, taps_inside
+from unpool.plan import Plan
+from unpool.sizes import taps_inside
 from unpool_backends.tensorflow.asserts import compiles
 from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, known, long, pairs, reshaped, table
 
@@ -36,14 +37,14 @@ _FEW = 4
 _UNROLLED = 64
 
 
-def asked(plan: Plan) -> tuple[int, ...]:
+def windows_per_cell(plan: Plan[Any]) -> tuple[int, ...]:
     """How many windows a cell may lie in, along each axis."""
     return tuple(-(-span // stride) for span, stride in map(_step, range(3), [plan] * 3))
 
 
-def serve(plan: Plan) -> bool:
+def serve(plan: Plan[Any]) -> bool:
     """Whether this way is one to go: blocks are compared with few windows, and are not mostly gaps."""
-    if prod(asked(plan)) > _MOST:
+    if prod(windows_per_cell(plan)) > _MOST:
         return False
     for axis, (count, size) in enumerate(zip(plan.pooled, plan.plane, strict=True)):
         span, stride = _step(axis, plan)
@@ -52,14 +53,14 @@ def serve(plan: Plan) -> bool:
     return True
 
 
-def _step(axis: int, plan: Plan) -> tuple[int, int]:
+def _step(axis: int, plan: Plan[Any]) -> tuple[int, int]:
     """What a window spans along an axis, and how far it is to the next; without one, no further than its end."""
     first, end = _taps(axis, plan)
     span = plan.dilation[axis] * (end - first - 1) + 1
     return span, span if plan.pooled[axis] == 1 else plan.stride[axis]
 
 
-def _taps(axis: int, plan: Plan) -> tuple[int, int]:
+def _taps(axis: int, plan: Plan[Any]) -> tuple[int, int]:
     """The taps of a window that may lie inside the plane."""
     along = (plan.plane, plan.pooled, plan.kernel, plan.stride, plan.padding, plan.dilation)
     return taps_inside(*[entry[axis] for entry in along])
@@ -75,12 +76,12 @@ class _Axis(NamedTuple):
     stride: int
     padding: Any
     dilation: int
-    asked: int
+    windows_per_cell: int
     whole: bool  # the blocks are the windows, and make up the plane
 
     @property
     def blocks(self) -> Any:
-        return self.windows + self.asked - 1
+        return self.windows + self.windows_per_cell - 1
 
     @property
     def exact(self) -> bool:
@@ -100,40 +101,39 @@ class _Axis(NamedTuple):
         return reshaped(mask, -1)
 
 
-class Claims:
+class Matches:
     """Which cells of its window each index names.
 
     `numbers` are indices of shape (lead, windows, trail): planes that lie together, or channel by channel.
     """
 
-    def __init__(self, numbers: Any, sizes: Sizes, plan: Plan) -> None:
+    def __init__(self, numbers: Any, sizes: Sizes, plan: Plan[Any]) -> None:
         self.numbers, self.dtype, self.lead, self.trail = numbers, numbers.dtype, sizes.lead, sizes.trail
-        default = plan.given is None and plan.sized_by == "output_size"
         self.axes = []
-        for axis, asks in enumerate(asked(plan)):
+        for axis, per_cell in enumerate(windows_per_cell(plan)):
             windows, size = sizes.pooled[axis], sizes.plane[axis]
             (first, end), (_, stride) = _taps(axis, plan), _step(axis, plan)
             kernel, padding = end - first, sizes.padding[axis] - first * plan.dilation[axis]
             # Or nothing is pooled along it.
-            simple = asks == 1 and kernel == stride and known(padding) and padding == 0
+            simple = per_cell == 1 and kernel == stride and known(padding) and padding == 0
             # Where nobody gave a size, it is that of the windows.
-            covered = size == windows * stride if known(size, windows) else default and not known(size)
+            covered = size == windows * stride if known(size, windows) else sizes.follows and not known(size)
             step = prod(sizes.plane[axis + 1 :])
-            rest = padding, plan.dilation[axis], asks, bool(simple and covered)
+            rest = padding, plan.dilation[axis], per_cell, bool(simple and covered)
             self.axes.append(_Axis(windows, size, step, kernel, stride, *rest))
         # Of all blocks; some of them may lie outside of the plane.
         self.cells = prod([axis.blocks * axis.stride for axis in self.axes])
-        self.orders = list(product(*[range(axis.asked - 1, -1, -1) for axis in self.axes]))
-        self.kept = None if compiles() else self._claimed()
+        self.orders = list(product(*[range(axis.windows_per_cell - 1, -1, -1) for axis in self.axes]))
+        self.kept = None if compiles() else self._matched()
 
-    def _claims(self) -> list[Any]:
-        """What `_claimed` says; XLA computes it faster than it reads it again."""
-        return self._claimed() if self.kept is None else self.kept
+    def _matches(self) -> list[Any]:
+        """What `_matched` says; XLA computes it faster than it reads it again."""
+        return self._matched() if self.kept is None else self.kept
 
-    def _claimed(self) -> list[Any]:
+    def _matched(self) -> list[Any]:
         """For every cell of every block, whether its window names it, for each in row-major order of the windows."""
         offsets = self._blocks(self.numbers - reshaped(self._corners(), 1, -1, 1))
-        return [self._claimed_by(order, self._asked(offsets, order)) for order in self.orders]
+        return [self._matched_by(order, self._neighbours(offsets, order)) for order in self.orders]
 
     def _corners(self) -> Any:
         """The first cell of every window in the flat plane, the padding counted on."""
@@ -145,17 +145,17 @@ class Claims:
 
     def _blocks(self, array: Any) -> Any:
         """Put as many windows that there are not on both sides as a block may ask; they name no cell."""
-        if all(axis.asked == 1 for axis in self.axes):
+        if all(axis.windows_per_cell == 1 for axis in self.axes):
             return array
         windows = as_shape(self.lead, *[axis.windows for axis in self.axes], self.trail)
-        pads = [(axis.asked - 1, axis.asked - 1) for axis in self.axes]
+        pads = [(axis.windows_per_cell - 1, axis.windows_per_cell - 1) for axis in self.axes]
         return tf.pad(tf.reshape(array, windows), [(0, 0), *pads, (0, 0)])
 
-    def _asked(self, array: Any, order: tuple[int, ...]) -> Any:
+    def _neighbours(self, array: Any, order: tuple[int, ...]) -> Any:
         """Of what `_blocks` returned, the window that each block asks q-th."""
-        if all(axis.asked == 1 for axis in self.axes):
+        if all(axis.windows_per_cell == 1 for axis in self.axes):
             return array
-        starts = [axis.asked - 1 - q for q, axis in zip(order, self.axes, strict=True)]
+        starts = [axis.windows_per_cell - 1 - q for q, axis in zip(order, self.axes, strict=True)]
         parts = [slice(start, start + axis.blocks) for start, axis in zip(starts, self.axes, strict=True)]
         return array[:, parts[0], parts[1], parts[2]]
 
@@ -169,7 +169,7 @@ class Claims:
                 outer = 1
         return groups, outer * self.trail
 
-    def _claimed_by(self, order: tuple[int, ...], offsets: Any) -> Any:
+    def _matched_by(self, order: tuple[int, ...], offsets: Any) -> Any:
         """For every cell of every block, whether its q-th window names it; shape (lead, cells, trail)."""
         for axis, q in zip(self.axes, order, strict=True):
             if axis.stride == 1 and q:
@@ -186,33 +186,33 @@ class Claims:
             named = reshaped(wanted[0], 1, -1, 1, 1, 1) + reshaped(wanted[1], 1, 1, 1, -1, 1)
         else:
             named = reshaped(wanted[0], 1, -1, 1) if wanted else cast(0, self.dtype)
-        claimed = tf.reshape(tf.equal(tf.reshape(offsets, narrow), named), as_shape(self.lead, self.cells, self.trail))
+        matched = tf.reshape(tf.equal(tf.reshape(offsets, narrow), named), as_shape(self.lead, self.cells, self.trail))
         if all(axis.whole for axis in self.axes):
-            return claimed
+            return matched
         mask: Any = table(np.asarray(True), [axis.blocks * axis.stride for axis in self.axes])
         for axis, q in zip(self.axes, order, strict=True):
             mask = reshaped(mask[:, np.newaxis] & axis.mask(q), -1)
-        return claimed & reshaped(mask, 1, -1, 1)
+        return matched & reshaped(mask, 1, -1, 1)
 
     def inside(self) -> Any:
         """Whether every index names a cell of its own window."""
         if compiles() and prod(axis.kernel for axis in self.axes) <= _UNROLLED:
             return self._inside_by_taps()
         found = None
-        for order, claimed in zip(self.orders, self._claims(), strict=True):
+        for order, matched in zip(self.orders, self._matches(), strict=True):
             groups, tail = self._groups()
             for inner, axis in reversed(groups):
-                parts = tf.reshape(claimed, as_shape(-1, axis.stride, tail))
+                parts = tf.reshape(matched, as_shape(-1, axis.stride, tail))
                 if axis.stride <= _FEW:
-                    claimed = reduce(tf.logical_or, tf.unstack(parts, axis.stride, axis=1))
+                    matched = reduce(tf.logical_or, tf.unstack(parts, axis.stride, axis=1))
                 else:
-                    claimed = tf.reduce_any(parts, 1)
+                    matched = tf.reduce_any(parts, 1)
                 tail = tail * inner
-            if any(axis.asked > 1 for axis in self.axes):
+            if any(axis.windows_per_cell > 1 for axis in self.axes):
                 blocks = as_shape(self.lead, *[axis.blocks for axis in self.axes], self.trail)
                 windows = long(self.lead, *[axis.windows for axis in self.axes], self.trail)
-                claimed = tf.slice(tf.reshape(claimed, blocks), long(0, *order, 0), windows)
-            found = claimed if found is None else found | claimed
+                matched = tf.slice(tf.reshape(matched, blocks), long(0, *order, 0), windows)
+            found = matched if found is None else found | matched
         return tf.reduce_all(found)
 
     def _inside_by_taps(self) -> Any:
@@ -242,9 +242,9 @@ class Claims:
         groups, tail = self._groups()
         narrow = as_shape(*[size for blocks, _ in groups for size in (blocks, 1)], tail)
         wide = as_shape(*[size for blocks, axis in groups for size in (blocks, axis.stride)], tail)
-        for order, claimed in zip(self.orders, self._claims(), strict=True):
-            given, claimed = tf.reshape(self._asked(blocks, order), narrow), tf.reshape(claimed, wide)
-            found = tf.where(claimed, given, zero if planes is None or adds else planes)
+        for order, matched in zip(self.orders, self._matches(), strict=True):
+            given, matched = tf.reshape(self._neighbours(blocks, order), narrow), tf.reshape(matched, wide)
+            found = tf.where(matched, given, zero if planes is None or adds else planes)
             planes = added(planes, found) if adds and planes is not None else found
         return self._cropped(planes)
 

@@ -1,4 +1,4 @@
-"""What `unpool.conventions` needs of tensors where they are unlike other arrays; the formulas are there."""
+"""What converting indices needs where tensors differ from the array API."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 from torch._subclasses.fake_tensor import is_fake
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-from unpool import arrays
-from unpool.arrays import Number
+from unpool import arithmetic
+from unpool.sizes import Number
 
 
-class Arrays(arrays.Arrays):
+class Arithmetic(arithmetic.Arithmetic):
     """Tensors, on the device of the first one."""
 
     def __init__(self, tensor: Any) -> None:
@@ -27,7 +27,7 @@ class Arrays(arrays.Arrays):
         return super().along(size, axis, ndim).to(self._device)
 
     def require_all(self, right: Any, result: Any, problem: Callable[[Number, Any], Exception]) -> Any:
-        """Where a program is traced, or mapped, there are no values to look at."""
+        """Tensors of a program that is traced or mapped have no values to check."""
         if torch.compiler.is_dynamo_compiling() or torch._C._are_functorch_transforms_active() or _has_no_values(right):
             return result
         if get_proxy_mode() is not None:  # `make_fx` has values, and refuses to read them

@@ -1,23 +1,15 @@
-"""What index conventions need of arrays, whatever library they are of: a few functions, and how a rule is demanded.
-
-Libraries that follow the array API are served here.  For another one, a row of `unpool.backends.BUILT_IN` may name a
-class like `Arrays`, which is made for the first array of a call.
-"""
+"""What converting indices needs of an array library: a few functions, and how a rule is demanded of values."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from sys import modules
-from typing import Any, TypeAlias
+from typing import Any
 
-from unpool import backends
-
-# Turns a number of an array's library into the one that a message shows.
-Number: TypeAlias = "Callable[[Any], int]"
+from unpool.sizes import Number
 
 
-class Arrays:
-    """Arrays that are there when a function is called."""
+class Arithmetic:
+    """Of libraries that follow the array API; a backend of another library may have a class like it."""
 
     def __init__(self, namespace: Any) -> None:
         self._namespace = namespace
@@ -61,22 +53,3 @@ class Arrays:
         if wrong.any():
             raise problem(int, int(wrong.reshape(-1).argmax()))
         return result
-
-
-def arrays_like(argument: str, array: Any) -> Any:
-    """Return the `Arrays` that serve an array.
-
-    Raises
-    ------
-    TypeError
-        If its library is unknown, or does not follow the array API and has nothing in its place.
-    BackendUnavailableError
-        If that backend is not installed, or does not load.
-    """
-    name = backends.name_of(argument, array)
-    own = backends.BUILT_IN[name].arrays if name in backends.BUILT_IN else None
-    if own is None:
-        return Arrays(backends.namespace(argument, array))
-    backends.loaded(name)
-    module, _, attribute = own.partition(":")
-    return getattr(modules[module], attribute)(array)

@@ -1,4 +1,4 @@
-"""What `unpool.conventions` needs of tensors, as `unpool.arrays` has it of other arrays; the formulas are there."""
+"""What converting indices needs of tensors, which do not follow the array API."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from unpool import arrays
-from unpool.arrays import Number
+from unpool import arithmetic
+from unpool.sizes import Number
 from unpool_backends.tensorflow.asserts import after, require
 
 
-class Arrays(arrays.Arrays):
+class Arithmetic(arithmetic.Arithmetic):
     """Tensors, eagerly or with sizes, and errors, that only a run will know."""
 
     def __init__(self, tensor: Any) -> None:

@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
-from unpool.plan import LARGEST, Plan, taps_inside
+from unpool.plan import Plan
+from unpool.sizes import LARGEST, taps_inside
 
 # So many windows a cell may have to ask: at 3 x 3 a comparison each is still faster than scattering.
 _MOST = 9
@@ -43,7 +44,7 @@ class _Axis(NamedTuple):
         return (self.padding + self.size + self.stride - 1) // self.stride
 
 
-def _axes(plan: Plan) -> list[_Axis]:
+def _axes(plan: Plan[Any]) -> list[_Axis]:
     axes = []
     for windows, size, kernel, stride, padding, dilation in zip(
         plan.pooled, plan.plane, plan.kernel, plan.stride, plan.padding, plan.dilation, strict=True
@@ -55,14 +56,14 @@ def _axes(plan: Plan) -> list[_Axis]:
     return axes
 
 
-def serve(plan: Plan) -> bool:
+def serve(plan: Plan[Any]) -> bool:
     """Whether this way is one to go: blocks are compared with few windows, and hold few cells besides the plane's."""
     axes = _axes(plan)
     long = any(not isinstance(axis.size, int) and axis.stride > _LONGEST for axis in axes)
     return prod(axis.asked for axis in axes) <= _MOST and not long
 
 
-def inside(numbers: Any, plan: Plan) -> Any:
+def inside(numbers: Any, plan: Plan[Any]) -> Any:
     """Whether every index names a cell of its own window, or one between its cells, where a block looks as well."""
     right = numbers >= 0
     for axis, away in _away(numbers, plan):
@@ -70,7 +71,7 @@ def inside(numbers: Any, plan: Plan) -> Any:
     return jnp.all(right)
 
 
-def own(numbers: Any, plan: Plan) -> Any:
+def own(numbers: Any, plan: Plan[Any]) -> Any:
     """Whether each index is a cell that its own window reads."""
     right = numbers >= 0
     for axis, away in _away(numbers, plan):
@@ -80,7 +81,7 @@ def own(numbers: Any, plan: Plan) -> Any:
     return right
 
 
-def _away(numbers: Any, plan: Plan) -> Iterator[tuple[int, Any]]:
+def _away(numbers: Any, plan: Plan[Any]) -> Iterator[tuple[int, Any]]:
     """Yield each axis, and how far along it each index is from the corner of its own window."""
     rest = numbers
     for axis in (2, 1, 0):
@@ -90,7 +91,7 @@ def _away(numbers: Any, plan: Plan) -> Iterator[tuple[int, Any]]:
         rest = lax.div(rest, size)
 
 
-def scatter(values: Any, numbers: Any, plan: Plan, adds: bool) -> Any:
+def scatter(values: Any, numbers: Any, plan: Plan[Any], adds: bool) -> Any:
     """Put values, of the shape of the indices, into their cells."""
     axes = _axes(plan)
     cells, planes = _cells(axes, plan, numbers.dtype), None
@@ -103,7 +104,7 @@ def scatter(values: Any, numbers: Any, plan: Plan, adds: bool) -> Any:
     return _part(whole, [(axis.padding, axis.size) for axis in axes])
 
 
-def gather(planes: Any, numbers: Any, plan: Plan) -> Any:
+def gather(planes: Any, numbers: Any, plan: Plan[Any]) -> Any:
     """Take each window's cell: the transpose of `scatter`, adding up."""
     axes = _axes(plan)
     batch, channels, *_, last = planes.shape
@@ -154,7 +155,7 @@ def _part(array: Any, parts: Sequence[tuple[Any, Any]]) -> Any:
     return lax.slice(array, starts, [start + count for start, count in zip(starts, counts, strict=True)])
 
 
-def _cells(axes: list[_Axis], plan: Plan, dtype: Any) -> Any:
+def _cells(axes: list[_Axis], plan: Plan[Any], dtype: Any) -> Any:
     """The flat position of every cell of every block; what lies outside of the plane will be cut off."""
     cells: Any = 0
     for place, axis in enumerate(axes):

@@ -1,0 +1,76 @@
+"""The messages of the CUDA backend alone; `unpool.errors` has those that others raise, too."""
+
+from __future__ import annotations
+
+from unpool.errors import BackendUnavailableError, is_result
+
+
+def wrong_device(argument: str, device: object, expected: object) -> TypeError:
+    advice = "pass an empty array there" if is_result(argument) else f"pass cupy.asarray({argument})"
+    return TypeError(
+        f"`{argument}` must be on the device of the other arrays, got one on device {device}, and they are on device "
+        f"{expected}: {advice}, within `with cupy.cuda.Device({expected}):`"
+    )
+
+
+def foreign_byte_order(argument: str, dtype: object) -> ValueError:
+    return ValueError(
+        f"`{argument}` must be in the byte order of the device, got {dtype}: swap the bytes before they go there, for "
+        f"example with numpy's array.astype(array.dtype.newbyteorder('='))"
+    )
+
+
+def cannot_wait() -> ValueError:
+    return ValueError(
+        "`duplicates` must be 'last' or 'sum' while a CUDA graph is captured, got 'error', which waits to hear whether "
+        "an index repeats: check the indices before the capture"
+    )
+
+
+def missing_driver(needed: int) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"backend 'cuda' needs an NVIDIA driver, found none: install one for CUDA {needed // 1000}; a container is "
+        f"given it with the GPUs (docker run --gpus all)"
+    )
+
+
+def old_driver(served: int, needed: int) -> BackendUnavailableError:
+    """Of versions as CUDA writes them: 12080 is 12.8."""
+    return BackendUnavailableError(
+        f"backend 'cuda' needs a newer NVIDIA driver, found one for CUDA {_version(served)} where CuPy is built for "
+        f'{_version(needed)}: update it, or pip install "cupy-cuda{served // 1000}x[ctk]" in place of this CuPy'
+    )
+
+
+def no_device(visible: str | None) -> BackendUnavailableError:
+    if visible is None:
+        found, advice = "", "see that nvidia-smi lists one"
+    else:
+        found, advice = f" with CUDA_VISIBLE_DEVICES={visible!r}", "unset it, or name what nvidia-smi lists"
+    return BackendUnavailableError(
+        f"backend 'cuda' needs a CUDA device, found none{found}: {advice}, and start Python anew"
+    )
+
+
+def forked_after_cuda(cause: BaseException) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"backend 'cuda' does not work in a process that was forked after CUDA had been used ({cause}): start it by "
+        f"the method 'spawn' or 'forkserver', for example with multiprocessing.get_context('spawn')"
+    )
+
+
+def failing_cuda(cause: BaseException) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"backend 'cuda' needs CUDA to start, found {cause}: see what nvidia-smi says, and start Python anew"
+    )
+
+
+def missing_nvrtc(built_for: int) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"backend 'cuda' needs NVRTC to compile its kernels, found none that loads: pip install "
+        f'"cupy-cuda{built_for // 1000}x[ctk]"'
+    )
+
+
+def _version(cuda: int) -> str:
+    return f"{cuda // 1000}.{cuda % 1000 // 10}"

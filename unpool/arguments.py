@@ -1,0 +1,210 @@
+"""Users' arguments in, checked values out: windows, padding words, choices, and sizes.
+
+What equals a good argument is not one: 2.0 and True are no sizes.  So a check never comes out of a cache that was
+filled with something equal.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias, cast
+
+from unpool import errors
+from unpool.plan import Validate
+from unpool.sizes import LARGEST, SAME, Window, spatial_axes
+from unpool.tracing import is_symbol, remembered
+
+DataFormat = Literal["channels_first", "channels_last"]
+Padding: TypeAlias = "int | Sequence[int] | Literal['same', 'valid']"
+
+_IS_LAST = {"channels_first": False, "channels_last": True}
+_PADDINGS = {"same": SAME, "valid": 0}
+
+
+# --- windows ----------------------------------------------------------------------------------------------------------
+
+
+def window(
+    rank: int,
+    kernel_size: object,
+    stride: object,
+    padding: object,
+    dilation: object,
+    names: tuple[str, str] = ("kernel_size", "stride"),
+) -> Window:
+    """Check the four pooling arguments and give each one entry per spatial dimension.
+
+    `names` are what the user calls the first two arguments.
+
+    >>> window(2, 3, None, (0, 1), 1)
+    Window(kernel=(3, 3), stride=(3, 3), padding=(0, 1), dilation=(1, 1))
+    """
+    plain = type(kernel_size) is int and type(padding) is int and type(dilation) is int
+    if not plain or (stride is not None and type(stride) is not int):
+        for argument in (kernel_size, stride, padding, dilation):
+            if argument is not None and not _is_plain(argument):
+                # Not out of the cache: 2.0 equals 2 there.
+                return _window(rank, kernel_size, stride, padding, dilation, names)
+    return _remembered_window(rank, kernel_size, stride, padding, dilation, names)
+
+
+def _window(
+    rank: int, kernel_size: object, stride: object, padding: object, dilation: object, names: tuple[str, str]
+) -> Window:
+    kernel = per_axis(names[0], kernel_size, rank, 1)
+    checked = Window(
+        kernel,
+        kernel if stride is None else per_axis(names[1], stride, rank, 1),
+        _padding(padding, rank),
+        per_axis("dilation", dilation, rank, 1),
+    )
+    for pad, size in zip(checked.padding, kernel, strict=True):
+        if pad > size // 2:
+            raise errors.padding_too_large(checked.padding, kernel)
+    return checked
+
+
+_remembered_window = remembered(maxsize=256)(_window)
+
+
+def _padding(value: object, rank: int) -> tuple[int, ...]:
+    if isinstance(value, str):
+        if value not in _PADDINGS:
+            raise errors.unknown_padding(value)
+        return (_PADDINGS[value],) * rank
+    return per_axis("padding", value, rank, 0)
+
+
+def padding_of(window: Window) -> Any:
+    """Return a padding as users write it.
+
+    >>> padding_of(window(2, 3, 2, "same", 1)), padding_of(window(2, 3, 2, 1, 1))
+    ('same', (1, 1))
+    """
+    return "same" if SAME in window.padding else window.padding
+
+
+def per_axis(argument: str, value: object, rank: int, low: int) -> tuple[int, ...]:
+    """Return an integer, or a sequence of one for each spatial dimension, as a tuple of those from `low` on."""
+    entries = _integers(value)
+    if entries is None:
+        raise errors.not_an_integer(argument, value)
+    if not isinstance(entries, tuple):
+        entries = (entries,) * rank
+    elif len(entries) != rank:
+        raise errors.wrong_length(argument, entries, rank)
+    for entry in entries:
+        if not low <= entry <= LARGEST:
+            raise errors.out_of_bounds(argument, value, low, LARGEST)
+    return entries
+
+
+# --- choices ----------------------------------------------------------------------------------------------------------
+
+
+def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
+    if not isinstance(value, str) or value not in choices:
+        raise errors.unknown_choice(argument, value, choices)
+
+
+def check_validate(value: object) -> Validate:
+    if isinstance(value, str):
+        if value != "windows":
+            raise errors.unknown_choice("validate", value, (True, False, "windows"))
+        return "windows"
+    return bool(value)
+
+
+def is_channels_last(data_format: str) -> bool:
+    try:
+        return _IS_LAST[data_format]
+    except (KeyError, TypeError):  # TypeError: unhashable
+        raise errors.unknown_choice("data_format", data_format, tuple(_IS_LAST)) from None
+
+
+# --- sizes ------------------------------------------------------------------------------------------------------------
+
+
+def sizes_of(
+    argument: str, value: object, rank: int, channels_last: bool
+) -> tuple[tuple[int, ...], tuple[Any, ...] | None]:
+    """Return a sequence of sizes as a tuple, None where only a run will know one, and the entries where there is one.
+
+    Entries may be arrays of a framework that traces, or the sequence is one array.  The batch and channels may be left
+    open by a None of the user's, as frameworks write their shapes.
+
+    >>> sizes_of("output_size", [4, 5], 2, False)
+    ((4, 5), None)
+    >>> sizes_of("output_size", (None, 3, 4, 5), 2, False)
+    ((None, 3, 4, 5), None)
+    """
+    if _is_plain(value) and isinstance(value, tuple):
+        return tuple(value), None
+    entries = _entries(value)
+    if entries is None:
+        raise errors.not_sizes(argument, value)
+    known = tuple([_integers(entry) for entry in entries])
+    for place, (entry, found) in enumerate(zip(entries, known, strict=True)):
+        if isinstance(found, int) or _is_traced(entry, ()):
+            continue
+        if entry is not None or len(entries) not in (rank + 1, rank + 2):
+            raise errors.not_sizes(argument, value)
+        if place in range(*spatial_axes(len(entries), rank, channels_last).indices(len(entries))):
+            raise errors.size_left_open(argument, entries)
+    if all(found is not None or entry is None for entry, found in zip(entries, known, strict=True)):
+        return cast("tuple[int, ...]", known), None
+    merged = tuple([entry if found is None else found for entry, found in zip(entries, known, strict=True)])
+    return cast("tuple[int, ...]", known), merged
+
+
+def _entries(value: Any) -> tuple[Any, ...] | None:
+    """Take a sequence apart, which may be an array, a framework's shape, or an array that only a run will know."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    elif hasattr(value, "numpy"):  # TensorFlow's arrays, unless it traces
+        value = value.numpy().tolist()
+    elif hasattr(value, "as_list"):  # TensorFlow's shapes
+        try:
+            value = value.as_list()
+        except ValueError:  # of which it knows nothing
+            return None
+    elif _is_traced(value, None) and len(value.shape) == 1 and value.shape[0] is not None:
+        return tuple([value[place] for place in range(value.shape[0])])
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) else None
+
+
+def _is_traced(value: Any, shape: tuple[int, ...] | None) -> bool:
+    """Whether a value is an array of integers, of this shape where one is given, that cannot be read now."""
+    try:
+        found, dtype = tuple(value.shape), str(value.dtype)
+    except (AttributeError, TypeError, ValueError):
+        return False
+    return "int" in dtype and (shape is None or found == shape)
+
+
+# --- integers ---------------------------------------------------------------------------------------------------------
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is a Python integer, a tuple of them, or a word, and nothing that merely equals one."""
+    if not isinstance(value, tuple):
+        return type(value) in (int, str)
+    for entry in value:  # noqa: SIM110 - all() takes twice as long, at every call
+        if type(entry) is not int and not is_symbol(entry):
+            return False
+    return True
+
+
+def _integers(value: Any) -> int | tuple[int, ...] | None:
+    """Return an integer, a sequence of them as a tuple, and None for anything else."""
+    if type(value) is int:
+        return value
+    if hasattr(value, "tolist"):  # NumPy's scalars and arrays
+        value = value.tolist()
+    try:
+        if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+            return tuple([operator.index(entry) for entry in value])
+        return operator.index(value)
+    except TypeError:
+        return None

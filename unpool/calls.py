@@ -1,0 +1,134 @@
+"""The three ways through the library: check, plan, route, call the backend.
+
+They are named as the primitives of a backend and serve every rank, functions and objects alike.  Nothing here computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar, cast
+
+from unpool import backends, dtypes, errors
+from unpool.arguments import check_choice, check_validate, is_channels_last, sizes_of
+from unpool.plan import Validate, plan_pooling, plan_unpooling
+from unpool.protocol import DUPLICATES, Duplicates
+from unpool.sizes import Window, common_shape
+
+ArrayT = TypeVar("ArrayT")
+
+
+class Terms(NamedTuple):
+    """What a function that scatters calls its arguments; gradients of pooling are unpoolings by another name."""
+
+    arrays: tuple[str, ...]  # the values, the indices and the output
+    sized_by: str
+    real: bool  # whether the values must be real
+    needs_size: bool = False
+
+
+UNPOOLING = Terms(("input", "indices", "out"), "output_size", real=False)
+POOLING_GRADIENT = Terms(("grad_output", "indices", "out"), "input_size", real=True, needs_size=True)
+_UNPOOLING_GRADIENT = ("grad_output", "indices", "out")
+
+
+def pool(
+    input: Any,
+    window: Window,
+    ceil_mode: bool,
+    return_indices: bool,
+    data_format: str,
+    index_dtype: Any,
+    out: Any,
+    backend: str | None,
+) -> Any:
+    """Pool: `max_pool1d` to `max_pool3d`."""
+    shape, dtype = dtypes.describe("input", input)
+    dtypes.check_values("input", dtype, dtypes.REALS)
+    index_dtype = dtypes.check_index_dtype(index_dtype)
+    channels_last = is_channels_last(data_format)
+    plan = plan_pooling(shape, window, bool(ceil_mode), channels_last, index_dtype if return_indices else None)
+    names: tuple[str, ...] = ("input",)
+    arrays: tuple[Any, ...] = (input,)
+    pair = None
+    if out is not None and return_indices:
+        if not isinstance(out, (tuple, list)) or len(out) != 2:
+            raise errors.out_not_a_pair(out)
+        _check_out("out[0]", out[0], plan.pooled_shape, dtype)
+        _check_out("out[1]", out[1], plan.pooled_shape, index_dtype)
+        pair = (out[0], out[1])
+        names, arrays = ("input", "out[0]", "out[1]"), (input, *pair)
+    elif out is not None:
+        _check_out("out", out, plan.pooled_shape, dtype)
+        pair = (out, None)
+        names, arrays = ("input", "out"), (input, out)
+    values, indices = backends.route(names, arrays, backend).pool(input, plan, pair)
+    return (values, indices) if return_indices else values
+
+
+def scatter(
+    values: ArrayT,
+    indices: Any,
+    window: Window,
+    size: Sequence[int] | None,
+    data_format: str,
+    duplicates: Duplicates,
+    out: Any,
+    validate: Validate,
+    backend: str | None,
+    terms: Terms = UNPOOLING,
+) -> ArrayT:
+    """Put values into planes: `max_unpool1d` to `max_unpool3d`, and the gradients of pooling."""
+    names, sized_by, real, needs_size = terms
+    shape, indices_shape, dtype = dtypes.describe_pair(names[0], values, indices, real)
+    if indices_shape != shape:
+        shape = common_shape("indices", indices_shape, names[0], shape)
+    check_choice("duplicates", duplicates, DUPLICATES)
+    channels_last = is_channels_last(data_format)
+    known = entries = None
+    if size is not None or needs_size:
+        known, entries = sizes_of(sized_by, size, len(window.kernel), channels_last)
+    checked = True if validate is True else check_validate(validate)
+    plan = plan_unpooling(shape, window, known, channels_last, checked, names[0], sized_by)
+    if out is not None:
+        _check_out("out", out, plan.plane_shape, dtype)
+    arrays = (values, indices) if out is None else (values, indices, out)
+    if entries is None and (known is None or None not in shape):
+        output: ArrayT = backends.route(names, arrays, backend).scatter(values, indices, plan, duplicates, out)
+        return output
+    # A run has rules to apply to the size that was given, of which some entries may be arrays.
+    given: tuple[Any, ...] = entries or known or ()
+    unknown = [entry for entry in given if entry is not None and not isinstance(entry, int)]
+    backends.route((names[0], *[sized_by] * len(unknown)), (values, *unknown), backend)
+    owner: Any = backends.route(names, arrays, backend)
+    return cast(ArrayT, owner.scatter(values, indices, plan, duplicates, out, given=given))
+
+
+def gather(
+    grad: ArrayT,
+    indices: Any,
+    window: Window,
+    data_format: str,
+    duplicates: Duplicates,
+    out: Any,
+    validate: Validate,
+    backend: str | None,
+) -> ArrayT:
+    """Take values out of planes: the gradients of unpooling."""
+    size, shape, dtype = dtypes.describe_pair("grad_output", grad, indices, real=False)
+    if len(size) != len(shape):
+        raise errors.dimensions_differ("grad_output", size, "indices", shape)
+    check_choice("duplicates", duplicates, DUPLICATES)
+    channels_last = is_channels_last(data_format)
+    checked = True if validate is True else check_validate(validate)
+    plan = plan_unpooling(shape, window, size, channels_last, checked, "indices", "grad_output")
+    if out is not None:
+        _check_out("out", out, plan.pooled_shape, dtype)
+    arrays = (grad, indices) if out is None else (grad, indices, out)
+    output: ArrayT = backends.route(_UNPOOLING_GRADIENT, arrays, backend).gather(grad, indices, plan, duplicates, out)
+    return output
+
+
+def _check_out(argument: str, out: Any, shape: tuple[int, ...], dtype: str) -> None:
+    found, found_dtype = dtypes.describe(argument, out)
+    if found != shape or found_dtype != dtype:
+        raise errors.wrong_out(argument, found, found_dtype, shape, dtype)

@@ -1,0 +1,205 @@
+"""The backends that there are: the table of those built in, and the plugins of third parties.
+
+No framework is imported on a guess.  A backend is loaded when one of its arrays arrives, or when somebody asks for it
+by name.  Built-in and third-party backends are used alike: as an object with the methods of `protocol.Backend`.
+
+A third party declares ``[project.entry-points."unpool.backends"]`` with ``<package> = "<module>:<object>"``, where
+``<package>`` is the top-level package that defines its array type; it is also the name for ``backend=``.  Entry points
+are read only when the built-in table does not know a type or a name, because importing `importlib.metadata` costs
+more than the rest of unpool.
+
+A bad plugin is named and passed over.  `available` gives the reason, and a call raises it that asks for the plugin by
+name or brings one of its arrays.  No other call changes.  An entry point is bad if it is malformed, claims a name that
+it must not have, does not load, or loads an object that is no backend.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from unpool import errors, loading
+from unpool.protocol import PRIMITIVES, Backend
+from unpool.tracing import TRACER, traced
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution, EntryPoint
+
+
+class _BuiltIn(NamedTuple):
+    """One row of the table; the name of a row is also that of its extra, ``pip install "unpool[cuda]"``."""
+
+    framework: str  # the package that a backend imports
+    packages: tuple[str, ...]  # where its array types are defined
+    convert: str  # what a user writes to make such an array
+    namespace: str | None = None  # the array API, where arrays do not name it themselves
+
+
+BUILT_IN = {
+    "cpu": _BuiltIn("numpy", ("numpy",), "numpy.asarray", namespace="numpy"),
+    "cuda": _BuiltIn("cupy", ("cupy",), "cupy.asarray", namespace="cupy"),
+    "tensorflow": _BuiltIn("tensorflow", ("tensorflow",), "tensorflow.convert_to_tensor"),
+    "torch": _BuiltIn("torch", ("torch",), "torch.as_tensor"),
+    "jax": _BuiltIn("jax", ("jax", "jaxlib"), "jax.numpy.asarray"),
+}
+BY_PACKAGE = {package: name for name, row in BUILT_IN.items() for package in row.packages}
+# Libraries of symbolic tensors, which have no values, and the layers that take them.
+LAYERS = {"keras": "unpool.keras"}
+
+_GROUP = "unpool.backends"
+_TARGET = re.compile(r"[\w.]+\s*(:\s*[\w.]+\s*)?(\[.*\])?")  # an object reference of the entry-point specification
+# Packages of base classes and of users' own classes.  A plugin named like one would serve the arrays of every library.
+NO_LIBRARY = {*sys.stdlib_module_names, "__main__", "__mp_main__"}
+
+# Filled by single assignments of finished values, so concurrent first calls at worst do the same work twice.
+LOADED: dict[str, Backend] = {}
+
+
+def check_name(backend: str | None) -> None:
+    """Refuse a name that neither a built-in backend nor a good plugin has."""
+    if backend is not None and backend not in tuple(BUILT_IN):
+        found = plugins()
+        if backend not in tuple(found):
+            good = [name for name, plugin in found.items() if not isinstance(plugin, Exception)]
+            raise errors.unknown_backend(backend, (*BUILT_IN, *good))
+
+
+def available() -> dict[str, str | None]:
+    """Say of every backend, built-in or third-party, why it cannot be used: None if it can.
+
+    Backends are imported to find out, and with them their frameworks, which may take seconds.  CUDA is started, too: a
+    process that is forked afterwards cannot use it.  A bad plugin whose name is taken has a key with its distribution,
+    ``"name (distribution)"``.
+
+    >>> available()["cpu"] is None
+    True
+    """
+    return {name: why_not(name) for name in (*BUILT_IN, *plugins())}
+
+
+def why_not(name: str) -> str | None:
+    """Say why one backend cannot be used, and import no other: None if it can."""
+    try:
+        load(name)
+        fault = _fault(name)
+    except errors.BackendUnavailableError as error:
+        fault = error
+    return None if fault is None else str(fault)
+
+
+def loaded(name: str) -> Backend:
+    """Return a backend, imported when it is first asked for."""
+    if name == TRACER and traced():
+        return _traced_backend()
+    return LOADED.get(name) or load(name)
+
+
+def _traced_backend() -> Backend:
+    """Import PyTorch's backend by a statement, the only way of importing that PyTorch can trace."""
+    from unpool_backends.torch import BACKEND
+
+    return cast(Backend, BACKEND)
+
+
+def load(name: str) -> Backend:
+    """Import a backend by its name.
+
+    Raises
+    ------
+    BackendUnavailableError
+        If it is not installed, does not load, or is a bad plugin.
+    """
+    if name in BUILT_IN:
+        row = BUILT_IN[name]
+        backend = loading.load(name, f"unpool_backends.{name}:BACKEND", row.framework)
+    else:
+        plugin = plugins()[name]
+        if isinstance(plugin, errors.BackendUnavailableError):
+            raise plugin
+        backend = loading.attempt(name, plugin.load)
+        problem = loading.attempt(name, lambda: _misfit(plugin, backend))
+        if problem is not None:
+            raise problem
+    LOADED[name] = cast(Backend, backend)
+    return LOADED[name]
+
+
+def _misfit(plugin: EntryPoint, backend: Any) -> errors.BackendUnavailableError | None:
+    """Say why the object that an entry point names is no backend: None if it is one."""
+    if isinstance(backend, type):
+        return errors.backend_class(plugin.name, plugin.value)
+    lacking = [method for method in PRIMITIVES if not callable(getattr(backend, method, None))]
+    return errors.no_backend(plugin.name, plugin.value, backend, lacking) if lacking else None
+
+
+def _fault(name: str) -> errors.BackendUnavailableError | None:
+    """Ask a backend that loads whether this machine has what it needs, which may change between two calls."""
+    found = loading.attempt(name, lambda: getattr(LOADED[name], "fault", lambda: None)())
+    return cast("errors.BackendUnavailableError | None", found)
+
+
+def plugins() -> Mapping[str, EntryPoint | errors.BackendUnavailableError]:
+    """Return the entry point of each plugin by its name, or the error that says why it is passed over."""
+    from importlib.metadata import EntryPoint
+
+    values: dict[str, dict[str, str]] = {}  # of the well-formed, by name and distribution
+    bad: dict[tuple[str, str], errors.BackendUnavailableError] = {}
+    for owner, name, value in _declared():
+        if not name or name in NO_LIBRARY or name in BUILT_IN or name in BY_PACKAGE:
+            bad[name, owner] = errors.reserved_plugin(name, owner)
+        elif not _TARGET.fullmatch(value):
+            bad[name, owner] = errors.malformed_plugin(name, value, owner)
+        else:
+            values.setdefault(name, {}).setdefault(owner, value)
+    found: dict[str, EntryPoint | errors.BackendUnavailableError] = {}
+    for name, by_owner in values.items():
+        value, *others = set(by_owner.values())
+        # Which of two is meant cannot be known: the order of folders on the disk must not decide it.
+        found[name] = errors.rival_plugins(name, by_owner) if others else EntryPoint(name, value, _GROUP)
+    for (name, owner), error in bad.items():
+        found[f"{name} ({owner})" if name in BUILT_IN or name in found else name] = error
+    return found
+
+
+def _declared() -> Iterator[tuple[str, str, str]]:
+    """Yield the distribution, name and value of every entry point in our group.
+
+    `importlib.metadata.entry_points` would raise for all of them if any package had one malformed line, in any group.
+    """
+    from importlib.metadata import distributions
+
+    seen = set()
+    for distribution in distributions():
+        text = _entry_points_of(distribution)
+        if _GROUP not in text:
+            continue
+        owner = _name_of_distribution(distribution)
+        if owner in seen:  # shadowed by one that comes earlier on the path
+            continue
+        seen.add(owner)
+        section = ""
+        for line in map(str.strip, text.splitlines()):
+            if line.startswith("["):
+                section = line.strip("[] ")
+            elif section == _GROUP and line and line[0] not in "#;":
+                name, _, value = line.partition("=")
+                yield owner, name.strip(), value.strip()
+
+
+def _entry_points_of(distribution: Distribution) -> str:
+    """Return the file that declares a distribution's entry points: nothing if there is none, or it cannot be read."""
+    try:
+        return distribution.read_text("entry_points.txt") or ""
+    except UnicodeDecodeError as error:
+        return error.object.decode(errors="replace")  # spoils no other line
+    except Exception:
+        return ""
+
+
+def _name_of_distribution(distribution: Distribution) -> str:
+    try:
+        return distribution.metadata["Name"] or "unknown"
+    except Exception:  # the file is missing or malformed
+        return "unknown"

@@ -1,0 +1,311 @@
+"""Every shape rule of the library, and the formulas between the sizes on both sides of a window.
+
+Per axis, pooling with kernel k, stride s, padding p and dilation d takes ``size`` cells to
+
+    floor((size + 2 p - d (k - 1) - 1) / s) + 1        (`ceil_mode` rounds up, but no window starts past the input)
+
+windows, window ``o`` reading the cells ``o s - p + j d`` for ``j`` in ``0..k-1``.  The inverse is one of several sizes:
+
+    default = (windows - 1) s - 2 p + d (k - 1) + 1,    default - s < size < default + s
+
+With ``padding="same"`` there are ``ceil(size / s)`` windows, as TensorFlow, Keras and JAX have it: the plane is padded
+by what they reach past it, the smaller half before it.  That follows from the size, so a `Window` has `SAME` in its
+place, and
+
+    default = windows s,    default - s < size <= default
+
+A size is an integer, or None if only a run will know it, or a symbol of PyTorch's or JAX's, or a tensor.  So a rule is
+a function that takes a `Demand`, which says how it is applied: at once, or when the program runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import prod
+from typing import Any, NamedTuple, TypeAlias, cast
+
+from unpool import errors
+from unpool.tracing import is_symbol
+
+# One that only a run will know is None.
+Size: TypeAlias = "int | None"
+# Turns a size into the number that a message shows.
+Number: TypeAlias = "Callable[[Any], int]"
+# Builds the error of a broken rule.
+Problem: TypeAlias = "Callable[[Number], Exception]"
+
+LAYOUTS = {
+    # One and two dimensions too, so that a message shows the user's own layout.
+    (1, False): ("(N, C, L)", "(C, L)"),
+    (2, False): ("(N, C, H, W)", "(C, H, W)"),
+    (3, False): ("(N, C, D, H, W)", "(C, D, H, W)"),
+    (1, True): ("(N, L, C)", "(L, C)"),
+    (2, True): ("(N, H, W, C)", "(H, W, C)"),
+    (3, True): ("(N, D, H, W, C)", "(D, H, W, C)"),
+}
+# Stands for a padding that follows from the size.
+SAME = -1
+# Kernels compute o * stride - padding + j * dilation in 64 bits, where two factors below 2**31 cannot overflow, and
+# keep a maximum as its offset from the corner of its window in 32.
+LARGEST = 2**31 - 1
+
+
+class Window(NamedTuple):
+    """The pooling arguments, one entry per spatial dimension; a padding may be `SAME`, along all of them."""
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+
+class Demand:
+    """How a rule is applied to sizes that are known: at once.
+
+    A backend whose arrays have sizes that only a run knows has one of its own, with the same methods.
+    """
+
+    def __call__(self, right: Any, problem: Problem) -> None:
+        """Raise the error of a problem unless a condition holds."""
+        if not right:
+            raise problem(_as_it_is)
+
+    def equal(self, one: Any, other: Any) -> Any:
+        return one == other
+
+    def larger(self, one: Any, other: Any) -> Any:
+        return max(one, other)
+
+    def smaller(self, one: Any, other: Any) -> Any:
+        return min(one, other)
+
+    def one_if(self, condition: Any) -> Any:
+        """Return 1 where a condition holds, else 0."""
+        return int(condition)
+
+    def none(self, count: Any, wrong: Callable[[Any], Any]) -> Any:
+        """Return whether nothing is wrong for any of the numbers 0..count-1."""
+        return not any(map(wrong, range(count)))
+
+
+def _as_it_is(size: Any) -> int:
+    """Return a size, which may be a symbol or None, to be shown."""
+    return cast(int, size)
+
+
+AT_ONCE = Demand()
+
+
+# --- formulas -------------------------------------------------------------------------------------------------------
+
+
+def product(sizes: Sequence[Any]) -> Any:
+    """Multiply sizes; None if one is not known."""
+    return None if None in sizes else prod(sizes)
+
+
+def span(sizes: Sequence[Any], window: Window) -> Any:
+    """Return the distance from the first to the last cell of a window, in cells of the plane."""
+    distance: Any = 0
+    for size, kernel, dilation in zip(sizes, window.kernel, window.dilation, strict=True):
+        distance = distance * size + (kernel - 1) * dilation
+    return distance
+
+
+def default_size(windows: Any, kernel: int, stride: int, padding: int, dilation: int) -> Any:
+    """Return the size that so many windows cover along one axis; None if their number is not known.
+
+    >>> default_size(3, 2, 2, 0, 1)
+    6
+    """
+    if windows is None:
+        return None
+    if padding == SAME:
+        return windows * stride
+    return (windows - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1
+
+
+def padding_before(size: Any, windows: Any, kernel: int, stride: int, padding: int, dilation: int) -> Any:
+    """Return how many cells are padded before a plane along one axis; None if that depends on an unknown size.
+
+    >>> padding_before(5, 3, 3, 2, SAME, 1), padding_before(6, 3, 3, 2, SAME, 1)
+    (1, 0)
+    """
+    if padding != SAME:
+        return padding
+    span = dilation * (kernel - 1) + 1
+    # The last window begins 1 to `stride` cells before the end of the plane.
+    least, most = max(span - stride, 0) // 2, (span - 1) // 2
+    if least == most:
+        return most
+    if size is None or windows is None:
+        return None
+    reach = (windows - 1) * stride + span - size
+    if span < stride:  # it may end before the plane: this is max(reach, 0), for symbols and tensors, too
+        reach = reach * (1 + reach // stride)
+    return reach // 2
+
+
+def taps_inside(size: Any, windows: Any, kernel: int, stride: int, padding: Any, dilation: int) -> tuple[int, int]:
+    """Return the taps first..end-1 along one axis that some window may have inside a plane; all if sizes are unknown.
+
+    Windows may be much larger than the plane, so what is computed tap by tap must leave the others out.
+
+    >>> taps_inside(4, 1, 70000, 70000, 34998, 1), taps_inside(4, 4, 3, 1, 100, 100), taps_inside(9, 5, 3, 2, 1, 1)
+    ((34998, 35002), (0, 2), (0, 3))
+    """
+    if not all(isinstance(entry, int) for entry in (size, windows, padding)):
+        return 0, kernel
+    first = max(0, padding - (windows - 1) * stride) // dilation
+    return first, min(kernel, (padding + size - 1) // dilation + 1)
+
+
+def spatial_axes(entries: int, rank: int, channels_last: bool) -> slice:
+    """Return where the spatial entries stand among so many: all of them, or those beside batch and channels."""
+    if entries == rank:
+        return slice(0, rank)
+    first = entries - rank - 1 if channels_last else entries - rank
+    return slice(first, first + rank)
+
+
+# --- rules ------------------------------------------------------------------------------------------------------------
+
+
+def count_windows(
+    axis: int, shape: Sequence[Any], sizes: Sequence[Any], window: Window, ceil_mode: bool, demand: Demand = AT_ONCE
+) -> Any:
+    """Count the windows along one axis of an input; each must read at least one cell of it."""
+    size = sizes[axis]
+    if size is None:
+        return None
+    _, stride, padding, dilation = along = tuple(entry[axis] for entry in window)
+    if padding == SAME:
+        count = (size + stride - 1) // stride
+    else:
+        room = size + 2 * padding - dilation * (window.kernel[axis] - 1) - 1
+        count = (room + (stride - 1 if ceil_mode else 0)) // stride + 1
+        if ceil_mode:
+            count -= demand.one_if((count - 1) * stride >= size + padding)
+        demand(count >= 1, lambda number: errors.pooled_to_nothing("input", tuple(map(number, shape)), axis, window))
+    if _may_step_over(size, padding, dilation):
+        # PyTorch pools a window that starts in the padding and steps over the whole input to -inf and an index outside
+        # of the plane.  The first cell from 0 on of such a window is where it starts, modulo the dilation.
+        before = padding_before(size, count, *along)
+        early = demand.smaller(count, (before + stride - 1) // stride)
+        right = demand.none(early, lambda nth: (nth * stride - before) % dilation >= size)
+        demand(right, lambda number: errors.window_in_padding("input", number(size), axis, window))
+    return count
+
+
+def _may_step_over(size: Any, padding: int, dilation: int) -> bool:
+    """Return whether a window that starts in the padding may step over a whole input."""
+    if padding == 0 or dilation == 1:
+        return False
+    if is_symbol(size):
+        return padding != SAME and bool(dilation > size)
+    return not isinstance(size, int) or dilation > size
+
+
+def demand_small_planes(
+    sizes: Sequence[Any], window: Window, index_dtype: str | None, demand: Demand = AT_ONCE
+) -> None:
+    """Demand that kernels can count the cells of a window's span, and that indices can count those of a plane."""
+    distance, cells = span(sizes, window), product(sizes)
+    demand(distance <= LARGEST, lambda number: errors.window_too_large(window, number(distance)))
+    if index_dtype == "int32":
+        demand(cells - 1 <= LARGEST, lambda number: errors.index_dtype_too_small(number(cells)))
+
+
+def demand_size(
+    axis: int,
+    windows: Any,
+    size: Any,
+    window: Window,
+    given: Sequence[Any] | None,
+    sized_by: str,
+    demand: Demand = AT_ONCE,
+) -> None:
+    """Demand that a size along one axis pools to so many windows; a size of None demands that there is such a size.
+
+    `given` are the entries of the user's size, of which None means that the size follows from the windows.
+    """
+    stride, same = window.stride[axis], window.padding[axis] == SAME
+    default = default_size(windows, *(entry[axis] for entry in window))
+    low, high = demand.larger(1, default - stride + 1), default if same else default + stride - 1
+
+    def shown(number: Number) -> Any:
+        return None if given is None else tuple([None if entry is None else number(entry) for entry in given])
+
+    def none(number: Number) -> Exception:
+        return errors.no_size(sized_by, shown(number), axis, number(windows), window)
+
+    def wrong(number: Number, single: bool) -> Exception:
+        smallest = number(low)
+        both = smallest, smallest if single else number(high)
+        if given is None:
+            return errors.size_needed(sized_by, axis, both, window)
+        return errors.size_out_of_range(sized_by, shown(number), axis, number(windows), both, window)
+
+    demand(high >= low, none)
+    if size is None:
+        return
+    right = (high < low) | ((low <= size) & (size <= high))
+    # One right size and several have a text each, and a run alone may know which it is.
+    demand(right | (low < high), partial(wrong, single=True))
+    demand(right | (low >= high), partial(wrong, single=False))
+
+
+def demand_elements(argument: str, shape: Sequence[Any], rank: int, demand: Demand = AT_ONCE) -> None:
+    """Demand that every dimension but the batch has an element."""
+    for size in shape[len(shape) - rank - 1 :]:
+        if size is not None and not is_symbol(size):
+            demand(size >= 1, lambda number: errors.empty_dimension(argument, tuple(map(number, shape))))
+
+
+def demand_leading(
+    sized_by: str, given: Sequence[Any], argument: str, shape: Sequence[Any], axes: slice, demand: Demand = AT_ONCE
+) -> None:
+    """Demand that a full size keeps the batch and channels of an array; `axes` are the spatial ones."""
+
+    def wrong(number: Number) -> Exception:
+        entries = tuple([None if entry is None else number(entry) for entry in given])
+        return errors.wrong_leading(sized_by, entries, argument, tuple(map(number, shape)))
+
+    for place, (entry, size) in enumerate(zip(given, shape, strict=True)):
+        if not axes.start <= place < axes.stop and entry is not None and size is not None:
+            demand(demand.equal(entry, size), wrong)
+
+
+def common_shape(
+    argument: str, shape: Sequence[Any], other: str, expected: Sequence[Any], demand: Demand = AT_ONCE
+) -> tuple[Any, ...]:
+    """Return what is known of a shape that two arrays must share.
+
+    >>> common_shape("indices", (None, 3, 4), "input", (2, 3, None))
+    (2, 3, 4)
+    """
+    if len(shape) != len(expected):
+        raise errors.shapes_differ(argument, shape, other, expected)
+    right: Any = True
+    for one, another in zip(shape, expected, strict=True):
+        if one is not None and another is not None:
+            right = right & demand.equal(one, another)
+    demand(
+        right,
+        lambda number: errors.shapes_differ(argument, list(map(number, shape)), other, list(map(number, expected))),
+    )
+    return tuple([another if one is None else one for one, another in zip(shape, expected, strict=True)])
+
+
+def check_taps(window: Window) -> None:
+    """Refuse windows whose taps 64 bits cannot number."""
+    if prod(window.kernel) > 2**63 - 1:
+        raise errors.too_many_taps(window)
+
+
+def check_countable(argument: str, shape: Sequence[Any]) -> None:
+    """Refuse arrays whose bytes 64 bits cannot count, at up to 16 an element."""
+    # A list, which PyTorch can trace.
+    if prod([max(1, size) for size in shape if size is not None and not is_symbol(size)]) >= 2**59:
+        raise errors.too_many_cells(argument, shape)
