@@ -1,11 +1,14 @@
 """Importing unpool costs NumPy alone, and a call on one library's arrays imports no other library."""
 
 import ast
+import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import unpool_backends
 
 import unpool
 
@@ -88,25 +91,101 @@ except TypeError:
     assert not modules & set(FRAMEWORKS)
 
 
-# What importing a framework is the whole purpose of.
-ABOUT_A_FRAMEWORK = ("keras", "torch.py")
+# --- the structure of the sources -------------------------------------------------------------------------------------
+
 ROOT = Path(unpool.__file__).parent
-FILES = [path for path in sorted(ROOT.rglob("*.py")) if path.relative_to(ROOT).parts[0] not in ABOUT_A_FRAMEWORK]
+SOURCES = {
+    ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in (ROOT, Path(unpool_backends.__file__).parent)
+    for path in package.rglob("*.py")
+}
+# What importing a framework is the whole purpose of.
+ABOUT_A_FRAMEWORK = ("unpool.keras", "unpool.torch")
+CORE = {
+    name: path
+    for name, path in SOURCES.items()
+    if path.is_relative_to(ROOT) and not f"{name}.".startswith(tuple(f"{about}." for about in ABOUT_A_FRAMEWORK))
+}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_no_source_imports_a_framework(path):
-    """Not even inside a function: arrays bring their own."""
+def imports(path):
+    """Return the modules that a file imports, also inside of its functions."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0
-            found.add(node.module.partition(".")[0])
-    assert not found & set(FRAMEWORKS)
+            parts = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {part if part in SOURCES else node.module for part in parts}
+    return found
 
 
-def test_the_scan_above_has_something_to_scan():
-    names = {path.relative_to(ROOT).as_posix() for path in FILES}
-    assert {"__init__.py", "functional.py", "plan.py", "errors.py", "backends.py", "bench/peers.py"} <= names
+def test_the_scans_have_something_to_scan():
+    assert {"unpool", "unpool.sizes", "unpool.bench.peers"} <= set(CORE)
+    assert {"unpool.torch", "unpool.keras.pooling", "unpool_backends.jax.host"} <= set(SOURCES) - set(CORE)
+    assert "unpool_backends.torch" in imports(SOURCES["unpool.registry"])
+
+
+def test_no_module_imports_in_a_circle():
+    """Nothing looks back: what a module imports, also inside of a function, does not import the module."""
+    # A package names itself where it imports what is compiled.
+    graph = {name: imports(path) & set(SOURCES) - {name} for name, path in SOURCES.items()}
+    assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(SOURCES)
+
+
+def test_a_circle_is_found():
+    with pytest.raises(graphlib.CycleError):
+        list(graphlib.TopologicalSorter({"unpool": {"unpool.torch"}, "unpool.torch": {"unpool"}}).static_order())
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_no_source_imports_a_framework(name):
+    """Not even inside a function: arrays bring their own."""
+    assert not {module.partition(".")[0] for module in imports(CORE[name])} & set(FRAMEWORKS)
+
+
+# The table of backends, names of conventions, what must be known of tracing; and a benchmark's peers.
+MAY_NAME_A_FRAMEWORK = (
+    "unpool.registry",
+    "unpool.conventions",
+    "unpool.tracing",
+    "unpool.bench.peers",
+    "unpool.__main__",
+)
+NAMED = re.compile(r"\b(tensorflow|tf|torch|pytorch|jax|jaxlib|cupy|keras|dask)\b", re.IGNORECASE)
+# Conventions, by the names of their libraries.
+OF_CONVENTIONS = "convert indices of TensorFlow, ONNX or Chainer by unpool.convert_indices"
+
+
+@pytest.mark.parametrize("name", sorted(set(CORE) - MAY_NAME_A_FRAMEWORK))
+def test_the_core_names_no_framework(name):
+    """In no identifier and no string; what docstrings and comments explain is theirs."""
+    tree = ast.parse(CORE[name].read_text(encoding="utf-8"))
+    documented = [node for node in ast.walk(tree) if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))]
+    docstrings = {id(node.body[0].value) for node in documented if isinstance(node.body[0], ast.Expr)}
+    for node in ast.walk(tree):
+        parts = [getattr(node, field, None) for field in ("id", "attr", "arg", "value")]
+        for part in parts if id(node) not in docstrings else ():
+            if isinstance(part, str):
+                assert not NAMED.search(part.replace(OF_CONVENTIONS, "")), f"line {node.lineno}: {part}"
+
+
+@pytest.mark.parametrize("name", sorted(set(SOURCES) - {"unpool.tracing"}))
+def test_what_depends_on_sizes_is_cached_by_remembered(name):
+    """A function of arguments that may be symbols is cached by `unpool.tracing.remembered`, which knows them."""
+    for node in ast.walk(ast.parse(SOURCES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            cached = {ast.unparse(decorator).partition("(")[0] for decorator in node.decorator_list}
+            assert not cached & {"lru_cache", "cache", "functools.lru_cache"} or name in KNOWN_SIZES, node.name
+
+
+# Arrays of these have numbers for sizes, or the cached function takes none.
+KNOWN_SIZES = {
+    "unpool.bench.cases",
+    "unpool_backends.cuda",
+    "unpool_backends.cuda.job",
+    "unpool_backends.cuda.kernels",
+    "unpool_backends.jax.host",
+    "unpool_backends.torch.memory",
+}

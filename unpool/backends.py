@@ -78,7 +78,7 @@ def namespace(argument: str, array: Any) -> Any:
     if known is not None:  # arrays of NumPy 1 and CuPy do not name theirs
         return sys.modules[known]
     if not hasattr(array, "__array_namespace__"):
-        raise errors.no_namespace(argument, array)
+        raise errors.no_namespace(argument, array, [row.framework for row in BUILT_IN.values()])
     return array.__array_namespace__()
 
 

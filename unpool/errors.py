@@ -206,10 +206,10 @@ def not_the_full_size(size: Sequence[int], shape: Sequence[int | None]) -> Value
     )
 
 
-def no_namespace(argument: str, value: object) -> TypeError:
+def no_namespace(argument: str, value: object, kinds: Sequence[str]) -> TypeError:
     return TypeError(
-        f"`{argument}` must be a tensor of TensorFlow or PyTorch, or an array that follows the array API (NumPy, CuPy, "
-        f"JAX), got {kind_of(value)}: pass numpy.asarray({argument})"
+        f"`{argument}` must be an array of a library that unpool serves itself ({', '.join(kinds)}), or one that "
+        f"follows the array API, got {kind_of(value)}: pass numpy.asarray({argument})"
     )
 
 
@@ -369,7 +369,7 @@ def size_out_of_range(
 def size_left_open(argument: str, value: Sequence[int | None]) -> ValueError:
     return ValueError(
         f"`{argument}` must say every spatial size, got {tuple(value)}: where only a run will know one, pass the shape "
-        f"as the run has it, for example tf.shape(x)"
+        f"as an array that the run computes"
     )
 
 
@@ -445,13 +445,11 @@ def missing_backend(backend: str, package: str) -> BackendUnavailableError:
     return BackendUnavailableError(f"backend {backend!r} (package {package}) is not installed: {advice}")
 
 
-def broken_backend(backend: str, cause: BaseException) -> BackendUnavailableError:
-    if backend == "cuda" and isinstance(cause, OSError) and cause.filename is not None:
-        # CuPy makes its cache folder, below the home folder, as it is imported.
-        advice = "Set CUPY_CACHE_DIR to a folder that can be written"
-    else:
-        advice = "Reinstall what it names"
-    if "\n" in _text(cause) and cause.__cause__ is not None:  # CuPy wraps the error in a page of advice
+def broken_backend(backend: str, cause: BaseException, folder: str | None = None) -> BackendUnavailableError:
+    """Return the error of a backend that does not load; `folder` is the variable that names where it writes."""
+    unwritable = folder is not None and isinstance(cause, OSError) and cause.filename is not None
+    advice = f"Set {folder} to a folder that can be written" if unwritable else "Reinstall what it names"
+    if "\n" in _text(cause) and cause.__cause__ is not None:  # the cause in a page of advice
         cause = cause.__cause__
     text = _text(cause)
     shown = type(cause).__name__ + (f": {text}" if text else "")

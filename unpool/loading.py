@@ -9,8 +9,10 @@ from typing import Any
 from unpool import errors
 
 
-def load(name: str, target: str, framework: str) -> Any:
+def load(name: str, target: str, framework: str, folder: str | None = None) -> Any:
     """Import a backend that unpool has built in; `target` is ``"module:object"``.
+
+    `folder` is the variable that names where its framework writes as it is imported, if it does.
 
     Raises
     ------
@@ -19,7 +21,7 @@ def load(name: str, target: str, framework: str) -> Any:
     """
     module, _, attribute = target.partition(":")
     try:
-        return attempt(name, lambda: getattr(import_module(module), attribute))
+        return attempt(name, lambda: getattr(import_module(module), attribute), folder)
     except errors.BackendUnavailableError as error:
         missing = error.__cause__.name if isinstance(error.__cause__, ModuleNotFoundError) else None
         if missing in (module, module.partition(".")[0]):
@@ -29,7 +31,7 @@ def load(name: str, target: str, framework: str) -> Any:
         raise
 
 
-def attempt(name: str, call: Callable[[], Any]) -> Any:
+def attempt(name: str, call: Callable[[], Any], folder: str | None = None) -> Any:
     """Return the result of a backend's own code; any exception makes the backend unavailable, SystemExit too.
 
     Only KeyboardInterrupt passes.  A plugin that raises it cannot be told from a user who presses Ctrl-C, and Ctrl-C
@@ -45,4 +47,4 @@ def attempt(name: str, call: Callable[[], Any]) -> Any:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise errors.broken_backend(name, error) from error
+        raise errors.broken_backend(name, error, folder) from error

@@ -35,11 +35,12 @@ class _BuiltIn(NamedTuple):
     packages: tuple[str, ...]  # where its array types are defined
     convert: str  # what a user writes to make such an array
     namespace: str | None = None  # the array API, where arrays do not name it themselves
+    folder: str | None = None  # the variable that names where it writes as it is imported
 
 
 BUILT_IN = {
     "cpu": _BuiltIn("numpy", ("numpy",), "numpy.asarray", namespace="numpy"),
-    "cuda": _BuiltIn("cupy", ("cupy",), "cupy.asarray", namespace="cupy"),
+    "cuda": _BuiltIn("cupy", ("cupy",), "cupy.asarray", namespace="cupy", folder="CUPY_CACHE_DIR"),
     "tensorflow": _BuiltIn("tensorflow", ("tensorflow",), "tensorflow.convert_to_tensor"),
     "torch": _BuiltIn("torch", ("torch",), "torch.as_tensor"),
     "jax": _BuiltIn("jax", ("jax", "jaxlib"), "jax.numpy.asarray"),
@@ -113,7 +114,7 @@ def load(name: str) -> Backend:
     """
     if name in BUILT_IN:
         row = BUILT_IN[name]
-        backend = loading.load(name, f"unpool_backends.{name}:BACKEND", row.framework)
+        backend = loading.load(name, f"unpool_backends.{name}:BACKEND", row.framework, row.folder)
     else:
         plugin = plugins()[name]
         if isinstance(plugin, errors.BackendUnavailableError):
