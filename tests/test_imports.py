@@ -146,13 +146,7 @@ def test_no_source_imports_a_framework(name):
 
 
 # The table of backends, names of conventions, what must be known of tracing; and a benchmark's peers.
-MAY_NAME_A_FRAMEWORK = (
-    "unpool.registry",
-    "unpool.conventions",
-    "unpool.tracing",
-    "unpool.bench.peers",
-    "unpool.__main__",
-)
+MAY_NAME_A_FRAMEWORK = {f"unpool.{name}" for name in ("registry", "conventions", "tracing", "bench.peers", "__main__")}
 NAMED = re.compile(r"\b(tensorflow|tf|torch|pytorch|jax|jaxlib|cupy|keras|dask)\b", re.IGNORECASE)
 # Conventions, by the names of their libraries.
 OF_CONVENTIONS = "convert indices of TensorFlow, ONNX or Chainer by unpool.convert_indices"
