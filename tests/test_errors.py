@@ -19,6 +19,7 @@ import unpool_backends
 
 import unpool
 from unpool import errors
+from unpool.conventions import CONVENTIONS
 
 X = np.arange(1, 17, dtype="float32").reshape(1, 1, 4, 4)
 P, I = unpool.max_pool2d(X, 2, return_indices=True)
@@ -296,8 +297,7 @@ ARGUMENTS = {
     "convention": Case(
         "unknown_choice",
         ValueError,
-        "`target` must be one of 'plane', 'tensorflow', 'tensorflow_batch', 'onnx', "
-        "'onnx_column_major', 'window', got 'torch': pass one of these",
+        f"`target` must be one of {', '.join(map(repr, CONVENTIONS))}, got 'torch': pass one of these",
         lambda out: unpool.convert_indices(I, "plane", "torch", output_size=PLANE_SHAPE),
     ),
     "backend": Case(
