@@ -1,12 +1,13 @@
-"""The window path: no scattering, every cell asks the windows that it lies in whether they name it.
+"""The window path: unpooling without scattering.  Each cell compares its position with the windows that cover it.
 
 Along each axis the plane, with the padding before it, is cut into blocks of a stride.  The cells of block ``b`` lie in
-the windows ``b - q``, for ``q`` in ``0..Q-1`` with ``Q = ceil(span / stride)``; so a block is compared with Q windows,
-in row-major order, and the last one that names a cell wins, or all of them are added up.  Windows that do not overlap
-have Q = 1: one comparison and one selection, which XLA makes one pass over the output, and its transpose another.
+the windows ``b - q``, for ``q`` in ``0..Q-1`` with ``Q = ceil(span / stride)``.  So a block is compared with Q windows,
+in row-major order.  The last one whose index is the cell wins, or all of them are added up.  Windows that do not
+overlap have Q = 1: one comparison and one selection, which XLA makes one pass over the output, and its transpose
+another.
 
-It is exact if every index lies within its own window, which `inside` tells; where one does not, `operations` goes
-another way.  Nothing here depends on an order of writing, so the result is the same on every device.
+It is exact if every index lies within its own window, which `inside` tells; where one does not, `operations` takes the
+general path.  Nothing here depends on an order of writing, so the result is the same on every device.
 
 Arrays have six axes here: batch, channels, depth, height, width, channels, one of the two for channels being 1.
 """
@@ -24,7 +25,7 @@ from jax import lax
 from unpool.plan import Plan
 from unpool.sizes import LARGEST, taps_inside
 
-# So many windows a cell may have to ask: at 3 x 3 a comparison each is still faster than scattering.
+# With up to 3 x 3 windows per cell, comparing is still faster than scattering.
 _MOST = 9
 # Cells of a block along an axis whose size is a symbol: the plane may have far fewer.
 _LONGEST = 1 << 12
@@ -37,7 +38,7 @@ class _Axis(NamedTuple):
     size: Any
     stride: int
     padding: Any
-    asked: int  # windows by a block
+    windows_per_cell: int
 
     @property
     def blocks(self) -> Any:
@@ -57,14 +58,14 @@ def _axes(plan: Plan[Any]) -> list[_Axis]:
 
 
 def serve(plan: Plan[Any]) -> bool:
-    """Whether this way is one to go: blocks are compared with few windows, and hold few cells besides the plane's."""
+    """Return whether this path is fast: blocks are compared with few windows, and hold few cells beside the plane's."""
     axes = _axes(plan)
     long = any(not isinstance(axis.size, int) and axis.stride > _LONGEST for axis in axes)
-    return prod(axis.asked for axis in axes) <= _MOST and not long
+    return prod(axis.windows_per_cell for axis in axes) <= _MOST and not long
 
 
 def inside(numbers: Any, plan: Plan[Any]) -> Any:
-    """Whether every index names a cell of its own window, or one between its cells, where a block looks as well."""
+    """Return whether every index is a cell of its own window, or one between those, which blocks compare, too."""
     right = numbers >= 0
     for axis, away in _away(numbers, plan):
         right &= (away >= 0) & (away < min(plan.dilation[axis] * (plan.kernel[axis] - 1) + 1, LARGEST))
@@ -72,7 +73,7 @@ def inside(numbers: Any, plan: Plan[Any]) -> Any:
 
 
 def own(numbers: Any, plan: Plan[Any]) -> Any:
-    """Whether each index is a cell that its own window reads."""
+    """Return whether each index is a cell that its own window reads."""
     right = numbers >= 0
     for axis, away in _away(numbers, plan):
         dilation = plan.dilation[axis]
@@ -95,7 +96,7 @@ def scatter(values: Any, numbers: Any, plan: Plan[Any], adds: bool) -> Any:
     """Put values, of the shape of the indices, into their cells."""
     axes = _axes(plan)
     cells, planes = _cells(axes, plan, numbers.dtype), None
-    for named, given in zip(_asked(numbers, -1, axes), _asked(values, 0, axes), strict=True):
+    for named, given in zip(_neighbours(numbers, -1, axes), _neighbours(values, 0, axes), strict=True):
         found = jnp.where(named == cells, given, jnp.zeros((), values.dtype) if planes is None or adds else planes)
         planes = added(planes, found) if adds and planes is not None else found
     assert planes is not None
@@ -111,11 +112,11 @@ def gather(planes: Any, numbers: Any, plan: Plan[Any]) -> Any:
     whole = _padded(planes, 0, [(axis.padding, axis.blocks * axis.stride - axis.padding - axis.size) for axis in axes])
     whole = whole.reshape(batch, channels, *[size for axis in axes for size in (axis.blocks, axis.stride)], last)
     cells, values = _cells(axes, plan, numbers.dtype), None
-    for order, named in zip(_orders(axes), _asked(numbers, -1, axes), strict=True):
+    for offsets, named in zip(_offsets(axes), _neighbours(numbers, -1, axes), strict=True):
         taken = jnp.where(named == cells, whole, jnp.zeros((), planes.dtype)).sum((3, 5, 7), dtype=planes.dtype)
-        # The other way around: what a block has for its q-th window goes there.
-        part = _padded(taken, 0, [(0, axis.asked - 1) for axis in axes])
-        part = _part(part, [(q, axis.windows) for q, axis in zip(order, axes, strict=True)])
+        # The transpose: what a block has for its q-th window goes to that window.
+        part = _padded(taken, 0, [(0, axis.windows_per_cell - 1) for axis in axes])
+        part = _part(part, [(q, axis.windows) for q, axis in zip(offsets, axes, strict=True)])
         values = part if values is None else values + part
     return values
 
@@ -125,19 +126,19 @@ def added(one: Any, other: Any) -> Any:
     return one | other if other.dtype == bool else one + other
 
 
-def _orders(axes: list[_Axis]) -> list[tuple[int, ...]]:
-    """The windows that a block asks, in row-major order."""
-    return list(product(*[range(axis.asked - 1, -1, -1) for axis in axes]))
+def _offsets(axes: list[_Axis]) -> list[tuple[int, ...]]:
+    """Return the offsets of the windows that a block is compared with, in row-major order."""
+    return list(product(*[range(axis.windows_per_cell - 1, -1, -1) for axis in axes]))
 
 
-def _asked(array: Any, fill: int, axes: list[_Axis]) -> list[Any]:
-    """For each order, the window that a block asks, or what names no cell; to be broadcast over the block's cells."""
-    padded = _padded(array, fill, [(axis.asked - 1, axis.blocks - axis.windows) for axis in axes])
-    if any(axis.asked > 1 for axis in axes):
+def _neighbours(array: Any, fill: int, axes: list[_Axis]) -> list[Any]:
+    """Return, for each offset, the window of every block, or a fill; to be broadcast over the cells of the block."""
+    padded = _padded(array, fill, [(axis.windows_per_cell - 1, axis.blocks - axis.windows) for axis in axes])
+    if any(axis.windows_per_cell > 1 for axis in axes):
         padded = lax.optimization_barrier(padded)  # or it would be padded again for every cell
     parts = [
-        _part(padded, [(axis.asked - 1 - q, axis.blocks) for q, axis in zip(order, axes, strict=True)])
-        for order in _orders(axes)
+        _part(padded, [(axis.windows_per_cell - 1 - q, axis.blocks) for q, axis in zip(offsets, axes, strict=True)])
+        for offsets in _offsets(axes)
     ]
     return [jnp.expand_dims(part, (3, 5, 7)) for part in parts]
 
@@ -156,7 +157,7 @@ def _part(array: Any, parts: Sequence[tuple[Any, Any]]) -> Any:
 
 
 def _cells(axes: list[_Axis], plan: Plan[Any], dtype: Any) -> Any:
-    """The flat position of every cell of every block; what lies outside of the plane will be cut off."""
+    """Return the flat position of every cell of every block; what lies outside of the plane is cut off later."""
     cells: Any = 0
     for place, axis in enumerate(axes):
         block = along(axis.blocks, 2 + 2 * place, 9, dtype) * axis.stride
@@ -167,12 +168,12 @@ def _cells(axes: list[_Axis], plan: Plan[Any], dtype: Any) -> Any:
 
 
 def along(size: Any, axis: int, ndim: int, dtype: Any) -> Any:
-    """The coordinates along one of so many axes, to be broadcast."""
+    """Return the coordinates along one of so many axes, to be broadcast."""
     shape = [1] * ndim
     shape[axis] = size
     return lax.broadcasted_iota(dtype, shape, axis)
 
 
 def _number(size: Any, like: Any) -> Any:
-    """A size to compute with, which may be a symbol."""
+    """Return a size, which may be a symbol, as a number to compute with."""
     return size if isinstance(size, int) and isinstance(like, int) else jnp.asarray(size, getattr(like, "dtype", None))

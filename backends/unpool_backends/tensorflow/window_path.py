@@ -1,13 +1,13 @@
-"""The window path: no scattering, every cell asks the windows that it lies in whether they name it.
+"""The window path: unpooling without scattering.  Each cell compares its position with the windows that cover it.
 
 Along each axis the plane, with the padding before it, is cut into blocks of a stride.  The cells of block ``b`` lie in
-the windows ``b - q``, for ``q`` in ``0..Q-1`` with ``Q = ceil(window / stride)``; so a block is compared with Q
-windows, in row-major order, and the last one that names a cell wins, or all of them are added up.  Windows that do not
+the windows ``b - q``, for ``q`` in ``0..Q-1`` with ``Q = ceil(span / stride)``.  So a block is compared with Q windows,
+in row-major order.  The last one whose index is the cell wins, or all of them are added up.  Windows that do not
 overlap have Q = 1: one comparison and one selection, which XLA makes one pass over the output.
 
 It is exact if every index lies in its own window, which the same comparisons tell (`Matches.inside`); where one does
-not, `operations` goes another way.  Nothing here depends on an order of writing, so the result is the same on every
-device.
+not, `operations` takes the general path.  Nothing here depends on an order of writing, so the result is the same on
+every device.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from unpool.sizes import taps_inside
 from unpool_backends.tensorflow.asserts import compiles
 from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, known, long, pairs, reshaped, table
 
-# So many windows a cell may have to ask: at 3 x 3 a comparison each is still faster than scattering.
+# With up to 3 x 3 windows per cell, comparing is still faster than scattering.
 _MOST = 9
 # Between windows whose number is not known there may be so many times their own cells.
 _GAPS = 8
@@ -38,12 +38,12 @@ _UNROLLED = 64
 
 
 def windows_per_cell(plan: Plan[Any]) -> tuple[int, ...]:
-    """How many windows a cell may lie in, along each axis."""
+    """Return how many windows may cover a cell, along each axis."""
     return tuple(-(-span // stride) for span, stride in map(_step, range(3), [plan] * 3))
 
 
 def serve(plan: Plan[Any]) -> bool:
-    """Whether this way is one to go: blocks are compared with few windows, and are not mostly gaps."""
+    """Return whether this path is fast: blocks are compared with few windows, and are not mostly gaps."""
     if prod(windows_per_cell(plan)) > _MOST:
         return False
     for axis, (count, size) in enumerate(zip(plan.pooled, plan.plane, strict=True)):
@@ -54,14 +54,14 @@ def serve(plan: Plan[Any]) -> bool:
 
 
 def _step(axis: int, plan: Plan[Any]) -> tuple[int, int]:
-    """What a window spans along an axis, and how far it is to the next; without one, no further than its end."""
+    """Return the span of a window along an axis, and the distance to the next, which is the span if there is none."""
     first, end = _taps(axis, plan)
     span = plan.dilation[axis] * (end - first - 1) + 1
     return span, span if plan.pooled[axis] == 1 else plan.stride[axis]
 
 
 def _taps(axis: int, plan: Plan[Any]) -> tuple[int, int]:
-    """The taps of a window that may lie inside the plane."""
+    """Return the taps of a window that may lie inside the plane."""
     along = (plan.plane, plan.pooled, plan.kernel, plan.stride, plan.padding, plan.dilation)
     return taps_inside(*[entry[axis] for entry in along])
 
@@ -85,15 +85,15 @@ class _Axis(NamedTuple):
 
     @property
     def exact(self) -> bool:
-        """Whether the blocks, whose number is known, make up the plane."""
+        """Whether the blocks, whose number is known, cover exactly the plane."""
         return bool(self.padding == 0 and self.blocks * self.stride == self.size)
 
     def offsets(self, q: int, dtype: Any) -> Any:
-        """Of the cells of a block from the corner of its q-th window, in the flat plane."""
+        """Return how far the cells of a block lie from the corner of its q-th window, in the flat plane."""
         return (arange(self.stride, dtype) + cast(q * self.stride, dtype)) * cast(self.step, dtype)
 
     def mask(self, q: int) -> Any:
-        """Which cells of which blocks are cells of the plane, and of a q-th window that there is."""
+        """Return which cells of the blocks are cells of the plane, and of an existing q-th window."""
         block, cell = arange(self.blocks)[:, np.newaxis], arange(self.stride)[np.newaxis, :]
         window, offset, place = block - q, cell + q * self.stride, block * self.stride + cell - self.padding
         tap = (offset % self.dilation < 1) & (offset // self.dilation < self.kernel)
@@ -102,7 +102,7 @@ class _Axis(NamedTuple):
 
 
 class Matches:
-    """Which cells of its window each index names.
+    """For each cell of each block, which of its windows have it as their index.
 
     `numbers` are indices of shape (lead, windows, trail): planes that lie together, or channel by channel.
     """
@@ -127,16 +127,16 @@ class Matches:
         self.kept = None if compiles() else self._matched()
 
     def _matches(self) -> list[Any]:
-        """What `_matched` says; XLA computes it faster than it reads it again."""
+        """Return what `_matched` does; XLA computes it faster than it reads it again."""
         return self._matched() if self.kept is None else self.kept
 
     def _matched(self) -> list[Any]:
-        """For every cell of every block, whether its window names it, for each in row-major order of the windows."""
+        """Return, for each of a block's windows in row-major order, which cells of all blocks are its index."""
         offsets = self._blocks(self.numbers - reshaped(self._corners(), 1, -1, 1))
         return [self._matched_by(order, self._neighbours(offsets, order)) for order in self.orders]
 
     def _corners(self) -> Any:
-        """The first cell of every window in the flat plane, the padding counted on."""
+        """Return the first cell of every window in the flat plane, also where it lies in the padding."""
         corners: Any = table(cast(0, self.dtype), [axis.windows for axis in self.axes])
         for axis in self.axes:
             along = arange(axis.windows, self.dtype) * cast(axis.stride, self.dtype) - cast(axis.padding, self.dtype)
@@ -144,7 +144,7 @@ class Matches:
         return corners
 
     def _blocks(self, array: Any) -> Any:
-        """Put as many windows that there are not on both sides as a block may ask; they name no cell."""
+        """Pad with windows on both sides that match no cell, as many as a block is compared with."""
         if all(axis.windows_per_cell == 1 for axis in self.axes):
             return array
         windows = as_shape(self.lead, *[axis.windows for axis in self.axes], self.trail)
@@ -152,7 +152,7 @@ class Matches:
         return tf.pad(tf.reshape(array, windows), [(0, 0), *pads, (0, 0)])
 
     def _neighbours(self, array: Any, order: tuple[int, ...]) -> Any:
-        """Of what `_blocks` returned, the window that each block asks q-th."""
+        """Return the q-th window of each block, of what `_blocks` returned."""
         if all(axis.windows_per_cell == 1 for axis in self.axes):
             return array
         starts = [axis.windows_per_cell - 1 - q for q, axis in zip(order, self.axes, strict=True)]
@@ -170,7 +170,7 @@ class Matches:
         return groups, outer * self.trail
 
     def _matched_by(self, order: tuple[int, ...], offsets: Any) -> Any:
-        """For every cell of every block, whether its q-th window names it; shape (lead, cells, trail)."""
+        """Return which cells of all blocks are the index of their q-th window; shape (lead, cells, trail)."""
         for axis, q in zip(self.axes, order, strict=True):
             if axis.stride == 1 and q:
                 offsets = offsets - cast(axis.step, self.dtype) * cast(q, self.dtype)
@@ -195,7 +195,7 @@ class Matches:
         return matched & reshaped(mask, 1, -1, 1)
 
     def inside(self) -> Any:
-        """Whether every index names a cell of its own window."""
+        """Return whether every index is a cell of its own window."""
         if compiles() and prod(axis.kernel for axis in self.axes) <= _UNROLLED:
             return self._inside_by_taps()
         found = None
@@ -216,7 +216,7 @@ class Matches:
         return tf.reduce_all(found)
 
     def _inside_by_taps(self) -> Any:
-        """The same without asking for the cells, in one pass over the indices if it is compiled."""
+        """Return the same by going through the taps, in one pass over the indices if it is compiled."""
         offsets = self.numbers - reshaped(self._corners(), 1, -1, 1)
         found: Any = False
         for taps in product(*[range(axis.kernel) for axis in self.axes]):
