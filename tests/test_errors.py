@@ -18,7 +18,7 @@ import pytest
 import unpool_backends
 
 import unpool
-from unpool import errors
+from unpool import arguments, backends, calls, conventions, dtypes, errors, loading, plan, registry, sizes
 from unpool.conventions import CONVENTIONS
 
 X = np.arange(1, 17, dtype="float32").reshape(1, 1, 4, 4)
@@ -58,18 +58,22 @@ def cases(table):
     return pytest.mark.parametrize("case", table.values(), ids=table)
 
 
+CORE = (arguments, backends, calls, conventions, dtypes, errors, loading, plan, registry, sizes)
+
+
 def messages():
-    """The functions of `errors` that build an exception."""
-    return [
-        name
-        for name, function in inspect.getmembers(errors, inspect.isfunction)
-        if not name.startswith("_") and inspect.signature(function).return_annotation.endswith("Error")
-    ]
+    """Return the functions of the core that build an exception, by their names without an underscore: their modules."""
+    return {
+        name.lstrip("_"): module
+        for module in CORE
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__ and str(function.__annotations__.get("return")).endswith("Error")
+    }
 
 
 @pytest.fixture
 def worded(monkeypatch):
-    """The names of the functions of `errors` that were called, in order."""
+    """The names of the functions that build an exception and were called, in order."""
     called = []
 
     def spy(name, function):
@@ -79,8 +83,9 @@ def worded(monkeypatch):
 
         return wrapper
 
-    for name in messages():
-        monkeypatch.setattr(errors, name, spy(name, getattr(errors, name)))
+    for name, module in messages().items():
+        attribute = name if hasattr(module, name) else f"_{name}"
+        monkeypatch.setattr(module, attribute, spy(name, getattr(module, attribute)))
     return called
 
 
@@ -1321,13 +1326,13 @@ ELSEWHERE = {
 
 
 def wings():
-    """Yield the names of the functions that build an exception, of all files but `unpool/errors.py`."""
+    """Yield the names of the functions that build an exception, of all files that are not of the core."""
+    core = {Path(module.__file__) for module in CORE}
     for package in (unpool, unpool_backends):
-        for path in Path(package.__file__).parent.rglob("*.py"):
+        for path in set(Path(package.__file__).parent.rglob("*.py")) - core:
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 returns = getattr(node, "returns", None)
-                words = isinstance(returns, ast.Name) and returns.id.endswith("Error") and node.name != "_meaning"
-                if words and path != Path(errors.__file__):
+                if isinstance(returns, ast.Name) and returns.id.endswith("Error") and node.name != "_meaning":
                     yield node.name.lstrip("_")
 
 

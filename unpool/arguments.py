@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, cast
 
 from unpool import errors
+from unpool.errors import kind_of
 from unpool.plan import Validate
 from unpool.sizes import LARGEST, SAME, Window, spatial_axes
 from unpool.tracing import is_symbol, remembered
@@ -61,7 +62,7 @@ def _window(
     )
     for pad, size in zip(checked.padding, kernel, strict=True):
         if pad > size // 2:
-            raise errors.padding_too_large(checked.padding, kernel)
+            raise _padding_too_large(checked.padding, kernel)
     return checked
 
 
@@ -71,7 +72,7 @@ _remembered_window = remembered(maxsize=256)(_window)
 def _padding(value: object, rank: int) -> tuple[int, ...]:
     if isinstance(value, str):
         if value not in _PADDINGS:
-            raise errors.unknown_padding(value)
+            raise _unknown_padding(value)
         return (_PADDINGS[value],) * rank
     return per_axis("padding", value, rank, 0)
 
@@ -89,14 +90,14 @@ def per_axis(argument: str, value: object, rank: int, low: int) -> tuple[int, ..
     """Return an integer, or a sequence of one for each spatial dimension, as a tuple of those from `low` on."""
     entries = _integers(value)
     if entries is None:
-        raise errors.not_an_integer(argument, value)
+        raise _not_an_integer(argument, value)
     if not isinstance(entries, tuple):
         entries = (entries,) * rank
     elif len(entries) != rank:
-        raise errors.wrong_length(argument, entries, rank)
+        raise _wrong_length(argument, entries, rank)
     for entry in entries:
         if not low <= entry <= LARGEST:
-            raise errors.out_of_bounds(argument, value, low, LARGEST)
+            raise _out_of_bounds(argument, value, low, LARGEST)
     return entries
 
 
@@ -143,15 +144,15 @@ def sizes_of(
         return tuple(value), None
     entries = _entries(value)
     if entries is None:
-        raise errors.not_sizes(argument, value)
+        raise _not_sizes(argument, value)
     known = tuple([_integers(entry) for entry in entries])
     for place, (entry, found) in enumerate(zip(entries, known, strict=True)):
         if isinstance(found, int) or _is_traced(entry, ()):
             continue
         if entry is not None or len(entries) not in (rank + 1, rank + 2):
-            raise errors.not_sizes(argument, value)
+            raise _not_sizes(argument, value)
         if place in range(*spatial_axes(len(entries), rank, channels_last).indices(len(entries))):
-            raise errors.size_left_open(argument, entries)
+            raise _size_left_open(argument, entries)
     if all(found is not None or entry is None for entry, found in zip(entries, known, strict=True)):
         return cast("tuple[int, ...]", known), None
     merged = tuple([entry if found is None else found for entry, found in zip(entries, known, strict=True)])
@@ -208,3 +209,54 @@ def _integers(value: Any) -> int | tuple[int, ...] | None:
         return operator.index(value)
     except TypeError:
         return None
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+def _not_an_integer(argument: str, value: object) -> TypeError:
+    whole = isinstance(value, float) and value.is_integer()
+    advice = f"pass {value:.0f}" if whole else "pass one integer, or one for each spatial dimension"
+    return TypeError(f"`{argument}` must be an integer or a sequence of integers, got {value!r}: {advice}")
+
+
+def _unknown_padding(value: str) -> ValueError:
+    known = value.lower() if value.lower() in ("same", "valid") else None
+    return ValueError(
+        f"`padding` must be an integer, a sequence of integers, 'same' or 'valid', got {value!r}: pass "
+        f"{repr(known) if known else '0 for none'}"
+    )
+
+
+def _not_sizes(argument: str, value: object) -> TypeError:
+    shown = f"{kind_of(value)} of shape {value.shape}" if hasattr(value, "shape") else repr(value)
+    return TypeError(f"`{argument}` must be a sequence of integers, got {shown}: pass the shape of an array")
+
+
+def _wrong_length(argument: str, value: Sequence[int | None], rank: int) -> ValueError:
+    rule = f"one integer or {rank} of them, one per spatial dimension" if rank > 1 else "one integer"
+    if len(value) > rank and argument == "stride":
+        advice = "a shape is passed as `output_size`"
+    else:
+        advice = f"pass {rank} of them" if rank > 1 else "pass that one"
+    return ValueError(f"`{argument}` must be {rule}, got {tuple(value)}: {advice}")
+
+
+def _out_of_bounds(argument: str, value: object, low: int, high: int) -> ValueError:
+    return ValueError(
+        f"`{argument}` must be between {low} and {high} in every dimension, got {value}: pass a number in that range"
+    )
+
+
+def _padding_too_large(padding: Sequence[int], kernel: Sequence[int]) -> ValueError:
+    return ValueError(
+        f"`padding` must be at most half of `kernel_size` (rounded down), got padding={padding} and "
+        f"kernel_size={kernel}: pass a smaller one, since windows of nothing but padding have no maximum"
+    )
+
+
+def _size_left_open(argument: str, value: Sequence[int | None]) -> ValueError:
+    return ValueError(
+        f"`{argument}` must say every spatial size, got {tuple(value)}: where only a run will know one, pass the shape "
+        f"as an array that the run computes"
+    )

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from unpool import errors, registry
+from unpool import registry
 from unpool.arithmetic import Arithmetic
+from unpool.errors import an_empty_one, is_result, kind_of
 from unpool.protocol import Backend
 from unpool.registry import BUILT_IN, BY_PACKAGE
 from unpool.tracing import TRACER, is_traced_tensor, traced
@@ -41,7 +42,7 @@ def route(arguments: Sequence[str], arrays: Sequence[Any], backend: str | None =
     if backend is not None and backend != kind:
         registry.check_name(backend)
         if backend in BUILT_IN:
-            raise errors.wrong_kind(arguments[0], first, backend, BUILT_IN[backend].convert)
+            raise _wrong_kind(arguments[0], first, backend, BUILT_IN[backend].convert)
         kind = backend
     return (not fresh and registry.LOADED.get(kind)) or registry.loaded(kind)
 
@@ -50,7 +51,7 @@ def _check_kinds(kind: str, arguments: Sequence[str], arrays: Sequence[Any]) -> 
     for argument, array in zip(arguments, arrays, strict=False):  # `out` has a name in calls without one, too
         if name_of(argument, array) != kind:
             convert = BUILT_IN[kind].convert if kind in BUILT_IN else None
-            raise errors.mixed_kinds(arguments[0], arrays[0], argument, array, kind, convert)
+            raise _mixed_kinds(arguments[0], arrays[0], argument, array, kind, convert)
 
 
 def arithmetic_of(argument: str, array: Any) -> Arithmetic:
@@ -78,7 +79,7 @@ def namespace(argument: str, array: Any) -> Any:
     if known is not None:  # arrays of NumPy 1 and CuPy do not name theirs
         return sys.modules[known]
     if not hasattr(array, "__array_namespace__"):
-        raise errors.no_namespace(argument, array, [row.framework for row in BUILT_IN.values()])
+        raise _no_namespace(argument, array, [row.framework for row in BUILT_IN.values()])
     return array.__array_namespace__()
 
 
@@ -88,7 +89,7 @@ def name_of(argument: str, array: Any) -> str:
         return TRACER
     bases = type(array).__mro__
     if any(cls.__name__ == "MaskedArray" and cls.__module__.startswith("numpy.ma") for cls in bases):
-        raise errors.masked_array(argument)
+        raise _masked_array(argument)
     packages = [cls.__module__.partition(".")[0] for cls in bases]
     name = next((BY_PACKAGE[package] for package in packages if package in BY_PACKAGE), None)
     if name is None:
@@ -98,8 +99,58 @@ def name_of(argument: str, array: Any) -> str:
         )
     if name is None:
         layers = next((registry.LAYERS[package] for package in packages if package in registry.LAYERS), None)
-        raise errors.unknown_array(argument, array, [row.framework for row in BUILT_IN.values()], layers)
+        raise _unknown_array(argument, array, [row.framework for row in BUILT_IN.values()], layers)
     # Subclasses may be made by the thousand: not kept.
     if name == BY_PACKAGE.get(packages[0], packages[0]) and not traced():
         _names[type(array)] = name
     return name
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+def _unknown_array(argument: str, value: object, kinds: Sequence[str], layers: str | None) -> TypeError:
+    if layers is not None:
+        return TypeError(
+            f"`{argument}` must be an array with values, got {kind_of(value)}: call a layer of {layers} where a model "
+            f"is made"
+        )
+    return TypeError(
+        f"`{argument}` must be an array of a library that unpool knows ({', '.join(kinds)}, or one with a plugin in "
+        f"the entry-point group 'unpool.backends'), got {kind_of(value)}: convert it first, for example with "
+        f"numpy.asarray({argument})"
+    )
+
+
+def _masked_array(argument: str) -> TypeError:
+    advice = f"pass {argument}.filled(value), or {argument}.data to ignore it yourself"
+    return TypeError(
+        f"`{argument}` must not be a numpy.ma.MaskedArray, whose mask pooling would ignore: "
+        f"{f'pass {argument}.data' if is_result(argument) else advice}"
+    )
+
+
+def _mixed_kinds(first: str, one: object, second: str, other: object, library: str, convert: str | None) -> TypeError:
+    if is_result(second):
+        advice = an_empty_one(f"`{first}`")
+    elif convert is None:
+        advice = f"convert `{second}` to an array of {library}"
+    else:
+        advice = f"pass {convert}({second})"
+    return TypeError(
+        f"`{first}` and `{second}` must be arrays of one library, got {kind_of(one)} and {kind_of(other)}: {advice}"
+    )
+
+
+def _wrong_kind(argument: str, value: object, backend: str, convert: str) -> TypeError:
+    return TypeError(
+        f"`{argument}` must be an array of the library that backend={backend!r} serves, got {kind_of(value)}: pass "
+        f"{convert}({argument}), or leave `backend` out"
+    )
+
+
+def _no_namespace(argument: str, value: object, kinds: Sequence[str]) -> TypeError:
+    return TypeError(
+        f"`{argument}` must be an array of a library that unpool serves itself ({', '.join(kinds)}), or one that "
+        f"follows the array API, got {kind_of(value)}: pass numpy.asarray({argument})"
+    )

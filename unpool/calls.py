@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
-from unpool import backends, dtypes, errors
+from unpool import backends, dtypes
 from unpool.arguments import check_choice, check_validate, is_channels_last, sizes_of
+from unpool.errors import kind_of
 from unpool.plan import Validate, plan_pooling, plan_unpooling
 from unpool.protocol import DUPLICATES, Duplicates
 from unpool.sizes import Window, common_shape
@@ -52,7 +53,7 @@ def pool(
     pair = None
     if out is not None and return_indices:
         if not isinstance(out, (tuple, list)) or len(out) != 2:
-            raise errors.out_not_a_pair(out)
+            raise _out_not_a_pair(out)
         _check_out("out[0]", out[0], plan.pooled_shape, dtype)
         _check_out("out[1]", out[1], plan.pooled_shape, index_dtype)
         pair = (out[0], out[1])
@@ -116,7 +117,7 @@ def gather(
     """Take values out of planes: the gradients of unpooling."""
     size, shape, dtype = dtypes.describe_pair("grad_output", grad, indices, real=False)
     if len(size) != len(shape):
-        raise errors.dimensions_differ("grad_output", size, "indices", shape)
+        raise _dimensions_differ("grad_output", size, "indices", shape)
     check_choice("duplicates", duplicates, DUPLICATES)
     channels_last = is_channels_last(data_format)
     checked = True if validate is True else check_validate(validate)
@@ -131,4 +132,32 @@ def gather(
 def _check_out(argument: str, out: Any, shape: tuple[int, ...], dtype: str) -> None:
     found, found_dtype = dtypes.describe(argument, out)
     if found != shape or found_dtype != dtype:
-        raise errors.wrong_out(argument, found, found_dtype, shape, dtype)
+        raise _wrong_out(argument, found, found_dtype, shape, dtype)
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+def _dimensions_differ(
+    argument: str, shape: Sequence[int | None], other: str, expected: Sequence[int | None]
+) -> ValueError:
+    return ValueError(
+        f"`{argument}` must have as many dimensions as `{other}`, whose shape is {tuple(expected)}, got shape "
+        f"{tuple(shape)}: give both a batch dimension, or neither"
+    )
+
+
+def _wrong_out(
+    argument: str, shape: Sequence[int | None], dtype: str, expected: Sequence[int | None], wanted: str
+) -> ValueError:
+    return ValueError(
+        f"`{argument}` must have shape {tuple(expected)} and dtype {wanted}, got shape {tuple(shape)} and dtype "
+        f"{dtype}: pass an empty array of that shape and dtype"
+    )
+
+
+def _out_not_a_pair(out: object) -> TypeError:
+    return TypeError(
+        f"`out` must be a pair of arrays (values, indices) where return_indices=True, got {kind_of(out)}: pass both, "
+        f"or return_indices=False"
+    )

@@ -24,6 +24,7 @@ from typing import Any
 from unpool import dtypes, errors
 from unpool.arguments import Padding, check_choice, is_channels_last, sizes_of, window
 from unpool.backends import arithmetic_of
+from unpool.errors import index_at
 from unpool.plan import plan_unpooling
 from unpool.sizes import Number, check_countable, check_taps, padding_before, spatial_axes
 from unpool.taps import taps_of
@@ -91,7 +92,7 @@ def convert_indices(
     geometry = _Geometry(indices, output_size, is_channels_last(data_format), kernel_size, stride, padding, dilation)
     if "window" in (source, target):
         if geometry.window is None:
-            raise errors.window_needed()
+            raise _window_needed()
         check_taps(geometry.window)
     cells = geometry.decode(source)
     return geometry.encode(cells, target)
@@ -115,14 +116,14 @@ class _Geometry:
         self.arithmetic = arithmetic_of("indices", indices)
         self.rank = len(shape) - 2
         if self.rank not in (1, 2, 3):
-            raise errors.unbatched_indices(shape)
+            raise _unbatched_indices(shape)
         size, entries = sizes_of("output_size", output_size, self.rank, channels_last)
         self.spatial = spatial_axes(len(shape), self.rank, channels_last)
         self.channel_axis = len(shape) - 1 if channels_last else 1
         outside = (0, self.channel_axis)
         differ = any(None not in (size[axis], shape[axis]) and size[axis] != shape[axis] for axis in outside)
         if len(size) != len(shape) or differ:
-            raise errors.not_the_full_size(size, shape)
+            raise _not_the_full_size(size, shape)
         if any(entry is not None and entry < 1 for entry in size[self.spatial]):
             raise errors.empty_dimension("output_size", size)
         check_countable("output_size", size)
@@ -146,7 +147,7 @@ class _Geometry:
 
     def _require_full_size(self) -> None:
         def other(number: Number) -> Exception:
-            return errors.not_the_full_size(list(map(number, self.size)), list(map(number, self.shape)))
+            return _not_the_full_size(list(map(number, self.size)), list(map(number, self.shape)))
 
         for axis in (0, self.channel_axis):
             self.given = self.arithmetic.require(
@@ -264,7 +265,7 @@ class _Geometry:
 
         def foreign(position: list[int], value: int, number: Number) -> Exception:
             said = rule.format(cells=number(self.cells), last=number(self.cells - 1)) if "{" in rule else rule
-            return errors.foreign_index(position, value, convention, said)
+            return _foreign_index(position, value, convention, said)
 
         return foreign
 
@@ -293,3 +294,32 @@ def _transposed(cells: Any, plane: Sequence[Any]) -> Any:
         found = found * size + cells % size
         cells = cells // size
     return found
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+def _window_needed() -> TypeError:
+    return TypeError('`kernel_size` is needed by the convention "window": pass the arguments of the pooling call')
+
+
+def _unbatched_indices(shape: Sequence[int | None]) -> ValueError:
+    return ValueError(
+        f"`indices` must have the batch and channels and 1 to 3 spatial dimensions, got shape {tuple(shape)}: give "
+        f"unbatched ones a leading 1, and `output_size` too"
+    )
+
+
+def _not_the_full_size(size: Sequence[int], shape: Sequence[int | None]) -> ValueError:
+    return ValueError(
+        f"`output_size` must be the full shape of the array that was pooled, with the batch and channels of `indices`, "
+        f"got {tuple(size)} for shape {tuple(shape)}: pass all of it; unbatched arrays need a leading 1 in both"
+    )
+
+
+def _foreign_index(position: Sequence[int], value: int, convention: str, rule: str) -> IndexError:
+    """Return the error of an index that its convention cannot hold at that position."""
+    return IndexError(
+        f"{index_at(position)} = {value} does not fit the convention {convention!r}: {rule}. Pass the convention and "
+        f"the `output_size` that the indices were made with"
+    )

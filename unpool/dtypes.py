@@ -5,9 +5,11 @@ Unpooling moves values and takes all of them; pooling compares them, and its gra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from unpool import errors
+from unpool.errors import an_empty_one, is_result, kind_of
 from unpool.tracing import refuse_proxy, refuse_recorded, remembered
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -33,10 +35,10 @@ def describe(argument: str, array: Any) -> tuple[tuple[int, ...], str]:
     try:
         return _sizes(argument, array.shape), name(array.dtype)
     except (AttributeError, TypeError):
-        raise errors.not_an_array(argument, array) from None
+        raise _not_an_array(argument, array) from None
     except ValueError:  # there is no shape to go through
         refuse_proxy(argument, array)
-        raise errors.unknown_rank(argument) from None  # TensorFlow's
+        raise _unknown_rank(argument) from None  # TensorFlow's
 
 
 def _sizes(argument: str, shape: Any) -> tuple[int, ...]:
@@ -77,12 +79,12 @@ def _check_pair(argument: str, dtype: Any, index_dtype: Any, real: bool) -> str:
 
 def check_values(argument: str, dtype: str, allowed: tuple[str, ...]) -> None:
     if dtype not in allowed:
-        raise errors.wrong_values(argument, dtype, allowed)
+        raise _wrong_values(argument, dtype, allowed)
 
 
 def check_indices(dtype: str) -> None:
     if dtype not in INTEGERS:
-        raise errors.wrong_indices(dtype)
+        raise _wrong_indices(dtype)
 
 
 def check_index_dtype(value: Any) -> str:
@@ -93,3 +95,50 @@ def check_index_dtype(value: Any) -> str:
     if dtype not in INDEX_DTYPES:
         raise errors.unknown_choice("index_dtype", value, INDEX_DTYPES)
     return dtype
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+def _not_an_array(argument: str, value: object) -> TypeError:
+    if is_result(argument):
+        hint = "; a pair belongs to return_indices=True" if isinstance(value, tuple) else ""
+        return TypeError(f"`{argument}` must be an array, got {kind_of(value)}: {an_empty_one('the input')}{hint}")
+    if isinstance(value, (tuple, list)) and len(value) == 2 and all(hasattr(entry, "dtype") for entry in value):
+        return TypeError(
+            f"`{argument}` must be an array, got a {kind_of(value)} of two arrays: pass the values and the indices one "
+            f"by one, as *{argument} does"
+        )
+    if argument == "indices" and value is None:
+        return TypeError(
+            "`indices` must be an array, got None: pass what pooling returned with return_indices=True, after the "
+            "values"
+        )
+    hint = " (`indices` comes second, the sizes after it)" if isinstance(value, (int, tuple)) else ""
+    return TypeError(
+        f"`{argument}` must be an array, got {kind_of(value)}: pass numpy.asarray({argument}), or an array of another "
+        f"supported library{hint}"
+    )
+
+
+def _unknown_rank(argument: str) -> ValueError:
+    return ValueError(
+        f"`{argument}` must have a known number of dimensions, got an array of unknown rank: say its shape where it is "
+        f"made, with None for sizes that only a run will know"
+    )
+
+
+def _wrong_values(argument: str, dtype: str, allowed: Sequence[str]) -> TypeError:
+    return TypeError(f"`{argument}` must be of one of the dtypes {', '.join(allowed)}, got {dtype}: convert it first")
+
+
+def _wrong_indices(dtype: str) -> TypeError:
+    hint = (
+        ": floats are exact only up to 2**24 (float32), so round and convert them where they are made"
+        if "float" in dtype
+        else ": convert them to int64"
+    )
+    return TypeError(
+        f"`indices` must be integers (int64 or int32, as max_pool returns them), got {dtype}{hint}. "
+        f"The order of the arguments is (values, indices)"
+    )

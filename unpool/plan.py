@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
-from unpool import errors
+from unpool.errors import what_was_pooled
 from unpool.sizes import (
     LAYOUTS,
     SAME,
@@ -202,7 +202,7 @@ def _split(
     """Take a shape apart into batch, channels and spatial sizes."""
     unbatched = len(shape) == rank + 1
     if not unbatched and len(shape) != rank + 2:
-        raise errors.wrong_rank(argument, shape, rank, LAYOUTS[rank, channels_last])
+        raise _wrong_rank(argument, shape, rank, LAYOUTS[rank, channels_last])
     demand_elements(argument, shape, rank)
     sample = shape if unbatched else shape[1:]
     batch = 1 if unbatched else shape[0]
@@ -221,7 +221,28 @@ def _spatial(
     if output_size is None or len(output_size) == rank:
         return output_size
     if len(output_size) != len(shape):
-        raise errors.wrong_size_length(sized_by, output_size, rank, len(shape))
+        raise _wrong_size_length(sized_by, output_size, rank, len(shape))
     axes = spatial_axes(len(shape), rank, channels_last)
     demand_leading(sized_by, output_size, argument, shape, axes)
     return output_size[axes]
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+def _wrong_rank(argument: str, shape: Sequence[int | None], rank: int, layouts: Sequence[str]) -> ValueError:
+    if len(shape) == rank:
+        advice = "give it a dimension of 1 for the channels"
+    else:
+        advice = "reshape it, or call the function for as many spatial dimensions as it has"
+    return ValueError(
+        f"`{argument}` must have {rank + 2} dimensions {layouts[0]}, or {rank + 1} without the batch {layouts[1]}, got "
+        f"shape {tuple(shape)}: {advice}"
+    )
+
+
+def _wrong_size_length(argument: str, value: Sequence[int | None], rank: int, ndim: int) -> ValueError:
+    return ValueError(
+        f"`{argument}` must have {rank} entries (the spatial ones) or {ndim} (the full shape), got {tuple(value)}: "
+        f"{what_was_pooled(argument)}"
+    )

@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from unpool import errors, loading
+from unpool import loading
+from unpool.errors import BackendUnavailableError, kind_of
 from unpool.protocol import PRIMITIVES, Backend
 from unpool.tracing import TRACER, traced
 
@@ -64,7 +65,7 @@ def check_name(backend: str | None) -> None:
         found = plugins()
         if backend not in tuple(found):
             good = [name for name, plugin in found.items() if not isinstance(plugin, Exception)]
-            raise errors.unknown_backend(backend, (*BUILT_IN, *good))
+            raise _unknown_backend(backend, (*BUILT_IN, *good))
 
 
 def available() -> dict[str, str | None]:
@@ -85,7 +86,7 @@ def why_not(name: str) -> str | None:
     try:
         load(name)
         fault = _fault(name)
-    except errors.BackendUnavailableError as error:
+    except BackendUnavailableError as error:
         fault = error
     return None if fault is None else str(fault)
 
@@ -117,7 +118,7 @@ def load(name: str) -> Backend:
         backend = loading.load(name, f"unpool_backends.{name}:BACKEND", row.framework, row.folder)
     else:
         plugin = plugins()[name]
-        if isinstance(plugin, errors.BackendUnavailableError):
+        if isinstance(plugin, BackendUnavailableError):
             raise plugin
         backend = loading.attempt(name, plugin.load)
         problem = loading.attempt(name, lambda: _misfit(plugin, backend))
@@ -127,38 +128,38 @@ def load(name: str) -> Backend:
     return LOADED[name]
 
 
-def _misfit(plugin: EntryPoint, backend: Any) -> errors.BackendUnavailableError | None:
+def _misfit(plugin: EntryPoint, backend: Any) -> BackendUnavailableError | None:
     """Say why the object that an entry point names is no backend: None if it is one."""
     if isinstance(backend, type):
-        return errors.backend_class(plugin.name, plugin.value)
+        return _backend_class(plugin.name, plugin.value)
     lacking = [method for method in PRIMITIVES if not callable(getattr(backend, method, None))]
-    return errors.no_backend(plugin.name, plugin.value, backend, lacking) if lacking else None
+    return _no_backend(plugin.name, plugin.value, backend, lacking) if lacking else None
 
 
-def _fault(name: str) -> errors.BackendUnavailableError | None:
+def _fault(name: str) -> BackendUnavailableError | None:
     """Ask a backend that loads whether this machine has what it needs, which may change between two calls."""
     found = loading.attempt(name, lambda: getattr(LOADED[name], "fault", lambda: None)())
-    return cast("errors.BackendUnavailableError | None", found)
+    return cast("BackendUnavailableError | None", found)
 
 
-def plugins() -> Mapping[str, EntryPoint | errors.BackendUnavailableError]:
+def plugins() -> Mapping[str, EntryPoint | BackendUnavailableError]:
     """Return the entry point of each plugin by its name, or the error that says why it is passed over."""
     from importlib.metadata import EntryPoint
 
     values: dict[str, dict[str, str]] = {}  # of the well-formed, by name and distribution
-    bad: dict[tuple[str, str], errors.BackendUnavailableError] = {}
+    bad: dict[tuple[str, str], BackendUnavailableError] = {}
     for owner, name, value in _declared():
         if not name or name in NO_LIBRARY or name in BUILT_IN or name in BY_PACKAGE:
-            bad[name, owner] = errors.reserved_plugin(name, owner)
+            bad[name, owner] = _reserved_plugin(name, owner)
         elif not _TARGET.fullmatch(value):
-            bad[name, owner] = errors.malformed_plugin(name, value, owner)
+            bad[name, owner] = _malformed_plugin(name, value, owner)
         else:
             values.setdefault(name, {}).setdefault(owner, value)
-    found: dict[str, EntryPoint | errors.BackendUnavailableError] = {}
+    found: dict[str, EntryPoint | BackendUnavailableError] = {}
     for name, by_owner in values.items():
         value, *others = set(by_owner.values())
         # Which of two is meant cannot be known: the order of folders on the disk must not decide it.
-        found[name] = errors.rival_plugins(name, by_owner) if others else EntryPoint(name, value, _GROUP)
+        found[name] = _rival_plugins(name, by_owner) if others else EntryPoint(name, value, _GROUP)
     for (name, owner), error in bad.items():
         found[f"{name} ({owner})" if name in BUILT_IN or name in found else name] = error
     return found
@@ -204,3 +205,48 @@ def _name_of_distribution(distribution: Distribution) -> str:
         return distribution.metadata["Name"] or "unknown"
     except Exception:  # the file is missing or malformed
         return "unknown"
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+def _malformed_plugin(name: str, value: str, distribution: str) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"backend {name!r} must be declared by an entry point <package> = <module>:<object>, got "
+        f"{f'{name} = {value}'!r} in the distribution {distribution!r}: correct it, or uninstall {distribution}"
+    )
+
+
+def _reserved_plugin(name: str, distribution: str) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"backend {name!r} must have the name of the package that defines its arrays, other than a part of Python or a "
+        f"package that unpool serves itself, got {name!r} in the distribution {distribution!r}: rename the entry "
+        f"point, or uninstall {distribution}"
+    )
+
+
+def _rival_plugins(name: str, values: Mapping[str, str]) -> BackendUnavailableError:
+    found = " and ".join(f"{value!r} in the distribution {owner!r}" for owner, value in sorted(values.items()))
+    return BackendUnavailableError(
+        f"backend {name!r} must be declared by one distribution, got {found}: uninstall all but one"
+    )
+
+
+def _backend_class(name: str, target: str) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"backend {name!r} must be an object with the methods of unpool.Backend, got the class {target!r}: let the "
+        f"entry point name an instance of it"
+    )
+
+
+def _no_backend(name: str, target: str, value: object, lacking: Sequence[str]) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"backend {name!r} must be an object with the methods of unpool.Backend, got {target!r} of type "
+        f"{kind_of(value)} without {', '.join(lacking)}: let the entry point name an object that has them"
+    )
+
+
+def _unknown_backend(name: object, names: Sequence[str]) -> ValueError:
+    return ValueError(
+        f"`backend` must be one of {', '.join(map(repr, names))}, got {name!r}: pass one of these, or leave it out"
+    )

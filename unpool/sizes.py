@@ -26,6 +26,7 @@ from math import prod
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from unpool import errors
+from unpool.errors import pooling_arguments, what_was_pooled
 from unpool.tracing import is_symbol
 
 # One that only a run will know is None.
@@ -187,14 +188,14 @@ def count_windows(
         count = (room + (stride - 1 if ceil_mode else 0)) // stride + 1
         if ceil_mode:
             count -= demand.one_if((count - 1) * stride >= size + padding)
-        demand(count >= 1, lambda number: errors.pooled_to_nothing("input", tuple(map(number, shape)), axis, window))
+        demand(count >= 1, lambda number: _pooled_to_nothing("input", tuple(map(number, shape)), axis, window))
     if _may_step_over(size, padding, dilation):
         # PyTorch pools a window that starts in the padding and steps over the whole input to -inf and an index outside
         # of the plane.  The first cell from 0 on of such a window is where it starts, modulo the dilation.
         before = padding_before(size, count, *along)
         early = demand.smaller(count, (before + stride - 1) // stride)
         right = demand.none(early, lambda nth: (nth * stride - before) % dilation >= size)
-        demand(right, lambda number: errors.window_in_padding("input", number(size), axis, window))
+        demand(right, lambda number: _window_in_padding("input", number(size), axis, window))
     return count
 
 
@@ -212,9 +213,9 @@ def demand_small_planes(
 ) -> None:
     """Demand that kernels can count the cells of a window's span, and that indices can count those of a plane."""
     distance, cells = span(sizes, window), product(sizes)
-    demand(distance <= LARGEST, lambda number: errors.window_too_large(window, number(distance)))
+    demand(distance <= LARGEST, lambda number: _window_too_large(window, number(distance)))
     if index_dtype == "int32":
-        demand(cells - 1 <= LARGEST, lambda number: errors.index_dtype_too_small(number(cells)))
+        demand(cells - 1 <= LARGEST, lambda number: _index_dtype_too_small(number(cells)))
 
 
 def demand_size(
@@ -238,14 +239,14 @@ def demand_size(
         return None if given is None else tuple([None if entry is None else number(entry) for entry in given])
 
     def none(number: Number) -> Exception:
-        return errors.no_size(sized_by, shown(number), axis, number(windows), window)
+        return _no_size(sized_by, shown(number), axis, number(windows), window)
 
     def wrong(number: Number, single: bool) -> Exception:
         smallest = number(low)
         both = smallest, smallest if single else number(high)
         if given is None:
-            return errors.size_needed(sized_by, axis, both, window)
-        return errors.size_out_of_range(sized_by, shown(number), axis, number(windows), both, window)
+            return _size_needed(sized_by, axis, both, window)
+        return _size_out_of_range(sized_by, shown(number), axis, number(windows), both, window)
 
     demand(high >= low, none)
     if size is None:
@@ -270,7 +271,7 @@ def demand_leading(
 
     def wrong(number: Number) -> Exception:
         entries = tuple([None if entry is None else number(entry) for entry in given])
-        return errors.wrong_leading(sized_by, entries, argument, tuple(map(number, shape)))
+        return _wrong_leading(sized_by, entries, argument, tuple(map(number, shape)))
 
     for place, (entry, size) in enumerate(zip(given, shape, strict=True)):
         if not axes.start <= place < axes.stop and entry is not None and size is not None:
@@ -286,14 +287,14 @@ def common_shape(
     (2, 3, 4)
     """
     if len(shape) != len(expected):
-        raise errors.shapes_differ(argument, shape, other, expected)
+        raise _shapes_differ(argument, shape, other, expected)
     right: Any = True
     for one, another in zip(shape, expected, strict=True):
         if one is not None and another is not None:
             right = right & demand.equal(one, another)
     demand(
         right,
-        lambda number: errors.shapes_differ(argument, list(map(number, shape)), other, list(map(number, expected))),
+        lambda number: _shapes_differ(argument, list(map(number, shape)), other, list(map(number, expected))),
     )
     return tuple([another if one is None else one for one, another in zip(shape, expected, strict=True)])
 
@@ -301,11 +302,116 @@ def common_shape(
 def check_taps(window: Window) -> None:
     """Refuse windows whose taps 64 bits cannot number."""
     if prod(window.kernel) > 2**63 - 1:
-        raise errors.too_many_taps(window)
+        raise _too_many_taps(window)
 
 
 def check_countable(argument: str, shape: Sequence[Any]) -> None:
     """Refuse arrays whose bytes 64 bits cannot count, at up to 16 an element."""
     # A list, which PyTorch can trace.
     if prod([max(1, size) for size in shape if size is not None and not is_symbol(size)]) >= 2**59:
-        raise errors.too_many_cells(argument, shape)
+        raise _too_many_cells(argument, shape)
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+def _shapes_differ(
+    argument: str, shape: Sequence[int | None], other: str, expected: Sequence[int | None]
+) -> ValueError:
+    if len(shape) != len(expected):
+        advice = "give both a batch dimension, or neither"
+    else:
+        advice = (
+            f"if `{other}` comes out of an unpooling, pass that call the size that was pooled as "
+            f"{'`like` or `output_size`' if other == 'inputs' else '`output_size`'}; else "
+            f"pass what the same pooling call returned"
+        )
+    return ValueError(f"`{argument}` must have the shape of `{other}`, {tuple(expected)}, got {tuple(shape)}: {advice}")
+
+
+def _index_dtype_too_small(cells: int) -> ValueError:
+    return ValueError(
+        f"`index_dtype` must hold every position of a plane, got 'int32' for one of {cells} cells: pass "
+        f"index_dtype='int64'"
+    )
+
+
+def _pooled_to_nothing(
+    argument: str, shape: Sequence[int | None], axis: int, window: Sequence[Sequence[int]]
+) -> ValueError:
+    return ValueError(
+        f"`{argument}` must be at least as large as one window, got shape {tuple(shape)}, whose spatial dimension "
+        f"{axis} pools to nothing with {pooling_arguments(window)}: pass a smaller `kernel_size` or `dilation`"
+    )
+
+
+def _window_in_padding(argument: str, size: int, axis: int, window: Sequence[Sequence[int]]) -> ValueError:
+    return ValueError(
+        f"`dilation` must leave at least one element of `{argument}` in every window, got a window that reads only "
+        f"padding in spatial dimension {axis} of {size} with {pooling_arguments(window)}: pass a smaller `dilation` or "
+        f"`padding`"
+    )
+
+
+def _window_too_large(window: Sequence[Sequence[int]], span: int) -> ValueError:
+    return ValueError(
+        f"`kernel_size` must span fewer than 2**31 cells from the first to the last of a window, got {span} with "
+        f"{pooling_arguments(window)}: pool in two steps"
+    )
+
+
+def _too_many_taps(window: Sequence[Sequence[int]]) -> ValueError:
+    return ValueError(
+        f"`kernel_size` must have fewer than 2**63 cells for the convention 'window', got {pooling_arguments(window)}: "
+        f"pass the arguments of the pooling call"
+    )
+
+
+def _wrong_leading(argument: str, value: Sequence[int | None], other: str, shape: Sequence[int | None]) -> ValueError:
+    return ValueError(
+        f"`{argument}` must keep the batch and channels of `{other}`, got {tuple(value)} for shape {tuple(shape)}: "
+        f"{what_was_pooled(argument, spatial=True)}"
+    )
+
+
+def _no_size(
+    argument: str, value: Sequence[int | None] | None, axis: int, pooled: int, window: Sequence[Sequence[int]]
+) -> ValueError:
+    return ValueError(
+        f"`{argument}` has no right value: no plane pools to {pooled} in spatial dimension {axis}, got "
+        f"{argument}={value} with {pooling_arguments(window)}: pass the arguments of the pooling call"
+    )
+
+
+def _size_needed(argument: str, axis: int, bounds: tuple[int, int], window: Sequence[Sequence[int]]) -> ValueError:
+    return ValueError(
+        f"`{argument}` must be given: the size that follows is empty in spatial dimension {axis}, got "
+        f"{argument}=None with {pooling_arguments(window)}: pass one that is {_between(*bounds)} there"
+    )
+
+
+def _size_out_of_range(
+    argument: str,
+    value: Sequence[int | None],
+    axis: int,
+    pooled: int,
+    bounds: tuple[int, int],
+    window: Sequence[Sequence[int]],
+) -> ValueError:
+    return ValueError(
+        f"`{argument}` must be {_between(*bounds)} in spatial dimension {axis} to pool to {pooled}, got "
+        f"{argument}={value} with {pooling_arguments(window)}: {what_was_pooled(argument)}"
+    )
+
+
+def _too_many_cells(argument: str, shape: Sequence[int | None]) -> ValueError:
+    return ValueError(
+        f"`{argument}` must be the size of an array of fewer than 2**59 elements, got shape {tuple(shape)}: pass the "
+        f"arguments of the pooling call"
+    )
+
+
+def _between(low: int, high: int) -> str:
+    # Numbers that only a run knows are not compared: they are one if they are the same object.
+    one = low is high or (type(low) is type(high) is int and low == high)
+    return f"{low}" if one else f"between {low} and {high} (both allowed)"
