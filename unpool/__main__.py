@@ -237,7 +237,7 @@ def _openmp() -> str:
 
 
 def _version(backend: str) -> str:
-    """The version of the framework that a backend computes with, as far as it tells."""
+    """Return the version of the framework that a backend computes with, as far as it tells."""
     framework = BUILT_IN[backend].framework if backend in BUILT_IN else backend
     try:
         version = getattr(sys.modules.get(framework), "__version__", None)

@@ -130,10 +130,10 @@ def is_channels_last(data_format: str) -> bool:
 def sizes_of(
     argument: str, value: object, rank: int, channels_last: bool
 ) -> tuple[tuple[int, ...], tuple[Any, ...] | None]:
-    """Return a sequence of sizes as a tuple, None where only a run will know one, and the entries where there is one.
+    """Return the sizes as a tuple, with None for each that only a run will know, and the entries if there is one.
 
-    Entries may be arrays of a framework that traces, or the sequence is one array.  The batch and channels may be left
-    open by a None of the user's, as frameworks write their shapes.
+    Entries may be arrays of a framework that traces, or the sequence is one array.  A user may leave the batch and the
+    channels open by a None, as frameworks write their shapes.
 
     >>> sizes_of("output_size", [4, 5], 2, False)
     ((4, 5), None)
@@ -160,7 +160,7 @@ def sizes_of(
 
 
 def _entries(value: Any) -> tuple[Any, ...] | None:
-    """Take a sequence apart, which may be an array, a framework's shape, or an array that only a run will know."""
+    """Return the entries of a sequence, an array, a framework's shape, or an array that only a run will know."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     elif hasattr(value, "numpy"):  # TensorFlow's arrays, unless it traces
@@ -176,7 +176,7 @@ def _entries(value: Any) -> tuple[Any, ...] | None:
 
 
 def _is_traced(value: Any, shape: tuple[int, ...] | None) -> bool:
-    """Whether a value is an array of integers, of this shape where one is given, that cannot be read now."""
+    """Return whether a value is an array of integers, of this shape where one is given, that cannot be read now."""
     try:
         found, dtype = tuple(value.shape), str(value.dtype)
     except (AttributeError, TypeError, ValueError):
@@ -188,7 +188,7 @@ def _is_traced(value: Any, shape: tuple[int, ...] | None) -> bool:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether a value is a Python integer, a tuple of them, or a word, and nothing that merely equals one."""
+    """Return whether a value is safe as a cache key: an integer, a tuple of them, or a word; 2.0 == 2 must not hit."""
     if not isinstance(value, tuple):
         return type(value) in (int, str)
     for entry in value:  # noqa: SIM110 - all() takes twice as long, at every call

@@ -18,7 +18,7 @@ class Arithmetic:
         return array.astype(dtype)
 
     def along(self, size: Any, axis: int, ndim: int) -> Any:
-        """The coordinates along one of so many axes, to be broadcast."""
+        """Return the coordinates along one of so many axes, to be broadcast."""
         xp, shape = self._namespace, [1] * ndim
         shape[axis] = -1
         return xp.reshape(xp.arange(size, dtype=xp.int64), shape)
@@ -30,15 +30,15 @@ class Arithmetic:
         """Refuse to count so many numbers, if the library's integers do not."""
 
     def number(self, entry: Any) -> Any:
-        """An entry of a size, to compute with."""
+        """Return an entry of a size, to compute with."""
         return entry
 
     def equal(self, one: Any, other: Any) -> Any:
-        """Where two arrays, or sizes, are equal."""
+        """Return where two arrays, or sizes, are equal."""
         return one == other
 
     def at(self, array: Any, flat: Any) -> Any:
-        """The element at a flat position."""
+        """Return the element at a flat position."""
         return array.reshape(-1)[flat]
 
     def require(self, right: Any, result: Any, problem: Callable[[Number], Exception]) -> Any:

@@ -33,7 +33,7 @@ def route(arguments: Sequence[str], arrays: Sequence[Any], backend: str | None =
     """
     first = arrays[0]
     cls = type(first)
-    # What PyTorch traces must not depend on what was met before: it would be compiled anew when that changes.
+    # A traced program must not depend on these caches: PyTorch would compile it anew when they change.
     fresh = TRACER in sys.modules and traced()
     kind = (not fresh and _names.get(cls)) or name_of(arguments[0], first)
     for array in arrays:
@@ -84,7 +84,7 @@ def namespace(argument: str, array: Any) -> Any:
 
 
 def name_of(argument: str, array: Any) -> str:
-    """Look an array's type up by the packages that define it and its bases."""
+    """Return the name of the backend of an array, by the packages that define its type and its bases."""
     if is_traced_tensor(array):
         return TRACER
     bases = type(array).__mro__

@@ -202,7 +202,7 @@ class _Geometry:
         return self.arithmetic.cast(cells, "int32" if narrow else "int64")
 
     def _room(self, convention: str) -> Any:
-        """How many indices a convention tells apart."""
+        """Return how many indices a convention tells apart."""
         if convention == "window":
             assert self.window is not None
             return prod(self.window.kernel)
@@ -250,14 +250,14 @@ class _Geometry:
         return taps_of(cells, self.plane, [self._corner(axis) for axis in range(self.rank)], self.window)
 
     def _corner(self, axis: int) -> Any:
-        """The first cell of every window along one spatial axis; negative in the padding."""
+        """Return the first cell of every window along one spatial axis; negative in the padding."""
         assert self.window is not None
         place = self.spatial.start + axis
         padding = padding_before(self.plane[axis], self.shape[place], *(entry[axis] for entry in self.window))
         return self._along(place) * self.window.stride[axis] - padding
 
     def _along(self, axis: int) -> Any:
-        """The coordinate of every index along one axis of the array, to be broadcast."""
+        """Return the coordinate of every index along one axis of the array, to be broadcast."""
         return self.arithmetic.along(self.shape[axis], axis, len(self.shape))
 
     def _foreign(self, convention: str, rule: str) -> Callable[[list[int], int, Number], Exception]:

@@ -1,4 +1,4 @@
-"""Which dtypes the library takes, by name: the one property of a dtype that every framework spells alike.
+"""The dtypes that the library takes, by their names, which every framework spells alike.
 
 Unpooling moves values and takes all of them; pooling compares them, and its gradients follow it, so these are real.
 """
@@ -31,7 +31,7 @@ def name(dtype: Any) -> str:
 
 
 def describe(argument: str, array: Any) -> tuple[tuple[int, ...], str]:
-    """Return the shape and the name of the dtype of whatever has both."""
+    """Return the shape of an array, and the name of its dtype."""
     try:
         return _sizes(argument, array.shape), name(array.dtype)
     except (AttributeError, TypeError):

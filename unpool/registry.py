@@ -69,7 +69,7 @@ def check_name(backend: str | None) -> None:
 
 
 def available() -> dict[str, str | None]:
-    """Say of every backend, built-in or third-party, why it cannot be used: None if it can.
+    """Return why each backend, built-in or third-party, cannot be used: None if it can.
 
     Backends are imported to find out, and with them their frameworks, which may take seconds.  CUDA is started, too: a
     process that is forked afterwards cannot use it.  A bad plugin whose name is taken has a key with its distribution,
@@ -82,7 +82,7 @@ def available() -> dict[str, str | None]:
 
 
 def why_not(name: str) -> str | None:
-    """Say why one backend cannot be used, and import no other: None if it can."""
+    """Return why one backend cannot be used, and import no other: None if it can."""
     try:
         load(name)
         fault = _fault(name)
@@ -129,7 +129,7 @@ def load(name: str) -> Backend:
 
 
 def _misfit(plugin: EntryPoint, backend: Any) -> BackendUnavailableError | None:
-    """Say why the object that an entry point names is no backend: None if it is one."""
+    """Return the error that says why an object of an entry point is no backend, or None if it is one."""
     if isinstance(backend, type):
         return _backend_class(plugin.name, plugin.value)
     lacking = [method for method in PRIMITIVES if not callable(getattr(backend, method, None))]
@@ -137,7 +137,7 @@ def _misfit(plugin: EntryPoint, backend: Any) -> BackendUnavailableError | None:
 
 
 def _fault(name: str) -> BackendUnavailableError | None:
-    """Ask a backend that loads whether this machine has what it needs, which may change between two calls."""
+    """Return why a loaded backend cannot compute on this machine; the answer may change between two calls."""
     found = loading.attempt(name, lambda: getattr(LOADED[name], "fault", lambda: None)())
     return cast("BackendUnavailableError | None", found)
 

@@ -13,7 +13,7 @@ from unpool.sizes import Window
 
 
 def taps_of(cells: Any, plane: Sequence[Any], corners: Sequence[Any], window: Window | Plan[Any]) -> tuple[Any, Any]:
-    """Return the tap that each cell is of its own window, and whether it is one; elsewhere the tap has no meaning.
+    """Return the tap of its own window that each cell is, and whether it is one; where it is not, the tap is undefined.
 
     `corners` holds the first cell of each window along each axis of the plane, negative in the padding, in a shape that
     broadcasts with `cells`.

@@ -47,7 +47,7 @@ def unpool_calls(data: Data) -> dict[str, Call]:
 
 
 def numpy_calls(data: Data) -> dict[str, Call]:
-    """What people paste; `out=` is zeroed and written into, and sums use `np.add.at`."""
+    """The recipes that people paste; `out=` is zeroed and written into, and sums use `np.add.at`."""
     case, plane, values, indices = data
     step, corners = data.positions()
     out = np.empty_like(plane) if case.out else None

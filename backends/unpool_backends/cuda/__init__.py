@@ -197,7 +197,7 @@ def _on(device: Any) -> Iterator[None]:
 
 
 def _device() -> job.Device:
-    """What the current device has."""
+    """Return what the current device has."""
     return _device_of(cupy.cuda.Device().id)
 
 
@@ -208,7 +208,7 @@ def _device_of(number: int) -> job.Device:
 
 
 def _capturing() -> bool:
-    """Whether the current stream is being captured into a graph, where nothing may wait."""
+    """Return whether the current stream is being captured into a graph, where nothing may wait."""
     return bool(cupy.cuda.get_current_stream().is_capturing())
 
 

@@ -98,7 +98,7 @@ def gather(plan: Plan[int], itemsize: int, index_size: int, duplicates: Duplicat
 
 
 def _parts(whole: int, each: int) -> int:
-    """How many parts of a size make a whole; the last one may be smaller."""
+    """Return how many parts of a size make a whole; the last one may be smaller."""
     return -(-whole // each)
 
 
@@ -154,7 +154,7 @@ class _Cut:
         self.strips = self.outer * self.strips_each
 
     def _farthest(self, axis: int) -> int:
-        """The largest coordinate that a kernel may come to along an axis."""
+        """Return the largest coordinate that a kernel may come to along an axis."""
         plan = self.plan
         window = plan.pooled[axis] * plan.stride[axis] + (plan.kernel[axis] - 1) * plan.dilation[axis]
         return max(window, plan.plane[axis] + plan.padding[axis] + plan.stride[axis])
@@ -230,7 +230,7 @@ class _Cut:
         return min(size, max(windows * stride, size - (before * stride - plan.padding[axis] if before else 0)))
 
     def _most(self, axis: int, stage: int, bytes_of: Any) -> int:
-        """The largest number of windows along an axis whose cells fit a stage."""
+        """Return the largest number of windows along an axis whose cells fit a stage."""
         low, high = 0, self.plan.pooled[axis]
         while low < high:
             middle = (low + high + 1) // 2

@@ -155,7 +155,7 @@ def _run(function: Any, *arrays: Any, **static: Any) -> Any:
 
 
 def _spec(array: Any) -> Any:
-    """How an array's axes are sharded, if that is a part of its type."""
+    """Return how an array's axes are sharded, if that is a part of its type."""
     sharding = jax.typeof(array).sharding
     explicit = AxisType.Explicit in sharding.mesh.axis_types and any(entry is not None for entry in sharding.spec)
     return sharding.spec if explicit else None

@@ -144,12 +144,12 @@ def _planewise(function: Any, spatial: tuple[int, ...], *arrays: Any) -> Any:
 
 
 def _dropped(numbers: Any, plan: Plan[Any]) -> Any:
-    """Where to write: past the end for a bad index, each to a place of its own."""
+    """Return the cells to write; each bad index gets a cell of its own past the end."""
     return jnp.where(numbers >= 0, numbers, plan.cells + lax.iota(numbers.dtype, numbers.shape[0]))
 
 
 def _lasting(numbers: Any, plan: Plan[Any]) -> Any:
-    """The same, and past the end for an index that a later one repeats."""
+    """Return the cells to write; an index that a later one repeats gets one past the end, too."""
     order = lax.iota(numbers.dtype, numbers.shape[0])
     latest = jnp.zeros(plan.cells, numbers.dtype).at[_dropped(numbers, plan)].max(order, mode="drop")
     hidden = latest[jnp.maximum(numbers, 0)] != order

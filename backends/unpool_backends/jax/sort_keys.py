@@ -28,7 +28,7 @@ def keys(values: Any) -> Any:
 
 
 def unordered(keys: Any, dtype: Any) -> Any:
-    """Whether keys are those of NaN."""
+    """Return whether keys are those of NaN."""
     return keys > _infinity(dtype) if jnp.issubdtype(dtype, jnp.floating) else jnp.zeros_like(keys, bool)
 
 

@@ -66,7 +66,7 @@ def after(checks: list[Any], tensor: Any) -> Any:
 
 
 def compiles() -> bool:
-    """Whether what is traced now is for XLA: TensorFlow has no public word for it."""
+    """Return whether the graph that is traced now is for XLA; TensorFlow has no public function for it."""
     return bool(control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
 
 

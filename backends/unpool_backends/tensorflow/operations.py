@@ -3,7 +3,7 @@
 Arrays are taken as (lead, cells, trail): whole planes one after the other, or with the channels last.  Indices that lie
 in their own windows, as those of a pooling do, go the window path (`window_path`).  All others go the general one, on
 `tf.scatter_nd` where values add up; where the last one wins, the others are left out first, and nothing is written
-twice, which would be undefined on a GPU.  A bad index gets a place past the end, where nobody looks.
+twice, which would be undefined on a GPU.  A bad index gets a cell past the end, which is cut off.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class _Targets:
         return (self.numbers >= 0) & (tf.cast(self.numbers, tf.int64) < cast(self.sizes.cells, tf.int64))
 
     def own(self) -> Any:
-        """Whether each index is a cell that its own window reads."""
+        """Return whether each index is a cell that its own window reads."""
         sizes, dtype, corners = self.sizes, self.numbers.dtype, []
         for axis, windows in enumerate(sizes.pooled):
             shape = [1] * 5
@@ -118,7 +118,7 @@ class _Targets:
         return tf.where(self.valid(), self.flat_of_good(), self.total)
 
     def flat_of_good(self) -> Any:
-        """The same of indices in range."""
+        """Return the same of indices in range."""
         plane = reshaped(arange(self.lead), -1, 1, 1) * cast(self.sizes.cells * self.trail, tf.int64)
         numbers, trail = tf.cast(self.numbers, tf.int64), cast(self.trail, tf.int64)
         return (numbers if known(self.trail) and self.trail == 1 else numbers * trail) + (plane + arange(self.trail))
@@ -131,7 +131,7 @@ class _Targets:
         return tf.reshape(tf.range(1, tf.size(self.numbers, tf.int64) + 1), self.shape)
 
     def last(self) -> Any:
-        """Whether each index is the last one of its plane that names its cell."""
+        """Return whether each index is the last one of its plane with that value."""
         if self.inside is None:
             return self.last_of_all()
         all_of_them = partial(tf.ones_like, self.numbers, tf.bool)
@@ -157,7 +157,7 @@ class _Targets:
         return tf.reduce_all(self.last() | ~self.valid())
 
     def take(self, planes: Any, duplicates: Duplicates) -> Any:
-        """The value of each index's cell; zero for a bad one, and for one that a later one hid."""
+        """Return the value at each index; zero at a bad one, and at one that a later one overwrote."""
         cells = tf.reshape(planes, [-1])
 
         def at(flat: Any) -> Any:
@@ -220,7 +220,7 @@ class _Targets:
         return require(tf.reduce_all(self.last_of_all() | ~self.valid()), repeated)
 
     def _first(self, mask: Any) -> Any:
-        """The first place in row-major order."""
+        """Return the first place in row-major order."""
         order = tf.reshape(self.order(), [-1])
         return tf.reduce_min(tf.where(tf.reshape(mask, [-1]), order, order.dtype.max)) - 1
 

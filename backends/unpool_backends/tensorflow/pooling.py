@@ -140,7 +140,7 @@ class _Axis:
         return [None if array is None else tf.reshape(tf.pad(array, pads), cut) for array in arrays]
 
     def _sliced(self, blocks: Any, tap: int, cells: Any) -> Any:
-        """The tap-th cell of every window."""
+        """Return the tap-th cell of every window."""
         block, cell = divmod(tap * self.dilation, self.stride)
         parts = [None if array is None else array[:, block : block + self.windows, cell] for array in blocks]
         return self._found(cells, *parts)

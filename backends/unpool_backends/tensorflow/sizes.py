@@ -67,7 +67,7 @@ def as_shape(*sizes: Any) -> Any:
 
 
 def long(*sizes: Any) -> Any:
-    """The same where there must be a tensor of one dtype."""
+    """Return sizes as a tensor of int64."""
     return tf.constant(sizes, tf.int64) if known(*sizes) else as_shape(*sizes)
 
 

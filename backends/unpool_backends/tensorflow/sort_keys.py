@@ -38,5 +38,5 @@ def keys(values: Any) -> Any:
 
 
 def unordered(keys: Any, dtype: tf.DType) -> Any:
-    """Whether keys are those of NaN; None for a dtype that has none."""
+    """Return whether keys are those of NaN; None for a dtype that has none."""
     return keys > _FLOATS[dtype].infinity if dtype in _FLOATS else None

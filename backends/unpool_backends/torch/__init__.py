@@ -90,7 +90,7 @@ def _check_out(*tensors: tuple[str, Any]) -> None:
 
 
 def _note_written(*tensors: Any) -> Any:
-    """Tell autograd, which has seen none of it, that what it may have kept of a tensor is no longer there."""
+    """Bump the version counter of tensors that were written without autograd; return the first."""
     for tensor in tensors:
         if tensor is not None:
             torch.autograd.graph.increment_version(tensor)
@@ -98,7 +98,7 @@ def _note_written(*tensors: Any) -> Any:
 
 
 def _is_plain(*tensors: Any) -> bool:
-    """Whether these are tensors with memory, and nobody transforms or records what is done with them."""
+    """Return whether kernels may use the memory of these tensors directly: no tracer or transform intercepts them."""
     return not operators.watched() and all(
         type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.device.type != "meta" for tensor in tensors
     )

@@ -100,7 +100,7 @@ def _pads(padding: Any) -> dict[str, Any]:
 
 
 def _reaches(values: Any, kernel_size: Any, stride: Any, padding: Any, size: Any) -> bool:
-    """Whether it is known that planes are as large as their windows say, or larger."""
+    """Return whether it is known that planes are as large as their windows say, or larger."""
     pooled = None if values.shape is None else list(values.shape)[2:]
     if pooled is None or not all(isinstance(n, int) for n in (*pooled, *size)):
         return False

@@ -67,12 +67,15 @@ def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> 
 
 
 def transformed() -> bool:
-    """Whether `torch.func` or forward mode is at work."""
+    """Return whether `torch.func` or forward mode is at work."""
     return bool(torch._C._are_functorch_transforms_active()) or bool(forward_ad._current_level >= 0)
 
 
 def watched() -> bool:
-    """Whether anybody sees operators go by, and would miss what is done without one."""
+    """Return True while tracing, `torch.func`, forward AD or a dispatch mode intercepts operators.
+
+    Kernels must not be called directly then.
+    """
     traced = torch.compiler.is_dynamo_compiling()
     return bool(traced) or transformed() or bool(torch._C._len_torch_dispatch_stack())
 
@@ -145,7 +148,7 @@ def _in_memory_order(
 
 
 def _lies_last(tensor: Any) -> bool:
-    """Whether channels lie side by side, and all else in its order, also in a part of a picture."""
+    """Return whether a tensor, or a part of one, is laid out channels last."""
     inwards = [(tensor.shape[axis], tensor.stride(axis)) for axis in (0, *range(2, tensor.dim()), 1)]
     strides = [stride for size, stride in inwards if size != 1]
     return bool(tensor.stride(1) == 1) and all(a >= b for a, b in pairwise(strides))
@@ -155,7 +158,7 @@ def _lies_last(tensor: Any) -> bool:
 
 
 class _Caller(NamedTuple):
-    """Where the dispatcher stands, and what the program records, which a `Function` turns off for all levels."""
+    """The dispatch keys of a call, and which gradients are recorded, which a `Function` turns off for all levels."""
 
     keyset: Any
     reverse: bool
