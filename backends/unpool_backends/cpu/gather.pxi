@@ -58,7 +58,7 @@ cdef void gather_part(word *kind, index *index_kind, const Job *job, Py_ssize_t 
             return
 
 
-cdef void take_winners(
+cdef outlined take_winners(
     word *values, const index *indices, const word *plane, const Job *job, Py_ssize_t first, Py_ssize_t last,
     Py_ssize_t width, Py_ssize_t low, Py_ssize_t span, uint64_t *seen
 ) noexcept nogil:
@@ -106,41 +106,12 @@ cdef void gather_range(word *kind, index *index_kind, const Job *job, Py_ssize_t
     report(job, &strip, thread, bad, repeated)
 
 
-cdef void gather_parts(word *kind, index *index_kind, const Job *job, int thread) noexcept nogil:
-    """Do parts of strips, until no more are left."""
-    cdef Py_ssize_t tasks = job.strips * job.parts, first = next_chunk(job, thread, tasks), nth
-    while first < tasks:
-        for nth in range(first, min(first + job.chunk, tasks)):
-            gather_part(kind, index_kind, job, nth, thread)
-        first = next_chunk(job, thread, tasks)
-    leave(job)
-
-
-cdef void gather_ranges(word *kind, index *index_kind, const Job *job, int thread) noexcept nogil:
-    """Do ranges of the strips that are left to be done by cells."""
-    cdef Py_ssize_t tasks = job.strips * job.ranges, first = next_chunk(job, thread, tasks), nth
-    while first < tasks:
-        for nth in range(first, min(first + job.chunk, tasks)):
-            if any_strayed(job, nth // job.ranges, nth // job.ranges + 1):
-                gather_range(kind, index_kind, job, nth, thread)
-        first = next_chunk(job, thread, tasks)
-    leave(job)
-
-
-cdef void gather_all(word *kind, index *index_kind, Job *job) noexcept nogil:
-    if job.in_blocks:
-        begin(job)
-        if job.threads == 1:
-            gather_parts(kind, index_kind, job, 0)
-        else:
-            with parallel(num_threads=job.threads):
-                gather_parts(kind, index_kind, job, threadid())
-            learn(job)
-    if not job.share.stop and any_strayed(job, 0, job.strips):
-        begin(job)
-        if job.threads == 1:
-            gather_ranges(kind, index_kind, job, 0)
-        else:
-            with parallel(num_threads=job.threads):
-                gather_ranges(kind, index_kind, job, threadid())
-            learn(job)
+cdef outlined gather_chunk(word *kind, index *index_kind, const Job *job, const Chunk *chunk) noexcept nogil:
+    """Do tasks: parts of strips by blocks, or ranges of the strips that are left to do by cells."""
+    cdef Py_ssize_t nth
+    cdef bint by_cells = job.share.by_cells
+    for nth in range(chunk.first, chunk.end):
+        if not by_cells:
+            gather_part(kind, index_kind, job, nth, chunk.thread)
+        elif any_strayed(job, nth // job.ranges, nth // job.ranges + 1):
+            gather_range(kind, index_kind, job, nth, chunk.thread)

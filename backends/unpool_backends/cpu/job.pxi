@@ -12,12 +12,15 @@ cdef extern from *:
     #if defined(__GNUC__)
     #define unpool_prefetch(address) __builtin_prefetch((const void *)(address))
     #define UNPOOL_INLINED __attribute__((always_inline))
+    #define UNPOOL_OUTLINED __attribute__((noinline))
     #else
+    #define UNPOOL_OUTLINED
     #define unpool_prefetch(address) ((void)(address))
     #define UNPOOL_INLINED
     #endif
-    /* Loops of their own, which share no registers with their callers.  Where the loader can choose by processor, they
-     * are compiled twice: one wheel serves every x86-64, and uses AVX2 where there is some. */
+    /* `outlined`: functions that are not inlined, so that their loops share no registers with the caller.
+     * `cloned`: such functions, compiled twice where the loader can select by processor: one wheel serves every x86-64,
+     * and uses AVX2 where the processor has it. */
     #define UNPOOL_CLONED
     #if defined(__x86_64__) && defined(__GLIBC__) && defined(__has_attribute)
     #if __has_attribute(target_clones)
@@ -28,6 +31,7 @@ cdef extern from *:
     """
     ctypedef void cloned "UNPOOL_CLONED void"
     ctypedef void inlined "UNPOOL_INLINED void"
+    ctypedef void outlined "UNPOOL_OUTLINED void"
     const int UNPOOL_OPENMP
     int omp_get_max_threads() nogil
     void prefetch "unpool_prefetch"(size_t) noexcept nogil
@@ -178,18 +182,37 @@ cdef struct Found:
 
 
 cdef struct Share:
-    # What the threads of a call have in common: the next task; how many found no more, and when the first of them did.
+    # The state that the threads of a call share.  The kind and number of tasks of the current round, and the next task.
+    bint by_cells
+    int64_t tasks
     int64_t next
-    int64_t done
+    # How many threads finished the round, when it began, and when the first of them finished.
+    int64_t finished
     double began
-    double left
-    # Whether Python's signals are checked (see threads.pxi), when they were last, and whether the call is to end.
+    double first_finished
+    # Whether Python's signals are checked (see threads.pxi), when they last were, and whether the call is stopped.
     bint watched
     double checked
     bint stop
 
 
+cdef struct Chunk:
+    # The tasks first..end-1, which a thread does without a look at `Share`.
+    Py_ssize_t first
+    Py_ssize_t end
+    int thread
+
+
+cdef enum Operation:
+    SCATTER, GATHER, POOL
+
+
 cdef struct Job:
+    # The operation, the dtype of the values and its size, and whether an index has 32 bits: these select the kernel.
+    Operation operation
+    Kind kind
+    Py_ssize_t itemsize
+    bint narrow
     void *pooled
     void *indices
     void *plane

@@ -170,21 +170,8 @@ cdef void pool_part(real *kind, index *index_kind, const Job *job, Py_ssize_t nt
                 )
 
 
-cdef void pool_parts(real *kind, index *index_kind, const Job *job, int thread) noexcept nogil:
-    """Do parts of strips, until no more are left."""
-    cdef Py_ssize_t tasks = job.strips * job.parts, first = next_chunk(job, thread, tasks), nth
-    while first < tasks:
-        for nth in range(first, min(first + job.chunk, tasks)):
-            pool_part(kind, index_kind, job, nth)
-        first = next_chunk(job, thread, tasks)
-    leave(job)
-
-
-cdef void pool_all(real *kind, index *index_kind, Job *job) noexcept nogil:
-    begin(job)
-    if job.threads == 1:
-        pool_parts(kind, index_kind, job, 0)
-    else:
-        with parallel(num_threads=job.threads):
-            pool_parts(kind, index_kind, job, threadid())
-        learn(job)
+cdef outlined pool_chunk(real *kind, index *index_kind, const Job *job, const Chunk *chunk) noexcept nogil:
+    """Do tasks, all of which are parts of strips."""
+    cdef Py_ssize_t nth
+    for nth in range(chunk.first, chunk.end):
+        pool_part(kind, index_kind, job, nth)

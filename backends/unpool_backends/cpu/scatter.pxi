@@ -251,41 +251,12 @@ cdef void scatter_range(item *kind, index *index_kind, const Job *job, Py_ssize_
     report(job, &strip, thread, bad, repeated)
 
 
-cdef void scatter_parts(item *kind, index *index_kind, const Job *job, int thread) noexcept nogil:
-    """Do parts of strips, until no more are left."""
-    cdef Py_ssize_t tasks = job.strips * job.parts, first = next_chunk(job, thread, tasks), nth
-    while first < tasks:
-        for nth in range(first, min(first + job.chunk, tasks)):
-            scatter_part(kind, index_kind, job, nth, thread)
-        first = next_chunk(job, thread, tasks)
-    leave(job)
-
-
-cdef void scatter_ranges(item *kind, index *index_kind, const Job *job, int thread) noexcept nogil:
-    """Do ranges of the strips that are left to be done by cells."""
-    cdef Py_ssize_t tasks = job.strips * job.ranges, first = next_chunk(job, thread, tasks), nth
-    while first < tasks:
-        for nth in range(first, min(first + job.chunk, tasks)):
-            if any_strayed(job, nth // job.ranges, nth // job.ranges + 1):
-                scatter_range(kind, index_kind, job, nth, thread)
-        first = next_chunk(job, thread, tasks)
-    leave(job)
-
-
-cdef void scatter_all(item *kind, index *index_kind, Job *job) noexcept nogil:
-    if job.in_blocks:
-        begin(job)
-        if job.threads == 1:
-            scatter_parts(kind, index_kind, job, 0)
-        else:
-            with parallel(num_threads=job.threads):
-                scatter_parts(kind, index_kind, job, threadid())
-            learn(job)
-    if not job.share.stop and any_strayed(job, 0, job.strips):
-        begin(job)
-        if job.threads == 1:
-            scatter_ranges(kind, index_kind, job, 0)
-        else:
-            with parallel(num_threads=job.threads):
-                scatter_ranges(kind, index_kind, job, threadid())
-            learn(job)
+cdef outlined scatter_chunk(item *kind, index *index_kind, const Job *job, const Chunk *chunk) noexcept nogil:
+    """Do tasks: parts of strips by blocks, or ranges of the strips that are left to do by cells."""
+    cdef Py_ssize_t nth
+    cdef bint by_cells = job.share.by_cells
+    for nth in range(chunk.first, chunk.end):
+        if not by_cells:
+            scatter_part(kind, index_kind, job, nth, chunk.thread)
+        elif any_strayed(job, nth // job.ranges, nth // job.ranges + 1):
+            scatter_range(kind, index_kind, job, nth, chunk.thread)
