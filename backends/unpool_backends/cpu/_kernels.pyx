@@ -34,6 +34,7 @@ __all__ = ["gather", "max_threads", "openmp", "pool", "scatter", "stay_serial"]
 
 include "job.pxi"
 include "threads.pxi"
+include "geometry.pxi"
 include "indices.pxi"
 include "scatter.pxi"
 include "gather.pxi"

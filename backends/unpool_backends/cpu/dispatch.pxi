@@ -1,8 +1,8 @@
 # The kernel for the dtypes of a call.
 #
-# Kernels are fused functions.  Cython compiles each once for every pair of an element type and an index type, and selects
-# by the types of the first two arguments, which are null pointers.  A dtype is a number at run time, so an `if` names
-# each type once.  C compiles it to a jump table, which is used once a chunk of tasks.  There are three lists of types:
+# Kernels are fused functions.  Cython compiles each once for every pair of an element type and an index type.  It
+# selects by the types of the first two arguments, which are null pointers.  A dtype is a number at run time, so an `if`
+# names each type once.  C compiles it to a jump table, which is used once a chunk of tasks.  There are three lists:
 #
 #     move_by_size     5 words   moving a value depends on its size only
 #     add_by_dtype    11 types   signed integers are added as unsigned ones: two's complement

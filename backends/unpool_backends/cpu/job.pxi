@@ -274,11 +274,6 @@ cdef struct Strip:
     Py_ssize_t width
 
 
-cdef inline Py_ssize_t reach(const Job *job, int axis) noexcept nogil:
-    """From one window to the next, or to the end of the plane: products of strides alone may not fit 64 bits."""
-    return min(job.stride[axis], job.cells_along[axis])
-
-
 cdef inline Strip strip_at(const Job *job, Py_ssize_t nth) noexcept nogil:
     """Where a strip starts in the pooled arrays and in the planes, and how many channels it has."""
     cdef Strip strip
@@ -336,22 +331,3 @@ cdef inline bint any_strayed(const Job *job, Py_ssize_t strip, Py_ssize_t end) n
             if job.strayed[part]:
                 return True
     return False
-
-
-cdef struct Span:
-    # The steps first..end-1 of a window that lie inside the plane along one axis.
-    Py_ssize_t start
-    Py_ssize_t first
-    Py_ssize_t end
-
-
-cdef inline Span clip(const Job *job, int axis, Py_ssize_t window) noexcept nogil:
-    """Where a window starts along one axis, and which steps are inside: some if pooled, maybe none if unpooled."""
-    cdef Span span
-    cdef Py_ssize_t dilation = job.dilation[axis]
-    span.start = window * job.stride[axis] - job.padding[axis]
-    span.first = 0 if span.start >= 0 else (dilation - 1 - span.start) // dilation
-    span.end = job.kernel[axis]
-    if span.start + (span.end - 1) * dilation >= job.cells_along[axis]:
-        span.end = (job.cells_along[axis] - span.start + dilation - 1) // dilation
-    return span

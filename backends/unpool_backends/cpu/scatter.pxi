@@ -40,15 +40,6 @@ cdef struct Area:
     Py_ssize_t[2] apart
 
 
-cdef inline Py_ssize_t edge(const Job *job, int axis, Py_ssize_t window) noexcept nogil:
-    """Where the cells of a window begin, and so those of the one before it end."""
-    if window == 0:
-        return 0
-    if window == job.windows_along[axis]:
-        return job.cells_along[axis]
-    return min(window * job.stride[axis] - job.padding[axis], job.cells_along[axis])
-
-
 cdef inline Area area_of(const Job *job, const Block *block) noexcept nogil:
     cdef Area area
     cdef Py_ssize_t depth = edge(job, 0, block.depth), row = edge(job, 1, block.row), column = 0
@@ -86,17 +77,19 @@ cdef inline uint64_t run_of(uint64_t offset, Py_ssize_t runs, Py_ssize_t apart) 
 
 
 cdef inline inlined put_in_runs(
-    const item *values, const index *indices, item *to, const Area *area, Py_ssize_t count, Py_ssize_t width,
-    Py_ssize_t step, Py_ssize_t to_step, Py_ssize_t planes, Py_ssize_t rows, const Py_ssize_t *apart, bint *inside
+    const item *values, const index *indices, item *to, const Job *job, const Area *area, const Block *block,
+    Py_ssize_t width, Py_ssize_t step, Py_ssize_t to_step, Py_ssize_t planes, Py_ssize_t rows, const Py_ssize_t *apart,
+    bint *inside
 ) noexcept nogil:
     cdef Py_ssize_t i, c
     cdef uint64_t offset, plane, row
     cdef uint64_t cell = area.cell, length = area.length, plane_apart = area.apart[0], row_apart = area.apart[1]
     cdef uint64_t plane_back = plane_apart - apart[0], row_back = row_apart - apart[1]
+    cdef Py_ssize_t first = block.first, count = block.count
     inside[0] = False
     for i in range(count):
         for c in range(width):
-            offset = <uint64_t> <int64_t> indices[i * step + c] - cell
+            offset = <uint64_t> read_index(job, indices, first + i, i * step + c) - cell
             plane = run_of(offset, planes, plane_apart)
             row = run_of(offset - plane * plane_apart, rows, row_apart)
             if offset - plane * plane_apart - row * row_apart >= length:
@@ -106,31 +99,34 @@ cdef inline inlined put_in_runs(
 
 
 cdef inline inlined put_in_area(
-    const item *values, const index *indices, item *to, const Area *area, Py_ssize_t count, Py_ssize_t width,
-    Py_ssize_t step, Py_ssize_t to_step, const Py_ssize_t *apart, bint *inside
+    const item *values, const index *indices, item *to, const Job *job, const Area *area, const Block *block,
+    Py_ssize_t width, Py_ssize_t step, Py_ssize_t to_step, const Py_ssize_t *apart, bint *inside
 ) noexcept nogil:
-    # Numbers of runs that the compiler knows make the usual loops short.
+    # Constant numbers of runs make the usual loops short.
     if area.runs[0] == 1 and area.runs[1] == 1:
-        put_in_runs(values, indices, to, area, count, width, step, to_step, 1, 1, apart, inside)
+        put_in_runs(values, indices, to, job, area, block, width, step, to_step, 1, 1, apart, inside)
     elif area.runs[0] == 1 and area.runs[1] == 2:
-        put_in_runs(values, indices, to, area, count, width, step, to_step, 1, 2, apart, inside)
+        put_in_runs(values, indices, to, job, area, block, width, step, to_step, 1, 2, apart, inside)
     elif area.runs[0] == 2 and area.runs[1] == 1:
-        put_in_runs(values, indices, to, area, count, width, step, to_step, 2, 1, apart, inside)
+        put_in_runs(values, indices, to, job, area, block, width, step, to_step, 2, 1, apart, inside)
     else:
         put_in_runs(
-            values, indices, to, area, count, width, step, to_step, area.runs[0], area.runs[1], apart, inside
+            values, indices, to, job, area, block, width, step, to_step, area.runs[0], area.runs[1], apart, inside
         )
 
 
 cdef cloned put_block(
-    const item *values, const index *indices, item *to, const Job *job, const Area *area, Py_ssize_t count,
+    const item *values, const index *indices, item *to, const Job *job, const Area *area, const Block *block,
     Py_ssize_t width, Py_ssize_t to_step, const Py_ssize_t *apart, bint *inside
 ) noexcept nogil:
-    """Put each value at its index, in `to`, whose runs may lie less far apart; tell if all were inside of the area."""
+    """Put each value of a block at its index in `to`; set `inside` to whether all lie in the area.
+
+    The runs of cells in `to` lie `apart` from each other, which may be less than in the plane.
+    """
     if job.step == 1:
-        put_in_area(values, indices, to, area, count, 1, 1, 1, apart, inside)
+        put_in_area(values, indices, to, job, area, block, 1, 1, 1, apart, inside)
     else:
-        put_in_area(values, indices, to, area, count, width, job.step, to_step, apart, inside)
+        put_in_area(values, indices, to, job, area, block, width, job.step, to_step, apart, inside)
 
 
 cdef bint scatter_block(
@@ -143,17 +139,17 @@ cdef bint scatter_block(
     cdef Py_ssize_t[2] apart
     cdef Py_ssize_t margin, run
     cdef bint inside
-    values += block.first * job.step
-    indices += block.first * job.step
     if area.runs[0] < 1 or area.runs[1] < 1 or area.length < 1:  # the last windows may lie past the plane
         return False
     if job.compared and not own_block(indices, job, &block, width):
         return False
+    values += block.first * job.step
+    indices += block.first * job.step
     if not job.streamed:
         for run in range(0 if job.zeroed else area.runs[0] * area.runs[1]):
             zero(<char *> (plane + start_of(&area, run) * job.step), job, area.length, width, sizeof(item))
         plane += area.cell * job.step
-        put_block(values, indices, plane, job, &area, block.count, width, job.step, area.apart, &inside)
+        put_block(values, indices, plane, job, &area, &block, width, job.step, area.apart, &inside)
         return inside
     # In the stage, each run has room before it for a part of a line.
     margin = margin_of(width * sizeof(item))
@@ -161,7 +157,7 @@ cdef bint scatter_block(
     apart[0] = area.runs[1] * apart[1]
     memset(stage, 0, area.runs[0] * apart[0] * width * sizeof(item))
     stage += margin * width * sizeof(item)
-    put_block(values, indices, <item *> stage, job, &area, block.count, width, width, apart, &inside)
+    put_block(values, indices, <item *> stage, job, &area, &block, width, width, apart, &inside)
     if not inside:
         return False
     for run in range(area.runs[0] * area.runs[1]):
@@ -198,7 +194,7 @@ cdef void scatter_part(item *kind, index *index_kind, const Job *job, Py_ssize_t
         job.strayed[nth] = True
 
 
-# --- by cells: exact for any indices ------------------------------------------------------------------------------
+# --- by cells: exact for any indices ----------------------------------------------------------------------------------
 
 
 cdef inline Py_ssize_t put(
@@ -212,7 +208,7 @@ cdef inline Py_ssize_t put(
         for i in range(first, min(first + job.segment, job.windows)):
             for c in range(width):
                 at = i * job.step + c
-                cell = indices[at]
+                cell = read_index(job, indices, i, at)
                 if <uint64_t> cell >= <uint64_t> job.cells:
                     return at
                 if whole or low <= cell < end:

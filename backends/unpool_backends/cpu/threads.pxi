@@ -1,10 +1,10 @@
 # The task loop: how threads share the tasks of a call, and how many threads a call uses while other programs keep cores
 # busy.
 #
-# OpenMP's threads spin while they wait for each other at the end of a call, and for the next call: GCC's for 8 ms.  The
-# scheduler preempts a thread that has used up its time slice by spinning.  A call that starts then waits for that thread
-# longer than the work takes.  So there is a back-off: after a call that had to wait, the next calls use one thread less.
-# The thread comes back after a pause, which doubles each time that it came back too soon.
+# OpenMP's threads spin while they wait for each other at the end of a call and for the next call: GCC's for 8 ms.  The
+# scheduler preempts a thread that has used up its time slice by spinning.  A call that starts then waits for it longer
+# than the work takes.  So there is a back-off: after a call that had to wait, the next calls use one thread less.  The
+# thread comes back after a pause, which doubles each time that it came back too soon.
 #
 # Thread 0, the one that called from Python, also checks for signals between two chunks of tasks; Ctrl-C sends one.  If
 # the handler of a signal raises, all threads leave the loop and the call raises that exception.
@@ -84,7 +84,7 @@ cdef void join_in(Job *job, Share *share) noexcept:
     job.share = share
 
 
-# --- the task loop --------------------------------------------------------------------------------------------------
+# --- the task loop ----------------------------------------------------------------------------------------------------
 
 
 cdef void run(const Job *job) noexcept nogil:
@@ -141,7 +141,7 @@ cdef void back_off(const Job *job) noexcept nogil:
     backoff.since = end
 
 
-# --- signals --------------------------------------------------------------------------------------------------------
+# --- signals ----------------------------------------------------------------------------------------------------------
 
 
 cdef inline bint stopped(const Job *job, int thread) noexcept nogil:
