@@ -2,22 +2,25 @@
 # cython: binding=True, embedsignature=True, freethreading_compatible=True
 """The kernels: every index is checked before it is used, planes run in parallel, no result depends on the threads.
 
-A call is cut into *strips*.  In channels-first a strip is one plane, in channels-last the neighbouring channels of one
-sample, so that whole cache lines are read:
+A call is cut into *strips*.  In channels-first, a strip is one plane.  In channels-last, it is some neighbouring
+channels of one sample, so that whole cache lines are read:
 
     channels first   plane[n, c, cell]    a strip is (n, c),            elements lie 1 apart          (step 1, width 1)
     channels last    plane[n, cell, c]    a strip is (n, c0..c0+width)  cells lie `channels` apart    (step channels)
 
-A strip is cut into *blocks* of windows, and where no two windows share a cell, so are its cells.  Then threads work by
-blocks, each in a first-level cache, and a few large strips keep all of them busy.  Where windows overlap, and where an
-index turns out to lie outside of its block, they work by cells instead: each goes through all indices of a strip, and
-minds those in its own range of cells.  Either way, what goes into a cell comes in row-major order and from one thread:
-that alone makes "last" and "sum" deterministic.
+A strip is cut into *blocks* of windows.  If no two windows share a cell, its cells are cut likewise, and threads work
+*by blocks*: each block fits a first-level cache, and a few large strips keep all threads busy.  If windows overlap, or
+an index lies outside of its block, threads work *by cells*: each thread has a range of a strip's cells, reads all
+indices of the strip, and uses those in its range.  Either way, one thread writes a cell, in row-major order of the
+windows.  That alone makes "last" and "sum" deterministic.
 
-Python functions here take C-contiguous, aligned, native arrays and a Plan; they hold buffers of the right length for as
-long as they run, and return the flat positions in `indices` of the first bad index and of the first repeated one, or
--1.  Messages are worded in Python.  An exception of a signal's handler, such as KeyboardInterrupt, ends a call before
-it is done.
+    job.pxi        types and sizes          geometry.pxi   where a window lies        scatter.pxi    the kernels
+    cut.pxi        blocks and tasks         indices.pxi    how an index is stored     gather.pxi
+    threads.pxi    the task loop            dispatch.pxi   dtype -> kernel            pooling.pxi
+
+The Python functions take C-contiguous, aligned, native arrays and a Plan.  They hold the buffers while they run.  They
+return the flat positions in `indices` of the first bad index and of the first repeated index, or -1.  Python code words
+the messages.  If the handler of a signal raises, as that of Ctrl-C does, the call ends before its work is done.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -47,7 +50,7 @@ include "dispatch.pxi"
 
 cdef dict DUPLICATES = {"last": LAST, "sum": SUM, "error": ERROR}
 
-# After a fork, the pool of OpenMP threads that the parent had is gone, and waiting for it would never end.
+# After a fork, the parent's pool of OpenMP threads is gone, and waiting for it would never end.
 cdef bint forked = False
 
 
@@ -71,7 +74,7 @@ cdef int read_triple(Py_ssize_t *to, tuple entries) except -1:
 
 
 cdef class Geometry:
-    """What a Job takes from a Plan, read once."""
+    """The part of a Job that depends on the Plan alone."""
 
     cdef object plan
     cdef Job job
@@ -103,7 +106,8 @@ cdef class Geometry:
         job.strips = job.batch * job.strips_each
 
 
-# By the id of a Plan, which Geometry keeps alive and so its own: hashing a Plan takes longer than a tiny call.
+# The key is the id of a Plan, since hashing a Plan takes longer than a tiny call.  Geometry keeps the Plan alive, so no
+# other object can have its id.
 cdef dict geometries = {}
 
 
@@ -117,7 +121,7 @@ cdef Geometry geometry_of(plan):
 
 
 cdef int borrow(Job *job, bint seen) except -1:
-    """Take the scratch memory of a call, less than a megabyte a thread; `release` gives it back."""
+    """Allocate the scratch memory of a call, less than a megabyte a thread; `release` frees it."""
     cdef int thread
     cdef Py_ssize_t found = job.threads * sizeof(Found), seen_bytes = 0, strayed = 0, stage = 0
     job.seen_words = (min(SEEN_BITS, job.cells * job.width) + 63) // 64
@@ -164,7 +168,7 @@ cdef tuple finish(Job *job):
 def scatter(values, indices, plane, plan, str dtype, str duplicates, bint zeroed, bint streamed):
     """Write planes with each value at its index; return the first bad and the first repeated position, or -1.
 
-    Planes may be zero already, or else be streamed past the caches, where that can be done.
+    `zeroed` planes are zero already.  `streamed` ones are written past the caches if the blocks allow it.
     """
     cdef Job job = geometry_of(plan).job
     cdef Share share
@@ -190,7 +194,7 @@ def scatter(values, indices, plane, plan, str dtype, str duplicates, bint zeroed
 
 
 def gather(plane, indices, values, plan, str dtype, str duplicates):
-    """Write the value at each index, zero for losers in "last"; return as `scatter` does."""
+    """Write the value at each index, in "last" zero if a later index repeats it; return as `scatter` does."""
     cdef Job job = geometry_of(plan).job
     cdef Share share
     cdef Py_ssize_t planes = job.batch * job.channels
@@ -236,7 +240,7 @@ def pool(plane, values, indices, plan, str dtype):
 
 
 cdef int check_sizes(Job *job, Buffer pooled, Buffer plane, Buffer indices) except -1:
-    """Check the sizes of elements; note that of an index."""
+    """Check the sizes of elements, and set `job.narrow`."""
     if pooled.view.itemsize != job.itemsize or plane.view.itemsize != job.itemsize:
         raise TypeError(f"expected values of {job.itemsize} bytes")
     if indices is not None and indices.view.itemsize not in (4, 8):
@@ -246,16 +250,16 @@ cdef int check_sizes(Job *job, Buffer pooled, Buffer plane, Buffer indices) exce
 
 
 def openmp():
-    """The OpenMP version that this was built with, as its release date: 201511 is 4.5; 0 for a serial build."""
+    """Return the OpenMP version of the build as its release date: 201511 is 4.5; 0 for a serial build."""
     return UNPOOL_OPENMP
 
 
 def max_threads():
-    """How many threads a call uses at most: fewer if it is small, or if other programs keep them from their work."""
+    """Return the most threads that a call uses: fewer if it is small, or while other programs keep cores busy."""
     return 1 if forked else omp_get_max_threads()
 
 
 def stay_serial():
-    """Use one thread from now on: for the child of a fork."""
+    """Use one thread from now on; called in the child of a fork."""
     global forked
     forked = True

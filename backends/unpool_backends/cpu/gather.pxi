@@ -1,4 +1,4 @@
-# Gather, the gradient of unpooling: the value at each index, but zero for one that a later index hid.
+# Gather, the gradient of unpooling: the value at each index, or zero if a later index names the same cell.
 
 cdef inline Py_ssize_t take(
     word *values, const index *indices, const word *plane, const Job *job, const Block *block, Py_ssize_t width
@@ -82,7 +82,7 @@ cdef outlined take_winners(
 
 
 cdef void gather_range(word *kind, index *index_kind, const Job *job, Py_ssize_t nth, int thread) noexcept nogil:
-    """Take from some cells of a strip, as `scatter_range` puts."""
+    """Take the values from a range of a strip's cells, in the way of `scatter_range`."""
     cdef Strip strip = strip_at(job, nth // job.ranges)
     cdef word *values = <word *> job.pooled + strip.pooled
     cdef const index *indices = <const index *> job.indices + strip.pooled

@@ -1,4 +1,4 @@
-# What every kernel is given: the element types, the sizes of a call, and how it is cut into strips.
+# The arguments of every kernel: the element types, the sizes of a call, and how it is cut into strips.
 
 cdef extern from *:
     """
@@ -79,8 +79,8 @@ cdef extern from "stream.h" nogil:
     void fence "unpool_fence"() noexcept
 
 
-# Moving a value needs its size, adding its arithmetic (two's complement: unsigned serves signed), pooling its order.
-# What is put is either: words are assigned, numbers are added to what is there.
+# A word is moved, a real is compared, an item is put: words are assigned, numbers are added.  dispatch.pxi lists their
+# dtypes.
 ctypedef fused word:
     word8
     word16
@@ -131,41 +131,41 @@ cdef enum:
     ERROR = 2
     # Bits of a thread's map of cells that have a value: half a megabyte.  Larger strips are done in several passes.
     SEEN_BITS = 1 << 22
-    # How many values ahead a gather asks memory for; it takes 0.85 of the time for it.
+    # How many values ahead a gather prefetches; this takes 0.85 of the time without.
     AHEAD = 64
-    # Indices that a gather holds against their windows before it takes their values, at which they are still in cache.
+    # Indices that a gather compares with their windows before it takes their values: they are still in cache then.
     TAKEN = 128
-    # Elements of the larger side up to which one thread does the work; at 1.5 times as many, two are faster.
+    # Elements of the larger side up to which one thread does the work; from 1.5 times as many, two are faster.
     SERIAL = 1 << 15
-    # Elements that take some milliseconds: tasks are no larger, so that an interruption is noticed between two of them.
-    # A window is never cut, however: one of 2**27 cells is pooled in half a second.
+    # Elements that take some milliseconds: the largest task, since signals are checked between two tasks.  A window is
+    # never cut, however: one of 2**27 cells is pooled in half a second.
     LONGEST = 1 << 21
     # Cells of a window that are compared in the time in which one element is moved.
     TAPS = 16
-    # Parts a thread of the work of a few large strips, so that a thread which is held up costs its share.
+    # Parts a thread of the work of a few large strips, so that other threads take over from one that is preempted.
     PARTS = 4
-    # Elements of a chunk, of which a thread is to have CHUNKS or more: a few megabytes, larger than the largest pages.
+    # Elements of a chunk: a few megabytes, larger than the largest pages.  Each thread should have CHUNKS or more.
     CHUNK = 1 << 20
     CHUNKS = 8
-    # Windows, or channels, that are pooled together: what the kernel keeps of them lies in the first-level cache.
+    # Windows, or channels, that are pooled together: their best values and marks fit a first-level cache.
     TILE = 1024
     # Channels below which a row of windows is pooled channel by channel.
     FEW = 16
-    # Rows of a window up to which its indices are held against it instead of a map; larger windows are rare.
+    # Rows of a window up to which indices are compared with it instead of a map; larger windows are rare.
     MOST_ROWS = 16
     # Plans whose geometry is kept, as many as `unpool.plan` keeps.
     PLANS = 1024
     # Bytes of a block of cells: with its indices and values, they fit a first-level cache twice.
     BLOCK = 1 << 13
-    # Blocks between two looks at `Share.stop`.
+    # Blocks between two checks of `Share.stop`.
     BLOCKS = 64
-    # Bytes in which a block is put together before it is streamed out; more than BLOCK, for large windows.
+    # Bytes of the stage, where a block is put together before it is streamed out; more than BLOCK, for large windows.
     STAGE = 1 << 16
-    # Runs of cells that a block may have to be streamed.
+    # The most runs of cells that a streamed block has.
     STREAMED_RUNS = 16
 
 
-# As a number with a fraction; it is exact, and its square fits no 64 bits.
+# A double, since its square does not fit 64 bits; exact.
 cdef double MOST_WORK = 1 << 60
 
 
@@ -175,7 +175,7 @@ cdef enum Kind:
 
 
 cdef struct Found:
-    # The first bad and the first repeated index that one thread saw, as flat positions, or INT64_MAX.
+    # The flat positions of the first bad and the first repeated index that one thread found, or INT64_MAX.
     int64_t bad
     int64_t repeated
     int64_t _cache_line[6]
@@ -197,7 +197,7 @@ cdef struct Share:
 
 
 cdef struct Chunk:
-    # The tasks first..end-1, which a thread does without a look at `Share`.
+    # The tasks first..end-1, which a thread takes at a time.
     Py_ssize_t first
     Py_ssize_t end
     int thread
@@ -238,11 +238,11 @@ cdef struct Job:
     Py_ssize_t row_blocks
     Py_ssize_t piece
     Py_ssize_t pieces
-    # Tasks: a strip's blocks are shared out in `parts`; where blocks do not serve, its cells in `ranges`.
+    # Tasks: the blocks of a strip are shared out in `parts`; without blocks, its cells in `ranges`.
     Py_ssize_t parts
     Py_ssize_t ranges
     Py_ssize_t chunk
-    # Windows of a strip, all channels of them, or cells, between two looks at `Share.stop`; whether it is a long call.
+    # Windows or cells of a strip, with all channels, between two checks of `Share.stop`; whether the call is long.
     Py_ssize_t segment
     bint long
     int threads
@@ -251,17 +251,17 @@ cdef struct Job:
     # Whether windows share no cell; whether they are dense, with few rows, in planes whose cells 31 bits can count.
     bint apart
     bint dense
-    # Whether an index outside of its own window is as bad as one outside of its plane.
+    # Whether an index outside of its own window is bad, or only one outside of its plane.
     bint confined
     # Whether a block's indices are compared with their windows before they are used.
     bint compared
-    # Whether to work by blocks first, and only where an index lies outside of its block, by cells.
+    # Whether to work by blocks first, and by cells only where an index lies outside of its block.
     bint in_blocks
-    # Whether a new plane is zero already; whether blocks are put together in `stage` and streamed out.
+    # Whether planes are zero already; whether blocks are put together in `stage` and streamed out.
     bint zeroed
     bint streamed
     char *stage
-    # For each part of strips that threads share, whether an index of it lay outside of its block.
+    # For each part of a strip, whether one of its indices strayed: it lies outside of its block.
     uint8_t *strayed
     uint64_t *seen
     Py_ssize_t seen_words
@@ -275,7 +275,7 @@ cdef struct Strip:
 
 
 cdef inline Strip strip_at(const Job *job, Py_ssize_t nth) noexcept nogil:
-    """Where a strip starts in the pooled arrays and in the planes, and how many channels it has."""
+    """Return where a strip starts in the pooled arrays and in the planes, and how many channels it has."""
     cdef Strip strip
     cdef Py_ssize_t sample = nth // job.strips_each
     cdef Py_ssize_t channel = (nth % job.strips_each) * job.width
@@ -322,7 +322,7 @@ cdef inline Block block_at(const Job *job, Py_ssize_t nth) noexcept nogil:
 
 
 cdef inline bint any_strayed(const Job *job, Py_ssize_t strip, Py_ssize_t end) noexcept nogil:
-    """Whether some of these strips are left to be done by cells."""
+    """Return whether some of the strips strip..end-1 are left to do by cells."""
     cdef Py_ssize_t part
     if not job.in_blocks:
         return True

@@ -1,4 +1,4 @@
-# Pooling: the largest element of each window and where it lies, a row of windows or of channels at a time.
+# Pooling: the largest element of each window and its index, a row of windows or of channels at a time.
 
 cdef inline bint better(real value, real best) noexcept nogil:
     if real is half:
@@ -12,7 +12,7 @@ cdef inline bint better(real value, real best) noexcept nogil:
 
 
 cdef inline real lowest(real like) noexcept nogil:
-    """What every value equals or beats; only the first element of a window may have to equal it."""
+    """Return the lowest value of a type, which every value equals or beats."""
     if real is half:
         return half_lowest()
     elif real is bfloat16:
@@ -143,7 +143,7 @@ cdef void pool_part(real *kind, index *index_kind, const Job *job, Py_ssize_t nt
             indices = <index *> job.indices + first
         d = span(job, 0, block.depth)
         h = span(job, 1, block.row)
-        # A few channels make too short a run; then their windows do.
+        # Loops go over the channels, or if these are few, over the windows.
         if strip.width < FEW:
             for c in range(strip.width):
                 pool_row(

@@ -1,4 +1,4 @@
-# Scatter: words are assigned to their cells, numbers are added; the cells of a block of windows at a time, if they can.
+# Scatter: words are assigned to their cells, numbers are added; by blocks of windows if possible, else by cells.
 
 cdef inline void place(item *cell, item value) noexcept nogil:
     if item is word8 or item is word16 or item is word32 or item is word64 or item is word128:
@@ -20,6 +20,7 @@ cdef inline void place(item *cell, item value) noexcept nogil:
 cdef inline void zero(
     char *cells, const Job *job, Py_ssize_t count, Py_ssize_t width, Py_ssize_t itemsize
 ) noexcept nogil:
+    """Set consecutive cells of a strip to zero."""
     cdef Py_ssize_t cell
     if width == job.step:
         memset(cells, 0, count * width * itemsize)
@@ -28,12 +29,12 @@ cdef inline void zero(
             memset(cells + cell * job.step * itemsize, 0, width * itemsize)
 
 
-# --- by blocks: windows lie apart, so the cells of a block are nobody else's ------------------------------------------
+# --- by blocks: no two windows share a cell, so a block owns its cells ------------------------------------------
 
 
 cdef struct Area:
-    # The cells around the windows of a block, all of the plane being shared out among them: runs[0] x runs[1] runs of
-    # `length` cells from `cell` on, apart[0] and apart[1] cells from each other.
+    # The cells that the windows of a block own: runs[0] x runs[1] runs of `length` cells, from `cell` on, apart[0] and
+    # apart[1] cells from each other.
     Py_ssize_t cell
     Py_ssize_t length
     Py_ssize_t[2] runs
@@ -63,12 +64,12 @@ cdef inline Py_ssize_t start_of(const Area *area, Py_ssize_t run) noexcept nogil
 
 
 cdef inline Py_ssize_t margin_of(Py_ssize_t cell) noexcept nogil:
-    """How many cells of so many bytes hold a cache line."""
+    """Return how many cells of so many bytes hold a cache line."""
     return (LINE + cell - 1) // cell
 
 
 cdef inline uint64_t run_of(uint64_t offset, Py_ssize_t runs, Py_ssize_t apart) noexcept nogil:
-    # Two runs are chosen between without a branch, which would be mispredicted every other time.
+    # Between two runs, there is no branch: it would be mispredicted every other time.
     if runs == 1:
         return 0
     if runs == 2:
@@ -133,7 +134,7 @@ cdef bint scatter_block(
     const item *values, const index *indices, item *plane, const Job *job, Py_ssize_t nth, Py_ssize_t width,
     char *stage, Stream *streams
 ) noexcept nogil:
-    """Write the cells of a block; False, and what was written to be written again, if an index lies outside of them."""
+    """Write the cells of a block; return False if an index lies outside of them: then they must be written again."""
     cdef Block block = block_at(job, nth)
     cdef Area area = area_of(job, &block)
     cdef Py_ssize_t[2] apart
@@ -151,7 +152,7 @@ cdef bint scatter_block(
         plane += area.cell * job.step
         put_block(values, indices, plane, job, &area, &block, width, job.step, area.apart, &inside)
         return inside
-    # In the stage, each run has room before it for a part of a line.
+    # In the stage, each run has a margin before it for the pending part of a cache line.
     margin = margin_of(width * sizeof(item))
     apart[1] = margin + area.length
     apart[0] = area.runs[1] * apart[1]
@@ -201,7 +202,7 @@ cdef inline Py_ssize_t put(
     const item *values, const index *indices, item *plane, const Job *job, Py_ssize_t width, Py_ssize_t low,
     Py_ssize_t end, bint whole, int thread
 ) noexcept nogil:
-    """Put each value at its index, if that is one of low..end-1; return the offset of the first bad index, or -1."""
+    """Put each value whose index is one of low..end-1, or any; return the offset of the first bad index, or -1."""
     cdef Py_ssize_t i, c, at, first = 0
     cdef int64_t cell
     while first < job.windows and not stopped(job, thread):
@@ -218,7 +219,7 @@ cdef inline Py_ssize_t put(
 
 
 cdef void scatter_range(item *kind, index *index_kind, const Job *job, Py_ssize_t nth, int thread) noexcept nogil:
-    """Write some cells of a strip: threads that share one go through all indices, and put what lies in their cells."""
+    """Write a range of a strip's cells: read all indices of the strip, and put the values of those in the range."""
     cdef Strip strip = strip_at(job, nth // job.ranges)
     cdef const item *values = <const item *> job.pooled + strip.pooled
     cdef const index *indices = <const index *> job.indices + strip.pooled
@@ -231,7 +232,7 @@ cdef void scatter_range(item *kind, index *index_kind, const Job *job, Py_ssize_
     if bad < 0 and job.duplicates == ERROR:
         repeated = first_repeated(indices, job, strip.width, low, end, job.seen + thread * job.seen_words, thread)
     if bad < 0 and repeated < 0:
-        # What blocks assigned before one of their indices strayed is assigned again, but sums begin anew.
+        # Blocks may have written some cells before one of them strayed.  Assigning again is right, adding again is not.
         if not job.zeroed or job.duplicates == SUM:
             while first < end and not stopped(job, thread):
                 zero(
