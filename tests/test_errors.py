@@ -1307,7 +1307,6 @@ ELSEWHERE = {
     "no_backend",
     "no_device",
     "no_namespace",
-    "no_scratch",
     "not_a_pair",
     "not_batched",
     "not_dense",

@@ -76,13 +76,6 @@ def overlapping_out(argument: str) -> ValueError:
     )
 
 
-def no_scratch(size: int, threads: int) -> MemoryError:
-    return MemoryError(
-        f"`indices` take {size} bytes of scratch memory on {threads} thread{'s' * (threads > 1)} to be checked, and "
-        f"the system has none: free some, raise the limit on memory (ulimit -v), or use fewer threads (OMP_NUM_THREADS)"
-    )
-
-
 # --- indices --------------------------------------------------------------------------------------------------------
 
 

@@ -2,22 +2,25 @@
 # cython: binding=True, embedsignature=True, freethreading_compatible=True
 """The kernels: every index is checked before it is used, planes run in parallel, no result depends on the threads.
 
-A call is cut into *strips*.  In channels-first a strip is one plane, in channels-last the neighbouring channels of one
-sample, so that whole cache lines are read:
+A call is cut into *strips*.  In channels-first, a strip is one plane.  In channels-last, it is some neighbouring
+channels of one sample, so that whole cache lines are read:
 
     channels first   plane[n, c, cell]    a strip is (n, c),            elements lie 1 apart          (step 1, width 1)
     channels last    plane[n, cell, c]    a strip is (n, c0..c0+width)  cells lie `channels` apart    (step channels)
 
-A strip is cut into *blocks* of windows, and where no two windows share a cell, so are its cells.  Then threads work by
-blocks, each in a first-level cache, and a few large strips keep all of them busy.  Where windows overlap, and where an
-index turns out to lie outside of its block, they work by cells instead: each goes through all indices of a strip, and
-minds those in its own range of cells.  Either way, what goes into a cell comes in row-major order and from one thread:
-that alone makes "last" and "sum" deterministic.
+A strip is cut into *blocks* of windows.  If no two windows share a cell, its cells are cut likewise, and threads work
+*by blocks*: each block fits a first-level cache, and a few large strips keep all threads busy.  If windows overlap, or
+an index lies outside of its block, threads work *by cells*: each thread has a range of a strip's cells, reads all
+indices of the strip, and uses those in its range.  Either way, one thread writes a cell, in row-major order of the
+windows.  That alone makes "last" and "sum" deterministic.
 
-Python functions here take C-contiguous, aligned, native arrays and a Plan; they hold buffers of the right length for as
-long as they run, and return the flat positions in `indices` of the first bad index and of the first repeated one, or
--1.  Messages are worded in Python.  An exception of a signal's handler, such as KeyboardInterrupt, ends a call before
-it is done.
+    job.pxi        types and sizes          geometry.pxi   where a window lies        scatter.pxi    the kernels
+    cut.pxi        blocks and tasks         indices.pxi    how an index is stored     gather.pxi
+    threads.pxi    the task loop            dispatch.pxi   dtype -> kernel            pooling.pxi
+
+The Python functions take C-contiguous, aligned, native arrays and a Plan.  They hold the buffers while they run.  They
+return the flat positions in `indices` of the first bad index and of the first repeated index, or -1.  Python code words
+the messages.  If the handler of a signal raises, as that of Ctrl-C does, the call ends before its work is done.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -28,114 +31,24 @@ from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, u
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
-from unpool import errors
-
 __all__ = ["gather", "max_threads", "openmp", "pool", "scatter", "stay_serial"]
 
 include "job.pxi"
 include "threads.pxi"
+include "geometry.pxi"
 include "indices.pxi"
 include "scatter.pxi"
 include "gather.pxi"
 include "pooling.pxi"
-
-
-# --- choosing a kernel ----------------------------------------------------------------------------------------------
-
-
-cdef void assign_of(index *index_kind, Py_ssize_t itemsize, Job *job) noexcept nogil:
-    if itemsize == 1:
-        scatter_all(<word8 *> NULL, index_kind, job)
-    elif itemsize == 2:
-        scatter_all(<word16 *> NULL, index_kind, job)
-    elif itemsize == 4:
-        scatter_all(<word32 *> NULL, index_kind, job)
-    elif itemsize == 8:
-        scatter_all(<word64 *> NULL, index_kind, job)
-    else:
-        scatter_all(<word128 *> NULL, index_kind, job)
-
-
-cdef void gather_of(index *index_kind, Py_ssize_t itemsize, Job *job) noexcept nogil:
-    if itemsize == 1:
-        gather_all(<word8 *> NULL, index_kind, job)
-    elif itemsize == 2:
-        gather_all(<word16 *> NULL, index_kind, job)
-    elif itemsize == 4:
-        gather_all(<word32 *> NULL, index_kind, job)
-    elif itemsize == 8:
-        gather_all(<word64 *> NULL, index_kind, job)
-    else:
-        gather_all(<word128 *> NULL, index_kind, job)
-
-
-cdef void sum_of(index *index_kind, Kind kind, Job *job) noexcept nogil:
-    if kind == BOOL:
-        scatter_all(<boolean *> NULL, index_kind, job)
-    elif kind == INT8 or kind == UINT8:
-        scatter_all(<uint8_t *> NULL, index_kind, job)
-    elif kind == INT16 or kind == UINT16:
-        scatter_all(<uint16_t *> NULL, index_kind, job)
-    elif kind == INT32 or kind == UINT32:
-        scatter_all(<uint32_t *> NULL, index_kind, job)
-    elif kind == INT64 or kind == UINT64:
-        scatter_all(<uint64_t *> NULL, index_kind, job)
-    elif kind == FLOAT16:
-        scatter_all(<half *> NULL, index_kind, job)
-    elif kind == BFLOAT16:
-        scatter_all(<bfloat16 *> NULL, index_kind, job)
-    elif kind == FLOAT32:
-        scatter_all(<float *> NULL, index_kind, job)
-    elif kind == FLOAT64:
-        scatter_all(<double *> NULL, index_kind, job)
-    elif kind == COMPLEX64:
-        scatter_all(<complex64 *> NULL, index_kind, job)
-    else:
-        scatter_all(<complex128 *> NULL, index_kind, job)
-
-
-cdef int pool_of(index *index_kind, Kind kind, Job *job) except -1 nogil:
-    if kind == BOOL or kind == UINT8:
-        pool_all(<uint8_t *> NULL, index_kind, job)
-    elif kind == INT8:
-        pool_all(<int8_t *> NULL, index_kind, job)
-    elif kind == INT16:
-        pool_all(<int16_t *> NULL, index_kind, job)
-    elif kind == INT32:
-        pool_all(<int32_t *> NULL, index_kind, job)
-    elif kind == INT64:
-        pool_all(<int64_t *> NULL, index_kind, job)
-    elif kind == UINT16:
-        pool_all(<uint16_t *> NULL, index_kind, job)
-    elif kind == UINT32:
-        pool_all(<uint32_t *> NULL, index_kind, job)
-    elif kind == UINT64:
-        pool_all(<uint64_t *> NULL, index_kind, job)
-    elif kind == FLOAT16:
-        pool_all(<half *> NULL, index_kind, job)
-    elif kind == BFLOAT16:
-        pool_all(<bfloat16 *> NULL, index_kind, job)
-    elif kind == FLOAT32:
-        pool_all(<float *> NULL, index_kind, job)
-    elif kind == FLOAT64:
-        pool_all(<double *> NULL, index_kind, job)
-    else:
-        with gil:
-            raise TypeError("complex values have no order")
-    return 0
+include "cut.pxi"
+include "dispatch.pxi"
 
 
 # --- what Python calls ----------------------------------------------------------------------------------------------
 
-cdef dict KINDS = {
-    "bool": (BOOL, 1), "int8": (INT8, 1), "int16": (INT16, 2), "int32": (INT32, 4), "int64": (INT64, 8),
-    "uint8": (UINT8, 1), "uint16": (UINT16, 2), "uint32": (UINT32, 4), "uint64": (UINT64, 8),
-    "float16": (FLOAT16, 2), "bfloat16": (BFLOAT16, 2), "float32": (FLOAT32, 4), "float64": (FLOAT64, 8),
-    "complex64": (COMPLEX64, 8), "complex128": (COMPLEX128, 16),
-}
 cdef dict DUPLICATES = {"last": LAST, "sum": SUM, "error": ERROR}
 
-# After a fork, the pool of OpenMP threads that the parent had is gone, and waiting for it would never end.
+# After a fork, the parent's pool of OpenMP threads is gone, and waiting for it would never end.
 cdef bint forked = False
 
 
@@ -159,7 +72,7 @@ cdef int read_triple(Py_ssize_t *to, tuple entries) except -1:
 
 
 cdef class Geometry:
-    """What a Job takes from a Plan, read once."""
+    """The part of a Job that depends on the Plan alone."""
 
     cdef Job job
 
@@ -189,6 +102,7 @@ cdef class Geometry:
         job.strips = job.batch * job.strips_each
 
 
+# Kept by Plan, which hashes in no time from the second call on.
 cdef dict geometries = {}
 
 
@@ -201,64 +115,8 @@ cdef Geometry geometry_of(plan):
     return geometry
 
 
-cdef void cut(Job *job, Py_ssize_t rows, Py_ssize_t piece, double cost) noexcept:
-    """Cut strips into blocks of so many rows of windows, or pieces of a row; and the work into tasks for threads.
-
-    A window takes the time of `cost` elements.
-    """
-    cdef Py_ssize_t threads = 1 if forked else team(omp_get_max_threads())
-    cdef Py_ssize_t work = <Py_ssize_t> min(job.width * max(<double> job.cells, job.windows * cost), MOST_WORK)
-    cdef Py_ssize_t tasks, each, longest
-    job.rows = max(1, min(rows, job.windows_along[1]))
-    job.row_blocks = (job.windows_along[1] + job.rows - 1) // job.rows
-    job.piece = max(1, min(piece, job.windows_along[2]))
-    job.pieces = (job.windows_along[2] + job.piece - 1) // job.piece
-    job.blocks = job.windows_along[0] * job.row_blocks * job.pieces
-    job.segment = max(1, LONGEST // job.width)
-    job.parts = job.ranges = 1
-    if threads > 1 and job.strips < PARTS * threads:
-        job.parts = max(1, min(min(work // SERIAL, job.blocks), PARTS * threads // job.strips))
-    if job.parts > 1 and job.strips < threads:
-        # Fewer than parts, since each goes through all indices.
-        job.ranges = (threads + job.strips - 1) // job.strips
-    longest = max(1, min(work // LONGEST, job.blocks))
-    job.parts = max(job.parts, longest)
-    job.long = work > LONGEST // job.strips
-    tasks = job.strips * (job.parts if job.in_blocks else job.ranges)
-    # Chunks of SERIAL elements pay for the asking; larger ones, while there are many, keep threads out of each other's
-    # pages.  Being handed out as they are done, they share the work evenly, even if another program takes a core.
-    each = max(1, <Py_ssize_t> min(<double> work * job.strips, MOST_WORK) // tasks)
-    job.chunk = max(1, SERIAL // each, min(CHUNK // each, tasks // (threads * CHUNKS)))
-    job.threads = startable_team(<int> min(threads, (tasks + job.chunk - 1) // job.chunk))
-    if job.threads == 1:
-        job.parts, job.ranges = longest, 1
-
-
-cdef void cut_by_cells(Job *job, Py_ssize_t itemsize) noexcept:
-    """Cut so that the cells around a block's windows fit half of a first-level cache."""
-    cdef Py_ssize_t cell = job.width * itemsize
-    cdef Py_ssize_t window = reach(job, 0) * reach(job, 1) * reach(job, 2) * cell
-    cdef Py_ssize_t row = reach(job, 0) * reach(job, 1) * job.cells_along[2] * cell
-    # A block has one window at least, and there is no stop within a block.
-    job.in_blocks &= window <= LONGEST * itemsize
-    if row <= BLOCK:
-        cut(job, BLOCK // row, job.windows_along[2], 1)
-    else:
-        cut(job, 1, BLOCK // window, 1)
-
-
-cdef void cut_by_taps(Job *job) noexcept:
-    """Cut into pieces of a row of windows whose state fits a first-level cache, and of fewer windows that are large."""
-    cdef double cost = 1
-    cdef Py_ssize_t axis
-    for axis in range(3):
-        cost *= min(job.kernel[axis], job.cells_along[axis])
-    cost = max(1, cost / TAPS)
-    cut(job, 1, <Py_ssize_t> min(TILE, LONGEST / (job.width * cost)), cost)
-
-
 cdef int borrow(Job *job, bint seen) except -1:
-    """Take the scratch memory of a call, less than a megabyte a thread; `release` gives it back."""
+    """Allocate the scratch memory of a call, less than a megabyte a thread; `release` frees it."""
     cdef int thread
     cdef Py_ssize_t found = job.threads * sizeof(Found), seen_bytes = 0, strayed = 0, stage = 0
     job.seen_words = (min(SEEN_BITS, job.cells * job.width) + 63) // 64
@@ -277,7 +135,11 @@ cdef int borrow(Job *job, bint seen) except -1:
         or stage and job.stage == NULL
     ):
         release(job)
-        raise errors.no_scratch(found + seen_bytes + strayed + stage, job.threads)
+        raise MemoryError(
+            f"`indices` take {found + seen_bytes + strayed + stage} bytes of scratch memory on {job.threads} "
+            f"thread{'s' * (job.threads > 1)} to be checked, and the system has none: free some, raise the limit on "
+            f"memory (ulimit -v), or use fewer threads (OMP_NUM_THREADS)"
+        )
     for thread in range(job.threads):
         job.found[thread].bad = job.found[thread].repeated = INT64_MAX
     return 0
@@ -302,22 +164,10 @@ cdef tuple finish(Job *job):
     return (-1 if bad == INT64_MAX else bad, -1 if repeated == INT64_MAX else repeated)
 
 
-cdef bint fits_stage(const Job *job, Py_ssize_t itemsize) noexcept:
-    """Whether every block fits a stage: the last along an axis has up to twice the cells of a window."""
-    cdef Py_ssize_t runs = 2 * reach(job, 0), length
-    if job.pieces == 1:
-        length = (job.rows + 1) * reach(job, 1) * job.cells_along[2]
-    else:
-        length = (job.piece + 1) * reach(job, 2)
-        runs *= 2 * reach(job, 1)
-    length += margin_of(job.width * itemsize)
-    return job.width == job.step and runs <= STREAMED_RUNS and runs * length <= STAGE // (job.width * itemsize)
-
-
 def scatter(values, indices, plane, plan, str dtype, str duplicates, bint zeroed, bint streamed):
     """Write planes with each value at its index; return the first bad and the first repeated position, or -1.
 
-    Planes may be zero already, or else be streamed past the caches, where that can be done.
+    `zeroed` planes are zero already.  `streamed` ones are written past the caches if the blocks allow it.
     """
     cdef Job job = geometry_of(plan).job
     cdef Share share
@@ -325,46 +175,34 @@ def scatter(values, indices, plane, plan, str dtype, str duplicates, bint zeroed
     cdef Buffer pooled = Buffer(values, planes * job.windows, False)
     cdef Buffer wanted = Buffer(indices, planes * job.windows, False)
     cdef Buffer written = Buffer(plane, planes * job.cells, True)
-    cdef Kind kind
-    cdef Py_ssize_t itemsize
-    kind, itemsize = KINDS[dtype]
-    check_sizes(pooled, written, wanted, itemsize)
+    job.operation = SCATTER
+    job.kind, job.itemsize = KINDS[dtype]
+    check_sizes(&job, pooled, written, wanted)
     job.pooled, job.indices, job.plane = pooled.view.buf, wanted.view.buf, written.view.buf
     job.duplicates = DUPLICATES[duplicates]
     job.zeroed = zeroed
     job.compared = job.duplicates == ERROR or job.confined
     job.in_blocks = job.apart and (job.dense or not job.compared)
-    cut_by_cells(&job, itemsize)
-    job.streamed = streamed and not zeroed and STREAMS and job.in_blocks and fits_stage(&job, itemsize)
+    cut_by_cells(&job, job.itemsize)
+    job.streamed = streamed and not zeroed and STREAMS and job.in_blocks and fits_stage(&job, job.itemsize)
     borrow(&job, job.duplicates == ERROR)
     join_in(&job, &share)
-    cdef bint narrow = wanted.view.itemsize == 4
     with nogil:
-        run_scatter(&job, kind, itemsize, narrow)
+        run(&job)
     return finish(&job)
 
 
-cdef void run_scatter(Job *job, Kind kind, Py_ssize_t itemsize, bint narrow) noexcept nogil:
-    if job.duplicates == SUM and narrow:
-        sum_of(<int32_t *> NULL, kind, job)
-    elif job.duplicates == SUM:
-        sum_of(<int64_t *> NULL, kind, job)
-    elif narrow:
-        assign_of(<int32_t *> NULL, itemsize, job)
-    else:
-        assign_of(<int64_t *> NULL, itemsize, job)
-
-
 def gather(plane, indices, values, plan, str dtype, str duplicates):
-    """Write the value at each index, zero for losers in "last"; return as `scatter` does."""
+    """Write the value at each index, in "last" zero if a later index repeats it; return as `scatter` does."""
     cdef Job job = geometry_of(plan).job
     cdef Share share
     cdef Py_ssize_t planes = job.batch * job.channels
     cdef Buffer written = Buffer(values, planes * job.windows, True)
     cdef Buffer wanted = Buffer(indices, planes * job.windows, False)
     cdef Buffer read = Buffer(plane, planes * job.cells, False)
-    cdef Py_ssize_t itemsize = KINDS[dtype][1]
-    check_sizes(written, read, wanted, itemsize)
+    job.operation = GATHER
+    job.kind, job.itemsize = KINDS[dtype]
+    check_sizes(&job, written, read, wanted)
     job.pooled, job.indices, job.plane = written.view.buf, wanted.view.buf, read.view.buf
     job.duplicates = DUPLICATES[duplicates]
     job.compared = job.duplicates != SUM or job.confined
@@ -372,17 +210,9 @@ def gather(plane, indices, values, plan, str dtype, str duplicates):
     cut(&job, TAKEN // (job.windows_along[2] * job.width), TAKEN // job.width, 1)
     borrow(&job, job.duplicates != SUM)
     join_in(&job, &share)
-    cdef bint narrow = wanted.view.itemsize == 4
     with nogil:
-        run_gather(&job, itemsize, narrow)
+        run(&job)
     return finish(&job)
-
-
-cdef void run_gather(Job *job, Py_ssize_t itemsize, bint narrow) noexcept nogil:
-    if narrow:
-        gather_of(<int32_t *> NULL, itemsize, job)
-    else:
-        gather_of(<int64_t *> NULL, itemsize, job)
 
 
 def pool(plane, values, indices, plan, str dtype):
@@ -393,43 +223,42 @@ def pool(plane, values, indices, plan, str dtype):
     cdef Buffer read = Buffer(plane, planes * job.cells, False)
     cdef Buffer written = Buffer(values, planes * job.windows, True)
     cdef Buffer found = None if indices is None else Buffer(indices, planes * job.windows, True)
-    cdef bint narrow = found is not None and found.view.itemsize == 4
-    cdef Kind kind
-    cdef Py_ssize_t itemsize
-    kind, itemsize = KINDS[dtype]
-    check_sizes(written, read, found, itemsize)
+    job.operation = POOL
+    job.kind, job.itemsize = KINDS[dtype]
+    check_sizes(&job, written, read, found)
+    if job.kind == COMPLEX64 or job.kind == COMPLEX128:
+        raise TypeError("complex values have no order")
     job.pooled, job.plane = written.view.buf, read.view.buf
     job.indices = NULL if found is None else found.view.buf
     job.in_blocks = True
     cut_by_taps(&job)
     join_in(&job, &share)
     with nogil:
-        if narrow:
-            pool_of(<int32_t *> NULL, kind, &job)
-        else:
-            pool_of(<int64_t *> NULL, kind, &job)
+        run(&job)
     raise_if_stopped(&job)
 
 
-cdef int check_sizes(Buffer pooled, Buffer plane, Buffer indices, Py_ssize_t itemsize) except -1:
-    if pooled.view.itemsize != itemsize or plane.view.itemsize != itemsize:
-        raise TypeError(f"expected values of {itemsize} bytes")
+cdef int check_sizes(Job *job, Buffer pooled, Buffer plane, Buffer indices) except -1:
+    """Check the sizes of elements, and set `job.narrow`."""
+    if pooled.view.itemsize != job.itemsize or plane.view.itemsize != job.itemsize:
+        raise TypeError(f"expected values of {job.itemsize} bytes")
     if indices is not None and indices.view.itemsize not in (4, 8):
         raise TypeError("expected int32 or int64 indices")
+    job.narrow = indices is not None and indices.view.itemsize == 4
     return 0
 
 
 def openmp():
-    """The OpenMP version that this was built with, as its release date: 201511 is 4.5; 0 for a serial build."""
+    """Return the OpenMP version of the build as its release date: 201511 is 4.5; 0 for a serial build."""
     return UNPOOL_OPENMP
 
 
 def max_threads():
-    """How many threads a call uses at most: fewer if it is small, or if other programs keep them from their work."""
+    """Return the most threads that a call uses: fewer if it is small, or while other programs keep cores busy."""
     return 1 if forked else omp_get_max_threads()
 
 
 def stay_serial():
-    """Use one thread from now on: for the child of a fork."""
+    """Use one thread from now on; called in the child of a fork."""
     global forked
     forked = True

@@ -1,27 +1,30 @@
-# Gather, the gradient of unpooling: the value at each index, but zero for one that a later index hid.
+# Gather, the gradient of unpooling: the value at each index, or zero if a later index names the same cell.
 
 cdef inline Py_ssize_t take(
-    word *values, const index *indices, const word *plane, const Job *job, Py_ssize_t count, Py_ssize_t left,
-    Py_ssize_t width
+    word *values, const index *indices, const word *plane, const Job *job, const Block *block, Py_ssize_t width
 ) noexcept nogil:
-    """Take the value at each index of `count` windows, `left` are to come; return the offset of a bad one, or -1."""
-    cdef Py_ssize_t i, c, at
+    """Take the value at each index of a block; return the offset in the block of the first bad index, or -1."""
+    cdef Py_ssize_t i, c, at, left = job.windows - block.first
     cdef int64_t cell
     cdef uint64_t ahead
+    values += block.first * job.step
+    indices += block.first * job.step
     if job.step == 1:
-        for i in range(count):
-            # As a number: an index that was not checked yet must make no pointer, and asking for it does no harm.
-            ahead = <uint64_t> <int64_t> indices[min(i + AHEAD, left - 1)]
+        for i in range(block.count):
+            # The address is a number: an index that is not checked yet must make no pointer.  A prefetch of any address
+            # does no harm.
+            at = min(i + AHEAD, left - 1)
+            ahead = <uint64_t> read_index(job, indices, block.first + at, at)
             prefetch(<size_t> plane + <size_t> ahead * sizeof(word))
-            cell = indices[i]
+            cell = read_index(job, indices, block.first + i, i)
             if <uint64_t> cell >= <uint64_t> job.cells:
                 return i
             values[i] = plane[cell]
         return -1
-    for i in range(count):
+    for i in range(block.count):
         for c in range(width):
             at = i * job.step + c
-            cell = indices[at]
+            cell = read_index(job, indices, block.first + i, at)
             if <uint64_t> cell >= <uint64_t> job.cells:
                 return at
             values[at] = plane[cell * job.step + c]
@@ -33,12 +36,11 @@ cdef void gather_part(word *kind, index *index_kind, const Job *job, Py_ssize_t 
     cdef word *values = <word *> job.pooled + strip.pooled
     cdef const index *indices = <const index *> job.indices + strip.pooled
     cdef const word *plane = <const word *> job.plane + strip.plane
-    cdef Py_ssize_t part = nth % job.parts, b, bad, first
+    cdef Py_ssize_t part = nth % job.parts, b, bad
     cdef Block block
     for b in range(part * job.blocks // job.parts, (part + 1) * job.blocks // job.parts):
         block = block_at(job, b)
-        first = block.first * job.step
-        if job.compared and not (job.dense and own_block(indices + first, job, &block, strip.width)):
+        if job.compared and not (job.dense and own_block(indices, job, &block, strip.width)):
             if job.duplicates == SUM:
                 bad = first_foreign(indices, job, &block, strip.width)
                 if bad >= 0:
@@ -50,19 +52,17 @@ cdef void gather_part(word *kind, index *index_kind, const Job *job, Py_ssize_t 
                 else:
                     job.strayed[nth] = True
                 return
-        bad = take(
-            values + first, indices + first, plane, job, block.count, job.windows - block.first, strip.width
-        )
+        bad = take(values, indices, plane, job, &block, strip.width)
         if bad >= 0:
-            report(job, &strip, thread, first + bad, -1)
+            report(job, &strip, thread, block.first * job.step + bad, -1)
             return
 
 
-cdef void take_winners(
+cdef outlined take_winners(
     word *values, const index *indices, const word *plane, const Job *job, Py_ssize_t first, Py_ssize_t last,
-    Py_ssize_t width, Py_ssize_t low, Py_ssize_t span, uint64_t *seen
+    Py_ssize_t width, Py_ssize_t low, Py_ssize_t cells, uint64_t *seen
 ) noexcept nogil:
-    """Take the value at each index of low..low+span-1 that no later one repeats; the others are zero."""
+    """Take the value at each index of low..low+cells-1 that no later index repeats; zero for the others."""
     cdef Py_ssize_t i, c, at
     cdef uint64_t cell
     cdef word nothing
@@ -71,10 +71,10 @@ cdef void take_winners(
     for i in range(last - 1, first - 1, -1):
         for c in range(width):
             at = i * job.step + c
-            # Indices were checked, but may have changed since in another thread's hands; so they are once more.
-            cell = <uint64_t> <int64_t> indices[at] - <uint64_t> low
-            if cell < <uint64_t> span:
-                # A choice of addresses, not of what to do: repeats come and go, and no branch could foretell them.
+            # Indices were checked, but another thread of the program may have written them since: check again.
+            cell = <uint64_t> read_index(job, indices, i, at) - <uint64_t> low
+            if cell < <uint64_t> cells:
+                # Select an address instead of branching: no branch predicts which index repeats.
                 source = &plane[(<Py_ssize_t> cell + low) * job.step + c]
                 if not first_visit(seen, <Py_ssize_t> cell * width + c):
                     source = &nothing
@@ -82,7 +82,7 @@ cdef void take_winners(
 
 
 cdef void gather_range(word *kind, index *index_kind, const Job *job, Py_ssize_t nth, int thread) noexcept nogil:
-    """Take from some cells of a strip, as `scatter_range` puts."""
+    """Take the values from a range of a strip's cells, in the way of `scatter_range`."""
     cdef Strip strip = strip_at(job, nth // job.ranges)
     cdef word *values = <word *> job.pooled + strip.pooled
     cdef const index *indices = <const index *> job.indices + strip.pooled
@@ -90,57 +90,28 @@ cdef void gather_range(word *kind, index *index_kind, const Job *job, Py_ssize_t
     cdef Py_ssize_t low = (nth % job.ranges) * job.cells // job.ranges
     cdef Py_ssize_t end = (nth % job.ranges + 1) * job.cells // job.ranges
     cdef uint64_t *seen = job.seen + thread * job.seen_words
-    cdef Py_ssize_t bad = first_bad(indices, job, strip.width, thread), repeated = -1, span, last
+    cdef Py_ssize_t bad = first_bad(indices, job, strip.width, thread), repeated = -1, cells, last
     if bad < 0 and job.duplicates == ERROR:
         repeated = first_repeated(indices, job, strip.width, low, end, seen, thread)
     while bad < 0 and repeated < 0 and low < end and not stopped(job, thread):
-        span = min(end - low, SEEN_BITS // strip.width)
-        clear(seen, span * strip.width)
+        cells = min(end - low, SEEN_BITS // strip.width)
+        clear(seen, cells * strip.width)
         last = job.windows
         while last > 0 and not stopped(job, thread):
             take_winners(
-                values, indices, plane, job, max(0, last - job.segment), last, strip.width, low, span, seen
+                values, indices, plane, job, max(0, last - job.segment), last, strip.width, low, cells, seen
             )
             last -= job.segment
-        low += span
+        low += cells
     report(job, &strip, thread, bad, repeated)
 
 
-cdef void gather_parts(word *kind, index *index_kind, const Job *job, int thread) noexcept nogil:
-    """Do parts of strips, until no more are left."""
-    cdef Py_ssize_t tasks = job.strips * job.parts, first = next_chunk(job, thread, tasks), nth
-    while first < tasks:
-        for nth in range(first, min(first + job.chunk, tasks)):
-            gather_part(kind, index_kind, job, nth, thread)
-        first = next_chunk(job, thread, tasks)
-    leave(job)
-
-
-cdef void gather_ranges(word *kind, index *index_kind, const Job *job, int thread) noexcept nogil:
-    """Do ranges of the strips that are left to be done by cells."""
-    cdef Py_ssize_t tasks = job.strips * job.ranges, first = next_chunk(job, thread, tasks), nth
-    while first < tasks:
-        for nth in range(first, min(first + job.chunk, tasks)):
-            if any_strayed(job, nth // job.ranges, nth // job.ranges + 1):
-                gather_range(kind, index_kind, job, nth, thread)
-        first = next_chunk(job, thread, tasks)
-    leave(job)
-
-
-cdef void gather_all(word *kind, index *index_kind, Job *job) noexcept nogil:
-    if job.in_blocks:
-        begin(job)
-        if job.threads == 1:
-            gather_parts(kind, index_kind, job, 0)
-        else:
-            with parallel(num_threads=job.threads):
-                gather_parts(kind, index_kind, job, threadid())
-            learn(job)
-    if not job.share.stop and any_strayed(job, 0, job.strips):
-        begin(job)
-        if job.threads == 1:
-            gather_ranges(kind, index_kind, job, 0)
-        else:
-            with parallel(num_threads=job.threads):
-                gather_ranges(kind, index_kind, job, threadid())
-            learn(job)
+cdef outlined gather_chunk(word *kind, index *index_kind, const Job *job, const Chunk *chunk) noexcept nogil:
+    """Do tasks: parts of strips by blocks, or ranges of the strips that are left to do by cells."""
+    cdef Py_ssize_t nth
+    cdef bint by_cells = job.share.by_cells
+    for nth in range(chunk.first, chunk.end):
+        if not by_cells:
+            gather_part(kind, index_kind, job, nth, chunk.thread)
+        elif any_strayed(job, nth // job.ranges, nth // job.ranges + 1):
+            gather_range(kind, index_kind, job, nth, chunk.thread)

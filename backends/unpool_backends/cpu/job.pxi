@@ -1,4 +1,4 @@
-# What every kernel is given: the element types, the sizes of a call, and how it is cut into strips.
+# The arguments of every kernel: the element types, the sizes of a call, and how it is cut into strips.
 
 cdef extern from *:
     """
@@ -12,12 +12,15 @@ cdef extern from *:
     #if defined(__GNUC__)
     #define unpool_prefetch(address) __builtin_prefetch((const void *)(address))
     #define UNPOOL_INLINED __attribute__((always_inline))
+    #define UNPOOL_OUTLINED __attribute__((noinline))
     #else
+    #define UNPOOL_OUTLINED
     #define unpool_prefetch(address) ((void)(address))
     #define UNPOOL_INLINED
     #endif
-    /* Loops of their own, which share no registers with their callers.  Where the loader can choose by processor, they
-     * are compiled twice: one wheel serves every x86-64, and uses AVX2 where there is some. */
+    /* `outlined`: functions that are not inlined, so that their loops share no registers with the caller.
+     * `cloned`: such functions, compiled twice where the loader can select by processor: one wheel serves every x86-64,
+     * and uses AVX2 where the processor has it. */
     #define UNPOOL_CLONED
     #if defined(__x86_64__) && defined(__GLIBC__) && defined(__has_attribute)
     #if __has_attribute(target_clones)
@@ -28,6 +31,7 @@ cdef extern from *:
     """
     ctypedef void cloned "UNPOOL_CLONED void"
     ctypedef void inlined "UNPOOL_INLINED void"
+    ctypedef void outlined "UNPOOL_OUTLINED void"
     const int UNPOOL_OPENMP
     int omp_get_max_threads() nogil
     void prefetch "unpool_prefetch"(size_t) noexcept nogil
@@ -75,8 +79,8 @@ cdef extern from "stream.h" nogil:
     void fence "unpool_fence"() noexcept
 
 
-# Moving a value needs its size, adding its arithmetic (two's complement: unsigned serves signed), pooling its order.
-# What is put is either: words are assigned, numbers are added to what is there.
+# A word is moved, a real is compared, an item is put: words are assigned, numbers are added.  dispatch.pxi lists their
+# dtypes.
 ctypedef fused word:
     word8
     word16
@@ -127,41 +131,41 @@ cdef enum:
     ERROR = 2
     # Bits of a thread's map of cells that have a value: half a megabyte.  Larger strips are done in several passes.
     SEEN_BITS = 1 << 22
-    # How many values ahead a gather asks memory for; it takes 0.85 of the time for it.
+    # How many values ahead a gather prefetches; this takes 0.85 of the time without.
     AHEAD = 64
-    # Indices that a gather holds against their windows before it takes their values, at which they are still in cache.
+    # Indices that a gather compares with their windows before it takes their values: they are still in cache then.
     TAKEN = 128
-    # Elements of the larger side up to which one thread does the work; at 1.5 times as many, two are faster.
+    # Elements of the larger side up to which one thread does the work; from 1.5 times as many, two are faster.
     SERIAL = 1 << 15
-    # Elements that take some milliseconds: tasks are no larger, so that an interruption is noticed between two of them.
-    # A window is never cut, however: one of 2**27 cells is pooled in half a second.
+    # Elements that take some milliseconds: the largest task, since signals are checked between two tasks.  A window is
+    # never cut, however: one of 2**27 cells is pooled in half a second.
     LONGEST = 1 << 21
     # Cells of a window that are compared in the time in which one element is moved.
     TAPS = 16
-    # Parts a thread of the work of a few large strips, so that a thread which is held up costs its share.
+    # Parts a thread of the work of a few large strips, so that other threads take over from one that is preempted.
     PARTS = 4
-    # Elements of a chunk, of which a thread is to have CHUNKS or more: a few megabytes, larger than the largest pages.
+    # Elements of a chunk: a few megabytes, larger than the largest pages.  Each thread should have CHUNKS or more.
     CHUNK = 1 << 20
     CHUNKS = 8
-    # Windows, or channels, that are pooled together: what the kernel keeps of them lies in the first-level cache.
+    # Windows, or channels, that are pooled together: their best values and marks fit a first-level cache.
     TILE = 1024
     # Channels below which a row of windows is pooled channel by channel.
     FEW = 16
-    # Rows of a window up to which its indices are held against it instead of a map; larger windows are rare.
+    # Rows of a window up to which indices are compared with it instead of a map; larger windows are rare.
     MOST_ROWS = 16
     # Plans whose geometry is kept, as many as `unpool.plan` keeps.
     PLANS = 1024
     # Bytes of a block of cells: with its indices and values, they fit a first-level cache twice.
     BLOCK = 1 << 13
-    # Blocks between two looks at `Share.stop`.
+    # Blocks between two checks of `Share.stop`.
     BLOCKS = 64
-    # Bytes in which a block is put together before it is streamed out; more than BLOCK, for large windows.
+    # Bytes of the stage, where a block is put together before it is streamed out; more than BLOCK, for large windows.
     STAGE = 1 << 16
-    # Runs of cells that a block may have to be streamed.
+    # The most runs of cells that a streamed block has.
     STREAMED_RUNS = 16
 
 
-# As a number with a fraction; it is exact, and its square fits no 64 bits.
+# A double, since its square does not fit 64 bits; exact.
 cdef double MOST_WORK = 1 << 60
 
 
@@ -171,25 +175,44 @@ cdef enum Kind:
 
 
 cdef struct Found:
-    # The first bad and the first repeated index that one thread saw, as flat positions, or INT64_MAX.
+    # The flat positions of the first bad and the first repeated index that one thread found, or INT64_MAX.
     int64_t bad
     int64_t repeated
     int64_t _cache_line[6]
 
 
 cdef struct Share:
-    # What the threads of a call have in common: the next task; how many found no more, and when the first of them did.
+    # The state that the threads of a call share.  The kind and number of tasks of the current round, and the next task.
+    bint by_cells
+    int64_t tasks
     int64_t next
-    int64_t done
+    # How many threads finished the round, when it began, and when the first of them finished.
+    int64_t finished
     double began
-    double left
-    # Whether Python's signals are checked (see threads.pxi), when they were last, and whether the call is to end.
+    double first_finished
+    # Whether Python's signals are checked (see threads.pxi), when they last were, and whether the call is stopped.
     bint watched
     double checked
     bint stop
 
 
+cdef struct Chunk:
+    # The tasks first..end-1, which a thread takes at a time.
+    Py_ssize_t first
+    Py_ssize_t end
+    int thread
+
+
+cdef enum Operation:
+    SCATTER, GATHER, POOL
+
+
 cdef struct Job:
+    # The operation, the dtype of the values and its size, and whether an index has 32 bits: these select the kernel.
+    Operation operation
+    Kind kind
+    Py_ssize_t itemsize
+    bint narrow
     void *pooled
     void *indices
     void *plane
@@ -215,11 +238,11 @@ cdef struct Job:
     Py_ssize_t row_blocks
     Py_ssize_t piece
     Py_ssize_t pieces
-    # Tasks: a strip's blocks are shared out in `parts`; where blocks do not serve, its cells in `ranges`.
+    # Tasks: the blocks of a strip are shared out in `parts`; without blocks, its cells in `ranges`.
     Py_ssize_t parts
     Py_ssize_t ranges
     Py_ssize_t chunk
-    # Windows of a strip, all channels of them, or cells, between two looks at `Share.stop`; whether it is a long call.
+    # Windows or cells of a strip, with all channels, between two checks of `Share.stop`; whether the call is long.
     Py_ssize_t segment
     bint long
     int threads
@@ -228,17 +251,17 @@ cdef struct Job:
     # Whether windows share no cell; whether they are dense, with few rows, in planes whose cells 31 bits can count.
     bint apart
     bint dense
-    # Whether an index outside of its own window is as bad as one outside of its plane.
+    # Whether an index outside of its own window is bad, or only one outside of its plane.
     bint confined
     # Whether a block's indices are compared with their windows before they are used.
     bint compared
-    # Whether to work by blocks first, and only where an index lies outside of its block, by cells.
+    # Whether to work by blocks first, and by cells only where an index lies outside of its block.
     bint in_blocks
-    # Whether a new plane is zero already; whether blocks are put together in `stage` and streamed out.
+    # Whether planes are zero already; whether blocks are put together in `stage` and streamed out.
     bint zeroed
     bint streamed
     char *stage
-    # For each part of strips that threads share, whether an index of it lay outside of its block.
+    # For each part of a strip, whether one of its indices strayed: it lies outside of its block.
     uint8_t *strayed
     uint64_t *seen
     Py_ssize_t seen_words
@@ -251,13 +274,8 @@ cdef struct Strip:
     Py_ssize_t width
 
 
-cdef inline Py_ssize_t reach(const Job *job, int axis) noexcept nogil:
-    """From one window to the next, or to the end of the plane: products of strides alone may not fit 64 bits."""
-    return min(job.stride[axis], job.cells_along[axis])
-
-
 cdef inline Strip strip_at(const Job *job, Py_ssize_t nth) noexcept nogil:
-    """Where a strip starts in the pooled arrays and in the planes, and how many channels it has."""
+    """Return where a strip starts in the pooled arrays and in the planes, and how many channels it has."""
     cdef Strip strip
     cdef Py_ssize_t sample = nth // job.strips_each
     cdef Py_ssize_t channel = (nth % job.strips_each) * job.width
@@ -304,7 +322,7 @@ cdef inline Block block_at(const Job *job, Py_ssize_t nth) noexcept nogil:
 
 
 cdef inline bint any_strayed(const Job *job, Py_ssize_t strip, Py_ssize_t end) noexcept nogil:
-    """Whether some of these strips are left to be done by cells."""
+    """Return whether some of the strips strip..end-1 are left to do by cells."""
     cdef Py_ssize_t part
     if not job.in_blocks:
         return True
@@ -313,22 +331,3 @@ cdef inline bint any_strayed(const Job *job, Py_ssize_t strip, Py_ssize_t end) n
             if job.strayed[part]:
                 return True
     return False
-
-
-cdef struct Span:
-    # The steps first..end-1 of a window that lie inside the plane along one axis.
-    Py_ssize_t start
-    Py_ssize_t first
-    Py_ssize_t end
-
-
-cdef inline Span clip(const Job *job, int axis, Py_ssize_t window) noexcept nogil:
-    """Where a window starts along one axis, and which steps are inside: some if pooled, maybe none if unpooled."""
-    cdef Span span
-    cdef Py_ssize_t dilation = job.dilation[axis]
-    span.start = window * job.stride[axis] - job.padding[axis]
-    span.first = 0 if span.start >= 0 else (dilation - 1 - span.start) // dilation
-    span.end = job.kernel[axis]
-    if span.start + (span.end - 1) * dilation >= job.cells_along[axis]:
-        span.end = (job.cells_along[axis] - span.start + dilation - 1) // dilation
-    return span

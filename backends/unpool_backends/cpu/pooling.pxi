@@ -1,4 +1,4 @@
-# Pooling: the largest element of each window and where it lies, a row of windows or of channels at a time.
+# Pooling: the largest element of each window and its index, a row of windows or of channels at a time.
 
 cdef inline bint better(real value, real best) noexcept nogil:
     if real is half:
@@ -12,7 +12,7 @@ cdef inline bint better(real value, real best) noexcept nogil:
 
 
 cdef inline real lowest(real like) noexcept nogil:
-    """What every value equals or beats; only the first element of a window may have to equal it."""
+    """Return the lowest value of a type, which every value equals or beats."""
     if real is half:
         return half_lowest()
     elif real is bfloat16:
@@ -32,9 +32,9 @@ cdef inline real lowest(real like) noexcept nogil:
 
 
 cdef inline inlined keep_better(
-    const real *cells, Py_ssize_t apart, Py_ssize_t count, int32_t offset, real *best, int32_t *found
+    const real *cells, Py_ssize_t apart, Py_ssize_t count, int32_t mark, real *best, int32_t *found
 ) noexcept nogil:
-    # Selections instead of branches: the compiler makes vector instructions of them, and random data costs nothing.
+    # Selections instead of branches: the compiler vectorizes them, and random data mispredicts nothing.
     cdef Py_ssize_t i
     cdef real value
     cdef bint wins
@@ -42,28 +42,28 @@ cdef inline inlined keep_better(
         value = cells[i * apart]
         wins = better(value, best[i])
         best[i] = value if wins else best[i]
-        found[i] = offset if wins else found[i]
+        found[i] = mark if wins else found[i]
 
 
 cdef inline inlined improve(
-    const real *cells, Py_ssize_t apart, Py_ssize_t count, int32_t offset, real *best, int32_t *found
+    const real *cells, Py_ssize_t apart, Py_ssize_t count, int32_t mark, real *best, int32_t *found
 ) noexcept nogil:
-    """Hold one element of each of `count` windows, `apart` from each other, against the best so far."""
-    # A stride that the compiler knows lets it load vectors.
+    """Compare the same tap of `count` windows, `apart` elements from each other, with the best taps so far."""
+    # A constant stride lets the compiler load vectors.
     if apart == 1:
-        keep_better(cells, 1, count, offset, best, found)
+        keep_better(cells, 1, count, mark, best, found)
     elif apart == 2:
-        keep_better(cells, 2, count, offset, best, found)
+        keep_better(cells, 2, count, mark, best, found)
     else:
-        keep_better(cells, apart, count, offset, best, found)
+        keep_better(cells, apart, count, mark, best, found)
 
 
-cdef inline inlined reset(real *best, int32_t *found, int32_t offset, Py_ssize_t count) noexcept nogil:
-    """Until something beats it, the first element of a window stands."""
+cdef inline inlined reset(real *best, int32_t *found, int32_t mark, Py_ssize_t count) noexcept nogil:
+    """Start with the first tap of each window, which stays if all values are the lowest."""
     cdef Py_ssize_t i
     for i in range(count):
         best[i] = lowest(best[i])
-        found[i] = offset
+        found[i] = mark
 
 
 cdef cloned pool_row(
@@ -72,71 +72,59 @@ cdef cloned pool_row(
 ) noexcept nogil:
     """Pool `count` neighbouring windows of one row and channel, from window `w` on.
 
-    Rows of the windows are outermost, then their columns, then the windows themselves, along which memory is read.  A
-    cell is kept as its offset from the corner of its window: 32 bits, as the plan makes sure, move in half the time.
+    The loops go over rows of the windows, then their columns, then the windows, along which memory is read.
     """
     cdef int32_t[TILE] found
     cdef real[TILE] side_by_side
     cdef real *best = values if job.step == 1 else side_by_side
-    cdef Py_ssize_t kd, kh, kw, i, row, column, low, high
-    cdef Py_ssize_t stride = job.stride[2], dilation = job.dilation[2], cells = job.cells_along[2]
-    cdef Py_ssize_t start = w * stride - job.padding[2]
-    cdef Py_ssize_t corner = d.start * job.cell_apart[0] + h.start * job.cell_apart[1] + start
-    # Columns that some window of the run has inside: the last window has the first of them, the first the last.
-    cdef Py_ssize_t first_column = max(0, (dilation - 1 - start - (count - 1) * stride) // dilation)
-    cdef Py_ssize_t end_column = min(job.kernel[2], (cells - start + dilation - 1) // dilation)
-    reset(best, found, <int32_t> first_row(job, d, h), count)
-    # On the left edge, the first element is not in the first column.
-    for i in range(min(count, (stride - 1 - start) // stride) if start < 0 else 0):
-        found[i] += <int32_t> ((dilation - 1 - start - i * stride) // dilation * dilation)
+    cdef Span first = span(job, 2, w), last = span(job, 2, w + count - 1)
+    cdef Py_ssize_t kd, kh, kw, i, column, low, high, stride = job.stride[2]
+    cdef Py_ssize_t corner = corner_of(job, d, h, &first)
+    reset(best, found, mark_of(job, indices, d.first, h.first, 0), count)
+    # On the left edge, the first tap inside the plane is not in the first column.
+    for i in range(min(count, windows_until(job, first.start, 0))):
+        found[i] = mark_of(job, indices, d.first, h.first, span(job, 2, w + i).first)
     for kd in range(d.first, d.end):
         for kh in range(h.first, h.end):
-            row = kd * job.dilation[0] * job.cell_apart[0] + kh * job.dilation[1] * job.cell_apart[1]
-            for kw in range(first_column, end_column):
+            # The last window has the first column that is inside the plane in any window, the first one has the last.
+            for kw in range(last.first, first.end):
                 # Windows low..high-1 of the run have this column inside the plane.
-                column = start + kw * dilation
-                low = 0 if column >= 0 else (stride - 1 - column) // stride
-                high = 0 if column >= cells else min(count, (cells - column + stride - 1) // stride)
+                column = first.start + tap_offset(job, 0, 0, kw)
+                low = windows_until(job, column, 0)
+                high = min(count, windows_until(job, column, job.cells_along[2]))
                 if low < high:
                     improve(
-                        plane + (corner + row + kw * dilation + low * stride) * job.step, stride * job.step,
-                        high - low, <int32_t> (row + kw * dilation), best + low, found + low,
+                        plane + (corner + tap_offset(job, kd, kh, kw) + low * stride) * job.step, stride * job.step,
+                        high - low, mark_of(job, indices, kd, kh, kw), best + low, found + low,
                     )
     if job.step > 1:
         for i in range(count):
             values[i * job.step] = best[i]
     if indices != NULL:
         for i in range(count):
-            indices[i * job.step] = <index> (corner + i * stride + found[i])
+            write_index(indices, i * job.step, corner + i * stride, found[i])
 
 
 cdef cloned pool_channels(
-    const real *plane, real *values, index *indices, const Job *job, const Span *d, const Span *h, Py_ssize_t w,
+    const real *plane, real *values, index *indices, const Job *job, const Span *d, const Span *h, Py_ssize_t column,
     Py_ssize_t count
 ) noexcept nogil:
     """Pool one window of `count` neighbouring channels, which lie side by side; as `pool_row` otherwise."""
     cdef int32_t[TILE] found
-    cdef Py_ssize_t kd, kh, kw, i, offset
-    cdef Span span = clip(job, 2, w)
-    cdef Py_ssize_t corner = d.start * job.cell_apart[0] + h.start * job.cell_apart[1] + span.start
-    reset(values, found, <int32_t> (first_row(job, d, h) + span.first * job.dilation[2]), count)
+    cdef Py_ssize_t kd, kh, kw, i
+    cdef Span w = span(job, 2, column)
+    cdef Py_ssize_t corner = corner_of(job, d, h, &w)
+    reset(values, found, mark_of(job, indices, d.first, h.first, w.first), count)
     for kd in range(d.first, d.end):
         for kh in range(h.first, h.end):
-            for kw in range(span.first, span.end):
-                offset = (
-                    kd * job.dilation[0] * job.cell_apart[0]
-                    + kh * job.dilation[1] * job.cell_apart[1]
-                    + kw * job.dilation[2]
+            for kw in range(w.first, w.end):
+                improve(
+                    plane + (corner + tap_offset(job, kd, kh, kw)) * job.step, 1, count,
+                    mark_of(job, indices, kd, kh, kw), values, found,
                 )
-                improve(plane + (corner + offset) * job.step, 1, count, <int32_t> offset, values, found)
     if indices != NULL:
         for i in range(count):
-            indices[i] = <index> (corner + found[i])
-
-
-cdef inline Py_ssize_t first_row(const Job *job, const Span *d, const Span *h) noexcept nogil:
-    """The offset of a window's first row inside the plane from its corner."""
-    return d.first * job.dilation[0] * job.cell_apart[0] + h.first * job.dilation[1] * job.cell_apart[1]
+            write_index(indices, i, corner, found[i])
 
 
 cdef void pool_part(real *kind, index *index_kind, const Job *job, Py_ssize_t nth) noexcept nogil:
@@ -153,9 +141,9 @@ cdef void pool_part(real *kind, index *index_kind, const Job *job, Py_ssize_t nt
         values = <real *> job.pooled + first
         if job.indices != NULL:
             indices = <index *> job.indices + first
-        d = clip(job, 0, block.depth)
-        h = clip(job, 1, block.row)
-        # A few channels make too short a run; then their windows do.
+        d = span(job, 0, block.depth)
+        h = span(job, 1, block.row)
+        # Loops go over the channels, or if these are few, over the windows.
         if strip.width < FEW:
             for c in range(strip.width):
                 pool_row(
@@ -170,21 +158,8 @@ cdef void pool_part(real *kind, index *index_kind, const Job *job, Py_ssize_t nt
                 )
 
 
-cdef void pool_parts(real *kind, index *index_kind, const Job *job, int thread) noexcept nogil:
-    """Do parts of strips, until no more are left."""
-    cdef Py_ssize_t tasks = job.strips * job.parts, first = next_chunk(job, thread, tasks), nth
-    while first < tasks:
-        for nth in range(first, min(first + job.chunk, tasks)):
-            pool_part(kind, index_kind, job, nth)
-        first = next_chunk(job, thread, tasks)
-    leave(job)
-
-
-cdef void pool_all(real *kind, index *index_kind, Job *job) noexcept nogil:
-    begin(job)
-    if job.threads == 1:
-        pool_parts(kind, index_kind, job, 0)
-    else:
-        with parallel(num_threads=job.threads):
-            pool_parts(kind, index_kind, job, threadid())
-        learn(job)
+cdef outlined pool_chunk(real *kind, index *index_kind, const Job *job, const Chunk *chunk) noexcept nogil:
+    """Do tasks, all of which are parts of strips."""
+    cdef Py_ssize_t nth
+    for nth in range(chunk.first, chunk.end):
+        pool_part(kind, index_kind, job, nth)

@@ -1,4 +1,4 @@
-# Scatter: words are assigned to their cells, numbers are added; the cells of a block of windows at a time, if they can.
+# Scatter: words are assigned to their cells, numbers are added; by blocks of windows if possible, else by cells.
 
 cdef inline void place(item *cell, item value) noexcept nogil:
     if item is word8 or item is word16 or item is word32 or item is word64 or item is word128:
@@ -20,6 +20,7 @@ cdef inline void place(item *cell, item value) noexcept nogil:
 cdef inline void zero(
     char *cells, const Job *job, Py_ssize_t count, Py_ssize_t width, Py_ssize_t itemsize
 ) noexcept nogil:
+    """Set consecutive cells of a strip to zero."""
     cdef Py_ssize_t cell
     if width == job.step:
         memset(cells, 0, count * width * itemsize)
@@ -28,25 +29,16 @@ cdef inline void zero(
             memset(cells + cell * job.step * itemsize, 0, width * itemsize)
 
 
-# --- by blocks: windows lie apart, so the cells of a block are nobody else's ------------------------------------------
+# --- by blocks: no two windows share a cell, so a block owns its cells ------------------------------------------
 
 
 cdef struct Area:
-    # The cells around the windows of a block, all of the plane being shared out among them: runs[0] x runs[1] runs of
-    # `length` cells from `cell` on, apart[0] and apart[1] cells from each other.
+    # The cells that the windows of a block own: runs[0] x runs[1] runs of `length` cells, from `cell` on, apart[0] and
+    # apart[1] cells from each other.
     Py_ssize_t cell
     Py_ssize_t length
     Py_ssize_t[2] runs
     Py_ssize_t[2] apart
-
-
-cdef inline Py_ssize_t edge(const Job *job, int axis, Py_ssize_t window) noexcept nogil:
-    """Where the cells of a window begin, and so those of the one before it end."""
-    if window == 0:
-        return 0
-    if window == job.windows_along[axis]:
-        return job.cells_along[axis]
-    return min(window * job.stride[axis] - job.padding[axis], job.cells_along[axis])
 
 
 cdef inline Area area_of(const Job *job, const Block *block) noexcept nogil:
@@ -72,12 +64,12 @@ cdef inline Py_ssize_t start_of(const Area *area, Py_ssize_t run) noexcept nogil
 
 
 cdef inline Py_ssize_t margin_of(Py_ssize_t cell) noexcept nogil:
-    """How many cells of so many bytes hold a cache line."""
+    """Return how many cells of so many bytes hold a cache line."""
     return (LINE + cell - 1) // cell
 
 
 cdef inline uint64_t run_of(uint64_t offset, Py_ssize_t runs, Py_ssize_t apart) noexcept nogil:
-    # Two runs are chosen between without a branch, which would be mispredicted every other time.
+    # Between two runs, there is no branch: it would be mispredicted every other time.
     if runs == 1:
         return 0
     if runs == 2:
@@ -86,17 +78,19 @@ cdef inline uint64_t run_of(uint64_t offset, Py_ssize_t runs, Py_ssize_t apart) 
 
 
 cdef inline inlined put_in_runs(
-    const item *values, const index *indices, item *to, const Area *area, Py_ssize_t count, Py_ssize_t width,
-    Py_ssize_t step, Py_ssize_t to_step, Py_ssize_t planes, Py_ssize_t rows, const Py_ssize_t *apart, bint *inside
+    const item *values, const index *indices, item *to, const Job *job, const Area *area, const Block *block,
+    Py_ssize_t width, Py_ssize_t step, Py_ssize_t to_step, Py_ssize_t planes, Py_ssize_t rows, const Py_ssize_t *apart,
+    bint *inside
 ) noexcept nogil:
     cdef Py_ssize_t i, c
     cdef uint64_t offset, plane, row
     cdef uint64_t cell = area.cell, length = area.length, plane_apart = area.apart[0], row_apart = area.apart[1]
     cdef uint64_t plane_back = plane_apart - apart[0], row_back = row_apart - apart[1]
+    cdef Py_ssize_t first = block.first, count = block.count
     inside[0] = False
     for i in range(count):
         for c in range(width):
-            offset = <uint64_t> <int64_t> indices[i * step + c] - cell
+            offset = <uint64_t> read_index(job, indices, first + i, i * step + c) - cell
             plane = run_of(offset, planes, plane_apart)
             row = run_of(offset - plane * plane_apart, rows, row_apart)
             if offset - plane * plane_apart - row * row_apart >= length:
@@ -106,62 +100,65 @@ cdef inline inlined put_in_runs(
 
 
 cdef inline inlined put_in_area(
-    const item *values, const index *indices, item *to, const Area *area, Py_ssize_t count, Py_ssize_t width,
-    Py_ssize_t step, Py_ssize_t to_step, const Py_ssize_t *apart, bint *inside
+    const item *values, const index *indices, item *to, const Job *job, const Area *area, const Block *block,
+    Py_ssize_t width, Py_ssize_t step, Py_ssize_t to_step, const Py_ssize_t *apart, bint *inside
 ) noexcept nogil:
-    # Numbers of runs that the compiler knows make the usual loops short.
+    # Constant numbers of runs make the usual loops short.
     if area.runs[0] == 1 and area.runs[1] == 1:
-        put_in_runs(values, indices, to, area, count, width, step, to_step, 1, 1, apart, inside)
+        put_in_runs(values, indices, to, job, area, block, width, step, to_step, 1, 1, apart, inside)
     elif area.runs[0] == 1 and area.runs[1] == 2:
-        put_in_runs(values, indices, to, area, count, width, step, to_step, 1, 2, apart, inside)
+        put_in_runs(values, indices, to, job, area, block, width, step, to_step, 1, 2, apart, inside)
     elif area.runs[0] == 2 and area.runs[1] == 1:
-        put_in_runs(values, indices, to, area, count, width, step, to_step, 2, 1, apart, inside)
+        put_in_runs(values, indices, to, job, area, block, width, step, to_step, 2, 1, apart, inside)
     else:
         put_in_runs(
-            values, indices, to, area, count, width, step, to_step, area.runs[0], area.runs[1], apart, inside
+            values, indices, to, job, area, block, width, step, to_step, area.runs[0], area.runs[1], apart, inside
         )
 
 
 cdef cloned put_block(
-    const item *values, const index *indices, item *to, const Job *job, const Area *area, Py_ssize_t count,
+    const item *values, const index *indices, item *to, const Job *job, const Area *area, const Block *block,
     Py_ssize_t width, Py_ssize_t to_step, const Py_ssize_t *apart, bint *inside
 ) noexcept nogil:
-    """Put each value at its index, in `to`, whose runs may lie less far apart; tell if all were inside of the area."""
+    """Put each value of a block at its index in `to`; set `inside` to whether all lie in the area.
+
+    The runs of cells in `to` lie `apart` from each other, which may be less than in the plane.
+    """
     if job.step == 1:
-        put_in_area(values, indices, to, area, count, 1, 1, 1, apart, inside)
+        put_in_area(values, indices, to, job, area, block, 1, 1, 1, apart, inside)
     else:
-        put_in_area(values, indices, to, area, count, width, job.step, to_step, apart, inside)
+        put_in_area(values, indices, to, job, area, block, width, job.step, to_step, apart, inside)
 
 
 cdef bint scatter_block(
     const item *values, const index *indices, item *plane, const Job *job, Py_ssize_t nth, Py_ssize_t width,
     char *stage, Stream *streams
 ) noexcept nogil:
-    """Write the cells of a block; False, and what was written to be written again, if an index lies outside of them."""
+    """Write the cells of a block; return False if an index lies outside of them: then they must be written again."""
     cdef Block block = block_at(job, nth)
     cdef Area area = area_of(job, &block)
     cdef Py_ssize_t[2] apart
     cdef Py_ssize_t margin, run
     cdef bint inside
-    values += block.first * job.step
-    indices += block.first * job.step
     if area.runs[0] < 1 or area.runs[1] < 1 or area.length < 1:  # the last windows may lie past the plane
         return False
     if job.compared and not own_block(indices, job, &block, width):
         return False
+    values += block.first * job.step
+    indices += block.first * job.step
     if not job.streamed:
         for run in range(0 if job.zeroed else area.runs[0] * area.runs[1]):
             zero(<char *> (plane + start_of(&area, run) * job.step), job, area.length, width, sizeof(item))
         plane += area.cell * job.step
-        put_block(values, indices, plane, job, &area, block.count, width, job.step, area.apart, &inside)
+        put_block(values, indices, plane, job, &area, &block, width, job.step, area.apart, &inside)
         return inside
-    # In the stage, each run has room before it for a part of a line.
+    # In the stage, each run has a margin before it for the pending part of a cache line.
     margin = margin_of(width * sizeof(item))
     apart[1] = margin + area.length
     apart[0] = area.runs[1] * apart[1]
     memset(stage, 0, area.runs[0] * apart[0] * width * sizeof(item))
     stage += margin * width * sizeof(item)
-    put_block(values, indices, <item *> stage, job, &area, block.count, width, width, apart, &inside)
+    put_block(values, indices, <item *> stage, job, &area, &block, width, width, apart, &inside)
     if not inside:
         return False
     for run in range(area.runs[0] * area.runs[1]):
@@ -198,21 +195,21 @@ cdef void scatter_part(item *kind, index *index_kind, const Job *job, Py_ssize_t
         job.strayed[nth] = True
 
 
-# --- by cells: exact for any indices ------------------------------------------------------------------------------
+# --- by cells: exact for any indices ----------------------------------------------------------------------------------
 
 
 cdef inline Py_ssize_t put(
     const item *values, const index *indices, item *plane, const Job *job, Py_ssize_t width, Py_ssize_t low,
     Py_ssize_t end, bint whole, int thread
 ) noexcept nogil:
-    """Put each value at its index, if that is one of low..end-1; return the offset of the first bad index, or -1."""
+    """Put each value whose index is one of low..end-1, or any; return the offset of the first bad index, or -1."""
     cdef Py_ssize_t i, c, at, first = 0
     cdef int64_t cell
     while first < job.windows and not stopped(job, thread):
         for i in range(first, min(first + job.segment, job.windows)):
             for c in range(width):
                 at = i * job.step + c
-                cell = indices[at]
+                cell = read_index(job, indices, i, at)
                 if <uint64_t> cell >= <uint64_t> job.cells:
                     return at
                 if whole or low <= cell < end:
@@ -222,7 +219,7 @@ cdef inline Py_ssize_t put(
 
 
 cdef void scatter_range(item *kind, index *index_kind, const Job *job, Py_ssize_t nth, int thread) noexcept nogil:
-    """Write some cells of a strip: threads that share one go through all indices, and put what lies in their cells."""
+    """Write a range of a strip's cells: read all indices of the strip, and put the values of those in the range."""
     cdef Strip strip = strip_at(job, nth // job.ranges)
     cdef const item *values = <const item *> job.pooled + strip.pooled
     cdef const index *indices = <const index *> job.indices + strip.pooled
@@ -235,7 +232,7 @@ cdef void scatter_range(item *kind, index *index_kind, const Job *job, Py_ssize_
     if bad < 0 and job.duplicates == ERROR:
         repeated = first_repeated(indices, job, strip.width, low, end, job.seen + thread * job.seen_words, thread)
     if bad < 0 and repeated < 0:
-        # What blocks assigned before one of their indices strayed is assigned again, but sums begin anew.
+        # Blocks may have written some cells before one of them strayed.  Assigning again is right, adding again is not.
         if not job.zeroed or job.duplicates == SUM:
             while first < end and not stopped(job, thread):
                 zero(
@@ -251,41 +248,12 @@ cdef void scatter_range(item *kind, index *index_kind, const Job *job, Py_ssize_
     report(job, &strip, thread, bad, repeated)
 
 
-cdef void scatter_parts(item *kind, index *index_kind, const Job *job, int thread) noexcept nogil:
-    """Do parts of strips, until no more are left."""
-    cdef Py_ssize_t tasks = job.strips * job.parts, first = next_chunk(job, thread, tasks), nth
-    while first < tasks:
-        for nth in range(first, min(first + job.chunk, tasks)):
-            scatter_part(kind, index_kind, job, nth, thread)
-        first = next_chunk(job, thread, tasks)
-    leave(job)
-
-
-cdef void scatter_ranges(item *kind, index *index_kind, const Job *job, int thread) noexcept nogil:
-    """Do ranges of the strips that are left to be done by cells."""
-    cdef Py_ssize_t tasks = job.strips * job.ranges, first = next_chunk(job, thread, tasks), nth
-    while first < tasks:
-        for nth in range(first, min(first + job.chunk, tasks)):
-            if any_strayed(job, nth // job.ranges, nth // job.ranges + 1):
-                scatter_range(kind, index_kind, job, nth, thread)
-        first = next_chunk(job, thread, tasks)
-    leave(job)
-
-
-cdef void scatter_all(item *kind, index *index_kind, Job *job) noexcept nogil:
-    if job.in_blocks:
-        begin(job)
-        if job.threads == 1:
-            scatter_parts(kind, index_kind, job, 0)
-        else:
-            with parallel(num_threads=job.threads):
-                scatter_parts(kind, index_kind, job, threadid())
-            learn(job)
-    if not job.share.stop and any_strayed(job, 0, job.strips):
-        begin(job)
-        if job.threads == 1:
-            scatter_ranges(kind, index_kind, job, 0)
-        else:
-            with parallel(num_threads=job.threads):
-                scatter_ranges(kind, index_kind, job, threadid())
-            learn(job)
+cdef outlined scatter_chunk(item *kind, index *index_kind, const Job *job, const Chunk *chunk) noexcept nogil:
+    """Do tasks: parts of strips by blocks, or ranges of the strips that are left to do by cells."""
+    cdef Py_ssize_t nth
+    cdef bint by_cells = job.share.by_cells
+    for nth in range(chunk.first, chunk.end):
+        if not by_cells:
+            scatter_part(kind, index_kind, job, nth, chunk.thread)
+        elif any_strayed(job, nth // job.ranges, nth // job.ranges + 1):
+            scatter_range(kind, index_kind, job, nth, chunk.thread)

@@ -1,7 +1,7 @@
-/* Starts threads to find out whether the system has them to give.
+/* Starts threads to find out how many the system allows.
  *
- * Where a thread cannot be had, libgomp ends the process: under a limit on processes (RLIMIT_NPROC, a container's pids) or
- * on address space (RLIMIT_AS).  So before a team grows, as many threads are started here, all of them at a time. */
+ * If a thread cannot start, libgomp ends the process.  Limits on processes (RLIMIT_NPROC, a container's pids) and on
+ * address space (RLIMIT_AS) cause that.  So before a team grows, this starts as many threads, all at the same time. */
 #ifndef UNPOOL_START_H
 #define UNPOOL_START_H
 
@@ -9,7 +9,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-/* The size of the last team of this thread, which OpenMP keeps for the next. */
+/* The size of this thread's last team, which OpenMP keeps for the next one. */
 static __thread int unpool_team = 1;
 
 static void *unpool_wait_for(void *lock) {

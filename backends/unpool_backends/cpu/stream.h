@@ -1,8 +1,8 @@
-/* Writes past the caches: what is written once and is larger than they are would only push out the rest.
+/* Writes past the caches: an output larger than the caches would evict everything else.
  *
- * Such stores go by whole cache lines, and save reading each before it is written.  A stream keeps the part of a line that
- * it ends with until the next bytes come to make it whole: mixing both kinds of stores in a line takes several times as
- * long.  SSE2 has these stores, and every x86-64 has SSE2; other processors copy. */
+ * Streaming stores write whole cache lines, without reading them first.  Streaming and ordinary stores to the same line
+ * take several times as long.  So a stream keeps its last, incomplete line until the next bytes complete it.  Every
+ * x86-64 has SSE2, which has these stores; other processors copy. */
 #ifndef UNPOOL_STREAM_H
 #define UNPOOL_STREAM_H
 
@@ -35,7 +35,7 @@ static inline void unpool_write_lines(char *to, const char *from, size_t bytes) 
     }
 }
 
-/* Makes what a thread streamed visible to the others, as its ordinary stores are. */
+/* Makes a thread's streaming stores visible to other threads, as its ordinary stores are. */
 static inline void unpool_fence(void) { _mm_sfence(); }
 
 #else
@@ -49,7 +49,7 @@ static inline void unpool_stream_end(unpool_stream *stream) {
     stream->pending = 0;
 }
 
-/* Writes bytes that have room for a line before them, and wherever the last ones did not end just here, begins anew. */
+/* Writes bytes that have a margin of one line before them.  Begins a new run if the last bytes did not end at `to`. */
 static inline void unpool_stream_write(unpool_stream *stream, char *to, char *from, size_t bytes) {
     size_t lines;
     if (stream->pending && stream->end == to) {

@@ -1,12 +1,13 @@
-# How the tasks of a call are shared among threads, and how many take part while other programs keep cores busy.
+# The task loop: how threads share the tasks of a call, and how many threads a call uses while other programs keep cores
+# busy.
 #
-# OpenMP's threads wait for each other at the end of a call, and then for the next one, by spinning: GCC's for 8 ms.  A
-# thread that spun its time away is put aside for another program when there is work again, and the call waits longer
-# for it than all of the work takes.  So after a call that had to wait, the next ones go without one thread; it is let
-# in again after a while, twice as long each time that this was too soon.
+# OpenMP's threads spin while they wait for each other at the end of a call and for the next call: GCC's for 8 ms.  The
+# scheduler preempts a thread that has used up its time slice by spinning.  A call that starts then waits for it longer
+# than the work takes.  So there is a back-off: after a call that had to wait, the next calls use one thread less.  The
+# thread comes back after a pause, which doubles each time that it came back too soon.
 #
-# The thread that Python called, number 0, also looks for signals between two chunks of tasks, as Ctrl-C sends one.  If
-# its handler raises, all threads leave, and the call ends with that exception.
+# Thread 0, the one that called from Python, also checks for signals between two chunks of tasks; Ctrl-C sends one.  If
+# the handler of a signal raises, all threads leave the loop and the call raises that exception.
 
 import threading
 
@@ -40,57 +41,111 @@ cdef extern from "start.h" nogil:
 
 
 cdef enum:
-    # Milliseconds that threads may wait for the last one of them: what several chunks take.
+    # Milliseconds that threads may wait for the last one of them: the time of several chunks.
     PATIENCE = 2
-    # Milliseconds for which a thread is left out: at first, and at most.
+    # Milliseconds that the back-off lasts: at first, and at most.
     SHORTEST_PAUSE = 50
     LONGEST_PAUSE = 1600
-    # Milliseconds between two looks for signals.
-    WATCH = 100
+    # Milliseconds between two checks for signals.
+    SIGNAL_INTERVAL = 100
 
 
-cdef struct Crowd:
-    # Threads left out, since when it is so many, in milliseconds, and whether that is because one was let in again.
+cdef struct Backoff:
+    # How many threads are left out; since when, in milliseconds; and whether that was the return of a thread.
     int left_out
     double since
-    bint let_in
+    bint returned
     double pause
 
 
-cdef Crowd crowd = Crowd(0, 0, False, SHORTEST_PAUSE)
+cdef Backoff backoff = Backoff(0, 0, False, SHORTEST_PAUSE)
 
 
 cdef int team(int threads) noexcept nogil:
-    """How many of so many threads take part now.  Callers may race for it: it decides how soon, and never what."""
-    if crowd.left_out == 0 or threads > omp_get_num_procs():  # who wants more than there are has them wait
+    """Return how many of so many threads to use now.  Callers may race: results do not depend on this number."""
+    if backoff.left_out == 0 or threads > omp_get_num_procs():  # with more threads than cores, waiting is normal
         return threads
-    if now() - crowd.since >= crowd.pause:
-        crowd.left_out -= 1
-        crowd.let_in = True
-        crowd.since = now()
-    return max(1, threads - crowd.left_out)
+    if now() - backoff.since >= backoff.pause:
+        backoff.left_out -= 1
+        backoff.returned = True
+        backoff.since = now()
+    return max(1, threads - backoff.left_out)
 
 
-# The thread that runs Python's signal handlers.
+# Python runs signal handlers in this thread only.
 cdef unsigned long main_thread = threading.main_thread().ident
 
 
 cdef void join_in(Job *job, Share *share) noexcept:
-    """Give a call what its threads share; a short one has no time for signals."""
+    """Give a call the state that its threads share.  A short call does not check for signals."""
     share.watched = job.long and PyThread_get_thread_ident() == main_thread
     share.stop = False
     share.checked = 0
     job.share = share
 
 
-cdef inline void begin(const Job *job) noexcept nogil:
-    """Share out the tasks of a call, or of its second round, from the first one on."""
-    job.share.next = job.share.done = 0
-    job.share.began = now() if job.threads > 1 else 0
+# --- the task loop ----------------------------------------------------------------------------------------------------
+
+
+cdef void run(const Job *job) noexcept nogil:
+    """Run a call: by blocks where that serves, then by cells what is left of the strips."""
+    if job.in_blocks:
+        run_round(job, False)
+    if job.operation != POOL and not job.share.stop and any_strayed(job, 0, job.strips):
+        run_round(job, True)
+
+
+cdef void run_round(const Job *job, bint by_cells) noexcept nogil:
+    """Run all tasks of one kind: parts of strips by blocks, or ranges of them by cells."""
+    cdef Share *share = job.share
+    share.by_cells = by_cells
+    share.tasks = job.strips * (job.ranges if by_cells else job.parts)
+    share.next = share.finished = 0
+    share.began = now() if job.threads > 1 else 0
+    if job.threads == 1:
+        run_tasks(job, 0)
+    else:
+        with parallel(num_threads=job.threads):
+            run_tasks(job, threadid())
+        back_off(job)
+
+
+cdef void run_tasks(const Job *job, int thread) noexcept nogil:
+    """Run one thread's tasks: take chunks of them until none are left."""
+    cdef Chunk chunk = next_chunk(job, thread)
+    while chunk.first < chunk.end:
+        do_chunk(job, &chunk)
+        chunk = next_chunk(job, thread)
+    if job.threads > 1 and take_from(&job.share.finished, 1) == 0:
+        job.share.first_finished = now()
+
+
+cdef inline Chunk next_chunk(const Job *job, int thread) noexcept nogil:
+    """Take the next `job.chunk` tasks: none if none are left or the call is stopped."""
+    cdef Py_ssize_t tasks = job.share.tasks
+    cdef Py_ssize_t first = tasks if stopped(job, thread) else take_from(&job.share.next, job.chunk)
+    return Chunk(first, min(first + job.chunk, tasks), thread)
+
+
+cdef void back_off(const Job *job) noexcept nogil:
+    """Use one thread less in the next calls if the first thread of this one to finish waited too long for the last."""
+    cdef double end = now()
+    cdef double wait = end - job.share.first_finished
+    if wait <= PATIENCE or 4 * wait <= end - job.share.began or job.threads > omp_get_num_procs():
+        return
+    if backoff.returned:
+        # The thread came back too soon, unless that was long ago.
+        backoff.pause = min(2 * backoff.pause, LONGEST_PAUSE) if end - backoff.since < backoff.pause else SHORTEST_PAUSE
+    backoff.left_out = min(backoff.left_out, job.threads - 2) + 1
+    backoff.returned = False
+    backoff.since = end
+
+
+# --- signals ----------------------------------------------------------------------------------------------------------
 
 
 cdef inline bint stopped(const Job *job, int thread) noexcept nogil:
-    """Whether the call is to end, since a signal's handler raised an exception."""
+    """Return whether to end the call because a signal's handler raised an exception."""
     if thread == 0 and job.share.watched:
         check_signals(job.share)
     return job.share.stop
@@ -100,36 +155,12 @@ cdef void check_signals(Share *share) noexcept nogil:
     cdef double time = now()
     if share.checked == 0:
         share.checked = time
-    if time - share.checked >= WATCH:
+    if time - share.checked >= SIGNAL_INTERVAL:
         share.checked = time
         with gil:
             share.stop = share.stop or PyErr_CheckSignals() != 0
 
 
 cdef int raise_if_stopped(const Job *job) except -1:
-    """Raise what the signal's handler raised, which is still set."""
+    """Raise the exception of a signal's handler, which is still set."""
     return -1 if job.share.stop else 0
-
-
-cdef inline Py_ssize_t next_chunk(const Job *job, int thread, Py_ssize_t tasks) noexcept nogil:
-    """Hand out the next `job.chunk` of so many tasks, and none where the call is to end."""
-    return tasks if stopped(job, thread) else take_from(&job.share.next, job.chunk)
-
-
-cdef inline void leave(const Job *job) noexcept nogil:
-    if job.threads > 1 and take_from(&job.share.done, 1) == 0:
-        job.share.left = now()
-
-
-cdef void learn(const Job *job) noexcept nogil:
-    """Leave out a thread of the next calls, if the first of this one to be done waited too long for the last."""
-    cdef double end = now()
-    cdef double wait = end - job.share.left
-    if wait <= PATIENCE or 4 * wait <= end - job.share.began or job.threads > omp_get_num_procs():
-        return
-    if crowd.let_in:
-        # Letting it in was too soon, unless that was long ago.
-        crowd.pause = min(2 * crowd.pause, LONGEST_PAUSE) if end - crowd.since < crowd.pause else SHORTEST_PAUSE
-    crowd.left_out = min(crowd.left_out, job.threads - 2) + 1
-    crowd.let_in = False
-    crowd.since = end

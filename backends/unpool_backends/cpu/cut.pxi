@@ -1,0 +1,68 @@
+# How the work of a call is cut into blocks and tasks.
+
+cdef void cut(Job *job, Py_ssize_t rows, Py_ssize_t piece, double cost) noexcept:
+    """Cut strips into blocks of so many rows of windows, or pieces of a row; cut the work into tasks for threads.
+
+    A window takes as long as moving `cost` elements.
+    """
+    cdef Py_ssize_t threads = 1 if forked else team(omp_get_max_threads())
+    cdef Py_ssize_t work = <Py_ssize_t> min(job.width * max(<double> job.cells, job.windows * cost), MOST_WORK)
+    cdef Py_ssize_t tasks, each, longest
+    job.rows = max(1, min(rows, job.windows_along[1]))
+    job.row_blocks = (job.windows_along[1] + job.rows - 1) // job.rows
+    job.piece = max(1, min(piece, job.windows_along[2]))
+    job.pieces = (job.windows_along[2] + job.piece - 1) // job.piece
+    job.blocks = job.windows_along[0] * job.row_blocks * job.pieces
+    job.segment = max(1, LONGEST // job.width)
+    job.parts = job.ranges = 1
+    if threads > 1 and job.strips < PARTS * threads:
+        job.parts = max(1, min(min(work // SERIAL, job.blocks), PARTS * threads // job.strips))
+    if job.parts > 1 and job.strips < threads:
+        # Fewer ranges than parts, since the thread of a range reads all indices of the strip.
+        job.ranges = (threads + job.strips - 1) // job.strips
+    longest = max(1, min(work // LONGEST, job.blocks))
+    job.parts = max(job.parts, longest)
+    job.long = work > LONGEST // job.strips
+    tasks = job.strips * (job.parts if job.in_blocks else job.ranges)
+    # A chunk of SERIAL elements is worth taking.  Larger chunks, while there are many, keep threads off each other's
+    # pages.  Threads take a chunk when they are done with one, so the shares are even if another program takes a core.
+    each = max(1, <Py_ssize_t> min(<double> work * job.strips, MOST_WORK) // tasks)
+    job.chunk = max(1, SERIAL // each, min(CHUNK // each, tasks // (threads * CHUNKS)))
+    job.threads = startable_team(<int> min(threads, (tasks + job.chunk - 1) // job.chunk))
+    if job.threads == 1:
+        job.parts, job.ranges = longest, 1
+
+
+cdef void cut_by_cells(Job *job, Py_ssize_t itemsize) noexcept:
+    """Cut so that the cells around a block's windows fit half of a first-level cache."""
+    cdef Py_ssize_t cell = job.width * itemsize
+    cdef Py_ssize_t window = reach(job, 0) * reach(job, 1) * reach(job, 2) * cell
+    cdef Py_ssize_t row = reach(job, 0) * reach(job, 1) * job.cells_along[2] * cell
+    # A block has at least one window, and a call cannot be stopped inside of a block.
+    job.in_blocks &= window <= LONGEST * itemsize
+    if row <= BLOCK:
+        cut(job, BLOCK // row, job.windows_along[2], 1)
+    else:
+        cut(job, 1, BLOCK // window, 1)
+
+
+cdef void cut_by_taps(Job *job) noexcept:
+    """Cut into pieces of a row of windows whose state fits a first-level cache; fewer windows if they are large."""
+    cdef double cost = 1
+    cdef Py_ssize_t axis
+    for axis in range(3):
+        cost *= min(job.kernel[axis], job.cells_along[axis])
+    cost = max(1, cost / TAPS)
+    cut(job, 1, <Py_ssize_t> min(TILE, LONGEST / (job.width * cost)), cost)
+
+
+cdef bint fits_stage(const Job *job, Py_ssize_t itemsize) noexcept:
+    """Return whether every block fits a stage.  The last block along an axis has up to twice the cells of a window."""
+    cdef Py_ssize_t runs = 2 * reach(job, 0), length
+    if job.pieces == 1:
+        length = (job.rows + 1) * reach(job, 1) * job.cells_along[2]
+    else:
+        length = (job.piece + 1) * reach(job, 2)
+        runs *= 2 * reach(job, 1)
+    length += margin_of(job.width * itemsize)
+    return job.width == job.step and runs <= STREAMED_RUNS and runs * length <= STAGE // (job.width * itemsize)

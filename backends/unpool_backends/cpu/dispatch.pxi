@@ -1,0 +1,105 @@
+# The kernel for the dtypes of a call.
+#
+# Kernels are fused functions.  Cython compiles each once for every pair of an element type and an index type.  It
+# selects by the types of the first two arguments, which are null pointers.  A dtype is a number at run time, so an `if`
+# names each type once.  C compiles it to a jump table, which is used once a chunk of tasks.  There are three lists:
+#
+#     move_by_size     5 words   moving a value depends on its size only
+#     add_by_dtype    11 types   signed integers are added as unsigned ones: two's complement
+#     pool_by_dtype   12 types   bool is ordered as uint8; complex has no order
+
+cdef dict KINDS = {
+    "bool": (BOOL, 1), "int8": (INT8, 1), "int16": (INT16, 2), "int32": (INT32, 4), "int64": (INT64, 8),
+    "uint8": (UINT8, 1), "uint16": (UINT16, 2), "uint32": (UINT32, 4), "uint64": (UINT64, 8),
+    "float16": (FLOAT16, 2), "bfloat16": (BFLOAT16, 2), "float32": (FLOAT32, 4), "float64": (FLOAT64, 8),
+    "complex64": (COMPLEX64, 8), "complex128": (COMPLEX128, 16),
+}
+
+
+cdef void do_chunk(const Job *job, const Chunk *chunk) noexcept nogil:
+    """Do a chunk of tasks."""
+    if job.narrow:
+        do_indexed_chunk(<int32_t *> NULL, job, chunk)
+    else:
+        do_indexed_chunk(<int64_t *> NULL, job, chunk)
+
+
+cdef inline void do_indexed_chunk(index *index_kind, const Job *job, const Chunk *chunk) noexcept nogil:
+    if job.operation == POOL:
+        pool_by_dtype(index_kind, job, chunk)
+    elif job.operation == SCATTER and job.duplicates == SUM:
+        add_by_dtype(index_kind, job, chunk)
+    else:
+        move_by_size(index_kind, job, chunk)
+
+
+cdef inline void move_by_size(index *index_kind, const Job *job, const Chunk *chunk) noexcept nogil:
+    if job.itemsize == 1:
+        move(<word8 *> NULL, index_kind, job, chunk)
+    elif job.itemsize == 2:
+        move(<word16 *> NULL, index_kind, job, chunk)
+    elif job.itemsize == 4:
+        move(<word32 *> NULL, index_kind, job, chunk)
+    elif job.itemsize == 8:
+        move(<word64 *> NULL, index_kind, job, chunk)
+    else:
+        move(<word128 *> NULL, index_kind, job, chunk)
+
+
+cdef inline void move(word *kind, index *index_kind, const Job *job, const Chunk *chunk) noexcept nogil:
+    if job.operation == GATHER:
+        gather_chunk(kind, index_kind, job, chunk)
+    else:
+        scatter_chunk(kind, index_kind, job, chunk)
+
+
+cdef inline void add_by_dtype(index *index_kind, const Job *job, const Chunk *chunk) noexcept nogil:
+    if job.kind == BOOL:
+        scatter_chunk(<boolean *> NULL, index_kind, job, chunk)
+    elif job.kind == INT8 or job.kind == UINT8:
+        scatter_chunk(<uint8_t *> NULL, index_kind, job, chunk)
+    elif job.kind == INT16 or job.kind == UINT16:
+        scatter_chunk(<uint16_t *> NULL, index_kind, job, chunk)
+    elif job.kind == INT32 or job.kind == UINT32:
+        scatter_chunk(<uint32_t *> NULL, index_kind, job, chunk)
+    elif job.kind == INT64 or job.kind == UINT64:
+        scatter_chunk(<uint64_t *> NULL, index_kind, job, chunk)
+    elif job.kind == FLOAT16:
+        scatter_chunk(<half *> NULL, index_kind, job, chunk)
+    elif job.kind == BFLOAT16:
+        scatter_chunk(<bfloat16 *> NULL, index_kind, job, chunk)
+    elif job.kind == FLOAT32:
+        scatter_chunk(<float *> NULL, index_kind, job, chunk)
+    elif job.kind == FLOAT64:
+        scatter_chunk(<double *> NULL, index_kind, job, chunk)
+    elif job.kind == COMPLEX64:
+        scatter_chunk(<complex64 *> NULL, index_kind, job, chunk)
+    else:
+        scatter_chunk(<complex128 *> NULL, index_kind, job, chunk)
+
+
+cdef inline void pool_by_dtype(index *index_kind, const Job *job, const Chunk *chunk) noexcept nogil:
+    if job.kind == BOOL or job.kind == UINT8:
+        pool_chunk(<uint8_t *> NULL, index_kind, job, chunk)
+    elif job.kind == INT8:
+        pool_chunk(<int8_t *> NULL, index_kind, job, chunk)
+    elif job.kind == INT16:
+        pool_chunk(<int16_t *> NULL, index_kind, job, chunk)
+    elif job.kind == INT32:
+        pool_chunk(<int32_t *> NULL, index_kind, job, chunk)
+    elif job.kind == INT64:
+        pool_chunk(<int64_t *> NULL, index_kind, job, chunk)
+    elif job.kind == UINT16:
+        pool_chunk(<uint16_t *> NULL, index_kind, job, chunk)
+    elif job.kind == UINT32:
+        pool_chunk(<uint32_t *> NULL, index_kind, job, chunk)
+    elif job.kind == UINT64:
+        pool_chunk(<uint64_t *> NULL, index_kind, job, chunk)
+    elif job.kind == FLOAT16:
+        pool_chunk(<half *> NULL, index_kind, job, chunk)
+    elif job.kind == BFLOAT16:
+        pool_chunk(<bfloat16 *> NULL, index_kind, job, chunk)
+    elif job.kind == FLOAT32:
+        pool_chunk(<float *> NULL, index_kind, job, chunk)
+    else:
+        pool_chunk(<double *> NULL, index_kind, job, chunk)

@@ -1,0 +1,72 @@
+# Where a window lies: the only place that computes with stride and padding, and with dilation.
+#
+# Along one axis, a window starts at cell window * stride - padding, and its taps lie `dilation` cells apart:
+#
+#     cell    -1   0   1   2   3          kernel 3, dilation 2, padding 1: window 0 starts in the padding,
+#     tap      0       1       2          and span(job, axis, 0) is {start: -1, first: 1, end: 3}
+#
+# The corner of a window is the cell of its tap (0, 0, 0).  Tap (d, h, w) lies `tap_offset` cells behind it.
+
+cdef struct Span:
+    # Along one axis: the cell where a window starts, and its taps first..end-1 that lie inside the plane.
+    Py_ssize_t start
+    Py_ssize_t first
+    Py_ssize_t end
+
+
+cdef inline Span span(const Job *job, int axis, Py_ssize_t window) noexcept nogil:
+    """Return where a window lies along one axis.  Pooling's windows have a tap inside; unpooling's may have none."""
+    cdef Span along
+    cdef Py_ssize_t dilation = job.dilation[axis]
+    along.start = window * job.stride[axis] - job.padding[axis]
+    along.first = 0 if along.start >= 0 else (dilation - 1 - along.start) // dilation
+    along.end = job.kernel[axis]
+    if along.start + (along.end - 1) * dilation >= job.cells_along[axis]:
+        along.end = (job.cells_along[axis] - along.start + dilation - 1) // dilation
+    return along
+
+
+cdef inline Py_ssize_t corner_of(const Job *job, const Span *d, const Span *h, const Span *w) noexcept nogil:
+    """Return the cell of a window's first tap; it may be negative, or in another row, if the tap is padding."""
+    return d.start * job.cell_apart[0] + h.start * job.cell_apart[1] + w.start
+
+
+cdef inline Py_ssize_t tap_offset(const Job *job, Py_ssize_t d, Py_ssize_t h, Py_ssize_t w) noexcept nogil:
+    """Return how many cells behind its window's corner a tap lies."""
+    return d * job.dilation[0] * job.cell_apart[0] + h * job.dilation[1] * job.cell_apart[1] + w * job.dilation[2]
+
+
+cdef inline bint has_tap(const Job *job, int axis, const Span *along, Py_ssize_t cell) noexcept nogil:
+    """Return whether a window has a tap at this coordinate of the plane along one axis."""
+    cdef Py_ssize_t away = cell - along.start
+    return away >= 0 and away % job.dilation[axis] == 0 and away // job.dilation[axis] < job.kernel[axis]
+
+
+cdef inline Py_ssize_t windows_until(const Job *job, Py_ssize_t cell, Py_ssize_t limit) noexcept nogil:
+    """Return how many windows of a row, from one with a tap at `cell` on, have the same tap before `limit`."""
+    return 0 if cell >= limit else (limit - cell + job.stride[2] - 1) // job.stride[2]
+
+
+cdef inline Py_ssize_t whole_windows(const Job *job, const Span *w) noexcept nogil:
+    """Return how many windows of a row, from a whole one on, are whole."""
+    return windows_until(job, w.start + tap_offset(job, 0, 0, job.kernel[2] - 1), job.cells_along[2])
+
+
+# Windows that share no cell share out all of the plane: each owns the cells up to where the next one starts.
+
+
+cdef inline Py_ssize_t edge(const Job *job, int axis, Py_ssize_t window) noexcept nogil:
+    """Return where the cells that a window owns begin along one axis; those of the window before it end there."""
+    if window == 0:
+        return 0
+    if window == job.windows_along[axis]:
+        return job.cells_along[axis]
+    return min(span(job, axis, window).start, job.cells_along[axis])
+
+
+cdef inline Py_ssize_t reach(const Job *job, int axis) noexcept nogil:
+    """Return how many cells a window owns along one axis, unless it is the first or the last.
+
+    Bounded by the plane, because products of strides alone may not fit 64 bits.
+    """
+    return min(job.stride[axis], job.cells_along[axis])
