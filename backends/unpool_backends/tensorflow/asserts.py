@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.ops import control_flow_util
 
 from unpool import errors
 from unpool.arrays import Number
+from unpool_backends.tensorflow import private
 
 
 def require(right: Any, problem: Callable[[Number], Exception]) -> list[Any]:
@@ -46,7 +46,7 @@ def after(checks: list[Any], tensor: Any) -> Any:
 
 def compiles() -> bool:
     """Whether what is traced now is for XLA: TensorFlow has no public word for it."""
-    return bool(control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
+    return private.in_xla()
 
 
 class _Mark:
