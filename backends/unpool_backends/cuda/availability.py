@@ -7,11 +7,12 @@ waits until somebody wants to know.
 from __future__ import annotations
 
 import os
+from typing import Any
 
-from cupy.cuda import nvrtc, runtime
+from cupy.cuda import runtime
 
 from unpool.errors import BackendUnavailableError
-from unpool_backends.cuda import errors
+from unpool_backends.cuda import errors, private
 
 # cudaError_t, of which CuPy has no names.
 _INITIALIZATION_ERROR = 3
@@ -23,21 +24,22 @@ def fault() -> BackendUnavailableError | None:
     """Say why CuPy arrays cannot be computed on on this machine now, or return None if they can."""
     try:
         runtime.getDeviceCount()  # cupy.is_available() swallows the reason, and remembers its answer
-    except runtime.CUDARuntimeError as error:
+    except private.RuntimeFault as error:
         return _meaning(error)
     try:
-        nvrtc.getVersion()
+        private.load_nvrtc()
     except Exception:  # a RuntimeError of a package beneath CuPy, another one in every version
         return errors.missing_nvrtc(runtime.runtimeGetVersion())
     return None
 
 
-def _meaning(error: runtime.CUDARuntimeError) -> BackendUnavailableError:
-    if error.status == _INSUFFICIENT_DRIVER:
+def _meaning(error: Any) -> BackendUnavailableError:
+    status = private.status(error)
+    if status == _INSUFFICIENT_DRIVER:
         served, needed = runtime.driverGetVersion(), runtime.runtimeGetVersion()
         return errors.old_driver(served, needed) if served else errors.missing_driver(needed)
-    if error.status == _NO_DEVICE:
+    if status == _NO_DEVICE:
         return errors.no_device(os.environ.get("CUDA_VISIBLE_DEVICES"))
-    if error.status == _INITIALIZATION_ERROR:
+    if status == _INITIALIZATION_ERROR:
         return errors.forked_after_cuda(error)
     return errors.failing_cuda(error)

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.ops import control_flow_util
 
 from unpool.sizes import Demand, Problem
+from unpool_backends.tensorflow import private
 
 
 class Asserts(Demand):
@@ -66,8 +66,8 @@ def after(checks: list[Any], tensor: Any) -> Any:
 
 
 def compiles() -> bool:
-    """Return whether the graph that is traced now is for XLA; TensorFlow has no public function for it."""
-    return bool(control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
+    """Return whether the graph that is traced now is for XLA."""
+    return private.in_xla()
 
 
 def _known(*sizes: Any) -> bool:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import is_fake
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from unpool import arithmetic
 from unpool.sizes import Number
+from unpool_backends.torch import private
 
 
 class Arithmetic(arithmetic.Arithmetic):
@@ -28,7 +28,7 @@ class Arithmetic(arithmetic.Arithmetic):
 
     def require_all(self, right: Any, result: Any, problem: Callable[[Number, Any], Exception]) -> Any:
         """Tensors of a program that is traced or mapped have no values to check."""
-        if torch.compiler.is_dynamo_compiling() or torch._C._are_functorch_transforms_active() or _has_no_values(right):
+        if torch.compiler.is_dynamo_compiling() or private.mapped() or _has_no_values(right):
             return result
         if get_proxy_mode() is not None:  # `make_fx` has values, and refuses to read them
             return result
@@ -38,4 +38,4 @@ class Arithmetic(arithmetic.Arithmetic):
 
 
 def _has_no_values(tensor: Any) -> bool:
-    return bool(tensor.is_meta) or bool(is_fake(tensor))
+    return bool(tensor.is_meta) or private.is_fake(tensor)

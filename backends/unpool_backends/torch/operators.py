@@ -17,18 +17,12 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
-from torch._functorch.utils import enable_single_level_autograd_function
-from torch.autograd import forward_ad
-
-# `torch.library.register_autograd` has no derivatives of forward mode, and a plain `Function` asks all the levels of
-# `torch.func` at once; below the dispatcher, each is asked in turn.
-from torch.autograd.function import _SingleLevelFunction
 
 from unpool.lending import Lender
 from unpool.plan import Plan, Validate, plan_pooling, plan_unpooling, values_sized_by
 from unpool.protocol import Duplicates
 from unpool.sizes import LARGEST, Window, product, spatial_axes
-from unpool_backends.torch import memory
+from unpool_backends.torch import memory, private
 
 _WINDOW = "int[] kernel_size, int[] stride, int[] padding, int[] dilation"
 _POOLING = f"Tensor input, {_WINDOW}, bool ceil_mode, bool channels_last"
@@ -66,18 +60,13 @@ def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> 
     return _OPERATORS["max_unpool_backward"](grad, indices, *rest)
 
 
-def transformed() -> bool:
-    """Return whether `torch.func` or forward mode is at work."""
-    return bool(torch._C._are_functorch_transforms_active()) or bool(forward_ad._current_level >= 0)
-
-
 def watched() -> bool:
     """Return True while tracing, `torch.func`, forward AD or a dispatch mode intercepts operators.
 
     Kernels must not be called directly then.
     """
     traced = torch.compiler.is_dynamo_compiling()
-    return bool(traced) or transformed() or bool(torch._C._len_torch_dispatch_stack())
+    return bool(traced) or private.transformed() or private.in_dispatch_mode()
 
 
 # --- kernels ----------------------------------------------------------------------------------------------------------
@@ -166,32 +155,28 @@ class _Caller(NamedTuple):
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        with torch.set_grad_enabled(self.reverse), forward_ad._set_fwd_grad_enabled(self.forward):
+        with torch.set_grad_enabled(self.reverse), private.set_forward_mode_enabled(self.forward):
             yield
 
     def below(self, name: str, *arguments: Any) -> Any:
         """Call the operator that comes after its derivatives."""
-        if not transformed():  # there is no other level
+        if not private.transformed():  # there is no other level
             return _below(self.keyset, name, *arguments)
         with self.recording():
             return _below(self.keyset, name, *arguments)
 
 
 def _below(keyset: Any, name: str, *arguments: Any) -> Any:
-    with torch._C._AutoDispatchBelowAutograd():
-        return _OPERATORS[name].redispatch(keyset & torch._C._after_autograd_keyset, *arguments)
+    with private.BelowAutograd():
+        return private.redispatch(_OPERATORS[name], keyset & private.after_autograd, *arguments)
 
 
-class _Derivative(_SingleLevelFunction):  # type: ignore[misc]
+# `torch.library.register_autograd` has no derivatives of forward mode, and a plain `Function` takes all the levels of
+# `torch.func` at once; below the dispatcher, they come one by one.
+class _Derivative(private.SingleLevelFunction or torch.autograd.Function):  # type: ignore[misc]
     """What the three have in common; `torch.autograd.Function` has the key for a backward pass that is compiled."""
 
-    _compiled_autograd_key = staticmethod(torch.autograd.Function._compiled_autograd_key)
-
-    @staticmethod
-    def keep(ctx: Any, caller: _Caller, indices: Any) -> None:
-        ctx.caller = caller
-        ctx.save_for_backward(indices)
-        ctx.save_for_forward(indices)
+    _compiled_autograd_key = staticmethod(private.compiled_autograd_key)
 
 
 class _Pool(_Derivative):
@@ -199,13 +184,20 @@ class _Pool(_Derivative):
 
     @staticmethod
     def forward(ctx: Any, caller: _Caller, input: Any, *rest: Any) -> Any:
-        values, indices = caller.below("max_pool_with_indices", input, *rest)
-        _Pool.keep(ctx, caller, indices)
+        ctx.caller = caller
+        results = caller.below("max_pool_with_indices", input, *rest)
+        _Pool.keep(ctx, results, input, *rest)
+        return results
+
+    @staticmethod
+    def keep(ctx: Any, results: Any, input: Any, *rest: Any) -> None:
+        _, indices = results
+        ctx.save_for_backward(indices)
+        ctx.save_for_forward(indices)
         ctx.mark_non_differentiable(indices)
         ctx.set_materialize_grads(False)  # zeros for the indices take longer than all else
         *ctx.window, _, ctx.channels_last, _ = rest
         ctx.size = input.shape[spatial_axes(input.dim(), len(rest[0]), ctx.channels_last)]
-        return values, indices
 
     @staticmethod
     def backward(ctx: Any, grad: Any, _: Any) -> Any:
@@ -227,9 +219,16 @@ class _Unpool(_Derivative):
 
     @staticmethod
     def forward(ctx: Any, caller: _Caller, input: Any, indices: Any, *rest: Any) -> Any:
-        _Unpool.keep(ctx, caller, indices)
+        ctx.caller = caller
+        result = caller.below("max_unpool", input, indices, *rest)
+        _Unpool.keep(ctx, result, input, indices, *rest)
+        return result
+
+    @staticmethod
+    def keep(ctx: Any, _: Any, __: Any, indices: Any, *rest: Any) -> None:
+        ctx.save_for_backward(indices)
+        ctx.save_for_forward(indices)
         ctx.rest = rest
-        return caller.below("max_unpool", input, indices, *rest)
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
@@ -248,10 +247,17 @@ class _Take(_Derivative):
 
     @staticmethod
     def forward(ctx: Any, caller: _Caller, grad_output: Any, indices: Any, *rest: Any) -> Any:
-        _Take.keep(ctx, caller, indices)
+        ctx.caller = caller
+        result = caller.below("max_unpool_backward", grad_output, indices, *rest)
+        _Take.keep(ctx, result, grad_output, indices, *rest)
+        return result
+
+    @staticmethod
+    def keep(ctx: Any, _: Any, grad_output: Any, indices: Any, *rest: Any) -> None:
+        ctx.save_for_backward(indices)
+        ctx.save_for_forward(indices)
         ctx.rest = rest
         ctx.size = grad_output.shape[spatial_axes(grad_output.dim(), len(rest[0]), rest[4])]
-        return caller.below("max_unpool_backward", grad_output, indices, *rest)
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
@@ -269,16 +275,28 @@ def _differentiable(name: str, function: Any) -> Callable[..., Any]:
     def call(keyset: Any, *arguments: Any) -> Any:
         if not _differentiated(arguments[0]):
             return _below(keyset, name, *arguments)
-        caller = _Caller(keyset, torch.is_grad_enabled(), torch._C._is_fwd_grad_enabled())
-        with enable_single_level_autograd_function():
+        caller = _Caller(keyset, torch.is_grad_enabled(), private.is_forward_mode_enabled())
+        with private.enable_single_level_function():
             return function.apply(caller, *arguments)
 
     return call
 
 
+def _register_publicly(name: str, function: Any) -> None:
+    """Register the formulas of reverse mode alone, in the public way."""
+
+    def keep(ctx: Any, inputs: Any, output: Any) -> None:
+        function.keep(ctx, output, *inputs)
+
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return function.backward(ctx, *grads)[1:]  # the first is that of `_Caller`
+
+    torch.library.register_autograd(f"unpool::{name}", backward, setup_context=keep, lib=_LIBRARY)
+
+
 def _pooled_values(keyset: Any, input: Any, *rest: Any) -> Any:
     """Derivatives need the indices, also where nobody asked for them."""
-    if not _differentiated(input):
+    if private.OWN_DERIVATIVES and not _differentiated(input):
         return _below(keyset, "max_pool", input, *rest)
     *window, _, channels_last = rest
     sizes = input.shape[spatial_axes(input.dim(), len(window[0]), channels_last)]
@@ -288,7 +306,7 @@ def _pooled_values(keyset: Any, input: Any, *rest: Any) -> Any:
 
 
 def _differentiated(tensor: Any) -> bool:
-    return (torch.is_grad_enabled() and tensor.requires_grad) or transformed()
+    return (torch.is_grad_enabled() and tensor.requires_grad) or private.transformed()
 
 
 # --- torch.vmap -------------------------------------------------------------------------------------------------------
@@ -318,20 +336,22 @@ def _mapped(name: str, tensors: int) -> Callable[..., Any]:
 # --- registered -------------------------------------------------------------------------------------------------------
 
 _LIBRARY = torch.library.Library("unpool", "DEF")
-_DERIVATIVES = {
-    "max_pool": _pooled_values,
-    "max_pool_with_indices": _differentiable("max_pool_with_indices", _Pool),
-    "max_unpool": _differentiable("max_unpool", _Unpool),
-    "max_unpool_backward": _differentiable("max_unpool_backward", _Take),
-}
+_DERIVATIVES = {"max_pool_with_indices": _Pool, "max_unpool": _Unpool, "max_unpool_backward": _Take}
 for _schema in _SCHEMAS:
     _LIBRARY.define(_schema, tags=_TAGS)
-_OPERATORS = {name: getattr(torch.ops.unpool, name).default for name in _DERIVATIVES}
+_OPERATORS = {
+    name: private.without_tangents(getattr(torch.ops.unpool, name).default) for name in ("max_pool", *_DERIVATIVES)
+}
 for _name, _kernel in _kernels(memory.CPU).items():
     _LIBRARY.impl(_name, _kernel, "CPU")
 for _name, _kernel in _kernels(memory.CUDA).items():
     _LIBRARY.impl(_name, _kernel, "CUDA")
 for _name, _kernel in _kernels(memory.SHAPES).items():
     torch.library.register_fake(f"unpool::{_name}", _kernel, lib=_LIBRARY)
-    _LIBRARY.impl(_name, _DERIVATIVES[_name], "Autograd", with_keyset=True)
     torch.library.register_vmap(f"unpool::{_name}", _mapped(_name, 2 if "unpool" in _name else 1), lib=_LIBRARY)
+_LIBRARY.impl("max_pool", _pooled_values, "Autograd", with_keyset=True)
+for _name, _function in _DERIVATIVES.items():
+    if private.OWN_DERIVATIVES:
+        _LIBRARY.impl(_name, _differentiable(_name, _function), "Autograd", with_keyset=True)
+    else:
+        _register_publicly(_name, _function)

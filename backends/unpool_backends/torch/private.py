@@ -1,0 +1,157 @@
+"""The private names of PyTorch that this backend uses; no other file of it uses one.
+
+Most serve one end: a derivative that calls its operator again at the next level of `torch.func`, and in forward mode.
+Where one of them is gone, `OWN_DERIVATIVES` is False, and `operators` registers the same formulas publicly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.autograd import forward_ad
+
+from unpool_backends.private_names import Names
+
+NAMES = Names()
+
+_BREAKS = "Derivatives by `torch.func` and in forward mode, which raise; `torch.vmap` works."
+_INSTEAD = "`torch.library.register_autograd`, with the same formulas in reverse mode, to any order."
+
+# --- derivatives ------------------------------------------------------------------------------------------------------
+
+SingleLevelFunction: Any = NAMES.find(
+    "torch.autograd.function._SingleLevelFunction",
+    use="Base class of a derivative for one level of `torch.func`; a plain `Function` takes all levels at once.",
+    breaks=_BREAKS,
+    instead=_INSTEAD,
+)
+enable_single_level_function: Any = NAMES.find(
+    "torch._functorch.utils.enable_single_level_autograd_function",
+    use="Context in which PyTorch lets such a class be applied.",
+    breaks=_BREAKS,
+    instead=_INSTEAD,
+)
+compiled_autograd_key: Any = NAMES.find(
+    "torch.autograd.Function._compiled_autograd_key",
+    use="Key of a derivative in a backward pass that compiled autograd traces; such a class has none of its own.",
+    breaks=_BREAKS,
+    instead=_INSTEAD,
+)
+BelowAutograd: Any = NAMES.find(
+    "torch._C._AutoDispatchBelowAutograd",
+    use="Context that excludes the autograd keys while a derivative calls its operator.",
+    breaks=_BREAKS,
+    instead=_INSTEAD,
+)
+after_autograd: Any = NAMES.find(
+    "torch._C._after_autograd_keyset",
+    use="The dispatch keys that come after autograd.",
+    breaks=_BREAKS,
+    instead=_INSTEAD,
+)
+redispatch: Any = NAMES.find(
+    "torch._ops.OpOverload.redispatch",
+    use="Calls an operator at the first of the dispatch keys that are left.",
+    breaks=_BREAKS,
+    instead=_INSTEAD,
+)
+is_forward_mode_enabled: Any = NAMES.find(
+    "torch._C._is_fwd_grad_enabled",
+    use="Reads whether forward mode records; a `Function` turns that off for all levels.",
+    breaks=_BREAKS,
+    instead=_INSTEAD,
+)
+set_forward_mode_enabled: Any = NAMES.find(
+    "torch.autograd.forward_ad._set_fwd_grad_enabled",
+    use="Context that turns it on again for the outer levels.",
+    breaks=_BREAKS,
+    instead=_INSTEAD,
+)
+_are_transforms_active: Any = NAMES.find(
+    "torch._C._are_functorch_transforms_active",
+    use="Tells that a transform of `torch.func` is active.",
+    breaks=f"{_BREAKS} And `convert_indices` inside `torch.vmap`, which reads values there.",
+    instead=f"{_INSTEAD} With `out=`, the operator's result is copied. `convert_indices` reads values.",
+)
+_level: Any = NAMES.find(
+    "torch.autograd.forward_ad._current_level",
+    use="Tells that a level of forward mode is open: -1 is none.",
+    breaks=_BREAKS,
+    instead=f"{_INSTEAD} With `out=`, the operator's result is copied.",
+)
+_TRANSFORMS_KNOWN = _are_transforms_active is not None and _level is not None
+
+OWN_DERIVATIVES = _TRANSFORMS_KNOWN and all(
+    found is not None  # a set of dispatch keys does not compare with None
+    for found in (
+        SingleLevelFunction,
+        enable_single_level_function,
+        compiled_autograd_key,
+        BelowAutograd,
+        after_autograd,
+        redispatch,
+        is_forward_mode_enabled,
+        set_forward_mode_enabled,
+    )
+)
+
+
+def mapped() -> bool:
+    """Return True inside a transform of `torch.func`; False where the name is gone."""
+    return _are_transforms_active is not None and bool(_are_transforms_active())
+
+
+def transformed() -> bool:
+    """Return True inside `torch.func` and forward mode, and where a name is gone, which is right and slower."""
+    return not _TRANSFORMS_KNOWN or bool(_are_transforms_active()) or bool(forward_ad._current_level >= 0)
+
+
+def without_tangents(operator: Callable[..., Any]) -> Callable[..., Any]:
+    """Return an operator that refuses tangents, which it would drop without a word; itself with `OWN_DERIVATIVES`."""
+    if OWN_DERIVATIVES:
+        return operator
+
+    def call(*arguments: Any) -> Any:
+        if not torch.compiler.is_compiling() and any(map(_has_tangent, arguments)):
+            raise NotImplementedError(
+                f"tensors must have no tangent without {', '.join(NAMES.gone)}, which PyTorch {torch.__version__} does "
+                "not have, got one with a tangent: differentiate by `backward` or `torch.autograd.grad`, or install "
+                "PyTorch 2.13"
+            )
+        return operator(*arguments)
+
+    return call
+
+
+def _has_tangent(argument: Any) -> bool:
+    return isinstance(argument, torch.Tensor) and forward_ad.unpack_dual(argument).tangent is not None
+
+
+# --- tracers ----------------------------------------------------------------------------------------------------------
+
+_modes: Any = NAMES.find(
+    "torch._C._len_torch_dispatch_stack",
+    use="Tells that a dispatch mode intercepts operators, so that a kernel must not write into `out=` without one.",
+    breaks="Nothing.",
+    instead="With `out=`, the operator's result is copied.",
+)
+_is_fake: Any = NAMES.find(
+    "torch._subclasses.fake_tensor.is_fake",
+    use="Tells that a tensor of a trace has no values, which `convert_indices` would check.",
+    breaks="`convert_indices` does not check the values of a subclass of `torch.Tensor`.",
+    instead="The type of the tensor.",
+)
+
+
+def in_dispatch_mode() -> bool:
+    """Return True while a dispatch mode intercepts operators, and where the name is gone, which is right and slower."""
+    return _modes is None or _modes() > 0
+
+
+def is_fake(tensor: Any) -> bool:
+    """Return True for a tensor without values; for every subclass of `torch.Tensor` where the name is gone."""
+    if _is_fake is None:
+        return type(tensor) not in (torch.Tensor, torch.nn.Parameter)
+    return bool(_is_fake(tensor))
