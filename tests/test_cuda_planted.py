@@ -58,19 +58,19 @@ BUGS = {
         "values[entry.element] = Word();\n        }",
     ),
     # --- indices
-    "negative indices pass": ("job.cuh", "return (u64)index < (u64)job.cells;", "return index < (i64)job.cells;"),
+    "negative indices pass": ("indices.cuh", "return (u64)index < (u64)job.cells;", "return index < (i64)job.cells;"),
     "an index is cut to 32 bits": (
-        "job.cuh",
+        "indices.cuh",
         "return (u64)index < (u64)job.cells;",
         "return (uint32_t)index < (u64)job.cells;",
     ),
     "an index is cut to 32 bits in a range": (
         "ranges.cuh",
-        "const u64 index = (u64)(i64)indices[entry.element];",
-        "const u64 index = (uint32_t)indices[entry.element];",
+        "const u64 index = (u64)read_index(job,",
+        "const u64 index = (uint32_t)read_index(job,",
     ),
     "one past the plane passes": (
-        "job.cuh",
+        "indices.cuh",
         "return (u64)index < (u64)job.cells;",
         "return (u64)index <= (u64)job.cells;",
     ),
@@ -109,29 +109,33 @@ BUGS = {
     "a bad index keeps what was in memory": ("gather.cuh", "else if (entry.here || entry.bad)", "else if (entry.here)"),
     # --- where
     "the last window owns nothing more": (
-        "job.cuh",
-        "return window == job.pooled[axis] || corner > size ? size : corner;",
-        "return corner > size ? size : corner;",
+        "windows.cuh",
+        "return window == job.pooled[axis] || start > size ? size : start;",
+        "return start > size ? size : start;",
     ),
     "cells past the last window have no owner": (
-        "job.cuh",
+        "windows.cuh",
         "return window < job.pooled[axis] ? window : job.pooled[axis] - 1;",
         "return window;",
     ),
-    "owners forget the padding": ("job.cuh", "quotient(cell + job.padding[axis])", "quotient(cell)"),
-    "edges forget the padding": (
-        "job.cuh",
-        "window * job.stride[axis] - job.padding[axis];\n    return window ==",
-        "window * job.stride[axis];\n    return window ==",
+    "owners forget the padding": ("windows.cuh", "quotient(cell + job.padding[axis])", "quotient(cell)"),
+    "spans forget the padding": (
+        "windows.cuh",
+        "window * job.stride[axis] - job.padding[axis];",
+        "window * job.stride[axis];",
     ),
-    "squares are one row short": ("job.cuh", "for (Count r = 0; r < SIDE; ++r)", "for (Count r = 1; r < SIDE; ++r)"),
+    "squares are one row short": (
+        "windows.cuh",
+        "for (Count r = 0; r < SIDE; ++r)",
+        "for (Count r = 1; r < SIDE; ++r)",
+    ),
     "near windows are a row short": (
         "ranges.cuh",
         "job.pooled[1] + row + 1) * job.pooled[2];",
         "job.pooled[1] + row) * job.pooled[2];",
     ),
     "near windows begin a row late": (
-        "ranges.cuh",
+        "windows.cuh",
         "(ahead + job.stride[axis] - 1) / job.stride[axis];",
         "ahead / job.stride[axis] + 1;",
     ),
@@ -184,14 +188,14 @@ BUGS = {
         "(ordered(value) >= ordered(best))",
     ),
     "taps begin one late": (
-        "pooling.cuh",
-        "before = corner < 0 ? 0 - (Count)corner : 0;",
-        "before = corner < 0 ? 1 - (Count)corner : 0;",
+        "windows.cuh",
+        "before = along.start < 0 ? 0 - (Count)along.start : 0;",
+        "before = along.start < 0 ? 1 - (Count)along.start : 0;",
     ),
     "taps end one early": (
-        "pooling.cuh",
-        "taps.end = dilation == 1 ? ahead :",
-        "taps.end = dilation == 1 ? ahead - 1 :",
+        "windows.cuh",
+        "along.end = dilation == 1 ? ahead :",
+        "along.end = dilation == 1 ? ahead - 1 :",
     ),
     "padding is picked": ("pooling.cuh", "inside[r][c] & (first |", "(first |"),
     "taps past the kernel count": (

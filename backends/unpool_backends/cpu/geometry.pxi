@@ -1,4 +1,4 @@
-# Where a window lies: the only place that computes with stride and padding, and with dilation.
+# Where a window lies.  Every kernel gets the position and the taps of a window here.
 #
 # Along one axis, a window starts at cell window * stride - padding, and its taps lie `dilation` cells apart:
 #

@@ -1,17 +1,17 @@
-// Gather, the gradient of unpooling: the value at each index, but zero for one that a later index hid.
+// Gather, the gradient of unpooling: the value at each index, or zero if a later index names the same cell.
 
 extern "C" __global__ void __launch_bounds__(256) unpool_gather_windows(
     const Word* __restrict__ plane, const Index* __restrict__ indices, Word* __restrict__ values, Status* status,
     const Job job
 ) {
     const Count first = (Count)blockIdx.x * blockDim.x * EACH + threadIdx.x;
-    // All indices are asked for before the first is used, and so are the values.
+    // All indices are loaded before the first is used, and so are the values.
     i64 index[EACH];
     Word value[EACH];
 #pragma unroll
     for (int i = 0; i < EACH; ++i) {
         const Count element = first + i * blockDim.x;
-        index[i] = element < job.elements ? (i64)indices[element] : 0;
+        index[i] = element < job.elements ? read_index(job, indices, element, place_at(job, element).window) : 0;
     }
 #pragma unroll
     for (int i = 0; i < EACH; ++i) {
@@ -19,7 +19,7 @@ extern "C" __global__ void __launch_bounds__(256) unpool_gather_windows(
         value[i] = Word();
         if (element < job.elements && in_plane(job, index[i])) {
             const Place place = place_at(job, element);
-            if (CONFINED && !reads(job, place.window, (Count)index[i]))
+            if (CONFINED && !is_own(job, place.window, (Count)index[i]))
                 index[i] = -1;
             else
                 value[i] = plane[cell_element(job, place.outer, (Count)index[i], place.channel)];
@@ -33,7 +33,7 @@ extern "C" __global__ void __launch_bounds__(256) unpool_gather_windows(
         values[element] = value[i];
         if (!in_plane(job, index[i])) {
             report(&status->bad, element);
-        } else if (DUPLICATES != SUM) {  // a cell of its own is what no other window has named
+        } else if (DUPLICATES != SUM) {  // no other window names a cell that this one owns, unless the strip is marked
             const Place place = place_at(job, element);
             if (!owns(job, place.window, (Count)index[i]))
                 mark(status, job, place);
@@ -41,7 +41,7 @@ extern "C" __global__ void __launch_bounds__(256) unpool_gather_windows(
     }
 }
 
-// Windows that got the cell that they claimed get its value, too, and the others zero.
+// Windows that won the cell that they claimed get its value, the others zero.
 extern "C" __global__ void __launch_bounds__(1024) unpool_gather_ranges(
     const Word* __restrict__ plane, const Index* __restrict__ indices, Word* __restrict__ values, Status* status,
     const Job job

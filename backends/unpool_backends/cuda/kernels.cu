@@ -1,28 +1,29 @@
 // The kernels: every index is checked before it is used, each element of the output is written by one thread, and no
-// result depends on which thread came first.
+// result depends on the order of threads.
 //
 // A build serves one kind of value and of index, by the options that kernels.py passes to the compiler:
 //
-//     -DKIND=Float32       what a value is (kinds.cuh): Word1 .. Word16 where values are moved only
+//     -DKIND=Float32       the kind of a value (kinds.cuh): Word1 .. Word16 if values are moved only
 //     -DINDEX=Index64      or Index32
 //     -DWIDE=0             1 for calls that count to 2**31 or further
 //     -DDUPLICATES=LAST    or SUM, or ERROR
 //     -DPOOL, -DSCATTER or -DGATHER
-//     -DCONFINED=1         where an index outside of its own window is as bad as one outside of its plane; else 0
-//     -DSIDE=2             where it is known: of windows, all of which are whole, to pool; of the squares that windows
-//                          own, to unpool
+//     -DCONFINED=1         if an index outside of its own window is bad; 0 if only one outside of its plane is
+//     -DSIDE=2             if known: the side of windows, all of them whole, to pool; of the squares of cells that
+//                          windows own, to unpool
 //
 // Elements are counted in memory order, (outer windows + window) step + channel, and the same with cells:
 //
 //     channels first    outer = n C + c    step = 1    channel = 0
 //     channels last     outer = n          step = C    channel = c
 //
-// Windows that share no cell share the plane out among them: each has the cells from its own edges to those of its
-// neighbours.  So has a *block* of windows that follow each other: a thread block puts its values into shared memory
-// and writes its cells once, in units of 16 bytes (scatter.cuh).  An index outside of its own window's cells marks its
-// *strip*, a plane or a few neighbouring channels of a sample, to be done anew.  That is also how everything else is
-// done, exactly for every index: a thread block takes a *range* of a strip's cells, and of all windows that name a cell
-// the first or the last claims it, in shared memory (ranges.cuh).
+// If no two windows share a cell, each window owns the cells up to where the next one starts (windows.cuh).  A *block*
+// of consecutive windows owns theirs: a thread block puts its values into shared memory, then writes its cells once, in
+// units of 16 bytes (scatter.cuh).  A *strip* is a plane, or a few neighbouring channels of a sample.  An index of a
+// cell that its window does not own marks the strip, which is then redone by ranges.
+//
+// Ranges are exact for all indices and all windows: a thread block takes a *range* of a strip's cells.  Of all windows
+// that name a cell, the first or the last one claims it, in shared memory (ranges.cuh).
 //
 // The tests compile the same text for the CPU and run it thread by thread.
 
@@ -43,6 +44,8 @@ enum Duplicates { LAST, SUM, ERROR };
 #endif
 
 #include "job.cuh"
+#include "windows.cuh"
+#include "indices.cuh"
 
 #if defined(POOL)
 #include "pooling.cuh"

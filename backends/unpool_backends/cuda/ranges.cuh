@@ -1,8 +1,8 @@
 // Ranges: the cells of a strip, some at a time, in shared memory; exact for any indices.
 //
-// All windows of the strip would have to be asked for cells of the range.  At first only those are that the cells lie
-// *near* to, which can reach them; a window that names a cell which it is not near marks the strip, to be done anew and
-// with all windows.
+// An index of any window of the strip may name a cell of the range.  The first pass reads only the windows *near* the
+// range: those that can reach its cells.  A window that names a cell which it is not near marks the strip.  A marked
+// strip is redone with all windows.
 
 extern __shared__ uint4 shared[];
 
@@ -12,18 +12,7 @@ struct Range {
     Count first_window, end_window;
 };
 
-// The first window along an axis that can reach a cell, and the last one.
-UNPOOL_FUNCTION Int first_near(const Job& job, int axis, Int cell) {
-    const Int ahead = cell + job.padding[axis] - (job.kernel[axis] - 1) * job.dilation[axis];
-    return ahead <= 0 ? 0 : (ahead + job.stride[axis] - 1) / job.stride[axis];
-}
-
-UNPOOL_FUNCTION Int last_near(const Job& job, int axis, Int cell) {
-    const Int last = (cell + job.padding[axis]) / job.stride[axis];
-    return last < job.pooled[axis] ? last : job.pooled[axis] - 1;
-}
-
-// Windows are taken by whole rows, which may be more than can reach the range.
+// Near windows are counted by whole rows, some of which may not reach the range.
 UNPOOL_FUNCTION Count first_window_near(const Job& job, const Point& low, const Point& high) {
     const Int row = low.at[0] == high.at[0] ? first_near(job, 1, low.at[1]) : 0;
     const Count first = ((Count)first_near(job, 0, low.at[0]) * job.pooled[1] + row) * job.pooled[2];
@@ -39,7 +28,7 @@ UNPOOL_FUNCTION Count end_of(const Job& job, Count low) {
     return low + job.cells_each < job.cells ? low + job.cells_each : job.cells;
 }
 
-// Set the cells of a range, and the windows that are near them; the ranges of a strip leave no window out.
+// Set the cells of a range, and the windows near them.  Each window of a strip is near some range.
 UNPOOL_FUNCTION void set_bounds(const Job& job, Range& range, Count low) {
     range.low = low;
     range.end = end_of(job, low);
@@ -67,15 +56,15 @@ UNPOOL_FUNCTION Range range_at(const Job& job, Count task) {
     return range;
 }
 
-// Most often there is nothing to be done anew, and a look at one number tells.
+// Usually no strip is marked, and one number tells so.
 UNPOOL_FUNCTION bool nothing_to_do(const Job& job, const Status* status) { return job.redo && status->clean; }
 
-// Marks do not change while they are asked for, or the threads of a block would not agree.
+// Marks must not change while this is called, or the threads of a block would not agree.
 UNPOOL_FUNCTION bool to_be_done(const Job& job, Status* status, const Range& range) {
     return !job.redo || strips_of(status)[range.strip] == 0;
 }
 
-// A window of one of a strip's channels; `here` if its index is a cell of the range, whose slot that is.
+// A window of one channel of a strip.  `here` if its index names a cell of the range, which has this slot.
 struct Entry {
     bool here, bad;
     Count window, channel, element, cell, slot;
@@ -98,7 +87,7 @@ UNPOOL_FUNCTION Entry entry_at(const Job& job, const Index* indices, const Range
     entry.element = (range.outer * job.windows + entry.window) * job.step + entry.channel;
     entry.here = entry.bad = false;
     if (entry.channel < job.step) {
-        const u64 index = (u64)(i64)indices[entry.element];
+        const u64 index = (u64)read_index(job, indices, entry.element, entry.window);
         entry.bad = is_bad(job, entry.window, (i64)index);
         entry.here = !(CONFINED && entry.bad) && index - range.low < range.end - range.low;
         entry.cell = (Count)index;
@@ -107,7 +96,7 @@ UNPOOL_FUNCTION Entry entry_at(const Job& job, const Index* indices, const Range
     return entry;
 }
 
-// Whoever meets a bad index reports it, and whoever meets one that its own range will not meet marks the strip.
+// Report a bad index.  Mark the strip if an index names a cell of a range that does not read this window.
 UNPOOL_FUNCTION void inspect(const Job& job, Status* status, const Range& range, const Entry& entry) {
     if (entry.bad) {
         report(&status->bad, entry.element);
@@ -121,12 +110,12 @@ UNPOOL_FUNCTION void inspect(const Job& job, Status* status, const Range& range,
 
 const Count NOBODY = (Count)-1;
 
-// Windows claim a cell by number, and the smallest number gets it: the last window's where the last one wins.
+// Windows claim a cell by number, and the smallest number wins: the last window's number with LAST.
 UNPOOL_FUNCTION Count number_of(const Job& job, Count window) {
     return DUPLICATES == LAST ? job.windows - 1 - window : window;
 }
 
-// Let every window claim its cell of the range; report those that came too late for one where that is an error.
+// Let every window claim its cell of the range; with ERROR, report the windows that did not win.
 UNPOOL_FUNCTION void claim(const Job& job, const Index* indices, Status* status, const Range& range, Count* claims) {
     const Count entries = entries_of(job, range);
     for (Count slot = threadIdx.x; slot < slots_of(job, range); slot += blockDim.x)

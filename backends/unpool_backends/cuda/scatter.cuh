@@ -1,4 +1,4 @@
-// Scatter: values are put at their cells, a block of windows at a time if they can.
+// Scatter: values are put at their cells, by blocks of windows if no two windows share a cell, else by ranges.
 
 // --- by blocks: windows that share no cell ---------------------------------------------------------------------------
 
@@ -47,7 +47,7 @@ UNPOOL_FUNCTION Block block_at(const Job& job, Count number) {
     return block;
 }
 
-// Where a run begins in the plane.
+// Return where a run begins in the plane.
 UNPOOL_FUNCTION Count run_at(const Job& job, const Block& block, Count deep, Count row) {
     return block.base + (deep * job.plane[1] + row) * job.plane[2] * job.step;
 }
@@ -59,7 +59,7 @@ UNPOOL_FUNCTION uint4* units_of(const Job& job, const Block& block, Count deep, 
     return shared + (deep * block.rows + row) * job.units;
 }
 
-// The place in shared memory of a cell of the block.
+// Return the place in shared memory of a cell of the block.
 UNPOOL_FUNCTION Word* slot_of(const Job& job, const Block& block, const Word* plane, const Place& place, Count index) {
     Count deep = 0, row = 0;
 #ifndef SIDE
@@ -74,23 +74,25 @@ UNPOOL_FUNCTION Word* slot_of(const Job& job, const Block& block, const Word* pl
     return run + (cell_element(job, place.outer, index, place.channel) - start);
 }
 
-// The next windows of a thread, all of them read before the first is used.
+// The next windows of a thread.  All are read before the first is used.
 struct Batch {
     i64 index[EACH];
     Word value[EACH];
 };
 
 UNPOOL_FUNCTION void read_batch(
-    Batch& batch, const Word* __restrict__ values, const Index* __restrict__ indices, const Block& block, Count i
+    const Job& job, Batch& batch, const Word* __restrict__ values, const Index* __restrict__ indices,
+    const Block& block, Count i
 ) {
 #pragma unroll
     for (int b = 0; b < EACH; ++b, i += blockDim.x) {
-        batch.index[b] = i < block.count ? (i64)indices[block.first + i] : 0;
-        batch.value[b] = i < block.count ? values[block.first + i] : Word();
+        const Count element = block.first + i;
+        batch.index[b] = i < block.count ? read_index(job, indices, element, place_at(job, element).window) : 0;
+        batch.value[b] = i < block.count ? values[element] : Word();
     }
 }
 
-// Put values at their cells in shared memory, or say what is wrong with their indices.
+// Put values at their cells in shared memory; report bad indices, and mark strips whose windows do not own the cell.
 UNPOOL_FUNCTION void put_batch(
     const Job& job, const Batch& batch, const Word* plane, Status* status, const Block& block, Count i
 ) {
@@ -111,7 +113,7 @@ UNPOOL_FUNCTION void put_batch(
     }
 }
 
-// Write a run to the plane, in units of 16 bytes but for its ends.
+// Write a run to the plane, in units of 16 bytes except at its ends.
 UNPOOL_FUNCTION void write_run(const uint4* units, Word* cells, Count length, Count most) {
     const Count begin = offset_of(cells), end = begin + length * sizeof(Word);
     char* first = (char*)cells - begin;
@@ -130,17 +132,17 @@ extern "C" __global__ void __launch_bounds__(128) unpool_scatter_blocks(
     const Job job
 ) {
     const Block block = block_at(job, blockIdx.x);
-    // While the first values are on their way, there are zeros to write.
+    // Write zeros while the first values are loaded.
     Batch batch;
     Count i = threadIdx.x;
-    read_batch(batch, values, indices, block, i);
+    read_batch(job, batch, values, indices, block, i);
     for (Count unit = threadIdx.x; unit < block.deep * block.rows * job.units; unit += blockDim.x)
         shared[unit] = make_uint4(0, 0, 0, 0);
     __syncthreads();
     while (i < block.count) {
         put_batch(job, batch, plane, status, block, i);
         i += EACH * blockDim.x;
-        read_batch(batch, values, indices, block, i);
+        read_batch(job, batch, values, indices, block, i);
     }
     __syncthreads();
     for (Count deep = 0; deep < block.deep; ++deep)
@@ -152,7 +154,7 @@ extern "C" __global__ void __launch_bounds__(128) unpool_scatter_blocks(
 
 // --- by ranges -------------------------------------------------------------------------------------------------------
 
-// Add up in row-major order: of the windows at hand, the smallest that names a cell is next, round by round.
+// Add up in row-major order.  In each round, the smallest of the threads' windows that name a cell adds its value.
 UNPOOL_FUNCTION void add_up(
     const Job& job, const Word* values, const Index* indices, Status* status, const Range& range, Count* claims,
     Word* sums

@@ -1,0 +1,81 @@
+// Where a window lies, and which cells it owns.  Every kernel gets the position and the taps of a window here.
+//
+// Along one axis, a window starts at cell window * stride - padding, and its taps lie `dilation` cells apart:
+//
+//     cell    -1   0   1   2   3          kernel 3, dilation 2, padding 1: window 0 starts in the padding,
+//     tap      0       1       2          and span(job, axis, 0) is {start: -1, first: 1, end: 3}
+
+// Along one axis: the cell where a window starts, and its taps first..end-1 that lie inside the plane.
+struct Span {
+    Int start;
+    Count first, end;
+};
+
+UNPOOL_FUNCTION Span span(const Job& job, int axis, Int window) {
+    Span along;
+    along.start = window * job.stride[axis] - job.padding[axis];
+    const Count dilation = job.dilation[axis], before = along.start < 0 ? 0 - (Count)along.start : 0;
+    const Count ahead = (Count)job.plane[axis] - (Count)along.start;
+    along.first = dilation == 1 ? before : (before + dilation - 1) / dilation;
+    along.end = dilation == 1 ? ahead : (ahead + dilation - 1) / dilation;
+    along.end = along.end < (Count)job.kernel[axis] ? along.end : (Count)job.kernel[axis];
+    return along;
+}
+
+// Return whether a window has a tap at a cell of the plane.
+UNPOOL_FUNCTION bool is_own(const Job& job, Count window, Count cell) {
+    const Point at = cell_at(job, cell), place = point_at(job.pooled, job.by_pooled, window);
+    for (int axis = 0; axis < 3; ++axis) {
+        const Int away = at.at[axis] - span(job, axis, place.at[axis]).start;
+        if (away < 0 || away % job.dilation[axis] || away / job.dilation[axis] >= job.kernel[axis])
+            return false;
+    }
+    return true;
+}
+
+// --- windows that share no cell: each owns the cells up to where the next window starts ------------------------------
+
+// Return the window that owns a cell, along an axis.
+UNPOOL_FUNCTION Int owner(const Job& job, int axis, Int cell) {
+    const Int window = (Int)job.by_stride[axis].quotient(cell + job.padding[axis]);
+    return window < job.pooled[axis] ? window : job.pooled[axis] - 1;
+}
+
+// Return the first cell that a window owns, along an axis.
+UNPOOL_FUNCTION Int edge(const Job& job, int axis, Int window) {
+    if (window == 0)
+        return 0;
+    const Int size = job.plane[axis], start = span(job, axis, window).start;
+    return window == job.pooled[axis] || start > size ? size : start;
+}
+
+// Return whether a window owns a cell.
+UNPOOL_FUNCTION bool owns(const Job& job, Count window, Count cell) {
+#ifdef SIDE
+    const Count row = job.by_pooled[2].quotient(window), column = window - row * job.pooled[2];
+    const Count offset = cell - (row * job.plane[2] + column) * SIDE;
+    bool owned = false;
+    for (Count r = 0; r < SIDE; ++r)
+        owned |= offset - r * job.plane[2] < SIDE;
+    return owned;
+#else
+    const Point at = cell_at(job, cell);
+    const Int depth = job.plane[0] > 1 ? owner(job, 0, at.at[0]) : 0;
+    const Count row = (Count)depth * job.pooled[1] + owner(job, 1, at.at[1]);
+    return row * job.pooled[2] + owner(job, 2, at.at[2]) == window;
+#endif
+}
+
+// --- windows that overlap --------------------------------------------------------------------------------------------
+
+// Return the first window along an axis that can reach a cell; the taps between are not considered.
+UNPOOL_FUNCTION Int first_near(const Job& job, int axis, Int cell) {
+    const Int ahead = cell + job.padding[axis] - (job.kernel[axis] - 1) * job.dilation[axis];
+    return ahead <= 0 ? 0 : (ahead + job.stride[axis] - 1) / job.stride[axis];
+}
+
+// Return the last such window.
+UNPOOL_FUNCTION Int last_near(const Job& job, int axis, Int cell) {
+    const Int last = (cell + job.padding[axis]) / job.stride[axis];
+    return last < job.pooled[axis] ? last : job.pooled[axis] - 1;
+}
