@@ -41,7 +41,7 @@ class Sizes(NamedTuple):
     pooled_shape: list[Any]
     plane_shape: list[Any]
     checks: list[Any]
-    follows: bool = False  # whether the size of the plane follows from the windows
+    follows: bool  # whether the size of the plane follows from the windows
 
     @property
     def windows(self) -> Any:
@@ -147,8 +147,8 @@ def of_unpooling(values: Any, indices: Any, plan: Plan[Any], given: Any) -> Size
         sizes = [entry if size is None else size for size, entry in zip(sizes, spatial, strict=True)]
         if len(given) > rank:
             demand_leading(plan.sized_by, given, plan.values, pooled_shape, axes, demand)
-    found = _bounded(plan, pooled_shape, sizes, given, demand)
-    return found._replace(follows=given is None and plan.sized_by == "output_size")
+    follows = given is None and plan.sized_by == "output_size"
+    return _bounded(plan, pooled_shape, sizes, given, demand, follows)
 
 
 def of_gathering(grad: Any, indices: Any, plan: Plan[Any]) -> Sizes:
@@ -161,7 +161,9 @@ def of_gathering(grad: Any, indices: Any, plan: Plan[Any]) -> Sizes:
     return _bounded(plan, pooled_shape, given[axes], given, demand)
 
 
-def _bounded(plan: Plan[Any], pooled_shape: list[Any], sizes: list[Any], given: Any, demand: Asserts) -> Sizes:
+def _bounded(
+    plan: Plan[Any], pooled_shape: list[Any], sizes: list[Any], given: Any, demand: Asserts, follows: bool = False
+) -> Sizes:
     """Apply the rule of sizes to those that the plan did not know, and default to what follows from the windows."""
     axes = _spatial(plan)
     for axis, windows in enumerate(pooled_shape[axes]):
@@ -170,10 +172,12 @@ def _bounded(plan: Plan[Any], pooled_shape: list[Any], sizes: list[Any], given: 
         if not known(sizes[axis], windows):
             demand_size(axis, windows, sizes[axis], plan.window, given, plan.sized_by, demand)
     plane_shape = [*pooled_shape[: axes.start], *sizes, *pooled_shape[axes.stop :]]
-    return _sizes(plan, pooled_shape, plane_shape, demand.checks)
+    return _sizes(plan, pooled_shape, plane_shape, demand.checks, follows)
 
 
-def _sizes(plan: Plan[Any], pooled_shape: list[Any], plane_shape: list[Any], checks: list[Any]) -> Sizes:
+def _sizes(
+    plan: Plan[Any], pooled_shape: list[Any], plane_shape: list[Any], checks: list[Any], follows: bool = False
+) -> Sizes:
     axes = _spatial(plan)
     ones = (1,) * (3 - len(plan.spatial))
     padding = [
@@ -191,6 +195,7 @@ def _sizes(plan: Plan[Any], pooled_shape: list[Any], plane_shape: list[Any], che
         pooled_shape,
         plane_shape,
         checks,
+        follows,
     )
 
 
