@@ -138,7 +138,7 @@ KEPT = {
         "torch.autograd.forward_ad._current_level",
     ),
     "tensorflow": ("tensorflow.python.ops.control_flow_util.GraphOrParentsInXlaContext",),
-    "cuda": (),
+    "cuda": ("cupy.cuda.nvrtc.getVersion",),
 }
 # A child for each name, and the process itself for all of them: operators stay registered for the life of a process.
 WITHOUT = """
