@@ -89,12 +89,20 @@ def refuse_proxy(argument: str, array: object) -> None:
 
 
 def not_rewritten(function: Any) -> None:
-    """Mark a function as one that TensorFlow's autograph must not rewrite; the mark is autograph's own."""
+    """Mark a function as one that TensorFlow's autograph must not rewrite.
+
+    The mark is autograph's own, for functions that it has made.  Without it, autograph rewrites functions of ours to
+    the same effect.
+    """
     function.autograph_info__ = None
 
 
 def _intercepted() -> bool:
-    """Return whether PyTorch traces a program, or is in a dispatch mode: `make_fx` and AOTAutograd trace in one."""
+    """Return whether PyTorch traces a program, or is in a dispatch mode: `make_fx` and AOTAutograd trace in one.
+
+    PyTorch has no public function for the latter.  Without this one, symbols are still not remembered: they have no
+    hash.
+    """
     try:
         torch = modules["torch"]
         return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0  # type: ignore[no-any-return]
