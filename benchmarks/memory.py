@@ -20,8 +20,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from unpool_backends.cpu import release_memory
-
+from unpool import release_memory
 from unpool.__main__ import as_program, positive
 from unpool.bench.cases import Case, from_json, prepare
 from unpool.bench.peers import unpool_calls
