@@ -1,4 +1,4 @@
-"""Every message of `unpool.errors` is reached through a public call and reads as its docstring promises.
+"""Every message of the library is reached through a public call and reads as a message should.
 
 That is: it names the argument in backticks, states the rule, shows what was received and says what to do.  The tables
 below hold whole messages, so that a reader can judge them and a change of one is seen.  What is refused before work

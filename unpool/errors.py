@@ -2,7 +2,7 @@
 
 A message names the argument in backticks, states the rule, shows what was received and says what to do next.  Functions
 here build the exception; the caller raises it, so a traceback ends where the rule was broken.  A message that one file
-alone raises is at the end of that file, or in the `errors.py` of its backend or layers.
+alone raises is at the end of that file; the CUDA backend and the Keras layers have a `messages.py`.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ import unpool
 from unpool import dtypes
 from unpool.arguments import check_choice, padding_of, per_axis, sizes_of, window
 from unpool.backends import arithmetic_of
-from unpool.keras import errors
+from unpool.keras import messages
 from unpool.plan import plan_unpooling
 from unpool.protocol import DUPLICATES, Duplicates
 from unpool.sizes import LAYOUTS, Number, Window, common_shape, default_size
@@ -97,7 +97,7 @@ class _MaxUnpooling(keras.layers.Layer):  # type: ignore[misc]
 
 def _check_shapes(updates: Sequence[Any], mask: Sequence[Any]) -> tuple[Any, ...]:
     if len(updates) != 4:
-        raise errors.not_batched("updates", updates, LAYOUTS[2, True][0])
+        raise messages.not_batched("updates", updates, LAYOUTS[2, True][0])
     return common_shape("mask", tuple(mask), "updates", tuple(updates))
 
 
@@ -110,10 +110,10 @@ def _integers(mask: Any, size: Sequence[Any]) -> Any:
     positions, most = prod([arithmetic.number(entry) for entry in size[1:]]), _EXACT[dtype]
 
     def too_many(number: Number) -> Exception:
-        return errors.inexact_mask(dtype, number(positions), most)
+        return messages.inexact_mask(dtype, number(positions), most)
 
     def no_integer(number: Number, flat: Any) -> Exception:
-        return errors.not_whole(dtype, number(flat))
+        return messages.not_whole(dtype, number(flat))
 
     mask = arithmetic.require(positions <= most, mask, too_many)
     integers = arithmetic.cast(mask, "int64")
@@ -244,10 +244,10 @@ class MaxUnpooling2DV2(_MaxUnpooling):
     ) -> None:
         super().__init__(duplicates, **kwargs)
         if output_size is None:
-            raise errors.four_sizes(output_size)
+            raise messages.four_sizes(output_size)
         sizes, _ = sizes_of("output_size", output_size, 2, True)
         if len(sizes) != 4:
-            raise errors.four_sizes(sizes)
+            raise messages.four_sizes(sizes)
         per_axis("output_size", sizes[1:3], 2, 1)
         self.output_size = sizes
 

@@ -9,7 +9,7 @@ import keras
 
 from unpool import calls, dtypes
 from unpool.arguments import check_choice, check_validate, per_axis, sizes_of
-from unpool.keras import errors
+from unpool.keras import messages
 from unpool.keras.windowed import Windowed
 from unpool.plan import Validate, plan_unpooling
 from unpool.protocol import DUPLICATES, Duplicates
@@ -56,7 +56,7 @@ class _MaxUnpooling(Windowed):
     ) -> tuple[int | None, ...]:
         if indices_shape is None:
             if len(inputs_shape) != 2:
-                raise errors.not_a_pair(inputs_shape, indices_shape)
+                raise messages.not_a_pair(inputs_shape, indices_shape)
             inputs_shape, indices_shape = inputs_shape
         shape = self.check_batched("inputs", inputs_shape)
         shape = common_shape("indices", tuple(indices_shape), "inputs", shape)
@@ -82,7 +82,7 @@ class _MaxUnpooling(Windowed):
                 return (output_size,) * self.rank
             return self.output_size if output_size is None else output_size
         if output_size is not None:
-            raise errors.two_sizes()
+            raise messages.two_sizes()
         shape = self.check_batched("like", like_shape)
         return shape[spatial_axes(len(shape), self.rank, self.channels_last)]
 
@@ -100,7 +100,7 @@ def _pair(inputs: Any, indices: Any) -> tuple[Any, Any]:
     """Take the values and the indices, which may come as one."""
     together = isinstance(inputs, (list, tuple))
     if together is (indices is not None) or (together and len(inputs) != 2):
-        raise errors.not_a_pair(inputs, indices)
+        raise messages.not_a_pair(inputs, indices)
     return tuple(inputs) if together else (inputs, indices)
 
 

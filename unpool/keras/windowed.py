@@ -9,7 +9,7 @@ import keras
 
 import unpool
 from unpool.arguments import is_channels_last, window
-from unpool.keras import errors
+from unpool.keras import messages
 from unpool.sizes import LAYOUTS, Window
 
 
@@ -49,7 +49,7 @@ class Windowed(keras.layers.Layer):  # type: ignore[misc]
     def check_batched(self, argument: str, shape: Sequence[int | None]) -> tuple[Any, ...]:
         """Refuse what has another number of dimensions: without its batch, a picture would be taken for a row."""
         if len(shape) != self.rank + 2:
-            raise errors.not_batched(argument, shape, LAYOUTS[self.rank, self.channels_last][0])
+            raise messages.not_batched(argument, shape, LAYOUTS[self.rank, self.channels_last][0])
         return tuple(shape)
 
     def get_config(self) -> dict[str, Any]:

@@ -22,8 +22,7 @@ from unpool import errors, findings
 from unpool.dtypes import name
 from unpool.plan import Plan
 from unpool.protocol import Duplicates
-from unpool_backends.cuda import errors as cuda_errors
-from unpool_backends.cuda import job, kernels
+from unpool_backends.cuda import job, kernels, messages
 from unpool_backends.cuda.availability import fault
 
 __all__ = ["BACKEND", "CUDA", "QUIET"]
@@ -121,9 +120,9 @@ def _check_arrays(*arrays: tuple[str, Any]) -> None:
         if array is None:
             continue
         if array.device.id != device:
-            raise cuda_errors.wrong_device(argument, array.device.id, device)
+            raise messages.wrong_device(argument, array.device.id, device)
         if not array.dtype.isnative:
-            raise cuda_errors.foreign_byte_order(argument, array.dtype.str)
+            raise messages.foreign_byte_order(argument, array.dtype.str)
 
 
 def _is_usable(array: Any) -> bool:
@@ -214,7 +213,7 @@ def _capturing() -> bool:
 
 def _check_capture(duplicates: Duplicates) -> None:
     if duplicates == "error" and _capturing():
-        raise cuda_errors.cannot_wait()
+        raise messages.cannot_wait()
 
 
 def _new_status(work: job.Work) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from cupy.cuda import runtime
 
 from unpool.errors import BackendUnavailableError
-from unpool_backends.cuda import errors, private
+from unpool_backends.cuda import messages, private
 
 # cudaError_t, of which CuPy has no names.
 _INITIALIZATION_ERROR = 3
@@ -29,7 +29,7 @@ def fault() -> BackendUnavailableError | None:
     try:
         private.load_nvrtc()
     except Exception:  # a RuntimeError of a package beneath CuPy, another one in every version
-        return errors.missing_nvrtc(runtime.runtimeGetVersion())
+        return messages.missing_nvrtc(runtime.runtimeGetVersion())
     return None
 
 
@@ -37,9 +37,9 @@ def _meaning(error: Any) -> BackendUnavailableError:
     status = private.status(error)
     if status == _INSUFFICIENT_DRIVER:
         served, needed = runtime.driverGetVersion(), runtime.runtimeGetVersion()
-        return errors.old_driver(served, needed) if served else errors.missing_driver(needed)
+        return messages.old_driver(served, needed) if served else messages.missing_driver(needed)
     if status == _NO_DEVICE:
-        return errors.no_device(os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return messages.no_device(os.environ.get("CUDA_VISIBLE_DEVICES"))
     if status == _INITIALIZATION_ERROR:
-        return errors.forked_after_cuda(error)
-    return errors.failing_cuda(error)
+        return messages.forked_after_cuda(error)
+    return messages.failing_cuda(error)
