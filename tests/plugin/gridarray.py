@@ -17,7 +17,7 @@ class Grid:
 
 
 class GridBackend:
-    """The three primitives of `unpool.backends.Backend` on Grids."""
+    """The three primitives of `unpool.Backend` on Grids."""
 
     def pool(self, input, plan, out):
         values, indices = [], []
