@@ -245,7 +245,7 @@ def call():
     "cuda": f"""
 def call():
     import cupy, unpool
-    assert unpool.backends.why_not("cuda") is None
+    assert unpool.registry.why_not("cuda") is None
     x = cupy.asarray({X}, "float32")
     values, indices = unpool.max_pool2d(x, 2, 1, return_indices=True)
     planes = unpool.max_unpool2d(values**2, indices, 2, 1, duplicates="sum")
