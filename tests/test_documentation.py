@@ -1,4 +1,7 @@
-"""Every example in a docstring and in the README runs and prints what it says."""
+"""Every example in a docstring, in the README and in docs/ runs, and prints what it says.
+
+Sybil runs the pages: a block that begins at a prompt is a doctest, any other is a program.
+"""
 
 import doctest
 import pkgutil
@@ -8,10 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from needs import require
+from needs import require, require_backend
 
-README = Path(__file__).parent.parent / "README.md"
-MIGRATION = README.parent / "docs" / "migration.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))] if README.exists() else []
 here = pytest.mark.skipif(
     not README.exists(), reason="the tests run away from the source tree, where the pages are not"
 )
@@ -45,17 +49,34 @@ MODULES = [
 ]
 
 
-def examples(text):
-    """Return what a page shows at a prompt: one text of all its blocks, which share their names."""
-    # A fence would be taken for expected output.
-    blocks = re.findall(r"^```(?:python|pycon)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return "\n\n".join(block for block in blocks if ">>>" in block)
+HEADING = re.compile(r"^##+ (.+)$", re.MULTILINE)
+FENCE = re.compile(r"^ *(?:```|~~~)(.*)$", re.MULTILINE)
+NEEDED = re.compile(r"^<!-- needs: (.+) -->$", re.MULTILINE)  # of a section, or of a page if it is above all sections
 
 
 def sections(page):
-    """Return the sections of a page that have examples, by heading."""
-    parts = re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE) if page.exists() else []
-    return {part.partition("\n")[0]: part for part in parts if examples(part)}
+    """Yield heading, start, end and required modules of each section of a page that has Python blocks."""
+    text = page.read_text(encoding="utf-8")
+    headings = list(HEADING.finditer(text))
+    ends = [heading.start() for heading in headings[1:]] + [len(text)]
+    needed = NEEDED.findall(text[: headings[0].start()])
+    for heading, end in zip(headings, ends, strict=True):
+        section = text[heading.start() : end]
+        if "```python" in section:
+            yield heading[1], heading.start(), end, " ".join(needed + NEEDED.findall(section)).split()
+
+
+SECTIONS = {
+    f"{page.relative_to(ROOT).as_posix()}: {name}": (page, *rest) for page in PAGES for name, *rest in sections(page)
+}
+
+
+def document(page):
+    """Return a page whose Python blocks Sybil has parsed."""
+    from sybil import Sybil
+    from sybil.parsers.markdown import PythonCodeBlockParser
+
+    return Sybil([PythonCodeBlockParser(doctest_optionflags=doctest.REPORT_NDIFF | doctest.ELLIPSIS)]).parse(page)
 
 
 def run(tests):
@@ -84,28 +105,51 @@ def test_the_examples_are_found():
 
 
 @here
-def test_the_examples_of_the_readme_run():
-    found = examples(README.read_text(encoding="utf-8"))
-    assert found, "the README shows no example that runs"
-    assert run([doctest.DocTestParser().get_doctest(found, {}, "README.md", str(README), 0)])
-
-
-@here
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # frameworks' own
 @pytest.mark.filterwarnings("ignore:Setting forward, backward hooks:UserWarning")  # Captum's
-@pytest.mark.parametrize("heading", sections(MIGRATION))
-def test_the_examples_of_the_migration_page_run(heading):
-    """Each section by itself; a comment below its heading says what it needs."""
-    section = sections(MIGRATION)[heading]
-    (needs,) = re.findall(r"^<!-- needs: (.+) -->$", section, re.MULTILINE)
-    for module in needs.split():
-        require(module, f'the section "{heading}" is about it')
-    assert run([doctest.DocTestParser().get_doctest(examples(section), {}, heading, str(MIGRATION), 0)])
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_examples_of_a_page_run(section):
+    """Each section by itself, as a reader pastes it; a comment says which modules it needs."""
+    page, start, end, needed = SECTIONS[section]
+    require("sybil", "it runs the pages")
+    for module in needed:
+        require(module, f"{section} is about it")
+        if module == "cupy":
+            require_backend("cuda")
+    parsed = document(page)
+    parsed.namespace["__name__"] = "__main__"
+    examples = [example for example in parsed.examples() if start <= example.start < end]
+    assert examples
+    for example in examples:
+        example.evaluate()
 
 
 @here
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/migration.md"])
-def test_links_lead_somewhere(page):
-    path = README.parent / page
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_example_of_a_page_is_left_out(page):
+    """Fences say what is in them, and Sybil finds each that holds Python; what is not run is no Python."""
+    require("sybil", "it runs the pages")
+    text = page.read_text(encoding="utf-8")
+    kinds = FENCE.findall(text)[::2]
+    assert set(kinds) <= {"python", "console", "text"}
+    first = HEADING.search(text).start()  # what is above the first section is in none
+    starts = [example.start for example in document(page).examples() if example.start > first]
+    blocks = {text.rfind("```python", 0, start + len("```python")) for start in starts}
+    assert len(blocks) == kinds.count("python")
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    assert not re.findall(r"^(?: {4}|\t).*(?:>>> |import )", prose, re.MULTILINE)
+
+
+@here
+def test_the_readme_is_short():
+    lines = README.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 120
+    assert max(map(len, lines)) <= 120
+
+
+@here
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
     links = re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8"))
     missing = [link for link in links if not (path.parent / link).exists()]
     assert not missing
