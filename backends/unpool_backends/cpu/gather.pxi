@@ -4,28 +4,29 @@ cdef inline Py_ssize_t take(
     word *values, const index *indices, const word *plane, const Job *job, const Block *block, Py_ssize_t width
 ) noexcept nogil:
     """Take the value at each index of a block; return the offset in the block of the first bad index, or -1."""
-    cdef Py_ssize_t i, c, at, left = job.windows - block.first
+    cdef Py_ssize_t i, c, at, first = block.first, count = block.count, left = job.windows - first
     cdef int64_t cell
-    cdef uint64_t ahead
-    values += block.first * job.step
-    indices += block.first * job.step
+    # A local, so in a register: one more load per index costs 10 % where loads wait for memory.
+    cdef uint64_t ahead, cells = job.cells
+    values += first * job.step
+    indices += first * job.step
     if job.step == 1:
-        for i in range(block.count):
+        for i in range(count):
             # The address is a number: an index that is not checked yet must make no pointer.  A prefetch of any address
             # does no harm.
             at = min(i + AHEAD, left - 1)
-            ahead = <uint64_t> read_index(job, indices, block.first + at, at)
+            ahead = <uint64_t> read_index(job, indices, first + at, at)
             prefetch(<size_t> plane + <size_t> ahead * sizeof(word))
-            cell = read_index(job, indices, block.first + i, i)
-            if <uint64_t> cell >= <uint64_t> job.cells:
+            cell = read_index(job, indices, first + i, i)
+            if <uint64_t> cell >= cells:
                 return i
             values[i] = plane[cell]
         return -1
-    for i in range(block.count):
+    for i in range(count):
         for c in range(width):
             at = i * job.step + c
-            cell = read_index(job, indices, block.first + i, at)
-            if <uint64_t> cell >= <uint64_t> job.cells:
+            cell = read_index(job, indices, first + i, at)
+            if <uint64_t> cell >= cells:
                 return at
             values[at] = plane[cell * job.step + c]
     return -1
