@@ -1,4 +1,4 @@
 """The backends that unpool has built in, one package each; `unpool.registry` lists them and loads them by name.
 
-Users call `unpool`.  Nothing here imports a framework before one of its packages is asked for.
+What users call is in `unpool`.  Importing this package imports no framework; each backend imports its own.
 """
