@@ -67,6 +67,16 @@ def test_a_call_copies_nothing(monkeypatch, dtype):
     assert all(tensor.dtype == values.dtype for tensor in (planes, taken))
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_an_operator_names_sizes_in_the_order_of_the_user(memory_format):
+    """Whoever calls the operator itself has no plan that was checked before."""
+    indices = torch.zeros((2, 3, 4, 5), dtype=torch.int64)
+    planes = torch.ones((2, 2, 8, 10)).contiguous(memory_format=memory_format)
+    window = [2, 2], [2, 2], [0, 0], [1, 1]
+    with pytest.raises(ValueError, match=r"`indices`, got \(2, 2, 8, 10\) for shape \(2, 3, 4, 5\)"):
+        torch.ops.unpool.max_unpool_backward(planes, indices, *window, False, "last", "plane")
+
+
 @pytest.mark.parametrize("case", POOLINGS.values(), ids=POOLINGS)
 @pytest.mark.parametrize("dtype", ["float32", "int16"])
 def test_memory_formats(case, dtype):

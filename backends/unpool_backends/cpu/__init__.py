@@ -89,8 +89,9 @@ class CPU:
                 _note_touched(error, out)
                 raise
             if max(found) >= 0:
-                self._report(found, indices, wanted, plan, out)
-                return None
+                if self._quiet:
+                    return None
+                raise findings.error(*found, indices, wanted, plan, touched=out is not None)
         return planes
 
     def gather(
@@ -109,14 +110,10 @@ class CPU:
                 _note_touched(error, out)
                 raise
             if max(found) >= 0:
-                self._report(found, indices, wanted, plan, out)
-                return None
+                if self._quiet:
+                    return None
+                raise findings.error(*found, indices, wanted, plan, touched=out is not None)
         return values
-
-    def _report(self, found: tuple[int, int], given: Array, read: Array, plan: Plan[int], out: Array | None) -> None:
-        """Raise the error of a bad or repeated index, unless the kernels are quiet."""
-        if not self._quiet:
-            raise findings.error(*found, given, read, plan, touched=out is not None)
 
 
 BACKEND = CPU()

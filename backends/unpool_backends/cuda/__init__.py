@@ -77,8 +77,9 @@ class CUDA:
                 _launch(work, variant, (pooled, wanted, planes, status))
                 found = _found(status, plan, duplicates)
                 if max(found) >= 0:
-                    self._report(found, indices, wanted, plan, out)
-                    return None
+                    if self._quiet:
+                        return None
+                    raise findings.error(*found, indices, wanted, plan, touched=out is not None)
         return planes
 
     def gather(self, grad: Any, indices: Any, plan: Plan[int], duplicates: Duplicates, out: Any) -> Any:
@@ -96,14 +97,10 @@ class CUDA:
                 _launch(work, variant, (planes, wanted, values, status))
                 found = _found(status, plan, duplicates)
                 if max(found) >= 0:
-                    self._report(found, indices, wanted, plan, out)
-                    return None
+                    if self._quiet:
+                        return None
+                    raise findings.error(*found, indices, wanted, plan, touched=out is not None)
         return values
-
-    def _report(self, found: tuple[int, int], given: Any, read: Any, plan: Plan[int], out: Any) -> None:
-        """Raise the error of a bad or repeated index, unless the kernels are quiet."""
-        if not self._quiet:
-            raise findings.error(*found, given, read, plan, touched=out is not None)
 
 
 BACKEND = CUDA()

@@ -26,16 +26,16 @@ class Asserts(Demand):
         self.checks += require(right, problem)
 
     def equal(self, one: Any, other: Any) -> Any:
-        return one == other if _known(one, other) else tf.equal(tf.cast(one, tf.int64), tf.cast(other, tf.int64))
+        return one == other if known(one, other) else tf.equal(tf.cast(one, tf.int64), tf.cast(other, tf.int64))
 
     def larger(self, one: Any, other: Any) -> Any:
-        return max(one, other) if _known(one, other) else tf.maximum(tf.cast(one, tf.int64), tf.cast(other, tf.int64))
+        return max(one, other) if known(one, other) else tf.maximum(tf.cast(one, tf.int64), tf.cast(other, tf.int64))
 
     def smaller(self, one: Any, other: Any) -> Any:
-        return min(one, other) if _known(one, other) else tf.minimum(tf.cast(one, tf.int64), tf.cast(other, tf.int64))
+        return min(one, other) if known(one, other) else tf.minimum(tf.cast(one, tf.int64), tf.cast(other, tf.int64))
 
     def one_if(self, condition: Any) -> Any:
-        return int(condition) if _known(condition) else tf.cast(condition, tf.int64)
+        return int(condition) if known(condition) else tf.cast(condition, tf.int64)
 
     def none(self, count: Any, wrong: Callable[[Any], Any]) -> Any:
         return ~tf.reduce_any(wrong(tf.range(tf.maximum(tf.cast(count, tf.int64), 0), dtype=tf.int64)))
@@ -70,7 +70,8 @@ def compiles() -> bool:
     return private.in_xla()
 
 
-def _known(*sizes: Any) -> bool:
+def known(*sizes: Any) -> bool:
+    """Return whether sizes are numbers, and none is a tensor."""
     return not any(isinstance(size, tf.Tensor) for size in sizes)
 
 

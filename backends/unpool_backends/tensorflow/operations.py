@@ -19,9 +19,9 @@ from unpool.plan import Plan
 from unpool.protocol import Duplicates
 from unpool.sizes import LARGEST, Number
 from unpool.taps import taps_of
-from unpool_backends.tensorflow.asserts import after, compiles, require
+from unpool_backends.tensorflow.asserts import after, compiles, known, require
 from unpool_backends.tensorflow.pooling import pool
-from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, known, of_gathering, of_unpooling, reshaped
+from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, of_gathering, of_unpooling, reshaped
 from unpool_backends.tensorflow.window_path import Matches, serve, windows_per_cell
 
 __all__ = ["gather", "pool", "scatter"]
@@ -118,7 +118,7 @@ class _Targets:
         return tf.where(self.valid(), self.flat_of_good(), self.total)
 
     def flat_of_good(self) -> Any:
-        """Return the same of indices in range."""
+        """Return the positions among all cells of indices that are in range."""
         plane = reshaped(arange(self.lead), -1, 1, 1) * cast(self.sizes.cells * self.trail, tf.int64)
         numbers, trail = tf.cast(self.numbers, tf.int64), cast(self.trail, tf.int64)
         return (numbers if known(self.trail) and self.trail == 1 else numbers * trail) + (plane + arange(self.trail))

@@ -15,8 +15,8 @@ import tensorflow as tf
 from unpool.plan import Plan
 from unpool.sizes import taps_inside
 from unpool_backends.tensorflow import sort_keys
-from unpool_backends.tensorflow.asserts import after
-from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, chosen, known, of_pooling, pairs, reshaped
+from unpool_backends.tensorflow.asserts import after, known
+from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, chosen, of_pooling, pairs, reshaped
 
 # Up to here a window's cells are sliced out one by one; a longer window is a loop in the graph.
 _UNROLLED = 16

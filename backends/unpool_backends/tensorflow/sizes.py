@@ -24,7 +24,7 @@ from unpool.sizes import (
     padding_before,
     spatial_axes,
 )
-from unpool_backends.tensorflow.asserts import Asserts
+from unpool_backends.tensorflow.asserts import Asserts, known
 
 # Larger tables are computed when the graph runs: constants make it, and what is saved, grow.
 _CONSTANT = 2**15
@@ -55,10 +55,6 @@ class Sizes(NamedTuple):
     def small(self) -> bool:
         """True if int32 is known to count the cells of a plane."""
         return known(self.cells) and bool(self.cells <= LARGEST)
-
-
-def known(*sizes: Any) -> bool:
-    return not any(isinstance(size, tf.Tensor) for size in sizes)
 
 
 def as_shape(*sizes: Any) -> Any:

@@ -22,8 +22,8 @@ import tensorflow as tf
 
 from unpool.plan import Plan
 from unpool.sizes import taps_inside
-from unpool_backends.tensorflow.asserts import compiles
-from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, known, long, pairs, reshaped, table
+from unpool_backends.tensorflow.asserts import compiles, known
+from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, long, pairs, reshaped, table
 
 # With up to 3 x 3 windows per cell, comparing is still faster than scattering.
 _MOST = 9

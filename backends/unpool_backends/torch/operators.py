@@ -128,8 +128,11 @@ def _in_memory_order(
     first, batched = tensors[0], tensors[0].dim() == rank + 2
     if channels_last or rank == 1 or not batched or first.is_contiguous() or not _lies_last(first):
         return compute(run, channels_last, *tensors)
-    results = compute(quiet, True, *[tensor.movedim(1, -1) for tensor in tensors])
-    if results is None:  # an error names positions in the user's order
+    try:
+        results = compute(quiet, True, *[tensor.movedim(1, -1) for tensor in tensors])
+    except ValueError:  # the plan refuses the sizes
+        results = None
+    if results is None:  # an error names sizes and positions in the user's order
         return compute(run, False, *tensors)
     if isinstance(results, tuple):
         return tuple(None if result is None else result.movedim(-1, 1) for result in results)
