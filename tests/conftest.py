@@ -1,14 +1,17 @@
-"""What every file of tests shares: the `backend` fixture, and how hypothesis searches."""
+"""The options of a test run: the kinds of arrays, how many cases of a test, and how hypothesis searches."""
 
 import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import kinds
 import needs
 import pytest
 from hypothesis import Phase, settings
-from kinds import KINDS
+from thinning import thinned
+
+CORE = Path(__file__).parent / "core"
 
 settings.register_profile("default", deadline=None, max_examples=200)
 settings.register_profile("ci", deadline=None, max_examples=200, derandomize=True)
@@ -21,46 +24,98 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 def pytest_addoption(parser):
     parser.addoption(
+        "--arrays",
+        metavar="KINDS",
+        help="the kinds of arrays that tests/contract runs on, separated by commas: names of tests/support/kinds.py, "
+        "or module:Class for the arrays of another backend; default: all whose framework is installed",
+    )
+    parser.addoption(
         "--cuda-on-cpu",
         action="store_true",
         help="run the CUDA kernels thread by thread on the CPU, with a stand-in for CuPy",
     )
-
+    parser.addoption(
+        "--one-in",
+        type=int,
+        default=1,
+        metavar="N",
+        help="run one in N of the cases of each test outside of tests/core, always the same ones",
+    )
     parser.addoption(
         "--every",
         action="store_true",
-        help="run all tests of the kinds of arrays that are traced or compiled at every call, and not one in several",
+        help="run all cases of the kinds of arrays that are traced or compiled for each, not one in several",
     )
-
-
-def pytest_collection_modifyitems(config, items):
-    """Leave out what would say nothing new.
-
-    Of the many cases of a test, a kind that takes long for each is given a few, spread over all parameters; and a kind
-    whose framework is not installed is skipped once a test, which is enough to give the reason.
-    """
-    missing = {name for name, kind in KINDS.items() if not kind.installed()}
-    kept, left_out, seen = [], [], {}
-    for item in items:
-        name = item.callspec.params.get("backend") if hasattr(item, "callspec") else None
-        count = seen[item.function, name] = seen.get((item.function, name), -1) + 1
-        every = KINDS[name].one_in if name in KINDS and not config.getoption("--every") else 1
-        # Not every n-th: parameters repeat with periods of their own.
-        enough = every > 1 and (count * 7919 + count // every) % every
-        (left_out if enough or (name in missing and count) else kept).append(item)
-    items[:] = kept
-    config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_configure(config):
     if config.getoption("--cuda-on-cpu"):
         assert "cupy" not in sys.modules
-        sys.path.insert(0, str(Path(__file__).parent / "cuda_on_cpu"))
+        sys.path.insert(0, str(Path(__file__).parent / "support" / "cuda_on_cpu"))
     missing = [module for module in needs.promised() if find_spec(module) is None]
     if missing:
         raise pytest.UsageError(f"UNPOOL_REQUIRE promises what is not installed: {', '.join(missing)}")
+    config.kinds = chosen(config.getoption("--arrays"))
 
 
-@pytest.fixture(scope="session", params=KINDS)
+def chosen(names):
+    """Return the kinds of arrays by their names; those named have to be installed."""
+    if names is None:
+        return {name: kind for name, kind in kinds.KINDS.items() if kind.installed()}
+    found = {name: kinds.find(name) for name in names.split(",")}
+    for name, kind in found.items():
+        if kind is None:
+            known = ", ".join(kinds.KINDS)
+            raise pytest.UsageError(f"--arrays must name {known}, or module:Class, got {name!r}")
+        if not kind.installed():
+            raise pytest.UsageError(f"--arrays names {name}, whose framework is not installed")
+    return found
+
+
+def pytest_report_header(config):
+    others = [name for name in kinds.KINDS if name not in config.kinds]
+    left_out = f" (not chosen, or not installed: {', '.join(others)})" if others else ""
+    return f"arrays: {', '.join(config.kinds)}{left_out}"
+
+
+def pytest_generate_tests(metafunc):
+    if "backend" in metafunc.fixturenames:
+        metafunc.parametrize("backend", metafunc.config.kinds, indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out cases that a kind of arrays cannot have, and of the rest all but one in several where so many run."""
+    items_and_kinds = [(item, kind_of(item)) for item in items]
+    possible = [(item, kind) for item, kind in items_and_kinds if kind is None or fits(item, kind)]
+    runs = thinned([(group_of(item, kind), item.name, one_in(item, kind)) for item, kind in possible])
+    kept = [item for (item, _), run in zip(possible, runs, strict=True) if run]
+    left_out = set(items).difference(kept)
+    config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+    items[:] = kept
+
+
+def kind_of(item):
+    """Return the kind of arrays that a case runs on, or None."""
+    name = item.callspec.params.get("backend") if hasattr(item, "callspec") else None
+    return item.config.kinds.get(name)
+
+
+def fits(item, kind):
+    """Return whether a kind has all that the marks of a test require of it."""
+    return all(getattr(kind, mark.args[0]) for mark in item.iter_markers("kinds"))
+
+
+def group_of(item, kind):
+    return item.path, item.function.__qualname__, kind
+
+
+def one_in(item, kind):
+    """Return of how many cases one runs."""
+    every = item.config.getoption("--every")
+    of_kind = 1 if kind is None or every else kind.one_in
+    return of_kind * (1 if item.path.is_relative_to(CORE) else item.config.getoption("--one-in"))
+
+
+@pytest.fixture(scope="session")
 def backend(request):
-    return KINDS[request.param]()
+    return request.config.kinds[request.param]()

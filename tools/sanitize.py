@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 if "--cuda-on-cpu" in sys.argv:
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "cuda_on_cpu"))
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support" / "cuda_on_cpu"))
 
 import cupy
 import numpy as np

@@ -1,0 +1,147 @@
+"""Every example in a docstring, in the README and in docs/ runs, and prints what it says.
+
+Sybil runs the pages: a block that begins at a prompt is a doctest, any other is a program.
+"""
+
+import doctest
+import pkgutil
+import re
+from importlib import import_module
+from importlib.util import find_spec
+
+import pytest
+from needs import require, require_backend
+from tree import ROOT
+
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+# Modules that are about another package, and useless without it.
+NEEDS = {
+    "unpool.keras": "keras",
+    "unpool.torch": "torch",
+    "unpool.demo": "matplotlib",
+    "unpool_backends.cuda": "cupy",
+    "unpool_backends.jax": "jax",
+    "unpool_backends.tensorflow": "tensorflow",
+    "unpool_backends.torch": "torch",
+    "unpool_backends.torch.onnx": "onnxscript",
+}
+
+
+def modules(package, folders):
+    """Yield the names of a package and all its modules; nothing is imported, which a framework may be missing for."""
+    yield package
+    for module in pkgutil.iter_modules(folders, f"{package}."):
+        if module.ispkg:
+            yield from modules(module.name, [f"{module.module_finder.path}/{module.name.rpartition('.')[2]}"])
+        else:
+            yield module.name
+
+
+MODULES = [
+    name
+    for package in ("unpool", "unpool_backends")
+    for name in modules(package, find_spec(package).submodule_search_locations)
+]
+
+
+HEADING = re.compile(r"^##+ (.+)$", re.MULTILINE)
+FENCE = re.compile(r"^ *(?:```|~~~)(.*)$", re.MULTILINE)
+NEEDED = re.compile(r"^<!-- needs: (.+) -->$", re.MULTILINE)  # of a section, or of a page if it is above all sections
+
+
+def sections(page):
+    """Yield heading, start, end and required modules of each section of a page that has Python blocks."""
+    text = page.read_text(encoding="utf-8")
+    headings = list(HEADING.finditer(text))
+    ends = [heading.start() for heading in headings[1:]] + [len(text)]
+    needed = NEEDED.findall(text[: headings[0].start()])
+    for heading, end in zip(headings, ends, strict=True):
+        section = text[heading.start() : end]
+        if "```python" in section:
+            yield heading[1], heading.start(), end, " ".join(needed + NEEDED.findall(section)).split()
+
+
+SECTIONS = {
+    f"{page.relative_to(ROOT).as_posix()}: {name}": (page, *rest) for page in PAGES for name, *rest in sections(page)
+}
+
+
+def document(page):
+    """Return a page whose Python blocks Sybil has parsed."""
+    from sybil import Sybil
+    from sybil.parsers.markdown import PythonCodeBlockParser
+
+    return Sybil([PythonCodeBlockParser(doctest_optionflags=doctest.REPORT_NDIFF | doctest.ELLIPSIS)]).parse(page)
+
+
+def run(tests):
+    """Run examples; return how many there were."""
+    runner = doctest.DocTestRunner(optionflags=doctest.REPORT_NDIFF)
+    report = []
+    for test in tests:
+        runner.run(test, out=report.append)
+    assert not runner.failures, "".join(report)
+    return runner.tries
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_of_a_module_run(name):
+    for about, framework in NEEDS.items():
+        if name == about or name.startswith(f"{about}."):
+            require(framework, f"{about} is about it")
+    module = import_module(name)
+    run(doctest.DocTestFinder().find(module))
+    assert module.__doc__, "every module opens by saying what it is for"
+
+
+def test_the_examples_are_found():
+    """All of the public functions have one, so a finder that finds none is broken."""
+    assert run(doctest.DocTestFinder().find(import_module("unpool.functional"))) >= 24
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # frameworks' own
+@pytest.mark.filterwarnings("ignore:Setting forward, backward hooks:UserWarning")  # Captum's
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_examples_of_a_page_run(section):
+    """Each section by itself, as a reader pastes it; a comment says which modules it needs."""
+    page, start, end, needed = SECTIONS[section]
+    require("sybil", "it runs the pages")
+    for module in needed:
+        require(module, f"{section} is about it")
+        if module == "cupy":
+            require_backend("cuda")
+    parsed = document(page)
+    parsed.namespace["__name__"] = "__main__"
+    examples = [example for example in parsed.examples() if start <= example.start < end]
+    assert examples
+    for example in examples:
+        example.evaluate()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_example_of_a_page_is_left_out(page):
+    """Fences say what is in them, and Sybil finds each that holds Python; what is not run is no Python."""
+    require("sybil", "it runs the pages")
+    text = page.read_text(encoding="utf-8")
+    kinds = FENCE.findall(text)[::2]
+    assert set(kinds) <= {"python", "console", "text"}
+    first = HEADING.search(text).start()  # what is above the first section is in none
+    starts = [example.start for example in document(page).examples() if example.start > first]
+    blocks = {text.rfind("```python", 0, start + len("```python")) for start in starts}
+    assert len(blocks) == kinds.count("python")
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    assert not re.findall(r"^(?: {4}|\t).*(?:>>> |import )", prose, re.MULTILINE)
+
+
+def test_the_readme_is_short():
+    lines = README.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 120
+    assert max(map(len, lines)) <= 120
+
+
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8"))
+    missing = [link for link in links if not (path.parent / link).exists()]
+    assert not missing
