@@ -33,7 +33,13 @@ DUPLICATED = np.array([[[3, 3, 7, 0]]])  # of planes of 2 x 4 cells
 def _wide():
     with jax.enable_x64(True):
         yield
-    jax.clear_caches()  # a program takes some megabytes
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _freed():
+    """Free the programs of this file, some gigabytes, at its end: tests share many, so not earlier."""
+    yield
+    jax.clear_caches()
 
 
 def functions(case):
