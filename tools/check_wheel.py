@@ -1,7 +1,7 @@
 """Build an sdist and a wheel from it, and check both outside the source tree: ``check_wheel.py PROJECT FOLDER``.
 
-Checks that the wheel holds every source of the tree and nothing else, that its metadata renders, that it uses only
-symbols of the stable ABI, and that it works in an environment with NumPy alone.
+The wheel must hold every source of the tree and nothing else.  Its metadata must render.  It may use only symbols
+of the stable ABI.  It must work in an environment with NumPy alone.
 """
 
 import subprocess
