@@ -1,7 +1,7 @@
-"""The cases: what the design promises (`QUICK`), variants of it, and the shapes of those who unpool.
+"""The cases: those with a target for their speed (`QUICK`), variants of them, and shapes of published models.
 
-float32 and int64, (8, 64, 112, 112) pooled from (8, 64, 224, 224), unless the name says otherwise; a shape in a name is
-the pooled one.  Batches of the models are ours; their layers' channels and planes are theirs.
+Cases use float32 and int64, and pool (8, 64, 224, 224) to (8, 64, 112, 112), unless the name says otherwise.  A shape
+in a name is the pooled one.  Channels and planes are those of the models' layers; the batch sizes are chosen here.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ USERS = (
     Case("SegNet unpool (4, 64, 180, 240)", "unpool", (4, 64, 360, 480)),
     Case("SegNet pool (4, 512, 12, 15)", "pool", (4, 512, 23, 30), ceil=True),
     Case("SegNet pool (4, 64, 180, 240)", "pool", (4, 64, 360, 480)),
-    # DeconvNet; its last level is that of the design.
+    # DeconvNet; its last level has the default shape of the cases.
     Case("DeconvNet unpool (8, 512, 7, 7)", "unpool", (8, 512, 14, 14)),
     Case("DeconvNet unpool (8, 256, 28, 28)", "unpool", (8, 256, 56, 56)),
     Case("DeconvNet unpool (8, 128, 56, 56)", "unpool", (8, 128, 112, 112)),
@@ -77,7 +77,7 @@ USERS = (
     Case("TASED-Net unpool (1, 480, 4, 14, 24)", "unpool", (1, 480, 4, 28, 48), **OVERLAP),
     Case("TASED-Net unpool (1, 192, 4, 28, 48)", "unpool", (1, 192, 4, 56, 96), **OVERLAP),
     Case("TASED-Net pool (1, 192, 4, 28, 48)", "pool", (1, 192, 4, 56, 96), **OVERLAP),
-    # Attribution in genomics (DeepLIFT adds up what overlaps).
+    # Attribution in genomics (DeepLIFT adds values where windows overlap).
     Case("genomics unpool k15, (64, 128, 133)", "unpool", (64, 128, 2000), kernel=15),
     Case("genomics pool k15, (64, 128, 133)", "pool", (64, 128, 2000), kernel=15),
     Case("genomics unpool k10 s5, sum, (64, 128, 399)", "unpool", (64, 128, 2000), 10, 5, duplicates="sum"),

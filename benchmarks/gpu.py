@@ -1,19 +1,19 @@
-"""unpool on CuPy arrays beside PyTorch on the same GPU, and beside the GPU's own copy.
+"""Compare unpool on CuPy arrays with PyTorch on the same GPU, and with the GPU's own copy.
 
     python benchmarks/gpu.py [--quick] [--only SUBSTRING] [--markdown] [--json FILE] [--from FILE]
 
-unpool and PyTorch run in turn, each in a process of its own, on the arrays of `unpool.bench.cases`.  Before a case is
-timed, its result is compared with that of unpool's CPU backend, bit for bit.  If unpool's differs, all ends with status
-1; if PyTorch's does (where values are added up, by more than rounding), that is not timed.  Then come two times:
+unpool and PyTorch run in turn, each in its own process, on the arrays of `unpool.bench.cases`.  Before a case is timed,
+its result is compared with the CPU backend's, bit for bit.  If unpool's result differs, the program ends with status 1.
+If PyTorch's result differs, PyTorch is not timed; sums may differ by rounding.  Each case has two times:
 
-device  Between two events, with results written into given arrays and no wait for the check of the indices.  PyTorch
-        has new arrays, which its allocator keeps at hand.  Copies of a large buffer run ahead, so that the calls are
-        queued when the first one starts, and the device never waits for the host.  Calls go around as many sets of
-        arrays as it takes to leave nothing in the cache for the next one.
-call    By the clock: a plain call, with new arrays and checked indices, and the wait for its end.
+device  The time between two events.  unpool writes into arrays that it is given, and does not wait for the check of the
+        indices.  PyTorch returns new arrays from its caching allocator.  Copies of a large buffer run first, so all
+        calls are queued before the first one starts, and the device never waits for the host.  The calls cycle through
+        several sets of arrays, so that the cache holds no data of the next call.
+call    Wall-clock time of a plain call, with new arrays, checked indices and the wait for its end.
 
-The copy, which is timed like a case before the cases and after, says what memory allows: a case's share is the bytes
-that it must read and write, in a second, as a part of those that a copy reads and writes.
+A copy is timed like a case, before and after the cases; it shows the memory bandwidth.  A case's share is its bandwidth
+divided by the copy's.  Its bandwidth is the bytes that it must read and write, divided by its time on the device.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ from unpool.bench.measure import add_round, milliseconds
 from unpool.bench.peers import Call, Peer, torch_calls, unpool_calls
 from unpool.bench.report import Report, start, table, usable_cores
 
-SECONDS = 0.15  # of each of the two times, a case and a process
+SECONDS = 0.15  # for each of the two times of a case, in each process
 FEWEST = 5  # passes
 COPY = 2**30  # bytes of the buffer that is copied
 MOST_COPIES = 64  # ahead of the calls, some 45 ms on an H100
-MOST_SETS = 64  # launches wait in a queue of about a thousand, and a call may take several
-CACHES = 4  # times the second-level cache that the sets fill
+MOST_SETS = 64  # the launch queue holds about a thousand launches, and a call may need several
+CACHES = 4  # size of all sets together, in second-level caches
 
 LARGE = {"shape": (32, 64, 224, 224)}
 OVERLAP, DENSE = {"kernel": 3, "stride": 2}, {"kernel": 3, "stride": 1}
 
-# Neighbours have the arrays in common, where they can: making those takes longer than measuring.
+# Neighbouring cases share their arrays where possible: making them takes longer than measuring.
 ALL = (
     *(replace(case, **LARGE) for case in (UNPOOL, GRADIENT, SUM, POOL, POOL_BACK)),
     *(
@@ -65,7 +65,7 @@ ALL = (
             LARGE | HALF,
             LARGE | NARROW,
             LARGE | LAST,
-            {"suffix": "225 x 225", "shape": (32, 64, 225, 225)},  # whose rows begin anywhere
+            {"suffix": "225 x 225", "shape": (32, 64, 225, 225)},  # rows are not aligned
             {"suffix": "(32, 512, 7, 7)", "shape": (32, 512, 14, 14)},
             {"suffix": "(16, 512, 14, 14)", "shape": (16, 512, 28, 28)},
             {"suffix": "(1, 1, 4096, 4096)", "shape": (1, 1, 8192, 8192)},
@@ -127,10 +127,10 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--quick", action="store_true", help="only a case of each kind: less than a minute")
-    add("--only", default="", metavar="SUBSTRING", help="only the cases that have it in their name")
+    add("--only", default="", metavar="SUBSTRING", help="only the cases with SUBSTRING in their name")
     add("--markdown", action="store_true", help="print the tables of docs/performance.md")
     add("--json", type=new_file, metavar="FILE", help="write every figure to a file")
-    add("--from", type=saved, metavar="FILE", dest="saved", help="measure nothing: take what --json wrote")
+    add("--from", type=saved, metavar="FILE", dest="saved", help="measure nothing: show a file that --json wrote")
     options = parser.parse_args()
     if options.saved and (options.quick or options.only or options.json):
         parser.error("argument --from: goes with --markdown alone, for nothing is measured")
@@ -148,7 +148,7 @@ def measure(options: argparse.Namespace) -> Report:
     for name, peer in PEERS.items():
         add_round(report, {name: peer}, SECONDS)
         if any(not answer["case"] for answer in answers(report, "problem")):
-            break  # unpool's process ended before its time
+            break  # unpool's process ended early
     return report
 
 
@@ -156,7 +156,7 @@ def measure(options: argparse.Namespace) -> Report:
 
 
 class CuPy:
-    """unpool on CuPy arrays; the module is an argument so that something else can stand in for it."""
+    """Run unpool on CuPy arrays; `cupy` is an argument, so that tests can pass a stand-in."""
 
     column = "unpool"
 
@@ -172,7 +172,7 @@ class CuPy:
         }
 
     def calls(self, data: Data, filled: Any) -> tuple[Call, ...]:
-        """Return what to time by events, into what is `filled`, and by the clock, on arrays of their own."""
+        """Return the call to time by events, into copies of `filled`, and the call to time by the clock."""
         put, get = self.cupy.asarray, partial(each, self.cupy.asnumpy)
         there = Data(data.case, put(data.plane), put(data.values), put(data.indices))
         return Call(into(there, each(put, filled)), get), Call(unpool_calls(there)["unpool"].run, get)
@@ -197,7 +197,7 @@ class CuPy:
 
 
 class PyTorch:
-    """PyTorch's own operations, on a device of its."""
+    """Run PyTorch's own operations on a device of PyTorch."""
 
     column = "PyTorch"
 
@@ -211,9 +211,9 @@ class PyTorch:
         self.versions = {"PyTorch": torch.__version__}
 
     def calls(self, data: Data, filled: Any) -> tuple[Call, ...]:
-        """Return the call to time, twice; nothing, where PyTorch has none."""
+        """Return the call to time, twice; an empty tuple if PyTorch has no such operation."""
         torch = self.torch
-        # What `torch_calls` takes from `torch`, on the device.
+        # The part of `torch` that `torch_calls` uses, with tensors on the device.
         there = SimpleNamespace(
             nn=torch.nn,
             ops=torch.ops,
@@ -250,7 +250,10 @@ def each(function: Callable[[Any], Any], arrays: Any) -> Any:
 
 
 def into(data: Data, out: Any) -> Callable[[], Any]:
-    """Return the backend's call on a plan that says not to wait, which not every public function can be told."""
+    """Return the backend's call on a Plan with ``validate=False``, which does not wait.
+
+    Not every public function has `validate`.
+    """
     case, plane, values, indices = data
     backend, window = backends.route(("input",), (plane,)), arguments.window(case.rank, *case.window, 1)
     if case.operation == "pool":
@@ -264,10 +267,10 @@ def into(data: Data, out: Any) -> Callable[[], Any]:
 
 
 def serve(peer: CuPy | PyTorch) -> None:
-    """Answer the request of `add_round` with a line of JSON for each case, between two of what the device does."""
+    """Answer the request of `add_round`: a line of JSON per case, and the device's state before and after them."""
     request = json.load(sys.stdin)
     said = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # frameworks talk
+    os.dup2(2, 1)  # frameworks print to stdout
     say = partial(print, file=said, flush=True)
     say(json.dumps(peer.versions))
     copy = peer.copier()
@@ -283,7 +286,7 @@ def serve(peer: CuPy | PyTorch) -> None:
 
 
 def state(peer: CuPy | PyTorch, copy: Callable[[], object]) -> dict[str, Any]:
-    """Time the copy, and ask for the clocks right after, while they are what work makes them."""
+    """Time the copy, and read the clocks right after it, while they are those of a working device."""
     times, _ = device_times(peer, [copy], copy, SECONDS)
     query = ["nvidia-smi", "--query-gpu=driver_version,clocks.sm,clocks.mem", "--format=csv,noheader"]
     try:
@@ -302,11 +305,11 @@ def state(peer: CuPy | PyTorch, copy: Callable[[], object]) -> dict[str, Any]:
 
 
 def timed(peer: CuPy | PyTorch, data: Data, copy: Callable[[], object], seconds: float) -> dict[str, Any]:
-    """Compare the results of a case with the CPU backend's, and time it; what a peer does not have is empty."""
+    """Compare the results of a case with the CPU backend's, and time it; return {} if the peer lacks the operation."""
     case, moved = data.case, traffic(data.case)
     expected = unpool_calls(data)["unpool"].run()
     needed = math.ceil(CACHES * peer.l2 / sum(moved))
-    filled = each(lambda array: np.full_like(array, 113), expected)  # of which nothing is to be seen afterwards
+    filled = each(lambda array: np.full_like(array, 113), expected)  # a call must overwrite every element
     sets = [peer.calls(data, filled) for _ in range(max(2, min(needed, MOST_SETS)))]
     if not sets[0]:
         return {}
@@ -341,7 +344,10 @@ def timed(peer: CuPy | PyTorch, data: Data, copy: Callable[[], object], seconds:
 
 
 def difference(found: Any, expected: Any, rounded: bool) -> str:
-    """Say where arrays, or pairs of them, first differ: by a bit, or by more than rounding; nothing if they do not."""
+    """Describe the first difference of arrays or pairs of arrays; return "" if there is none.
+
+    Arrays differ by a bit, or by more than rounding if `rounded`.
+    """
     if isinstance(expected, tuple):
         pairs = zip(found, expected, strict=True)
         return next(filter(None, (difference(*pair, rounded) for pair in pairs)), "")
@@ -361,8 +367,8 @@ def difference(found: Any, expected: Any, rounded: bool) -> str:
 def device_times(
     peer: CuPy | PyTorch, runs: Sequence[Callable[[], object]], copy: Callable[[], object], seconds: float
 ) -> tuple[list[float], bool]:
-    """Return milliseconds a call, of each pass over all of `runs`, and whether the device had to wait for the host."""
-    kept = [run() for run in runs]  # as long as the others run, so that no new array is where the last one was
+    """Return milliseconds per call for each pass over `runs`, and whether the device had to wait for the host."""
+    kept = [run() for run in runs]  # results stay alive during the others, so that no new array reuses their memory
     peer.wait()
     times: list[float] = []
     copies, gaps, since = 1, False, time.perf_counter()
@@ -373,7 +379,7 @@ def device_times(
         for place, run in enumerate(runs):
             kept[place] = run()
         end = peer.mark()
-        late = peer.passed(begin)  # the device got here before the host had queued all that there is to do
+        late = peer.passed(begin)  # the device passed `begin` before the host had queued all calls
         peer.wait()
         if late and copies < MOST_COPIES:
             copies *= 2
@@ -387,7 +393,7 @@ def device_times(
 
 
 def answers(report: Report, entry: str) -> Iterator[dict[str, Any]]:
-    """Iterate over the answers that have an entry."""
+    """Iterate over the answers that have the key `entry`."""
     return (answer for answers in report["rounds"] for answer in answers if entry in answer)
 
 
@@ -396,17 +402,17 @@ def ours(report: Report) -> dict[str, dict[str, Any]]:
 
 
 def copy_speed(report: Report) -> float:
-    """GB/s that a copy read and wrote in unpool's process."""
+    """Return the GB/s that a copy read and wrote in unpool's process."""
     return statistics.median([state["copy"] for state in answers(report, "copy") if state["peer"] == "unpool"] or [0.0])
 
 
 def rate(answer: dict[str, Any]) -> float:
-    """GB/s that a case must read and write to take the time that it took."""
+    """Return the bandwidth of a case in GB/s: the bytes it must read and write, divided by its time."""
     return float(sum(answer["bytes"]) / answer["milliseconds"] / 1e6)
 
 
 def share(report: Report, answer: dict[str, Any]) -> str:
-    """Return the share of what a copy does, where memory is what a case reads and writes."""
+    """Return a case's share of the copy's bandwidth; "-" if its arrays stay in the cache."""
     return "-" if answer["cached"] else f"{rate(answer) / copy_speed(report):.0%}"
 
 
@@ -444,22 +450,22 @@ def listing(report: Report) -> str:
 
 
 def markdown(report: Report) -> str:
-    """Return the table of the device's times, with all that is to be noted, and the table of the calls."""
+    """Return the table of the device's times with its notes, and the table of the calls."""
     shares = {case: share(report, answer) for case, answer in ours(report).items()}
     called = [[answer | {"milliseconds": answer["call"]} for answer in answers(report, "call")]]
     gaps = sorted({f"{answer['column']}'s {answer['case']}" for answer in answers(report, "gaps") if answer["gaps"]})
     device = (
-        "Milliseconds of the device, of a call into given arrays without a wait; in parentheses, times as long as "
-        "unpool.\n*Of a copy* is unpool's share of what a copy reads and writes in that time."
+        "Milliseconds on the device, of a call into given arrays without a wait; in parentheses, times as long as "
+        "unpool.\n*Of a copy* is unpool's share of a copy's bandwidth."
     )
-    clock = "Milliseconds by the clock, of a plain call with new arrays and checked indices, and the wait for its end."
+    clock = "Wall-clock milliseconds of a plain call with new arrays and checked indices, and the wait for its end."
     calls = body(report | {"rounds": called, "others": [], "missing": {}})
     waits = [f"The device had to wait for the host: {', '.join(gaps)}."] if gaps else []
     return "\n\n".join([device, body(report, **{"of a copy": shares}), *waits, clock, calls])
 
 
 def body(report: Report, **more: dict[str, str]) -> str:
-    """Return the table without its head, which is about processors."""
+    """Return the table without its head, which describes the CPU."""
     return table(report, **more).partition("\n\n")[2]
 
 

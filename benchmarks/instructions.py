@@ -1,19 +1,20 @@
-"""Instructions that the kernels execute, counted by callgrind and held against the record in `instructions.json`.
+"""Count the instructions of the kernels with callgrind, and compare them with the record in `instructions.json`.
 
     python benchmarks/instructions.py [--update]
 
-Counts repeat to a thousandth on a busy machine, where times do not; that of the tiny call to 2 % from one installation
-to another, since Python's caches go by addresses.  They see work that was added, and neither cache misses, page faults,
-mispredicted branches nor threads: for these, `run.py` takes the time.
+Counts repeat to a thousandth even on a busy machine; times do not.  The count of the tiny call varies by 2 % between
+installations, since Python's caches depend on addresses.  Counts show added work.  They do not show cache misses, page
+faults, mispredicted branches or threads; the times of `run.py` do.
 
-One process under valgrind runs every case on one thread and calls `getppid` between them, at which callgrind writes
-down what was executed since.  So no kernel is known by its name, and what it calls in the C library counts too.
+One process under valgrind runs every case on one thread, and calls `getppid` between cases.  At each such call,
+callgrind writes the number of instructions since the last one.  So a count needs no names of kernels, and includes the
+functions of the C library that a kernel calls.
 
-valgrind shows the program a processor with AVX2 at most, and none of AVX-512: of kernels that are compiled for several,
-the one for AVX2 is counted, whatever the machine has beyond that.
+valgrind emulates a processor with AVX2 and without AVX-512.  So the AVX2 version of a kernel is counted on every
+machine that has AVX2.
 
-Exit status: 0 if nothing grew, or nothing can be compared; 1 if a case grew, or the cases are not those of the record;
-2 if nothing could be measured.
+Exit status: 0 if no case grew, or nothing can be compared; 1 if a case grew, or the cases differ from the record; 2 if
+nothing could be measured.
 """
 
 from __future__ import annotations
@@ -39,30 +40,30 @@ from unpool_backends.cpu import _kernels
 import unpool
 
 RECORD = Path(__file__).with_suffix(".json")
-# What a case may grow, or shrink without being recorded, as a part of the record.
+# The largest change of a count, as a fraction of the record, that is neither an error nor reported as faster.
 TOLERANCE = 0.05
-# The least of these counts: Python and the dynamic linker spend the first on what later ones find done.
+# The smallest count of these rounds is taken: the first includes one-time work of Python and the dynamic linker.
 ROUNDS = 4
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "PYTHONHASHSEED": "0",
-    # `rep stos`, one instruction to the processor, is counted once a byte: memset would outweigh every kernel.
+    # callgrind counts `rep stos`, one instruction, once per byte: memset would outweigh every kernel.
     "GLIBC_TUNABLES": "glibc.cpu.x86_rep_stosb_threshold=0x40000000:glibc.cpu.x86_rep_movsb_threshold=0x40000000",
 }
 
 
 class Case(NamedTuple):
     call: Callable[[], object]
-    # Elements of the larger side; 1 counts per call.
+    # Elements of the larger side, which divide the count; 1 for a count per call.
     elements: int
-    # Calls in a round.
+    # Calls per round.
     calls: int = 1
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--update", action="store_true", help="make these counts the record")
-    parser.add_argument("--calls", action="store_true", help=argparse.SUPPRESS)  # what valgrind's process is told
+    parser.add_argument("--calls", action="store_true", help=argparse.SUPPRESS)  # for the process under valgrind
     options = parser.parse_args()
     if options.calls:
         print(json.dumps(run(cases())))
@@ -92,7 +93,7 @@ def main() -> None:
 
 
 def compare(report: dict[str, Any], record: dict[str, Any]) -> tuple[int, list[str]]:
-    """Return the exit status and what to say of a report beside the record, which has the same keys."""
+    """Compare a report with the record, which has the same keys; return the exit status and the lines to print."""
     made, kept = report["toolchain"], record["toolchain"]
     if made != kept:
         others = [f"{now}, recorded with {kept.get(what)}" for what, now in made.items() if now != kept.get(what)]
@@ -112,22 +113,22 @@ def compare(report: dict[str, Any], record: dict[str, Any]) -> tuple[int, list[s
 
 
 def toolchain() -> dict[str, str]:
-    """What the counts depend on besides the sources: a record made with another says little."""
+    """Return the tools that counts depend on besides the sources; counts of different tools are not compared."""
     flags = Path("/proc/cpuinfo").read_text().split()
-    # The sections of an object file name its compiler; beside clang, GCC built what the linker adds.
+    # The sections of an object file name its compiler.  With clang they also name GCC, which built the C runtime.
     binary = Path(_kernels.__file__).read_bytes()
     found = re.search(rb"(clang) version (\d+)", binary) or re.search(rb"(GCC): \([^)]*\) (\d+)", binary)
     return {
         "architecture": platform.machine() + (" with AVX2" if "avx2" in flags else ""),
         "compiler": b" ".join(found.groups()).decode() if found else "an unknown compiler",
-        # These two are most of the tiny call.
+        # Python and NumPy execute most instructions of the tiny call.
         "python": f"Python {'.'.join(platform.python_version_tuple()[:2])}",
         "numpy": f"NumPy {'.'.join(np.__version__.split('.')[:2])}",
     }
 
 
 def measure() -> dict[str, float]:
-    """Instructions per element of each case, to four digits."""
+    """Return the instructions per element of each case, to four digits."""
     with tempfile.TemporaryDirectory() as folder:
         counts = Path(folder, "counts")
         command = [
@@ -139,11 +140,11 @@ def measure() -> dict[str, float]:
         if result.returncode:
             fail(f"valgrind, or the calls under it, ended with status {result.returncode}")
         per = json.loads(result.stdout)
-        # The last is what comes after all cases.
+        # The last total is that of the code after all cases.
         totals = [int(total) for total in re.findall(r"^totals: (\d+)", counts.read_text(), re.MULTILINE)][:-1]
     if len(totals) != len(per) * (ROUNDS + 1):
         fail(f"callgrind wrote down {len(totals)} counts where {len(per) * (ROUNDS + 1)} were asked for")
-    # The first of each case is what came before it.
+    # The first total of each case is that of the code before it.
     least = [min(totals[start + 1 : start + 1 + ROUNDS]) for start in range(0, len(totals), ROUNDS + 1)]
     return {name: float(f"{count / per[name]:.4g}") for name, count in zip(per, least, strict=True)}
 
@@ -154,7 +155,7 @@ def fail(why: str) -> NoReturn:
 
 
 def run(cases: dict[str, Case]) -> dict[str, int]:
-    """Call each case with a mark before and after each round; return by what to divide its counts."""
+    """Call each case, with a `getppid` before and after each round; return the divisor of each case's counts."""
     gc.disable()
     for case in cases.values():
         os.getppid()
@@ -166,7 +167,7 @@ def run(cases: dict[str, Case]) -> dict[str, int]:
 
 
 def cases() -> dict[str, Case]:
-    """Every kernel and the ways through it, on arrays just large enough that a call's Python hardly shows."""
+    """Return cases for every path through every kernel, on arrays so large that Python hardly counts."""
     random = np.random.default_rng(0)
     x = random.standard_normal((1, 16, 224, 224), dtype=np.float32)
     half, odd = x.astype(np.float16), np.ascontiguousarray(x[..., :-1, :-1])
@@ -174,11 +175,11 @@ def cases() -> dict[str, Case]:
     values, indices = unpool.max_pool2d(x, 2, return_indices=True)
     values_last, indices_last = unpool.max_pool2d(last, 2, return_indices=True, data_format="channels_last")
     overlapping = unpool.max_pool2d(x, 3, 2, return_indices=True)
-    # In range and all different, but in the windows of others.
+    # In range and all different, but in other windows than their own.
     foreign = np.ascontiguousarray(indices[..., ::-1, ::-1])
     anywhere = random.integers(0, 224 * 224, indices.shape)
     narrow, out = indices.astype(np.int32), np.empty_like(x)
-    # An output that the system hands out zeroed.
+    # Large enough for an output of fresh pages, which the system zeroes.
     many, many_indices = (np.tile(array, (11, 1, 1, 1)) for array in (values, indices))
     small, small_indices = unpool.max_pool2d(x[:, :1, :4, :4], 2, return_indices=True)
 

@@ -1,13 +1,15 @@
-"""The most memory that a call of unpool takes beyond what it returns, which stays below a megabyte a thread.
+"""Measure the peak memory of a call of unpool beyond its result, and check that it is below a megabyte per thread.
 
     python benchmarks/memory.py [--threads N]
 
-Each case is a process of its own.  It makes its arrays, then a small call of the same kind, so that the threads, their
-stacks and what OpenMP keeps are there, and has Linux count its peak anew; what that rises by in one call, less a new
-output's bytes, is the call's own, to a few tenths of a MB.  `ru_maxrss` would not do, for nothing lowers the peak that
-making the arrays left, and neither would tracemalloc, which sees nothing of a kernel's `malloc`.
+Each case runs in its own process.  The process makes its arrays, then a small call of the same kind, which starts the
+threads and allocates OpenMP's memory.  It resets Linux's peak of resident memory, and makes the call.  The rise of the
+peak, less the bytes of a new output, is the call's own memory, to a few tenths of a MB.
 
-Exit status: 0 if every case stays below; 1 if one does not; 2 if nothing could be measured.
+Other counters do not work here.  `ru_maxrss` cannot be reset after the arrays are made.  tracemalloc does not count a
+kernel's `malloc`.
+
+Exit status: 0 if every case is below the limit; 1 if one is not; 2 if nothing could be measured.
 """
 
 from __future__ import annotations
@@ -45,15 +47,15 @@ CASES = (
     Case("pool k2, channels last", "pool", data_format="channels_last"),
     Case("pool k3 s1", "pool", kernel=3, stride=1),
 )
-SMALL = (8, 4, 64, 64)  # enough for several threads, and a part of a megabyte
-# So that what is freed goes back to the system at once, and no later call finds it.
+SMALL = (8, 4, 64, 64)  # enough for several threads, and less than a megabyte
+# glibc returns freed memory to the system at once, so no later call reuses it.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(64 << 10), "MALLOC_TRIM_THRESHOLD_": str(64 << 10)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=positive, default=usable_cores(), metavar="N", help="(default: the cores)")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)  # what the process of a case is told
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)  # for the process of a case
     options = parser.parse_args()
     if options.serve:
         print(*grown(from_json(json.load(sys.stdin))))
@@ -69,15 +71,18 @@ def main() -> None:
             sys.exit(2)
         each = extra / options.threads
         print(f"| {case.name} | {output:.1f} | {extra:.2f} | {each:.2f} |", flush=True)
-        if abs(each) >= LIMIT:  # far below nothing, some of the output was there before, and nothing was measured
+        if abs(each) >= LIMIT:  # far below zero, pages of the output were resident before the call: measured nothing
             over.append(case.name)
     sys.exit(f"\nnot within {LIMIT} MB a thread: {'; '.join(over)}" if over else 0)
 
 
 def measure(case: Case, threads: int) -> tuple[float, float]:
-    """Return MB of a case's output and MB that its call takes beyond it; an OSError says that nothing tells."""
-    reset()  # fails here, if it does
-    # The path of this process, so that both have the same unpool.
+    """Return MB of a case's output, and MB of its call beyond the output.
+
+    Raises OSError if the system has no counter of peak memory.
+    """
+    reset()  # raises here, not in the process of the case
+    # The path of this process, so that both import the same unpool.
     path = os.pathsep.join(map(os.path.abspath, sys.path))
     process = subprocess.run(
         [sys.executable, __file__, "--serve"],
@@ -92,12 +97,12 @@ def measure(case: Case, threads: int) -> tuple[float, float]:
 
 
 def grown(case: Case) -> tuple[int, int]:
-    """Return the same in bytes, in the process of the case."""
+    """Return bytes of a case's output, and bytes of its call beyond it; runs in the process of the case."""
     call = unpool_calls(prepare(case))["unpool"].run
     if case.out:
         call.keywords["out"].fill(0)  # its pages are no part of the call
     unpool_calls(prepare(replace(case, shape=SMALL)))["unpool"].run()
-    release_memory()  # what was kept of earlier results is resident already
+    release_memory()  # memory kept from earlier results is resident already
     reset()
     before = peak()
     result = call()
@@ -107,12 +112,12 @@ def grown(case: Case) -> tuple[int, int]:
 
 
 def reset() -> None:
-    """Let the peak be what is resident now."""
+    """Reset the peak to the memory that is resident now."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak() -> int:
-    """Return the most bytes that were resident since `reset`."""
+    """Return the peak of resident bytes since `reset`."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
 

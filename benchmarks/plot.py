@@ -1,4 +1,4 @@
-"""The ratios as a picture: a bar right of 1 is a peer that takes longer than unpool, left of 1 one that is faster."""
+"""Draw the ratios: a bar to the right of 1 is a peer slower than unpool, a bar to the left a faster one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from unpool.bench.report import Report, medians
 
-# Okabe and Ito's colours, which stay apart for the colour-blind.
+# Okabe and Ito's colours, distinct for colour-blind readers.
 COLOURS = {
     "PyTorch": "#d55e00",
     "ONNX Runtime": "#0072b2",
@@ -21,11 +21,11 @@ COLOURS = {
 }
 BAR, GAP = 0.17, 0.13  # inches
 FORMATS = frozenset(Figure().canvas.get_supported_filetypes())
-FAR = 64  # longer bars are cut, and say how long they are
+FAR = 64  # longer bars are cut; their label has the ratio
 
 
 def draw(report: Report, form: str) -> bytes:
-    """Return the content of a picture's file."""
+    """Return the bytes of a picture file of a report, in the format `form`."""
     times = {case: row for case, row in medians(report).items() if "unpool" in row and len(row) > 1}
     if not times:
         sys.exit("nothing is drawn: no peer was measured beside unpool")

@@ -1,16 +1,16 @@
-"""unpool on PyTorch tensors and JAX arrays beside what people use there, as a Markdown table.
+"""Compare unpool on PyTorch tensors and JAX arrays with the usual alternatives, in a Markdown table.
 
     python benchmarks/programs.py [--quick] [--rounds 3] [--threads N] [--json FILE]
 
-unpool, PyTorch           on tensors of the CPU
-torch.nn.functional       the same functions of PyTorch's
+unpool, PyTorch           on CPU tensors
+torch.nn.functional       the same functions of PyTorch
 unpool, JAX               compiled by `jax.jit`, and eagerly
-recipe, JAX               compiled: ``.at[].set``, mapped over planes, to unpool; `lax.reduce_window` to pool, whose
-                          values alone it has
+recipe, JAX               compiled: ``.at[].set``, mapped over planes, to unpool; `lax.reduce_window` to pool, which
+                          returns values without indices
 
-A gradient is forward and back, of the values or of the plane.  Each of the four runs in a process of its own, one after
-the other; a figure is the median over the rounds of each process's median.  Before a call is timed, its result is
-compared with that of unpool on NumPy arrays, and one that differs is named instead.
+A gradient is a forward and a backward pass, for the values or the plane.  Each of the four peers runs in its own
+process, one after the other.  A figure is the median, over the rounds, of each process's median.  Before a call is
+timed, its result is compared with unpool's on NumPy arrays.  If it differs, the report names the call and has no time.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def of_jax(jax: Any, ours: bool, data: Data) -> dict[str, Call]:
     def their_pool(plane: Any, indices: Any) -> Any:
         kernel, stride, _ = case.window
         largest = jax.lax.reduce_window(plane, -np.inf, jax.lax.max, (1, 1, *kernel), (1, 1, *stride), "VALID")
-        return largest, indices  # which it does not find: that much it is ahead
+        return largest, indices  # passed in: the recipe does not compute them, and saves that time
 
     def their_scatter(values: Any, indices: Any) -> Any:
         def of_plane(values: Any, indices: Any) -> Any:
@@ -140,7 +140,7 @@ PEERS = {
 
 
 def serve(framework: str, ours: bool) -> None:
-    """Be the process of a peer."""
+    """Run a peer's process: answer the request of `measure.add_round`."""
     module = import_module(framework)
     if framework == "torch":
         module.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -154,7 +154,7 @@ def main() -> None:
     add = parser.add_argument
     add("--quick", action="store_true", help="one round, and less time for each call")
     add("--rounds", type=positive, metavar="N", help="(default: 3, or 1 with --quick)")
-    add("--threads", type=positive, default=usable_cores(), metavar="N", help="of every peer (default: the cores)")
+    add("--threads", type=positive, default=usable_cores(), metavar="N", help="threads per peer (default: the cores)")
     add("--json", type=new_file, metavar="FILE", help="write every run to a file")
     options = parser.parse_args()
     report = start(CASES, options.threads)

@@ -1,8 +1,8 @@
-"""The memory roofline: what a case must read and write at the least, and how fast this machine reads and writes.
+"""The memory roofline: the bytes that a case must read and write, and the bandwidths of this machine.
 
     bound = bytes read / read bandwidth + bytes written / write bandwidth,    share = bound / measured time
 
-The bandwidths are those of the best pass of `stream.c`, which runs before every round and after the last.  What fits a
+The bandwidths are those of the best pass of `stream.c`, which runs before every round and after the last.  Data in a
 cache may be faster than memory, so only a case that moves more than `SMALLEST` bytes has a share.
 """
 
@@ -19,8 +19,8 @@ import numpy as np
 from unpool.bench.cases import Case, prepare
 from unpool.bench.report import Report, medians
 
-SMALLEST = 100e6  # three times the largest caches of the machines that this ran on
-LINE = 64  # bytes that memory gives at once
+SMALLEST = 100e6  # three times the largest caches of the machines used so far
+LINE = 64  # bytes of a cache line
 
 
 def traffic(case: Case) -> tuple[int, int]:
@@ -33,11 +33,11 @@ def traffic(case: Case) -> tuple[int, int]:
         return plane * value, pooled * (value + index)
     if case.operation == "unpool_backward":
         return pooled * index + _gathered(case), pooled * value
-    return pooled * (value + index), plane * value  # unpooling, and the gradient of pooling, which is the same
+    return pooled * (value + index), plane * value  # unpooling and the gradient of pooling
 
 
 def _gathered(case: Case) -> int:
-    """Bytes of the lines that hold a value which the indices name."""
+    """Return the bytes of the cache lines that hold a value named by an index."""
     data = prepare(case)
     step, corners = data.positions()
     lines = (data.indices * step + corners) * data.plane.itemsize // LINE
@@ -47,7 +47,7 @@ def _gathered(case: Case) -> int:
 
 
 def shares(report: Report) -> dict[str, float]:
-    """Return the share of the roofline that unpool reaches, by case, of those that move enough."""
+    """Return unpool's share of the roofline for each case that moves more than `SMALLEST` bytes."""
     if not report.get("bandwidths"):
         return {}
     reading, writing = np.max(report["bandwidths"], axis=0) * 1e6  # bytes in a millisecond
@@ -62,13 +62,16 @@ def shares(report: Report) -> dict[str, float]:
 
 def says(report: Report) -> str:
     if not report.get("bandwidths"):
-        return "No roofline: stream.c did not run, which takes run.py and cc -fopenmp."
+        return "No roofline: stream.c did not run; measure with run.py, and install a C compiler for cc -fopenmp."
     reading, writing = np.max(report["bandwidths"], axis=0)
-    return f"Roofline: unpool's share of what memory allows, {reading:.1f} GB/s read and {writing:.1f} GB/s written."
+    return f"Roofline: bound / measured time, at {reading:.1f} GB/s read and {writing:.1f} GB/s written."
 
 
 def stream(folder: str) -> Callable[[int], list[list[float]]]:
-    """Return a function from a number of threads to [[GB/s read, GB/s written]], or to nothing without a compiler."""
+    """Compile `stream.c`; return a function from a number of threads to [[GB/s read, GB/s written]].
+
+    Without a compiler, the function returns an empty list.
+    """
     program = Path(folder) / "stream"
     source = Path(__file__).with_name("stream.c")
     try:

@@ -1,14 +1,14 @@
-"""unpool beside its peers and beside the machine's memory, as a Markdown table.
+"""Compare unpool with its peers and with the machine's memory bandwidth, in a Markdown table.
 
     python benchmarks/run.py [--quick] [--rounds 3] [--threads N] [--cases PATTERN] [--peers ...] [--load]
                              [--json FILE] [--plot FILE] [--from FILE]
 
-Every round runs a process of each peer, one after the other, with the same number of threads; a figure is the median
-over the rounds of each process's median.  Before a peer is timed, its result is compared with unpool's on the same
-arrays.  Peers that are not installed are named, with what installs them; all of them are in the extra `bench`.
+Every round runs one process per peer, one after the other, with the same number of threads.  A figure is the median,
+over the rounds, of each process's median.  Before a peer is timed, its result is compared with unpool's on the same
+arrays.  The report names peers that are not installed, with the command that installs them; the extra `bench` has all.
 
-A peer is a file in `peers/` with a function from the arrays of a case to what to time, and a line in `PEERS` below.
-unpool, PyTorch and NumPy are in `unpool/bench/`, because `python -m unpool bench` has them too.
+A peer is a file in `peers/` and a line in `PEERS` below.  The file has a function that takes the arrays of a case and
+returns the calls to time.  unpool, PyTorch and NumPy are in `unpool/bench/`, since `python -m unpool bench` uses them.
 """
 
 from __future__ import annotations
@@ -67,16 +67,16 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--quick", action="store_true", help="only the cases that the design makes promises about")
-    add("--cases", type=pattern, default="", metavar="PATTERN", help="only those whose name matches")
+    add("--quick", action="store_true", help="only the cases with a target for their speed")
+    add("--cases", type=pattern, default="", metavar="PATTERN", help="only the cases whose name matches")
     add("--rounds", type=positive, metavar="N", help="(default: 3)")
-    add("--threads", type=positive, metavar="N", help="of every peer (default: the cores)")
+    add("--threads", type=positive, metavar="N", help="threads per peer (default: the cores)")
     names = ", ".join(name for name in PEERS if name != "unpool")
-    add("--peers", nargs="+", choices=PEERS, metavar="PEER", help=f"of {names} (default: what is installed)")
-    add("--load", action="store_true", help="keep one core busy with something else meanwhile")
+    add("--peers", nargs="+", choices=PEERS, metavar="PEER", help=f"some of {names} (default: all installed)")
+    add("--load", action="store_true", help="keep one core busy with another program meanwhile")
     add("--json", type=new_file, metavar="FILE", help="write every run to a file")
     add("--plot", type=picture, metavar="FILE", help="draw the ratios (with Matplotlib)")
-    add("--from", type=saved, metavar="FILE", dest="saved", help="measure nothing: take what --json wrote")
+    add("--from", type=saved, metavar="FILE", dest="saved", help="measure nothing: show a file that --json wrote")
     options = parser.parse_args()
     if options.saved and (options.rounds or options.threads or options.peers or options.load or options.json):
         parser.error("argument --from: goes with --cases, --quick and --plot, for nothing is measured")
@@ -94,7 +94,7 @@ def pattern(text: str) -> re.Pattern[str]:
 
 
 def picture(text: str) -> Path:
-    """Look for Matplotlib and at the suffix now: after minutes of measuring is no time to miss either."""
+    """Return the path of a picture; check Matplotlib and the suffix now, before minutes of measuring."""
     try:
         from plot import FORMATS
     except ModuleNotFoundError as error:
@@ -118,18 +118,18 @@ def saved(text: str) -> Report:
 
 
 def chosen(options: argparse.Namespace, names: Iterable[str]) -> set[str]:
-    """Return those names of cases that the options ask for."""
+    """Return the names of cases that the options select."""
     quick = {case.name for case in QUICK}
     found = {name for name in names if options.cases.search(name) and (name in quick or not options.quick)}
     return found or sys.exit(f"no case has a name that matches {options.cases.pattern!r}")
 
 
 def shown(options: argparse.Namespace) -> Report:
-    """Return the part of a saved report that the options ask for."""
+    """Return the part of a saved report that the options select."""
     report = options.saved
     names = chosen(options, (case["name"] for case in report["cases"]))
     report["cases"] = [case for case in report["cases"] if case["name"] in names]
-    # A problem of all cases has none.
+    # The case of a problem with the whole process is "".
     report["rounds"] = [
         [answer for answer in answers if answer["case"] in {"", *names}] for answers in report["rounds"]
     ]
@@ -151,14 +151,14 @@ def measure(options: argparse.Namespace) -> Report:
             report["bandwidths"] += stream(threads)
             add_round(report, peers, SECONDS)
         report["bandwidths"] += stream(threads)
-    # Last, for it makes arrays with unpool, whose threads would be in the way of the others.
+    # Last, since it makes arrays with unpool, whose idle threads spin and would slow down the peers.
     report["traffic"] = {case.name: roofline.traffic(case) for case in cases}
     return report
 
 
 @contextmanager
 def busy_core() -> Iterator[None]:
-    """Run a loop meanwhile, which ends with this process however that ends, and is silent at Ctrl-C."""
+    """Keep one core busy with a loop, which ends when this process ends in any way, and is silent at Ctrl-C."""
     loop = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
     process = subprocess.Popen([sys.executable, "-c", loop], stderr=subprocess.DEVNULL)
     try:

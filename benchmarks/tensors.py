@@ -1,19 +1,20 @@
-"""unpool on TensorFlow tensors beside what people use there, as a Markdown table: eagerly, in a graph, and under XLA.
+"""Compare unpool on TensorFlow tensors with the usual alternatives: eagerly, in a graph, and under XLA.
 
     python benchmarks/tensors.py [--quick] [--rounds 3] [--threads N] [--keep-memory] [--json FILE]
 
-tf.scatter_nd                       the recipe that is pasted since 2016, with positions in the whole array at hand
-tf.scatter_nd, from plane indices   the same, which makes them of unpool's indices first: in the time
-Addons' formula                     what MaxUnpooling2D of TensorFlow Addons did: positions of four coordinates each
-tf.nn.max_pool_with_argmax          pooling with indices, for which XLA has no kernel
+tf.scatter_nd                       the recipe that people copy since 2016; positions in the whole array are precomputed
+tf.scatter_nd, from plane indices   the same recipe; the time includes computing positions from unpool's indices
+Addons' formula                     MaxUnpooling2D of TensorFlow Addons: positions of four coordinates each
+tf.nn.max_pool_with_argmax          pooling with indices; XLA has no kernel for it
 
-Every round runs a process of each, one after the other, with the same number of threads; a figure is the median over
-the rounds of each process's median.  Before a call is timed, its result is compared with unpool's on NumPy arrays, and
-one that differs is named instead.  A call ends when an element of each of its results has been read.
+Every round runs one process per peer, one after the other, with the same number of threads.  A figure in the Markdown
+table is the median, over the rounds, of each process's median.  Before a call is timed, its result is compared with
+unpool's on NumPy arrays.  If it differs, the report names the call and has no time.  A call ends when an element of
+each result has been read.
 
-A new output of 103 MB costs 40 to 50 ms of page faults, whoever computes, as TensorFlow leaves it to glibc's malloc,
-which maps and unmaps that much at every call; only unpool's eager results come from memory that it keeps.  With
---keep-memory glibc keeps all that is freed, in every process, as jemalloc or tcmalloc would: what is left is computing.
+A new output of 103 MB costs 40 to 50 ms of page faults: TensorFlow uses glibc's malloc, which maps and unmaps it at
+every call.  Only unpool's eager results reuse memory.  With --keep-memory, glibc keeps freed memory in every process,
+as jemalloc or tcmalloc would.  So the times are those of the computation.
 """
 
 from __future__ import annotations
@@ -57,11 +58,11 @@ KEEPING = {
 }
 
 
-# --- who computes -----------------------------------------------------------------------------------------------------
+# --- the peers --------------------------------------------------------------------------------------------------------
 
 
 class Work(NamedTuple):
-    """A function of tensors, what it is called with, and how its result is made the arrays that unpool returns."""
+    """A function of tensors, its arguments as arrays, and a conversion of its result to arrays like unpool's."""
 
     function: Callable[..., Any]
     inputs: tuple[Array, ...]
@@ -69,7 +70,7 @@ class Work(NamedTuple):
     xla: bool = True
 
 
-# From TensorFlow and the arrays of a case to the work; nothing for what it does not do.
+# Takes TensorFlow and the arrays of a case; returns None if the peer lacks the operation.
 Worker: TypeAlias = "Callable[[Any, Data], Work | None]"
 
 
@@ -167,7 +168,7 @@ PEERS = {
 }
 
 
-# --- what a process does ----------------------------------------------------------------------------------------------
+# --- the process of a peer --------------------------------------------------------------------------------------------
 
 
 def serve(name: str) -> None:
@@ -180,7 +181,7 @@ def serve(name: str) -> None:
 
 
 def calls(tf: Any, name: str, data: Data) -> dict[str, Call]:
-    """Return the calls of a peer on a case, with columns that say whose and how."""
+    """Return the calls of a peer on a case, by column: its name and the mode."""
     work = WORKERS[name](tf, data)
     if work is None:
         return {}
@@ -202,13 +203,13 @@ def calls(tf: Any, name: str, data: Data) -> dict[str, Call]:
 
 
 def with_gradient(tf: Any, work: Work, upstream: Array) -> Work:
-    """Return the work of a step of training: forward, and back."""
+    """Return the work of a training step: forward and backward."""
 
     def both(values: Any, indices: Any, upstream: Any) -> tuple[Any, Any]:
         with tf.GradientTape() as tape:
             tape.watch(values)
             planes = work.function(values, indices)
-        # The planes, too, or a graph would leave them out, for their gradient does without them.
+        # Return the planes, too: the gradient does not use them, so a graph would prune them.
         return planes, tape.gradient(planes, values, upstream)
 
     return Work(both, (*work.inputs, upstream), lambda result: result[1].numpy())
@@ -226,8 +227,8 @@ def main() -> None:
     add = parser.add_argument
     add("--quick", action="store_true", help="one round, and less time for each call")
     add("--rounds", type=positive, metavar="N", help="(default: 3, or 1 with --quick)")
-    add("--threads", type=positive, default=usable_cores(), metavar="N", help="of every peer (default: the cores)")
-    add("--keep-memory", action="store_true", help="have glibc keep what is freed, in every process")
+    add("--threads", type=positive, default=usable_cores(), metavar="N", help="threads per peer (default: the cores)")
+    add("--keep-memory", action="store_true", help="let glibc keep freed memory, in every process")
     add("--json", type=new_file, metavar="FILE", help="write every run to a file")
     options = parser.parse_args()
     if not find_spec("tensorflow"):
@@ -235,7 +236,7 @@ def main() -> None:
     report = start(CASES, options.threads)
     if options.keep_memory:
         report["load"] = ", with freed memory kept"
-        os.environ.update(KEEPING)  # of the processes to come: glibc reads it when one starts
+        os.environ.update(KEEPING)  # for the peers' processes: glibc reads it when a process starts
     for _ in range(options.rounds or (1 if options.quick else 3)):
         measure.add_round(report, PEERS, QUICK if options.quick else SECONDS)
     show(markdown(report), report, options.json)
@@ -250,7 +251,7 @@ def markdown(report: Report) -> str:
                 rows[f"{case}: {name}"] = cells
     columns = {mode: {row: cells[mode] for row, cells in rows.items() if mode in cells} for mode in MODES}
     problems = [[answer for answer in answers if "problem" in answer] for answers in report["rounds"]]
-    # The table is ours, its head and what is noted below it are those of the other benchmarks.
+    # The rows and columns are different from other benchmarks; the head and the notes below are the same.
     return table(report | {"cases": [{"name": row} for row in rows], "columns": [], "rounds": problems}, **columns)
 
 

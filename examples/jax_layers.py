@@ -1,10 +1,10 @@
-"""Layers of unpool for Equinox and Flax, and a small SegNet of each that learns to draw a picture's edges.
+"""Use unpool's layers in Equinox and Flax: a small SegNet in each learns to draw a picture's edges.
 
     pip install "unpool[jax]" equinox flax && python examples/jax_layers.py
 
-Neither library has a pooling that returns indices, nor its inverse.  There is nothing to learn in either, so a layer is
-a function with its arguments, and `unpool.MaxPool2d` and `unpool.MaxUnpool2d` can be used as they are: in Equinox as
-static fields, in Flax as attributes.  JAX's transformations go through them.
+Neither library has max pooling with indices, nor max unpooling.  These layers have no parameters, so `unpool.MaxPool2d`
+and `unpool.MaxUnpool2d` work as they are: in Equinox as static fields, in Flax as attributes.  JAX's transformations
+trace through them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ STEPS = 60
 
 
 class EquinoxSegNet(equinox.Module):
-    """Down once, with indices, and up again; of one sample (C, H, W), as Equinox has it, to be mapped by `jax.vmap`."""
+    """Pool once with indices and unpool again.
+
+    Takes one sample (C, H, W), as Equinox's layers do; `jax.vmap` maps it over a batch.
+    """
 
     before: equinox.nn.Conv2d
     after: equinox.nn.Conv2d
@@ -40,7 +43,7 @@ class EquinoxSegNet(equinox.Module):
 
 
 class FlaxSegNet(flax.linen.Module):
-    """The same of a batch with its channels last, as Flax has it."""
+    """Do the same for a batch with channels last, the layout of Flax."""
 
     channels: int
     pool: unpool.MaxPool2d = unpool.MaxPool2d(2, return_indices=True, data_format="channels_last")
@@ -54,7 +57,7 @@ class FlaxSegNet(flax.linen.Module):
 
 
 def pictures(count: int = 8, size: int = 33) -> tuple[jax.Array, jax.Array]:
-    """Return discs of some sizes, and their edges, (N, 1, H, W)."""
+    """Return pictures of discs of growing size, and of their edges; both are (N, 1, H, W)."""
     row, column = jnp.mgrid[:size, :size] - size // 2
     radius = jnp.linspace(4, size / 2 - 2, count)[:, None, None]
     disc = (jnp.hypot(row, column) < radius).astype("float32")[:, None]
@@ -63,7 +66,7 @@ def pictures(count: int = 8, size: int = 33) -> tuple[jax.Array, jax.Array]:
 
 
 def train(loss, parameters, rate: float = 0.1) -> list[float]:
-    """Go down the gradient; return the losses."""
+    """Train by gradient descent; return the losses."""
 
     @jax.jit
     def step(parameters):

@@ -1,16 +1,18 @@
-"""A small SegNet for Keras, with `unpool.keras` in its decoder, beside the same net with `keras.layers.UpSampling2D`.
+"""Compare two small SegNets in Keras: one decodes with `unpool.keras`, one with `keras.layers.UpSampling2D`.
 
     pip install "unpool[jax]" keras scikit-image matplotlib && KERAS_BACKEND=jax python examples/segnet_keras.py
 
-Any Keras backend will do.  The nets learn to tell ink from paper on `skimage.data.page()`, a scanned page that comes
-inside scikit-image's wheel.  The truth is Sauvola's threshold with a window of 25, as in scikit-image's gallery
-("Niblack and Sauvola Thresholding"), of each part of the page on its own.  Training is on crops of 65 x 65 from the
-lower two thirds, turned, mirrored, lighter and darker; the test is the title and the first line, 65 x 377, which no net
-saw.  These sizes are odd at every pooling, so `like=` says which size a step up has to restore.
+Any Keras backend works.  The nets learn to separate ink from paper on `skimage.data.page()`, a scanned page inside
+scikit-image's wheel.  The ground truth is Sauvola's threshold with a window of 25, as in scikit-image's gallery
+("Niblack and Sauvola Thresholding").  It is computed for the training part and the test part separately.
 
-Both nets have the same parameters, first weights, crops and steps.  After three poolings a stroke of two pixels is a
-quarter of one: the indices tell the one decoder where it was, and the other has to guess.  The less is pooled, the less
-is gained: after two there is still a difference to see, and after one (`--levels 1`) hardly any.
+The nets train on crops of 65 x 65 from the lower two thirds, rotated, mirrored, lighter and darker.  The test part is
+the title and the first line, 65 x 377, held out from training.  These sizes are odd at every pooling, so each unpooling
+takes the size to restore from `like=`.
+
+Both nets have the same number of parameters, initial weights, crops and steps.  Three poolings shrink a stroke of two
+pixels to a quarter of a pixel.  The indices give its position to the first decoder; the second decoder must guess it.
+With fewer poolings the gain is smaller: still visible after two, hardly visible after one (`--levels 1`).
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ SIZE, BATCH = 65, 8
 
 
 class CroppedUpSampling2D(keras.layers.UpSampling2D):
-    """Each value in all cells of its window, less those past the edge of `like`; what the indices say is not used."""
+    """Copy each value to all cells of its window, and crop to the size of `like`; `indices` is not used."""
 
     def call(self, inputs, indices, like):
         _, rows, columns, _ = keras.ops.shape(like)
@@ -42,7 +44,7 @@ class CroppedUpSampling2D(keras.layers.UpSampling2D):
         return *like_shape[:-1], inputs_shape[-1]
 
 
-# With padding "same", the last row of an odd size has a window, too.
+# With padding "same", a window also covers the last row of an odd size.
 DECODERS = {
     "MaxUnpooling2D": lambda: MaxUnpooling2D(2, padding="same"),
     "UpSampling2D": lambda: CroppedUpSampling2D(2),
@@ -55,7 +57,7 @@ def convolve(x):
 
 
 def segnet(up, levels: int) -> keras.Model:
-    """Return a net that takes pictures (N, H, W, 1) of any size, and says of each pixel how much it looks like ink."""
+    """Return a net that takes pictures (N, H, W, 1) of any size, and returns a logit of "ink" for each pixel."""
     x = picture = keras.Input((None, None, 1))
     pooled = []
     for _ in range(levels):
@@ -69,14 +71,14 @@ def segnet(up, levels: int) -> keras.Model:
 
 
 def page() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Return pictures and what is true of them, (H, W), to learn from and to be tested on."""
+    """Return the picture and the ground truth, (H, W), of the training part and of the test part."""
     picture = data.page()
     below, above = ((part, part < filters.threshold_sauvola(part, 25)) for part in (picture[65:], picture[:65, 4:381]))
     return below, above
 
 
 def crops(picture: np.ndarray, truth: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Return crops of a picture and of what is true of it, (2, N, SIZE, SIZE, 1), in all eight positions."""
+    """Return crops of a picture and of its ground truth, (2, N, SIZE, SIZE, 1), randomly rotated and mirrored."""
     random, pairs = np.random.default_rng(seed), []
     for _ in range(count):
         row, column = (random.integers(length - SIZE + 1) for length in picture.shape)
@@ -87,19 +89,19 @@ def crops(picture: np.ndarray, truth: np.ndarray, count: int, seed: int) -> np.n
 
 
 def scores(found: np.ndarray, truth: np.ndarray) -> list[float]:
-    """Return pixel accuracy, mean IoU, and the accuracy of pixels at most two steps from one of the other class."""
+    """Return pixel accuracy, mean IoU, and the accuracy of pixels at most two pixels from the other class."""
     near = ndimage.binary_dilation(truth, iterations=2) & ndimage.binary_dilation(~truth, iterations=2)
     overlaps = [(a & b).sum() / (a | b).sum() for a, b in ((found, truth), (~found, ~truth))]
     return [np.mean(found == truth), np.mean(overlaps), np.mean((found == truth)[near])]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train both nets, compare them, and draw what they found.")
+    parser = argparse.ArgumentParser(description="Train both nets, compare them, and draw their results.")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--levels", type=int, default=3, help="how often is pooled (3)")
-    parser.add_argument("--epochs", type=int, default=10, help="of 240 crops (10)")
+    parser.add_argument("--levels", type=int, default=3, help="number of poolings (3)")
+    parser.add_argument("--epochs", type=int, default=10, help="epochs of 240 crops (10)")
     parser.add_argument("--out", type=Path, default="segnet_keras.png", help="the picture, a PNG")
-    parser.add_argument("--quick", action="store_true", help="two short epochs of two levels: the losses fall, no more")
+    parser.add_argument("--quick", action="store_true", help="a smoke test: two short epochs, two poolings")
     arguments = parser.parse_args()
     levels, epochs, count = (2, 2, 80) if arguments.quick else (arguments.levels, arguments.epochs, 240)
 
@@ -131,12 +133,12 @@ def main() -> None:
 COLOURS = {"MaxUnpooling2D": "#14507f", "UpSampling2D": "#b4480f"}
 INK, GREY, PALE = "#1a1a1a", "#666666", "#cccccc"
 DPI, WIDTH, HEIGHT, MARGIN = 100, 1787, 1140, 34
-WIDE, CLOSE, TALL, GAP = 377 * 3, 40 * 13, 65 * 3, 66  # panels of 3 and of 13 pixels per cell, and between them
-NEAR = np.s_[50:65, 276:316]  # what is looked at closely
+WIDE, CLOSE, TALL, GAP = 377 * 3, 40 * 13, 65 * 3, 66  # panels of 3 and of 13 pixels per cell, and the gap between
+NEAR = np.s_[50:65, 276:316]  # the part of the close-up
 
 
 def draw(picture: np.ndarray, truth: np.ndarray, masks: dict, results: dict, losses: dict) -> Figure:
-    """Draw the held-out picture and what is found in it on the left; losses and a closer look on the right."""
+    """Draw the held-out picture, the truth and the results on the left; losses and close-ups on the right."""
     figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
 
     def write(left: int, top: int, text: str, size: int, colour: str, weight: str = "bold") -> None:

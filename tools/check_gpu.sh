@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# All that wants a GPU, for a machine that has one, CuPy and a compiler, and no package index:
+# Run all checks that need a GPU, on a machine with a GPU, CuPy and a compiler.  No package index is needed.
 #
 #     tools/check_gpu.sh [FOLDER/] [STEP ...]
 #
-# Steps: build, contract, device, torch, sanitize, memcheck, racecheck, initcheck, synccheck, quick, bench; without any,
-# all of them but quick, which is some of bench.  What they print goes to FOLDER (build/gpu), too; each has a limit of its
-# own, a step that fails does not keep the next from running, and the end says which did.  Where nothing was built yet,
-# build comes first, so that a session of short calls can do some steps in each, on a machine of its own.
+# Steps: build, contract, device, torch, sanitize, memcheck, racecheck, initcheck, synccheck, quick, bench.  Without
+# arguments, all steps run except quick, which is a part of bench.  The output of a step also goes to a file in FOLDER
+# (build/gpu).  Each step has a time limit.  After a failed step the next one still runs; the last lines list the failed
+# steps.  If nothing is built yet, build runs first, so short sessions can each run a few steps on a fresh machine.
 set -uo pipefail
 
 known=" build contract device torch sanitize memcheck racecheck initcheck synccheck quick bench "
 folder=
 if [[ ${1-} == */* ]]; then
     mkdir -p "$1" || exit 2
-    folder=$(cd "$1" && pwd) || exit 2 # it is relative to where the command was given
+    folder=$(cd "$1" && pwd) || exit 2 # absolute, since the script changes to the project's root below
     shift
 fi
 for name in "$@"; do
@@ -30,14 +30,14 @@ steps=("$@")
 results=()
 failed=0
 
-# The package as it is installed; neither pytest (PYTHONSAFEPATH) nor a script has the working directory on its path.
+# Import the installed package: with PYTHONSAFEPATH, pytest does not search the working directory; nor does a script.
 export PYTHONPATH=$site PYTHONUNBUFFERED=1 CUPY_CACHE_DIR=$PWD/build/cupy
-# Plugins that happen to be installed are not ours to test: some of them warn, which is an error here.
+# Load no pytest plugins of the machine: some of them warn, and a warning is an error here.
 export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 UNPOOL_REQUIRE=cpu,cuda,hypothesis,torch
-# Where CUDA's tools are, if not where commands are.
+# CUDA's tools, if they are not on PATH already.
 export PATH=$PATH:/usr/local/cuda/bin
 
-step() { # step SECONDS COMMAND...; what it is called is $name
+step() { # step SECONDS COMMAND...; $name is the name of the step
     local seconds=$1 start=$SECONDS status
     shift
     echo "== $name"
@@ -54,7 +54,7 @@ step() { # step SECONDS COMMAND...; what it is called is $name
 }
 
 build() {
-    # A leftover would be taken for what was built.
+    # `pip install --target` does not replace an earlier build.
     rm -rf "$site"
     step 300 "$python" -m pip install --no-index --no-build-isolation --no-deps --no-cache-dir \
         --disable-pip-version-check --root-user-action ignore --target "$site" .
@@ -66,7 +66,7 @@ tests() { # tests SECONDS [ARGUMENT...]
     step "$seconds" env PYTHONSAFEPATH=1 "$python" -m pytest -q -p no:cacheprovider --durations 10 "$@"
 }
 
-contract() { # in several processes, if they can be had: most of the time compiles kernels, or is the reference's
+contract() { # in several processes, if xdist is installed: compiling kernels and the reference take most of the time
     local many=()
     "$python" -c "import xdist" 2>/dev/null && many=(-p xdist.plugin -n $(($(nproc) < 12 ? $(nproc) : 12)))
     tests 480 ${many[@]+"${many[@]}"} -k cuda --ignore tests/test_cuda_device.py --ignore tests/test_cuda_compile.py \
@@ -80,7 +80,7 @@ sanitizer() { # sanitizer [OPTION...]
 benchmark() { # benchmark SECONDS [OPTION...]
     local seconds=$1
     shift
-    rm -f "$folder/$name.json" # it is not written over
+    rm -f "$folder/$name.json" # gpu.py does not overwrite a file
     step "$seconds" "$python" benchmarks/gpu.py --json "$folder/$name.json" "$@"
 }
 
@@ -91,7 +91,7 @@ for name in "${steps[@]}"; do
     contract) contract ;;
     device) tests 400 tests/test_cuda_device.py ;;
     torch) tests 200 tests/test_torch_device.py ;;
-    sanitize) step 200 "$python" tools/sanitize.py ;; # not watched: what it does is right, and compiled
+    sanitize) step 200 "$python" tools/sanitize.py ;; # without compute-sanitizer: checks results, compiles kernels
     memcheck) sanitizer --padding 256 ;;              # so that no array begins where another one ends
     quick) benchmark 240 --quick ;;
     bench) benchmark 560 ;;

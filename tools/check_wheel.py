@@ -1,7 +1,7 @@
-"""Builds an sdist, and a wheel from it, and checks both away from the source tree: ``check_wheel.py PROJECT FOLDER``.
+"""Build an sdist and a wheel from it, and check both outside the source tree: ``check_wheel.py PROJECT FOLDER``.
 
-That the wheel holds every source of the tree and nothing else, that its metadata renders, that its symbols are those of
-the stable ABI, and that it works in an environment which has NumPy and nothing else.
+The wheel must hold every source of the tree and nothing else.  Its metadata must render.  It may use only symbols
+of the stable ABI.  It must work in an environment with NumPy alone.
 """
 
 import subprocess
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def sources(project: Path) -> set[str]:
-    """The files of every package in the tree, as the wheel names them, without what is built beside them."""
+    """Return the source files of every package in the tree, without built files, as paths in the wheel."""
     return {
         path.relative_to(root).as_posix()
         for root, packages in ((project, "unpool"), (project / "backends", "*"))

@@ -1,9 +1,9 @@
-"""The program that compute-sanitizer watches: every kernel and every way to cut a call, on small arrays.
+"""Run every kernel, with every way to cut a call, on small arrays, under compute-sanitizer.
 
     compute-sanitizer --tool memcheck python tools/sanitize.py
 
-Results are compared with the CPU's.  Each array has memory of its own here, as much as it takes, and ends where that
-does.  In CuPy's pool one array's end is another's beginning, and memory that was ever written to counts as initialised.
+Results are compared with the CPU's.  Each array has its own allocation and ends at the end of it.  CuPy's memory pool
+is off: in it, arrays are adjacent, and memory that was written once counts as initialised.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from unpool_backends.cuda import job, kernels
 import unpool
 from unpool.registry import why_not
 
-# Planes, kernel, stride, padding: squares, what is odd, runs, pieces, overlap by one range and by several, long rows.
+# Planes, kernel, stride, padding: squares, odd sizes, runs, pieces, overlap of one range and of several, long rows.
 CASES = [
     ((8, 12), (2, 2), (2, 2), (0, 0)),
     ((9, 15), (3, 3), (3, 3), (0, 0)),
@@ -42,7 +42,7 @@ CASES = [
     ((1003,), (3,), (3,), (1,)),
     ((2011,), (7,), (3,), (3,)),
 ]
-# A word of each size, with both kinds of indices; some of the sums are computed otherwise.
+# A word of each size, with both index dtypes; sums of some dtypes take another path.
 DTYPES = [
     ("uint8", "int64"),
     ("float16", "int32"),
@@ -51,8 +51,8 @@ DTYPES = [
     ("complex128", "int64"),
 ]
 FEW = [("float32", "int32"), ("float64", "int64")]
-# The constants of job.py, and a block's shared memory, with the dtypes that are run with them.  Little of it makes many
-# blocks, pieces and ranges; 64 bits count from one element on.
+# Values for constants of job.py, shared memory of a thread block, and the dtypes to run with them.  Small values make
+# many blocks, pieces and ranges.  WIDE = 1 selects the 64-bit kernels from one element on.
 LITTLE = {"LEAST_STAGE": 128, "STAGE": 512, "NEAR": 1 << 10}
 CUTS: list[tuple[dict[str, int], int | None, list[tuple[str, str]]]] = [
     ({}, None, DTYPES[::2]),
@@ -60,7 +60,7 @@ CUTS: list[tuple[dict[str, int], int | None, list[tuple[str, str]]]] = [
     ({"WIDE": 1}, None, FEW[:1]),
     (LITTLE | {"WIDE": 1}, 2 << 10, FEW),
 ]
-# Elements from the beginning of its memory to the array: a slice of a larger one lies anywhere.
+# Elements between the beginning of an allocation and its array: slices have any alignment.
 SHIFTS = cycle((0, 1, 3, 2, 5))
 
 Call = Callable[[Callable[[np.ndarray], Any], dict[str, Any]], Any]
@@ -72,7 +72,7 @@ def main() -> None:
     if hasattr(cupy.cuda, "set_allocator"):  # the stand-in has no pool
         cupy.cuda.set_allocator(None)  # cudaMalloc's own
     plain, constants = kernels.options, {name: getattr(job, name) for name in (*LITTLE, "WIDE")}
-    # So that a report names the line, of the code as it is.
+    # Reports of compute-sanitizer then name source lines, with the optimised code unchanged.
     kernels.options = lambda *how: (*plain(*how), "-lineinfo")
     device, begin = unpool_backends.cuda._device(), time.monotonic()
     print(f"watched: {Path(unpool_backends.cuda.__file__).parent}")
@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def calls_of(size, kernel, stride, padding, data_format, dtype, index_dtype) -> Iterator[Call]:
-    """Iterate over calls that are made with any kind of array, which a function makes of NumPy's."""
+    """Yield calls on small arrays; each takes a function that converts NumPy arrays, and keywords for `out`."""
     rank, rng = len(size), np.random.default_rng(1)
     shape = (2, *size, 9) if data_format == "channels_last" else (2, 3, *size)
     window = {"kernel_size": kernel, "stride": stride, "padding": padding, "data_format": data_format}
@@ -104,7 +104,7 @@ def calls_of(size, kernel, stride, padding, data_format, dtype, index_dtype) -> 
     )
     plane = rng.integers(0, 9, shape).astype(dtype)
     real = np.ascontiguousarray(plane.real)
-    # Indices for none may be null, and are not for both.
+    # Without indices, the kernel gets a null pointer; with them, it does not.
     yield lambda put, out: pool(put(real), **window, **out)
     yield lambda put, out: pool(put(real), **window, return_indices=True, index_dtype=index_dtype, **out)
     _, own = pool(real, **window, return_indices=True, index_dtype=index_dtype)
@@ -114,7 +114,7 @@ def calls_of(size, kernel, stride, padding, data_format, dtype, index_dtype) -> 
     bad.reshape(-1)[-1] = -1
     for indices, duplicates in product((own, strayed, bad), ("last", "sum", "error")):
         if indices is bad and duplicates == "error":
-            continue  # as with the others
+            continue  # the other two modes cover bad indices
         forward = {**window, "duplicates": duplicates, "output_size": size}
         back = {**window, "duplicates": duplicates}
         yield lambda put, out, i=indices, named=forward: unpooling(put(values), put(i), **named, **out)
@@ -122,20 +122,20 @@ def calls_of(size, kernel, stride, padding, data_format, dtype, index_dtype) -> 
 
 
 def placed(array: np.ndarray) -> Any:
-    """Return a CuPy array of the same numbers that ends where its memory does."""
+    """Copy an array to a CuPy array that ends at the end of its allocation."""
     shift = next(SHIFTS)
     there = cupy.asarray(np.concatenate([np.zeros(shift, array.dtype), array.reshape(-1)]))
     return there[shift:].reshape(array.shape)
 
 
 def empty(like: np.ndarray) -> Any:
-    """Return memory for a result that nothing was written to."""
+    """Return an uninitialised CuPy array like `like`, which ends at the end of its allocation."""
     shift = next(SHIFTS)
     return cupy.empty(shift + like.size, like.dtype)[shift:].reshape(like.shape)
 
 
 def check(call: Call) -> None:
-    """Compare a call's result in memory that nothing was written to, or its error, with the CPU's."""
+    """Compare a call's result in uninitialised memory, or its error, with the CPU's."""
     try:
         expected = call(lambda array: array, {})
     except (IndexError, ValueError) as error:

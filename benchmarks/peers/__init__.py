@@ -1,1 +1,1 @@
-"""Peers that the wheel does not know: in each file, ``calls(data)`` returns what to time, by column."""
+"""Peers that are not in the wheel: in each file, ``calls(data)`` returns the calls to time, by column."""

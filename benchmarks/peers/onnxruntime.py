@@ -1,6 +1,6 @@
-"""ONNX Runtime: a model of one node.  Channels first only, and an index is flat over all of the array.
+"""ONNX Runtime: a model of one node.  Channels come first, and an index counts the cells of the whole array.
 
-Values are bound, not passed as NumPy arrays, whose results would be copied once more.
+Inputs are OrtValues, since results for NumPy arrays would be copied once more.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ def session(
     out: np.ndarray | None = None,
     **attributes: Any,
 ) -> Any:
-    """Return a call of a model of one node on given inputs, which writes into `out` if there is one."""
+    """Return a call that runs a model of one node on the inputs, and writes into `out` if it is given."""
     described = [helper.make_tensor_value_info(n, TYPES[str(a.dtype)], a.shape) for n, a in inputs.items()]
     kind = TYPES[str(inputs["X"].dtype)]
     results = [helper.make_tensor_value_info(n, TYPES["int64"] if n == "I" else kind, None) for n in outputs]
     node = helper.make_node(operator, list(inputs), list(outputs), **attributes)
     graph = helper.make_graph([node], "one", described, results)
-    # Opset 18 and its IR, which every ONNX Runtime of the last years reads.
+    # Opset 18 and its IR version: every recent ONNX Runtime reads them.
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(os.environ["OMP_NUM_THREADS"])

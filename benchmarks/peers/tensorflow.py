@@ -1,6 +1,6 @@
-"""TensorFlow: the recipe that is pasted since 2016, `tf.scatter_nd`, and `tf.nn.max_pool_with_argmax`.  Channels last.
+"""TensorFlow: `tf.nn.max_pool_with_argmax`, and the `tf.scatter_nd` recipe that people copy since 2016.  Channels last.
 
-Indices are converted, outside of the timing, to positions in the whole array, which is what the recipe computes with.
+Indices are converted to positions in the whole array, which the recipe takes; the conversion is not timed.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def calls(data: Data) -> dict[str, Call]:
             input=plane, grad=gradient, argmax=argmax, ksize=window[0], strides=window[1], padding="VALID"
         )
 
-    # Of these two, XLA has no kernel for the CPU.
+    # XLA has no CPU kernel for these two operations.
     if case.operation in ("pool", "pool_backward") and (case.rank != 2 or case.ceil or any(case.window[2])):
         return {}
     if case.operation == "pool":
@@ -57,7 +57,7 @@ def calls(data: Data) -> dict[str, Call]:
         lacks = 'gradient of "last" (here that of "sum", a gather_nd)' if case.duplicates == "last" else ""
         return both(gather, [plane, flat], lacks=lacks)
     if case.overlaps and case.duplicates == "last":
-        return {}  # scatter_nd adds up
+        return {}  # scatter_nd adds repeated values
     return both(recipe, [values, flat])
 
 
@@ -68,7 +68,7 @@ def both(
     lacks: str = "",
     xla: bool = True,
 ) -> dict[str, Call]:
-    """Return the calls of a function, eagerly and compiled by XLA."""
+    """Return calls of a function on the arrays: an eager one, and one compiled by XLA."""
     tensors = [tf.constant(array) for array in arrays]
 
     def call(function: Callable[..., Any]) -> Call:
