@@ -61,7 +61,7 @@ __all__ = [
     "release_memory",
 ]
 
-# There is nothing to rewrite in what users call, nor in what the Keras layers call.
+# Autograph has nothing to rewrite in the public functions, nor in `calls.scatter`, which the Keras layers call.
 for _public in (*map(globals().get, __all__), calls.scatter):
     if isinstance(_public, type):
         _public = vars(_public.__base__).get("__call__") if _public.__name__.startswith("Max") else None

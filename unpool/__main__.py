@@ -1,10 +1,10 @@
-"""The command line, ``python -m unpool``: what is installed, a demo to look at, and how fast it is.
+"""The command line, ``python -m unpool``, with the commands `info`, `demo` and `bench`.
 
-A subcommand is one parser in `_parser` and one function that takes the parsed arguments.  What only one of them needs
-is imported inside it.
+A command is one parser in `_parser` and one function that takes the parsed arguments.  Modules that only one command
+needs are imported inside it.
 
-Exit status: 0; 1 if something is missing or cannot be written; 2 for wrong arguments; 130 after Ctrl-C; 141 where the
-reader of a pipe has gone, as in ``python -m unpool info | head -1``.  The last two are silent.
+Exit status: 0; 1 if something is missing or cannot be written; 2 for wrong arguments; 130 after Ctrl-C; 141 if the
+reader of a pipe has ended, as in ``python -m unpool info | head -1``.  The last two are silent.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ OPENMP = {
     202111: "5.2",
     202411: "6.0",
 }
-MOST = 1024  # threads or rounds: at far more, OpenMP and PyTorch fail in words of their own
-# How the system refuses to write to what is open.
+MOST = 1024  # threads or rounds: with far more, OpenMP and PyTorch fail with messages of their own
+# The errors of writing to an open file.
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 
@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def as_program(body: Callable[[], object]) -> None:
-    """Run the body of a program, and exit as Unix tools do after Ctrl-C and where the output cannot be written."""
-    if sys.stderr is None:  # closed; the next file that is opened would get its descriptor, and the errors of C code
+    """Run the body of a program, and exit as Unix tools do after Ctrl-C and if the output cannot be written."""
+    if sys.stderr is None:  # closed: the next file to be opened would get its descriptor, and C code's errors in it
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     status = _status(body)
     if not isinstance(status, int):
@@ -60,7 +60,7 @@ def as_program(body: Callable[[], object]) -> None:
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
-        except OSError:  # Python would try again as it ends, and change the exit status
+        except OSError:  # Python would flush again at exit, and change the exit status
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     if status:
         sys.exit(status)
@@ -71,7 +71,7 @@ def _status(body: Callable[[], object]) -> int | str:
     if sys.stdout is None:
         return "standard output must be open, got a closed one: redirect it to a file, or to /dev/null"
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files and errors of plugins hold any character
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names and plugins' errors may hold any character
     try:
         try:
             body()
@@ -100,13 +100,13 @@ def _run(arguments: Sequence[str] | None) -> None:
 
 
 def info(options: argparse.Namespace) -> None:
-    """Print what a bug report should say of this machine."""
+    """Print the facts about this machine that a bug report needs."""
     _row("unpool", unpool.__version__)
     _row("Python", f"{platform.python_version()} ({platform.python_implementation()})")
     _row("NumPy", np.__version__)
     _row("platform", platform.platform())
     _row("cores", _cores())
-    sys.stdout.flush()  # what comes next imports every framework there is, which may take long or crash
+    sys.stdout.flush()  # the next line imports every framework, which may take long or crash
     reasons = unpool.available()
     _row("OpenMP", _openmp() if reasons["cpu"] is None else "unknown, because the CPU backend does not load")
     print("\nbackends")
@@ -115,7 +115,7 @@ def info(options: argparse.Namespace) -> None:
 
 
 def demo(options: argparse.Namespace) -> None:
-    """Run the demo, if there is something to draw with."""
+    """Run the demo, if Matplotlib is installed."""
     try:
         from unpool.demo import run
     except ModuleNotFoundError as error:
@@ -145,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=info)
 
     command = commands.add_parser("demo", help="pool and unpool a photograph, and draw what happens to it")
-    output = "unpool-demo.png"  # a text, for argparse to check it like one that was passed
+    output = "unpool-demo.png"  # a string, so that argparse checks it like a given one
     command.add_argument(
         "--output", type=new_file, default=output, metavar="FILE", help="PNG to write (default: %(default)s)"
     )
@@ -167,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
 
 class _Parser(argparse.ArgumentParser):
     def print_help(self, file: Any = None) -> None:
-        print(self.format_help(), end="", file=file)  # argparse would hide that it cannot be written
+        print(self.format_help(), end="", file=file)  # argparse would hide a failed write
 
 
 def positive(text: str) -> int:
@@ -178,11 +178,11 @@ def positive(text: str) -> int:
 
 
 def new_file(text: str) -> Path:
-    """See that a file can be written, so that measuring for minutes is not in vain; what is not there stays so."""
+    """Return the path of a file that can be written, checked before minutes of measuring; leave no new file behind."""
     file = Path(text)
     try:
         if not file.exists():
-            target = Path(os.path.realpath(file))  # a link may lead to what is not there
+            target = Path(os.path.realpath(file))  # a link may lead to a missing file
             target.touch(exist_ok=False)
             target.unlink()
         elif file.is_file() or file.is_dir():  # opening and closing a pipe would end its reader
@@ -193,7 +193,7 @@ def new_file(text: str) -> Path:
 
 
 def write(argument: str, file: Path, content: bytes) -> None:
-    """Write a file that an argument named, or end the program with a line that says why not."""
+    """Write a file that an argument named, or end the program with a line that gives the reason."""
     try:
         file.write_bytes(content)
     except OSError as error:
@@ -201,7 +201,7 @@ def write(argument: str, file: Path, content: bytes) -> None:
 
 
 def show(text: str, report: Mapping[str, Any], file: Path | None) -> None:
-    """Print the text of a report and write the report to a file; where one fails, the other is not lost."""
+    """Print the text of a report and write the report to a file, even if printing fails."""
     try:
         print(text, flush=True)
     finally:
@@ -214,7 +214,7 @@ def _unwritable(file: Path, error: OSError) -> str:
 
 
 def _row(name: str, value: str) -> None:
-    """Print a name and its value in two columns; what does not fit goes on below its own column."""
+    """Print a name and its value in two columns; a long value is wrapped inside its column."""
     lines = textwrap.wrap(value, 65, break_long_words=False, break_on_hyphens=False)
     below = f"\n{'':14}"
     print((f"{name:<14}" if len(name) < 13 else f"{name}{below}") + below.join(lines))
@@ -237,11 +237,11 @@ def _openmp() -> str:
 
 
 def _version(backend: str) -> str:
-    """Return the version of the framework that a backend computes with, as far as it tells."""
+    """Return the name and version of a backend's framework in parentheses; empty if it has no version."""
     framework = BUILT_IN[backend].framework if backend in BUILT_IN else backend
     try:
         version = getattr(sys.modules.get(framework), "__version__", None)
-    except (Exception, SystemExit):  # of a `__getattr__` that the module defines
+    except (Exception, SystemExit):  # from a `__getattr__` that the module defines
         version = None
     return f" ({framework} {version})" if isinstance(version, str) else ""
 

@@ -1,7 +1,7 @@
-"""Users' arguments in, checked values out: windows, padding words, choices, and sizes.
+"""Check the user's arguments: windows, padding words, choices and sizes.
 
-What equals a good argument is not one: 2.0 and True are no sizes.  So a check never comes out of a cache that was
-filled with something equal.
+2.0 and True are not sizes, although they equal 2 and 1.  So only arguments of the exact types int, str and tuple are
+looked up in a cache, where 2.0 would hit the entry of 2.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def window(
     dilation: object,
     names: tuple[str, str] = ("kernel_size", "stride"),
 ) -> Window:
-    """Check the four pooling arguments and give each one entry per spatial dimension.
+    """Return the four pooling arguments, checked, each with one entry per spatial dimension.
 
-    `names` are what the user calls the first two arguments.
+    `names` are the names of the first two arguments in messages.
 
     >>> window(2, 3, None, (0, 1), 1)
     Window(kernel=(3, 3), stride=(3, 3), padding=(0, 1), dilation=(1, 1))
@@ -45,7 +45,6 @@ def window(
     if not plain or (stride is not None and type(stride) is not int):
         for argument in (kernel_size, stride, padding, dilation):
             if argument is not None and not _is_plain(argument):
-                # Not out of the cache: 2.0 equals 2 there.
                 return _window(rank, kernel_size, stride, padding, dilation, names)
     return _remembered_window(rank, kernel_size, stride, padding, dilation, names)
 
@@ -78,7 +77,7 @@ def _padding(value: object, rank: int) -> tuple[int, ...]:
 
 
 def padding_of(window: Window) -> Any:
-    """Return a padding as users write it.
+    """Return the padding of a window as users write it.
 
     >>> padding_of(window(2, 3, 2, "same", 1)), padding_of(window(2, 3, 2, 1, 1))
     ('same', (1, 1))
@@ -87,7 +86,7 @@ def padding_of(window: Window) -> Any:
 
 
 def per_axis(argument: str, value: object, rank: int, low: int) -> tuple[int, ...]:
-    """Return an integer, or a sequence of one for each spatial dimension, as a tuple of those from `low` on."""
+    """Return an integer, or a sequence of `rank` integers, as a tuple; refuse entries outside `low`..`LARGEST`."""
     entries = _integers(value)
     if entries is None:
         raise _not_an_integer(argument, value)
@@ -130,10 +129,10 @@ def is_channels_last(data_format: str) -> bool:
 def sizes_of(
     argument: str, value: object, rank: int, channels_last: bool
 ) -> tuple[tuple[int, ...], tuple[Any, ...] | None]:
-    """Return the sizes as a tuple, with None for each that only a run will know, and the entries if there is one.
+    """Return the sizes as a tuple, with None for each unknown one, and the user's entries if some are traced arrays.
 
-    Entries may be arrays of a framework that traces, or the sequence is one array.  A user may leave the batch and the
-    channels open by a None, as frameworks write their shapes.
+    The user's value may hold traced arrays, or be one.  The batch and the channels may be None, as in frameworks'
+    shapes.
 
     >>> sizes_of("output_size", [4, 5], 2, False)
     ((4, 5), None)
@@ -160,15 +159,15 @@ def sizes_of(
 
 
 def _entries(value: Any) -> tuple[Any, ...] | None:
-    """Return the entries of a sequence, an array, a framework's shape, or an array that only a run will know."""
+    """Return the entries of a sequence, an array, a framework's shape or a traced array; None for other values."""
     if hasattr(value, "tolist"):
         value = value.tolist()
-    elif hasattr(value, "numpy"):  # TensorFlow's arrays, unless it traces
+    elif hasattr(value, "numpy"):  # TensorFlow's eager tensors; traced ones have no such method
         value = value.numpy().tolist()
     elif hasattr(value, "as_list"):  # TensorFlow's shapes
         try:
             value = value.as_list()
-        except ValueError:  # of which it knows nothing
+        except ValueError:  # unknown rank
             return None
     elif _is_traced(value, None) and len(value.shape) == 1 and value.shape[0] is not None:
         return tuple([value[place] for place in range(value.shape[0])])
@@ -176,7 +175,7 @@ def _entries(value: Any) -> tuple[Any, ...] | None:
 
 
 def _is_traced(value: Any, shape: tuple[int, ...] | None) -> bool:
-    """Return whether a value is an array of integers, of this shape where one is given, that cannot be read now."""
+    """Return True if a value looks like a traced array of integers, of the given shape unless that is None."""
     try:
         found, dtype = tuple(value.shape), str(value.dtype)
     except (AttributeError, TypeError, ValueError):
@@ -188,7 +187,7 @@ def _is_traced(value: Any, shape: tuple[int, ...] | None) -> bool:
 
 
 def _is_plain(value: object) -> bool:
-    """Return whether a value is safe as a cache key: an integer, a tuple of them, or a word; 2.0 == 2 must not hit."""
+    """Return True if a value is safe as a cache key: an integer, a tuple of them, or a str.  2.0 == 2 must not hit."""
     if not isinstance(value, tuple):
         return type(value) in (int, str)
     for entry in value:  # noqa: SIM110 - all() takes twice as long, at every call
@@ -198,7 +197,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _integers(value: Any) -> int | tuple[int, ...] | None:
-    """Return an integer, a sequence of them as a tuple, and None for anything else."""
+    """Return an integer as it is, a sequence of integers as a tuple, and None for any other value."""
     if type(value) is int:
         return value
     if hasattr(value, "tolist"):  # NumPy's scalars and arrays

@@ -1,4 +1,4 @@
-"""What converting indices needs of an array library: a few functions, and how a rule is demanded of values."""
+"""The operations of an array library that `convert_indices` needs, and the checks of values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from unpool.sizes import Number
 
 
 class Arithmetic:
-    """Of libraries that follow the array API; a backend of another library may have a class like it."""
+    """Operations on the arrays of a library that follows the array API; backends may subclass it for others."""
 
     def __init__(self, namespace: Any) -> None:
         self._namespace = namespace
@@ -18,7 +18,7 @@ class Arithmetic:
         return array.astype(dtype)
 
     def along(self, size: Any, axis: int, ndim: int) -> Any:
-        """Return the coordinates along one of so many axes, to be broadcast."""
+        """Return the coordinates along one of `ndim` axes, in a shape that broadcasts."""
         xp, shape = self._namespace, [1] * ndim
         shape[axis] = -1
         return xp.reshape(xp.arange(size, dtype=xp.int64), shape)
@@ -27,14 +27,14 @@ class Arithmetic:
         return array.shape[axis]
 
     def check_room(self, numbers: Any) -> None:
-        """Refuse to count so many numbers, if the library's integers do not."""
+        """Refuse indices from a range of `numbers` numbers, if the library's integers cannot hold them."""
 
     def number(self, entry: Any) -> Any:
-        """Return an entry of a size, to compute with."""
+        """Return an entry of a size as a number to compute with."""
         return entry
 
     def equal(self, one: Any, other: Any) -> Any:
-        """Return where two arrays, or sizes, are equal."""
+        """Return True where two arrays, or sizes, are equal."""
         return one == other
 
     def at(self, array: Any, flat: Any) -> Any:
@@ -42,13 +42,13 @@ class Arithmetic:
         return array.reshape(-1)[flat]
 
     def require(self, right: Any, result: Any, problem: Callable[[Number], Exception]) -> Any:
-        """Return the result if something is right, and raise otherwise."""
+        """Return `result` if the condition `right` holds, and raise the error that `problem` builds otherwise."""
         if not right:
             raise problem(int)
         return result
 
     def require_all(self, right: Any, result: Any, problem: Callable[[Number, Any], Exception]) -> Any:
-        """Return the result if everything is right, and raise for the first flat position that is not."""
+        """Return `result` if `right` holds everywhere, and raise for the first flat position where it does not."""
         wrong = ~right
         if wrong.any():
             raise problem(int, int(wrong.reshape(-1).argmax()))

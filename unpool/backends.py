@@ -1,7 +1,7 @@
-"""Routing: from the type of an array to the backend that computes on it.
+"""Pick the backend that computes on an array, by the type of the array.
 
-The type picks the backend; the *device* is the backend's own business, read at every call.  Nothing global can be
-switched: ``backend=`` is the only override, and it never moves an array.
+The backend itself reads the *device*, at every call.  There is no global switch: ``backend=`` is the only override, and
+it never moves an array.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from unpool.protocol import Backend
 from unpool.registry import BUILT_IN, BY_PACKAGE
 from unpool.tracing import TRACER, is_traced_tensor, traced
 
-# Filled by single assignments, as what is loaded.
+# From the type of an array to the name of its backend.  Filled by single assignments, so no lock is needed.
 _names: dict[type, str] = {}
 
 
 def route(arguments: Sequence[str], arrays: Sequence[Any], backend: str | None = None) -> Backend:
-    """Return the backend for these arrays, which must be of one kind; `arguments` names them, in order.
+    """Return the backend for these arrays, which must be of one library; `arguments` names them, in order.
 
     Raises
     ------
@@ -33,11 +33,11 @@ def route(arguments: Sequence[str], arrays: Sequence[Any], backend: str | None =
     """
     first = arrays[0]
     cls = type(first)
-    # A traced program must not depend on these caches: PyTorch would compile it anew when they change.
+    # A traced program must not depend on these caches: PyTorch would recompile it when they change.
     fresh = TRACER in sys.modules and traced()
     kind = (not fresh and _names.get(cls)) or name_of(arguments[0], first)
     for array in arrays:
-        if type(array) is not cls:  # of one type are of one kind
+        if type(array) is not cls:  # arrays of one type are of one library
             _check_kinds(kind, arguments, arrays)
     if backend is not None and backend != kind:
         registry.check_name(backend)
@@ -48,14 +48,14 @@ def route(arguments: Sequence[str], arrays: Sequence[Any], backend: str | None =
 
 
 def _check_kinds(kind: str, arguments: Sequence[str], arrays: Sequence[Any]) -> None:
-    for argument, array in zip(arguments, arrays, strict=False):  # `out` has a name in calls without one, too
+    for argument, array in zip(arguments, arrays, strict=False):  # the names include `out` in calls without one, too
         if name_of(argument, array) != kind:
             convert = BUILT_IN[kind].convert if kind in BUILT_IN else None
             raise _mixed_kinds(arguments[0], arrays[0], argument, array, kind, convert)
 
 
 def arithmetic_of(argument: str, array: Any) -> Arithmetic:
-    """Return the arithmetic of an array's library.
+    """Return the `Arithmetic` of an array's library.
 
     Raises
     ------
@@ -72,11 +72,11 @@ def arithmetic_of(argument: str, array: Any) -> Arithmetic:
 def namespace(argument: str, array: Any) -> Any:
     """Return the array-API module of an array's library.
 
-    Raises TypeError if it is unknown, or does not follow the array API.
+    Raises TypeError if the library is unknown, or does not follow the array API.
     """
     name = _names.get(type(array)) or name_of(argument, array)
     known = BUILT_IN[name].namespace if name in BUILT_IN else None
-    if known is not None:  # arrays of NumPy 1 and CuPy do not name theirs
+    if known is not None:  # arrays of NumPy 1 and CuPy have no `__array_namespace__`
         return sys.modules[known]
     if not hasattr(array, "__array_namespace__"):
         raise _no_namespace(argument, array, [row.framework for row in BUILT_IN.values()])
@@ -84,7 +84,7 @@ def namespace(argument: str, array: Any) -> Any:
 
 
 def name_of(argument: str, array: Any) -> str:
-    """Return the name of the backend of an array, by the packages that define its type and its bases."""
+    """Return the name of an array's backend, from the packages that define its type and the bases of it."""
     if is_traced_tensor(array):
         return TRACER
     bases = type(array).__mro__
@@ -100,7 +100,7 @@ def name_of(argument: str, array: Any) -> str:
     if name is None:
         layers = next((registry.LAYERS[package] for package in packages if package in registry.LAYERS), None)
         raise _unknown_array(argument, array, [row.framework for row in BUILT_IN.values()], layers)
-    # Subclasses may be made by the thousand: not kept.
+    # Subclasses that other packages define are not cached: a program may make thousands of them.
     if name == BY_PACKAGE.get(packages[0], packages[0]) and not traced():
         _names[type(array)] = name
     return name

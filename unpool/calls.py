@@ -1,6 +1,6 @@
-"""The three ways through the library: check, plan, route, call the backend.
+"""The path of every call: check the arguments, make the Plan, pick the backend, call its primitive.
 
-They are named as the primitives of a backend and serve every rank, functions and objects alike.  Nothing here computes.
+Each function has the name of its primitive, and serves functions and objects of every rank.  Nothing here computes.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ ArrayT = TypeVar("ArrayT")
 
 
 class Terms(NamedTuple):
-    """What a function that scatters calls its arguments; gradients of pooling are unpoolings by another name."""
+    """The argument names and rules of a public function that scatters: an unpooling, or a gradient of pooling."""
 
     arrays: tuple[str, ...]  # the values, the indices and the output
     sized_by: str
-    real: bool  # whether the values must be real
+    real: bool  # complex values are refused
     needs_size: bool = False
 
 
@@ -42,7 +42,7 @@ def pool(
     out: Any,
     backend: str | None,
 ) -> Any:
-    """Pool: `max_pool1d` to `max_pool3d`."""
+    """Pool an array: `max_pool1d` to `max_pool3d`."""
     shape, dtype = dtypes.describe("input", input)
     dtypes.check_values("input", dtype, dtypes.REALS)
     index_dtype = dtypes.check_index_dtype(index_dtype)
@@ -96,12 +96,12 @@ def scatter(
     if entries is None and (known is None or None not in shape):
         output: ArrayT = backends.route(names, arrays, backend).scatter(values, indices, plan, duplicates, out)
         return output
-    # A run has rules to apply to the size that was given, of which some entries may be arrays.
+    # The backend applies the rules of sizes when the program runs; some entries of the given size may be arrays.
     given: tuple[Any, ...] = entries or known or ()
     unknown = [entry for entry in given if entry is not None and not isinstance(entry, int)]
     backends.route((names[0], *[sized_by] * len(unknown)), (values, *unknown), backend)
-    owner: Any = backends.route(names, arrays, backend)
-    return cast(ArrayT, owner.scatter(values, indices, plan, duplicates, out, given=given))
+    chosen: Any = backends.route(names, arrays, backend)
+    return cast(ArrayT, chosen.scatter(values, indices, plan, duplicates, out, given=given))
 
 
 def gather(

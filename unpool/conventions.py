@@ -1,7 +1,7 @@
-"""Between the index conventions of the field.
+"""Convert indices between the conventions of the field.
 
-What "the index of a maximum" means differs.  For a cell (h, w) of a plane H x W, sample n, channel c of C, in a window
-kh x kw that starts at cell (top, left):
+Libraries differ in the meaning of "the index of a maximum".  For a cell (h, w) of a plane H x W, sample n, channel c of
+C, in a window kh x kw that starts at cell (top, left) with dilation dh, dw:
 
     plane             h * W + w                                PyTorch, Paddle, MindSpore, and unpool itself
     tensorflow        (h * W + w) * C + c                      tf.nn.max_pool_with_argmax
@@ -10,9 +10,9 @@ kh x kw that starts at cell (top, left):
     onnx_column_major (n * C + c) * H * W + w * H + h          MaxPool of ONNX with storage_order=1
     window            (h - top) // dh * kw + (w - left) // dw  Chainer, MediaPipe
 
-Every conversion goes by way of "plane", and refuses an index that its convention could not have made at that place:
-mixing conventions up gives pictures that are sheared, or right in the first image only.  Where the window is given, an
-index must be a cell of its own window, too.
+Every conversion goes through "plane".  It refuses an index that its convention cannot have at that position: a wrong
+convention gives pictures that are sheared, or right in the first sample only.  If the window is given, an index must
+also be a cell of its own window.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from unpool.sizes import Number, check_countable, check_taps, padding_before, sp
 from unpool.taps import taps_of
 
 CONVENTIONS = ("plane", "tensorflow", "tensorflow_batch", "onnx", "onnx_column_major", "window")
-# Those that count the channels, and the samples, besides the cells of a plane.
+# The conventions whose indices also count channels, and those whose indices also count samples.
 _COUNT_CHANNELS = ("tensorflow", "tensorflow_batch", "onnx", "onnx_column_major")
 _COUNT_SAMPLES = ("tensorflow_batch", "onnx", "onnx_column_major")
 
@@ -52,27 +52,27 @@ def convert_indices(
     Parameters
     ----------
     indices
-        Array of integers of shape (N, C, *spatial), or (N, *spatial, C) for channels last; NumPy's, CuPy's, JAX's or
-        TensorFlow's.
+        Array of integers of shape (N, C, *spatial), or (N, *spatial, C) for channels last, of any library that unpool
+        supports.
     source, target
         Two of ``"plane"``, ``"tensorflow"``, ``"tensorflow_batch"``, ``"onnx"``, ``"onnx_column_major"``, ``"window"``.
     output_size
-        The full shape of the array that was pooled, in the data format given.
+        The full shape of the array that was pooled, in the given data format.
     data_format
-        ``"channels_first"`` or ``"channels_last"``: how the arrays lie; it does not change the meaning of an index.
+        ``"channels_first"`` or ``"channels_last"``, the order of the arrays' axes; the meaning of an index does not
+        depend on it.
     kernel_size, stride, padding, dilation
-        The arguments of the pooling call; needed by ``"window"``.  Where they are given, each index must be a cell of
-        its own window.
+        The arguments of the pooling call; needed by ``"window"``.  If they are given, each index must be a cell of its
+        own window.
 
     Returns
     -------
-    A new array of the same shape; int32 if ``indices`` are int32 and the target fits, else int64.
+    A new array of the same shape; int32 if ``indices`` are int32 and the new ones fit, else int64.
 
     Raises
     ------
     IndexError
-        If an index does not fit its convention: outside the plane, or of another channel or sample; or is outside its
-        own window, where that is given.
+        If an index is outside its plane, of another channel or sample, or outside its own window where that is given.
     TypeError
         If ``indices`` are not integers, or ``"window"`` lacks its ``kernel_size``.
     ValueError
@@ -80,7 +80,7 @@ def convert_indices(
 
     Examples
     --------
-    Channel 1 of cell 3, as TensorFlow counts it with 2 channels, is 3 * 2 + 1:
+    In TensorFlow's convention with 2 channels, the index of cell 3 in channel 1 is 3 * 2 + 1:
 
     >>> import numpy as np
     >>> convert_indices(np.array([[[[2, 7]]]]), "tensorflow", "plane", output_size=(1, 2, 2, 2),
@@ -99,7 +99,7 @@ def convert_indices(
 
 
 class _Geometry:
-    """The shape that indices live in, and where each of them stands."""
+    """The sizes, the window and the arithmetic of one conversion."""
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class _Geometry:
             raise errors.empty_dimension("output_size", size)
         check_countable("output_size", size)
         self.dtype, self.given = dtype, indices
-        # What a run will know is a number of its framework.
+        # A size that is unknown until the program runs is a number of its framework.
         found = [self.arithmetic.size(indices, axis) if entry is None else entry for axis, entry in enumerate(shape)]
         self.shape, wanted = found, size if entries is None else entries
         self.size = [
@@ -142,7 +142,7 @@ class _Geometry:
         self.window = None
         if kernel_size is not None:
             self.window = window(self.rank, kernel_size, stride, padding, dilation)
-            # The rule of sizes, in the words of the unpooling call.
+            # Apply the rules of sizes, with the messages of the unpooling call.
             plan_unpooling(shape, self.window, size, channels_last, True, "indices")
 
     def _require_full_size(self) -> None:
@@ -161,7 +161,7 @@ class _Geometry:
             )
 
     def decode(self, source: str) -> Any:
-        """Return plane indices, having made sure that every index is one of its convention at its place."""
+        """Return plane indices; refuse an index that its convention cannot have at its position."""
         self._check_room(source)
         value = self.arithmetic.cast(self.given, "int64")
         sample, channel = self._along(0), self._along(self.channel_axis)
@@ -196,13 +196,13 @@ class _Geometry:
         elif target == "onnx_column_major":
             cells = (sample * self.channels + channel) * self.cells + _transposed(cells, self.plane[::-1])
         elif target == "window":
-            cells, _ = self._taps(cells)  # all of their own windows, as `decode` made sure
+            cells, _ = self._taps(cells)  # `decode` has checked that all are in their own windows
         largest = self._room(target)
         narrow = self.dtype == "int32" and isinstance(largest, int) and largest <= 2**31
         return self.arithmetic.cast(cells, "int32" if narrow else "int64")
 
     def _room(self, convention: str) -> Any:
-        """Return how many indices a convention tells apart."""
+        """Return the number of different indices in a convention."""
         if convention == "window":
             assert self.window is not None
             return prod(self.window.kernel)
@@ -210,7 +210,7 @@ class _Geometry:
         return self.cells * channels * (self.batch if convention in _COUNT_SAMPLES else 1)
 
     def _check_room(self, convention: str) -> None:
-        """Refuse what the library's integers cannot compute: an index, or a coordinate of a window's last tap."""
+        """Refuse sizes whose indices, or coordinates of a window's last tap, the library's integers cannot hold."""
         self.arithmetic.check_room(self._room(convention))
         if self.window is not None:
             self.arithmetic.check_room(self.cells)
@@ -235,7 +235,7 @@ class _Geometry:
         return self._all(inside, cells, self._foreign("window", rule))
 
     def _in_windows(self, cells: Any) -> Any:
-        """Return the cells, having made sure that each lies in its own window."""
+        """Return the cells; refuse a cell outside its own window."""
         window = self.window
         assert window is not None
 
@@ -257,20 +257,20 @@ class _Geometry:
         return self._along(place) * self.window.stride[axis] - padding
 
     def _along(self, axis: int) -> Any:
-        """Return the coordinate of every index along one axis of the array, to be broadcast."""
+        """Return the coordinates along one axis of the array, in a shape that broadcasts."""
         return self.arithmetic.along(self.shape[axis], axis, len(self.shape))
 
     def _foreign(self, convention: str, rule: str) -> Callable[[list[int], int, Number], Exception]:
         """Return a function that builds the error of an index that breaks a rule of its convention."""
 
         def foreign(position: list[int], value: int, number: Number) -> Exception:
-            said = rule.format(cells=number(self.cells), last=number(self.cells - 1)) if "{" in rule else rule
-            return _foreign_index(position, value, convention, said)
+            filled = rule.format(cells=number(self.cells), last=number(self.cells - 1)) if "{" in rule else rule
+            return _foreign_index(position, value, convention, filled)
 
         return foreign
 
     def _all(self, right: Any, result: Any, problem: Callable[[list[int], int, Number], Exception]) -> Any:
-        """Return the result if every index is right, or else raise the problem of the first that is not."""
+        """Return `result` if `right` holds for every index, or else raise the error of the first other index."""
 
         def wrong(number: Number, flat: Any) -> Exception:
             position: list[int] = []
@@ -284,7 +284,7 @@ class _Geometry:
 
 
 def _transposed(cells: Any, plane: Sequence[Any]) -> Any:
-    """Return row-major positions for column-major ones; for the sizes in reverse order, it is the other way around.
+    """Return row-major positions for column-major ones; with the sizes reversed, column-major for row-major ones.
 
     >>> _transposed(8, (4, 6)), _transposed(2, (6, 4))
     (2, 8)
@@ -318,7 +318,7 @@ def _not_the_full_size(size: Sequence[int], shape: Sequence[int | None]) -> Valu
 
 
 def _foreign_index(position: Sequence[int], value: int, convention: str, rule: str) -> IndexError:
-    """Return the error of an index that its convention cannot hold at that position."""
+    """Return the error of an index that its convention cannot have at that position."""
     return IndexError(
         f"{index_at(position)} = {value} does not fit the convention {convention!r}: {rule}. Pass the convention and "
         f"the `output_size` that the indices were made with"

@@ -1,7 +1,7 @@
-"""The demo of the command line: a photograph is pooled two levels down, and its maxima are put back where they were.
+"""The demo of the command line: a photograph is pooled twice, and its maxima are put back where they were.
 
 The photograph (Grace Hopper, by the US Navy, in the public domain) comes with Matplotlib.  It is cropped to sizes that
-are odd at both levels, where the size to restore cannot be told from what pooling left.
+are odd at both levels, so the size to restore does not follow from the pooled size.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 # 431 x 359 cells, then 215 x 179, then 107 x 89.
 ROWS, COLUMNS = slice(8, 439), slice(86, 445)
-# The square that is looked at closely: an eye, from a corner of a window of both levels on.
+# The square to enlarge, an eye.  Its corner is the corner of a window at both levels.
 TOP, LEFT, SIDE = 160, 112, 40
 
 POOL = unpool.MaxPool2d(2, return_indices=True, data_format="channels_last")
@@ -33,7 +33,7 @@ UNPOOL = unpool.MaxUnpool2d(2, data_format="channels_last")
 
 
 def run() -> bytes:
-    """Pool and unpool the photograph, print what came of it, and return a picture of it, a PNG file's content."""
+    """Pool and unpool the photograph, print the results, and return a picture of them as the bytes of a PNG file."""
     photo = imread(get_sample_data("grace_hopper.jpg", asfileobj=False))[np.newaxis, ROWS, COLUMNS]
     once, first = POOL(photo)
     twice, second = POOL(once)
@@ -47,7 +47,7 @@ def run() -> bytes:
     _row("unpooled once", halfway.shape)
     _row("unpooled twice", restored.shape)
 
-    # Values are moved, whatever they are: True in their stead marks the cells that were kept, black ones too.
+    # Unpooling moves any dtype: True in place of each value marks the cells that were kept, black ones too.
     marks = UNPOOL(np.ones_like(twice, dtype=bool), second, output_size=once.shape)
     kept = UNPOOL(marks, first, output_size=photo.shape)
     print()
@@ -63,7 +63,7 @@ def run() -> bytes:
 
 
 def plain_unpool(values: Array, indices: Array, shape: Sequence[int]) -> Array:
-    """Unpool a channels-last batch as one would with NumPy alone."""
+    """Unpool a channels-last batch with NumPy alone."""
     batch, height, width, channels = shape
     planes = np.zeros((batch, height * width, channels), values.dtype)
     flat = (batch, -1, channels)
@@ -103,24 +103,24 @@ def _yes(fact: bool) -> str:
 
 # --- the picture ------------------------------------------------------------------------------------------------------
 
-# Hue says left or right, lightness top or bottom; blue and orange stay apart for red-green colour blindness too.
+# Hue stands for left or right, lightness for top or bottom.  Red-green colour-blind readers can tell blue from orange.
 PLACES = [[to_rgb("#14507f"), to_rgb("#b4480f")], [to_rgb("#8fc1e3"), to_rgb("#f6b878")]]
 INK, GREY = "#1a1a1a", "#666666"
 DPI = 100
 WIDTH, HEIGHT = 1600, 1102
-MARGIN, STEP = 34, 391  # where the first column starts, and from one column to the next
+MARGIN, STEP = 34, 391  # the left edge of the first column, and the distance from one column to the next
 CLOSE = 9  # pixels of the figure per pixel of the square
 
 
 def _draw(photo: Array, once: Array, twice: Array, restored: Array, first: Array, second: Array) -> Figure:
-    """Two rows of four: the whole photograph at each step, and below it the square seen from close by.
+    """Draw two rows of four: the whole photograph at each step, and below it the enlarged square.
 
     One cell is a whole number of pixels everywhere, so nothing is resampled.
     """
     figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
     _text(figure, MARGIN, 24, "Max pooling remembers where each maximum came from; unpooling puts it back", size=17)
 
-    # 1 value of 16 leaves the picture almost black, so the whole is drawn with larger dots, the square as it is.
+    # With 1 value of 16 the picture is almost black, so the whole is drawn with larger dots, but not the square.
     dots = unpool.max_pool2d(restored, 3, stride=1, padding=1, data_format="channels_last")
     whole = [
         ("Original", f"{_size(photo)} pixels", photo, 1),
@@ -151,7 +151,7 @@ def _draw(photo: Array, once: Array, twice: Array, restored: Array, first: Array
 
 
 def _places(indices: Array, pooled: Array, level: int) -> Array:
-    """Colour the windows in the square by the place that their maximum had."""
+    """Colour the windows in the square by the place of their maximum."""
     offsets = unpool.convert_indices(
         indices, "plane", "window", output_size=pooled.shape, data_format="channels_last", kernel_size=2
     )
@@ -162,7 +162,7 @@ def _places(indices: Array, pooled: Array, level: int) -> Array:
 
 
 def _panel(figure: Figure, left: int, top: int, picture: Array, scale: int) -> Any:
-    """Place a picture by pixels from the upper left corner, each of its cells a square of `scale` pixels."""
+    """Draw a picture at (left, top) pixels from the upper left corner, each cell as a square of `scale` pixels."""
     height, width = picture.shape[0] * scale, picture.shape[1] * scale
     axes = figure.add_axes((left / WIDTH, 1 - (top + height) / HEIGHT, width / WIDTH, height / HEIGHT))
     axes.imshow(picture, interpolation="nearest", aspect="auto")

@@ -1,6 +1,6 @@
-"""The dtypes that the library takes, by their names, which every framework spells alike.
+"""The dtypes that the library supports, by their names, which are the same in every framework.
 
-Unpooling moves values and takes all of them; pooling compares them, and its gradients follow it, so these are real.
+Unpooling moves values, so it takes every dtype.  Pooling compares them, so pooling and its gradient take real ones.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ def name(dtype: Any) -> str:
 
 
 def describe(argument: str, array: Any) -> tuple[tuple[int, ...], str]:
-    """Return the shape of an array, and the name of its dtype."""
+    """Return the shape of an array and the name of its dtype."""
     try:
         return _sizes(argument, array.shape), name(array.dtype)
     except (AttributeError, TypeError):
         raise _not_an_array(argument, array) from None
-    except ValueError:  # there is no shape to go through
+    except ValueError:  # the shape has no length: a proxy of torch.fx, or a tensor of TensorFlow of unknown rank
         refuse_proxy(argument, array)
-        raise _unknown_rank(argument) from None  # TensorFlow's
+        raise _unknown_rank(argument) from None
 
 
 def _sizes(argument: str, shape: Any) -> tuple[int, ...]:
     """Return a shape as a tuple.
 
-    TensorFlow's may hold objects of its own, and gives integers as a list.  PyTorch's is refused while TorchScript
-    records it.
+    TensorFlow's shapes may hold objects of its own; their `as_list` gives integers.  A shape that TorchScript records
+    is refused.
     """
     if type(shape) is tuple:
         return shape
@@ -55,7 +55,7 @@ def _sizes(argument: str, shape: Any) -> tuple[int, ...]:
 
 
 def describe_pair(argument: str, values: Any, indices: Any, real: bool) -> tuple[tuple[int, ...], tuple[int, ...], str]:
-    """Check values and the indices that go with them; return both shapes and the name of the values' dtype."""
+    """Check the dtypes of values and indices; return both shapes and the name of the values' dtype."""
     try:
         dtype = _check_pair(argument, values.dtype, indices.dtype, real)
         shape, indices_shape = values.shape, indices.shape
@@ -65,12 +65,12 @@ def describe_pair(argument: str, values: Any, indices: Any, real: bool) -> tuple
     except (AttributeError, TypeError, ValueError):
         describe(argument, values)
         describe("indices", indices)
-        raise  # both are arrays, so it is one of their dtypes that is refused
+        raise  # both are arrays, so the error is about one of their dtypes
 
 
 @remembered(maxsize=256)
 def _check_pair(argument: str, dtype: Any, index_dtype: Any, real: bool) -> str:
-    """Check two dtypes at once; only what passes is kept."""
+    """Check both dtypes in one cached call; a refused one is not cached."""
     found, indices_found = name(dtype), name(index_dtype)
     check_values(argument, found, REALS if real else VALUES)
     check_indices(indices_found)

@@ -1,8 +1,8 @@
-"""The messages that several files raise, and parts of messages: a bad index reads the same on every device.
+"""The messages that several files share, and parts of messages: a bad index reads the same on every device.
 
-A message names the argument in backticks, states the rule, shows what was received and says what to do next.  Functions
-here build the exception; the caller raises it, so a traceback ends where the rule was broken.  A message that one file
-alone raises is at the end of that file; the CUDA backend and the Keras layers have a `messages.py`.
+A message names the argument in backticks, states the rule, shows the value received and gives the next step.  Functions
+here build the exception; the caller raises it, so a traceback ends where the rule was broken.  A message of one file
+alone is at the end of that file; the CUDA backend and the Keras layers have a `messages.py`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Sequence
 
 
 class BackendUnavailableError(ImportError):
-    """The arrays are known, but what computes on them is not installed or does not work on this machine."""
+    """The backend of these arrays is not installed, or does not work on this machine."""
 
 
 # --- arguments ------------------------------------------------------------------------------------------------------
 
 
-# What other libraries call a choice.
+# The names of a choice in other libraries.
 _ALSO_KNOWN_AS: dict[object, tuple[str, ...]] = {
     "channels_first": ("ncl", "ncw", "nchw", "ncdhw"),
     "channels_last": ("nlc", "nwc", "nhwc", "ndhwc"),
@@ -102,7 +102,7 @@ def outside_window(
     *,
     touched: bool = False,
 ) -> IndexError:
-    """Return the error of the first index that is no cell of its own window, in row-major order of ``indices``."""
+    """Return the error of the first index outside its own window, in row-major order of ``indices``."""
     return IndexError(
         f"{index_at(position)} = {value} is outside its own window in {_plane(plane)}, with "
         f"{pooling_arguments(window)}: {what_was_pooled(sized_by, f' as `{sized_by}`')}, with the arguments of the "
@@ -123,7 +123,7 @@ def duplicate_index(first: Sequence[int], second: Sequence[int], value: int, *, 
 
 def pooling_arguments(window: Sequence[Sequence[int]]) -> str:
     names = ("kernel_size", "stride", "padding", "dilation")
-    # One that follows from the size is negative (`unpool.sizes.SAME`).
+    # A padding of "same" is negative (`unpool.sizes.SAME`).
     shown = ["'same'" if min(value) < 0 else tuple(value) for value in window]
     return ", ".join(f"{name}={value}" for name, value in zip(names, shown, strict=True))
 
@@ -133,7 +133,7 @@ def index_at(position: Sequence[int]) -> str:
 
 
 def is_result(argument: str) -> bool:
-    """Return whether an argument is written into: a converted copy of it would be thrown away."""
+    """Return True for an output argument, which a user must not convert: the result would be lost in the copy."""
     return argument.startswith("out")
 
 
@@ -142,7 +142,7 @@ def an_empty_one(library_of: str) -> str:
 
 
 def what_was_pooled(argument: str, as_what: str = "", *, spatial: bool = False) -> str:
-    """Return the advice for an argument that gave the size of the plane."""
+    """Return the advice for a wrong size of the plane, which this argument gave."""
     if argument == "grad_output":
         return "pass the gradient of the array that was unpooled"
     if argument == "like":  # of the Keras layers

@@ -1,6 +1,6 @@
 """Turn the flat position of a bad or repeated index, as kernels report it, into the error that names it.
 
-It works on arrays of every library that has views and comparisons.
+The indices may be an array of any library that has views and comparisons.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from unpool.plan import Plan
 
 
 def error(bad: int, repeated: int, given: Any, read: Any, plan: Plan[int], *, touched: bool) -> Exception:
-    """Return the error of the first bad index, or else of the first repeated one; a position below 0 is none.
+    """Return the error of the bad index at flat position `bad`, or else of the one at `repeated`.
 
-    Both count in row-major order of the indices, which a kernel `read` as int32 or int64 from those that were `given`.
+    Positions count in row-major order of the indices; one below 0 stands for no such index.  `given` are the user's
+    indices, and `read` the int32 or int64 indices that the kernel read.
     """
-    # As the kernel read them: where it read a copy, `out` may have been written over those given.
+    # Take the value from `read`: if it is a copy, `out` may have overwritten the user's indices.
     indices = read.view("uint64") if name(given.dtype).startswith("u") else read
     position = _position(bad if bad >= 0 else repeated, indices.shape)
     value = int(indices[position])
@@ -25,7 +26,7 @@ def error(bad: int, repeated: int, given: Any, read: Any, plan: Plan[int], *, to
         if plan.validate == "windows" and 0 <= value < plan.cells:
             return errors.outside_window(position, value, plan.spatial, plan.window, plan.sized_by, touched=touched)
         return errors.bad_index(position, value, plan.spatial, plan.sized_by, touched=touched)
-    # The spatial axes lie together, before the channels or after them.
+    # The spatial axes are adjacent, before the channels or after them.
     rank = len(plan.spatial)
     axis = indices.ndim - rank - (1 if plan.channels_last else 0)
     plane = indices[position[:axis] + (slice(None),) * rank + position[axis + rank :]]

@@ -1,7 +1,4 @@
-"""The public functions: signatures and documentation; `calls` does the work.
-
-The file is long because it holds twelve signatures and their documentation, and nothing else would.
-"""
+"""The public functions: twelve signatures and their documentation; `calls` does the work."""
 
 from __future__ import annotations
 
@@ -58,26 +55,26 @@ def max_pool2d(
     out: Any = None,
     backend: str | None = None,
 ) -> Any:
-    """Take the maximum of each window of a plane, and the position it came from.
+    """Take the maximum of each window of a plane, and its index.
 
     With windows ``w(i)`` of cells,
 
         values[n, c, i] = max(input[n, c, w(i)]),    input[n, c].flat[indices[n, c, i]] = values[n, c, i]
 
-    An index is the flat position ``h * W + w`` in the plane of its own sample and channel, in both data formats;
-    padding does not count and is never picked.  Of equal maxima the first is taken; a window that holds a NaN pools to
-    (its last) NaN.
+    An index is the flat position ``h * W + w`` in the plane of its own sample and channel, in both data formats.
+    Padding is not counted, and never picked.  Of equal maxima the first is taken.  A window that holds NaN pools to its
+    last NaN.
 
     Parameters
     ----------
     input
         Array of shape (N, C, H, W) or (C, H, W), or with the channels last; any real dtype.
     kernel_size, stride, padding, dilation
-        One integer or a pair, in cells.  ``stride=None`` is the kernel size; ``padding`` is at most half of it, or
-        ``"valid"``, which is 0, or ``"same"``: what the last of ``ceil(H / stride)`` windows reads past the plane, the
-        smaller half of it before the plane, as TensorFlow, Keras and JAX have it.
+        One integer or a pair, in cells.  ``stride=None`` is the kernel size.  ``padding`` is at most half of the kernel
+        size, ``"valid"`` (0) or ``"same"``.  ``"same"`` pads as much as ``ceil(H / stride)`` windows need, the smaller
+        half before the plane, as in TensorFlow, Keras and JAX.
     ceil_mode
-        Round the number of windows up instead of down, as ``"same"`` does anyway; no window starts past the input.
+        Round the number of windows up instead of down; ``"same"`` always does.  No window starts past the input.
     return_indices
         Return ``(values, indices)`` instead of the values alone.
     data_format
@@ -85,7 +82,7 @@ def max_pool2d(
     index_dtype
         ``"int64"``, or ``"int32"``, which saves memory and time for planes of up to 2**31 cells.
     out
-        What to write into: an array, or ``(values, indices)`` where indices are returned.
+        Array to write into, or a pair ``(values, indices)`` where indices are returned.
     backend
         Name of a backend to use instead of the one that the array's type picks.
 
@@ -98,7 +95,7 @@ def max_pool2d(
     Raises
     ------
     TypeError
-        If ``input`` is no array, of a library or dtype that is not supported, or an argument is not an integer.
+        If ``input`` is not an array, its library or dtype is not supported, or an argument is not an integer.
     ValueError
         If a size is out of its range, the input is smaller than a window, or ``out`` does not fit.
     BackendUnavailableError
@@ -193,22 +190,23 @@ def max_unpool2d(
 
         output[n, c].flat[indices[n, c, i]] = input[n, c, i]
 
-    so of several values for one cell the last in row-major order wins, at any number of threads and on every device.
+    so the last of several values for one cell wins, at any number of threads and on every device.
     ``duplicates="sum"`` adds them up instead, ``"error"`` refuses them.
 
     Parameters
     ----------
     input
-        Pooled array of shape (N, C, H, W) or (C, H, W), or with the channels last; any dtype, which is moved and not
-        computed with.
+        Pooled array of shape (N, C, H, W) or (C, H, W), or with the channels last.  Its dtype may be any, since values
+        are moved and not computed with.
     indices
         Flat positions ``h * W_out + w`` in the output plane, shape of ``input``; int64, int32, or widened to int64.
     kernel_size, stride, padding, dilation
         The arguments of the pooling call: one integer or a pair, in cells.
     output_size
-        Shape of the array that was pooled: 2 spatial entries, or all of them.  Several sizes pool to one; by default
-        ``(H - 1) * stride - 2 * padding + dilation * (kernel_size - 1) + 1``, and less than a stride away from it; with
-        ``padding="same"``, ``H * stride``, or less than a stride below it.
+        Shape of the array that was pooled: 2 spatial entries, or all of them.  The default is
+        ``(H - 1) * stride - 2 * padding + dilation * (kernel_size - 1) + 1``.  Several sizes pool to one, so a size may
+        differ from it by less than a stride.  With ``padding="same"`` the default is ``H * stride``, and a size may be
+        smaller by less than a stride.
     data_format
         ``"channels_first"`` or ``"channels_last"``.
     duplicates
@@ -216,10 +214,10 @@ def max_unpool2d(
     out
         Array to write into and return.
     validate
-        True reports an index outside its plane.  ``"windows"`` reports an index outside its own window, too, as a wrong
-        ``output_size`` makes them: without it, such a size shears the picture where all indices are in range.  False
-        lets a backend for which a report costs a wait (CUDA) drop a bad index instead; the CPU always reports.  Nothing
-        is written out of range either way.
+        True reports an index outside its plane.  ``"windows"`` also reports an index outside its own window, which a
+        wrong ``output_size`` makes.  Without it, such a size shears the picture silently if all indices are in range.
+        False lets CUDA, where a report waits for the device, drop a bad index instead; the CPU always reports it.
+        Nothing is ever written out of range.
     backend
         Name of a backend to use instead of the one that the array's type picks.
 
@@ -230,12 +228,13 @@ def max_unpool2d(
     Raises
     ------
     IndexError
-        If an index is negative or past its plane, or outside its own window where ``validate="windows"``; names the
-        first one in row-major order.
+        If an index is negative or past its plane, or outside its own window where ``validate="windows"``.  The message
+        names the first one in row-major order.
     TypeError
-        If an argument is no array, of another library than the other, or ``indices`` are not integers.
+        If an argument is not an array, the two are of different libraries, or ``indices`` are not integers.
     ValueError
-        If shapes do not fit, ``output_size`` cannot pool to the input's size, or an index repeats in ``"error"``.
+        If shapes do not fit, ``output_size`` cannot pool to the input's size, or an index repeats where
+        ``duplicates="error"``.
     BackendUnavailableError
         If the array's backend is not installed.
 
@@ -294,7 +293,7 @@ def max_pool1d_backward(
     validate: Validate = True,
     backend: str | None = None,
 ) -> ArrayT:
-    """Gradient of `max_pool1d`: `max_pool2d_backward` for arrays (N, C, L) or (C, L).
+    """Return the gradient of `max_pool1d`: `max_pool2d_backward` for arrays (N, C, L) or (C, L).
 
     >>> import numpy as np
     >>> max_pool1d_backward(np.array([[3.0, 1.0]]), np.array([[1, 1]]), (3,), 2, 1).tolist()
@@ -320,18 +319,18 @@ def max_pool2d_backward(
     validate: Validate = True,
     backend: str | None = None,
 ) -> ArrayT:
-    """Gradient of `max_pool2d`: each window's gradient goes to the cell that it picked, and windows add up.
+    """Return the gradient of `max_pool2d`: add the gradient of each window to the cell that the window picked.
 
         grad_input[n, c, p] = sum of grad_output[n, c, i] over the i with indices[n, c, i] == p
 
-    which is ``max_unpool2d(..., duplicates="sum")``.
+    This is ``max_unpool2d(..., duplicates="sum")``.
 
     Parameters
     ----------
     grad_output
         Gradient of the pooled values, (N, C, H, W) or (C, H, W), or with the channels last; any real dtype.
     indices
-        What `max_pool2d` returned, of the same shape.
+        The indices that `max_pool2d` returned, of the same shape.
     input_size
         Shape of the array that was pooled: 2 spatial entries, or all of them.
     kernel_size, stride, padding, dilation, data_format
@@ -341,7 +340,7 @@ def max_pool2d_backward(
 
     Returns
     -------
-    Array of the kind, device and dtype of ``grad_output`` and the shape of what was pooled.
+    Array of the kind, device and dtype of ``grad_output`` and the shape of the array that was pooled.
 
     Raises
     ------
@@ -374,7 +373,7 @@ def max_pool3d_backward(
     validate: Validate = True,
     backend: str | None = None,
 ) -> ArrayT:
-    """Gradient of `max_pool3d`: `max_pool2d_backward` for arrays (N, C, D, H, W) or (C, D, H, W).
+    """Return the gradient of `max_pool3d`: `max_pool2d_backward` for arrays (N, C, D, H, W) or (C, D, H, W).
 
     >>> import numpy as np
     >>> max_pool3d_backward(np.array([[[[3.0]]]]), np.array([[[[6]]]]), (2, 2, 2), 2).tolist()
@@ -403,9 +402,9 @@ def max_unpool1d_backward(
     validate: Validate = True,
     backend: str | None = None,
 ) -> ArrayT:
-    """Gradient of `max_unpool1d`: `max_unpool2d_backward` for arrays (N, C, L) or (C, L).
+    """Return the gradient of `max_unpool1d`: `max_unpool2d_backward` for arrays (N, C, L) or (C, L).
 
-    The first of two values for cell 1 was overwritten, so it has no gradient:
+    The first of two values for cell 1 was overwritten, so its gradient is zero:
 
     >>> import numpy as np
     >>> max_unpool1d_backward(np.array([[1.0, 2.0, 3.0]]), np.array([[1, 1]]), 2, 1).tolist()
@@ -429,12 +428,12 @@ def max_unpool2d_backward(
     validate: Validate = True,
     backend: str | None = None,
 ) -> ArrayT:
-    """Gradient of `max_unpool2d` with respect to its input: the gradient of the cell that each value was put in.
+    """Return the gradient of `max_unpool2d` with respect to its input: for each value, the gradient of its cell.
 
         grad_input[n, c, i] = grad_output[n, c].flat[indices[n, c, i]]
 
-    In ``duplicates="last"`` a value that a later one overwrote did not reach the output, and its gradient is zero; in
-    ``"sum"`` all of them did.
+    With ``duplicates="last"`` a value that a later one overwrote has a gradient of zero.  With ``"sum"`` every value
+    has the gradient of its cell.
 
     Parameters
     ----------
@@ -480,7 +479,7 @@ def max_unpool3d_backward(
     validate: Validate = True,
     backend: str | None = None,
 ) -> ArrayT:
-    """Gradient of `max_unpool3d`: `max_unpool2d_backward` for arrays (N, C, D, H, W) or (C, D, H, W).
+    """Return the gradient of `max_unpool3d`: `max_unpool2d_backward` for arrays (N, C, D, H, W) or (C, D, H, W).
 
     >>> import numpy as np
     >>> max_unpool3d_backward(np.arange(8.0).reshape(1, 2, 2, 2), np.array([[[[6]]]]), 2).tolist()

@@ -11,10 +11,11 @@ from unpool.protocol import Backend, Duplicates
 
 
 class Lender:
-    """The three primitives of `kernels`, which it gets by a call, on arrays of another library, here called tensors.
+    """The three primitives of a backend of kernels, on arrays of another library, here called tensors.
 
-    ``array(tensor)`` returns the kernels' array that lies in the memory of a tensor.  ``tensor(array, *given)`` gives
-    the memory of a result to a tensor, like those that were given.  ``within(tensor)`` is the context of a call.
+    ``kernels()`` returns the backend.  ``array(tensor)`` returns the kernels' array on the memory of a tensor.
+    ``tensor(array, *given)`` returns a tensor on the memory of a result, like the given tensors.  ``within(tensor)`` is
+    the context manager of a call.
     """
 
     def __init__(
@@ -35,11 +36,11 @@ class Lender:
             return self._tensor(values, cells), None if indices is None else self._tensor(indices, cells)
 
     def scatter(self, values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, out: Any = None) -> Any:
-        """Return the planes; None if the kernels are quiet, and found a bad or repeated index."""
+        """Return the planes; None if the kernels are quiet and found a bad or repeated index."""
         return self._moved(self._kernels().scatter, values, indices, plan, duplicates, out)
 
     def gather(self, grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, out: Any = None) -> Any:
-        """Return the values; None if the kernels are quiet, and found a bad or repeated index."""
+        """Return the values; None if the kernels are quiet and found a bad or repeated index."""
         return self._moved(self._kernels().gather, grad, indices, plan, duplicates, out)
 
     def _moved(

@@ -1,4 +1,4 @@
-"""Import a backend, and tell one that is not there from one that is broken."""
+"""Import a backend, and tell a missing one from a broken one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from unpool.errors import BackendUnavailableError
 
 
 def load(name: str, target: str, framework: str, folder: str | None = None) -> Any:
-    """Import a backend that unpool has built in; `target` is ``"module:object"``.
+    """Import a built-in backend; `target` is ``"module:object"``.
 
-    `folder` is the variable that names where its framework writes as it is imported, if it does.
+    `folder` is the environment variable of the folder that its framework writes to on import, if there is one.
 
     Raises
     ------
@@ -32,15 +32,14 @@ def load(name: str, target: str, framework: str, folder: str | None = None) -> A
 
 
 def attempt(name: str, call: Callable[[], Any], folder: str | None = None) -> Any:
-    """Return the result of a backend's own code; any exception makes the backend unavailable, SystemExit too.
+    """Call a backend's own code and return its result; any exception, SystemExit too, makes the backend unavailable.
 
-    Only KeyboardInterrupt passes.  A plugin that raises it cannot be told from a user who presses Ctrl-C, and Ctrl-C
-    must end the program.
+    Only KeyboardInterrupt passes, because Ctrl-C must end the program.
 
     Raises
     ------
     BackendUnavailableError
-        If there is an exception.
+        If the call raises anything else.
     """
     try:
         return call()
@@ -60,7 +59,7 @@ def _missing_framework(backend: str, framework: str) -> BackendUnavailableError:
 
 
 def _missing_backend(backend: str, package: str) -> BackendUnavailableError:
-    if backend == "cpu":  # in every version, so this is a source tree that was not built
+    if backend == "cpu":  # every version has it, so this is a source tree that was not built
         advice = "build it, in the folder that holds pyproject.toml, with: pip install ."
     else:
         advice = "this version of unpool does not have it; pass NumPy arrays, for example numpy.asarray(input)"
@@ -68,10 +67,10 @@ def _missing_backend(backend: str, package: str) -> BackendUnavailableError:
 
 
 def _broken_backend(backend: str, cause: BaseException, folder: str | None = None) -> BackendUnavailableError:
-    """Return the error of a backend that does not load; `folder` is the variable that names where it writes."""
+    """Return the error of a backend that does not load; `folder` is the variable of the folder that it writes to."""
     unwritable = folder is not None and isinstance(cause, OSError) and cause.filename is not None
     advice = f"Set {folder} to a folder that can be written" if unwritable else "Reinstall what it names"
-    if "\n" in _text(cause) and cause.__cause__ is not None:  # the cause in a page of advice
+    if "\n" in _text(cause) and cause.__cause__ is not None:  # a page of advice around the real cause
         cause = cause.__cause__
     text = _text(cause)
     shown = type(cause).__name__ + (f": {text}" if text else "")
@@ -81,5 +80,5 @@ def _broken_backend(backend: str, cause: BaseException, folder: str | None = Non
 def _text(cause: BaseException) -> str:
     try:
         return str(cause)
-    except BaseException:  # code of the plugin that raised it
+    except BaseException:  # from the `__str__` of a plugin's own exception
         return ""

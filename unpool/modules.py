@@ -1,7 +1,7 @@
-"""Pooling and unpooling with their arguments kept for later calls, as `torch.nn` has them.
+"""Pooling and unpooling as objects that keep their arguments for later calls, like the layers of `torch.nn`.
 
-Objects are immutable, compare by their arguments and check them when they are made, so a wrong one is met where it was
-written and not at the first call.
+Objects are immutable and compare by their arguments.  They check them when they are made, so a wrong argument raises
+where it was written and not at the first call.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class _MaxUnpool:
 
 
 def _keep_window(module: _MaxPool | _MaxUnpool) -> None:
-    """Check the four pooling arguments and keep each with one entry per dimension."""
+    """Check the four pooling arguments and keep each with one entry per spatial dimension."""
     checked = window(module.rank, module.kernel_size, module.stride, module.padding, module.dilation)
     shown = checked._replace(padding=padding_of(checked))
     for name, entries in zip(("kernel_size", "stride", "padding", "dilation"), shown, strict=True):
@@ -162,7 +162,7 @@ class MaxUnpool1d(_MaxUnpool):
 class MaxUnpool2d(_MaxUnpool):
     """Put each value back where pooling took it from; arguments as in `max_unpool2d`.
 
-    Several sizes pool to one, so give the size of what was pooled where it is not the default:
+    Several sizes pool to one, so pass the shape of the array that was pooled if its size is not the default:
 
     >>> import numpy as np
     >>> x = np.arange(1, 21).reshape(1, 4, 5)

@@ -1,11 +1,11 @@
-"""One small frozen `Plan` of a call: its shapes, and how its windows lie in them.
+"""The `Plan` of a call: a small frozen value that holds its shapes and its window.
 
-This module knows integers and tuples; arrays, dtypes and frameworks never come here.  The rules are in `unpool.sizes`;
-here they are applied to the sizes that are known.  A framework that traces a program may not know a size before the
-program runs.  Such a size is None in a Plan, and so is all that follows from it; or it is a symbol.  Its backend
-applies the rules to the sizes of a run.
+This module works on integers and tuples only: no arrays, no dtypes, no frameworks.  It applies the rules of
+`unpool.sizes` to the sizes that are known.  In a traced program a size may be unknown until the program runs.  Such a
+size is a symbol in a Plan, or it is None, as is every size derived from it.  Its backend applies the rules when the
+program runs.
 
-One and two dimensions are three with leading ones: a Plan always has triples, so backends know one case.
+A Plan always has three axes: one or two spatial dimensions get leading ones, so backends have one case to handle.
 """
 
 from __future__ import annotations
@@ -35,44 +35,45 @@ from unpool.tracing import is_symbol, remembered
 
 SizeT = TypeVar("SizeT")
 Triple: TypeAlias = "tuple[int, int, int]"
-# Which indices are reported: outside their plane (True), outside their own window, or none where that costs a wait.
+# True reports indices outside their plane, "windows" also those outside their own window.  False reports none where a
+# report would wait for a device.
 Validate: TypeAlias = "bool | Literal['windows']"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan(Generic[SizeT]):
-    """All that a backend needs to know of a call besides its arrays.
+    """Everything that a backend needs for a call besides its arrays.
 
-    Sizes are integers in a ``Plan[int]``, as every backend gets it whose arrays have known sizes.  A size that only a
-    run will know is None.  A Plan is a value: it can be pickled, and its hash is computed once.
+    Sizes are integers in a ``Plan[int]``, the Plan of arrays with known sizes.  In a traced program, a size that is
+    unknown until the program runs is None.  A Plan can be pickled, and its hash is computed once.
     """
 
-    # The window, and the sizes on both sides of it, as (depth, height, width); the padding is what is before the plane.
+    # The window and the sizes on both sides of it, as (depth, height, width).  `padding` counts cells before the plane.
     kernel: Triple
     stride: Triple
     padding: tuple[SizeT, SizeT, SizeT]
     dilation: Triple
     pooled: tuple[SizeT, SizeT, SizeT]
     plane: tuple[SizeT, SizeT, SizeT]
-    # Planes: batch * channels of them, each of `windows` pooled values and `cells` cells.
+    # There are batch * channels planes, each with `windows` pooled values and `cells` cells.
     batch: SizeT
     channels: SizeT
     windows: SizeT
     cells: SizeT
     channels_last: bool
-    # The arrays as the user has them.
+    # The shapes of the user's arrays.
     pooled_shape: tuple[SizeT, ...]
     plane_shape: tuple[SizeT, ...]
     # The spatial sizes of the plane and the argument that gave them, for messages.
     spatial: tuple[SizeT, ...]
     sized_by: str
-    # Which indices are bad, and whether a backend for which a report costs a wait may wait for it.
+    # Which indices are bad.  False allows a backend to drop them where a report would wait for a device.
     validate: Validate = True
-    # What pooling is to return; None where nobody asked for indices.
+    # The dtype of pooling's indices; None if it returns values alone.
     index_dtype: str | None = None
-    # Whether pooling counts a last window that sticks out.
+    # True if pooling counts a last window that ends past the padding.
     ceil_mode: bool = False
-    # Whether the padding followed from the size.
+    # True for padding="same", which follows from the size.
     same: bool = False
     _hash: int = field(init=False, repr=False, compare=False)
 
@@ -84,26 +85,26 @@ class Plan(Generic[SizeT]):
             return self._hash
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Plan, self._entries()  # without the hash: another process hashes words in another way
+        return Plan, self._entries()  # without the hash, because strings hash differently in each process
 
     def _entries(self) -> tuple[Any, ...]:
         return tuple([getattr(self, entry.name) for entry in fields(self) if entry.init])
 
     @property
     def window(self) -> Window:
-        """The pooling arguments as they were given."""
+        """Return the pooling arguments as the user gave them."""
         first = 3 - len(self.spatial)
         padding: tuple[Any, ...] = (SAME,) * 3 if self.same else self.padding
         return Window(*[entry[first:] for entry in (self.kernel, self.stride, padding, self.dilation)])
 
     @property
     def values(self) -> str:
-        """What the user calls the values that are put into planes."""
+        """Return the name of the user's argument that holds the values."""
         return values_sized_by(self.sized_by)
 
 
 def values_sized_by(argument: str) -> str:
-    """Return the argument with the values, of the function whose plane gets its size from this one."""
+    """Return the name of the values' argument in a function whose plane is sized by this argument."""
     return {"input_size": "grad_output", "like": "inputs"}.get(argument, "input")
 
 
@@ -111,7 +112,7 @@ def values_sized_by(argument: str) -> str:
 def plan_pooling(
     shape: tuple[Size, ...], window: Window, ceil_mode: bool, channels_last: bool, index_dtype: str | None
 ) -> Plan[Any]:
-    """Plan a pooling of an array of this shape; `index_dtype` is None where no indices are wanted.
+    """Plan a pooling of an array of this shape; `index_dtype` is None if no indices are returned.
 
     >>> plan_pooling((1, 3, 5, 5), Window((2, 2), (2, 2), (0, 0), (1, 1)), True, False, None).pooled_shape
     (1, 3, 3, 3)
@@ -134,9 +135,9 @@ def plan_unpooling(
     argument: str = "input",
     sized_by: str = "output_size",
 ) -> Plan[Any]:
-    """Plan an unpooling of an array of this shape, or a gradient, which moves values between the same two shapes.
+    """Plan an unpooling of an array of this shape, or a gradient between the same two shapes.
 
-    `argument` and `sized_by` name the user's arguments that the shape and the size came from.
+    `argument` and `sized_by` are the names of the user's arguments that gave the shape and the size.
 
     >>> plan_unpooling((1, 3, 2, 2), Window((2, 2), (2, 2), (0, 0), (1, 1)), (5, 5), False).plane_shape
     (1, 3, 5, 5)
@@ -147,7 +148,7 @@ def plan_unpooling(
     if sizes is None:
         sizes = tuple([default_size(count, *along) for count, *along in zip(pooled, *window, strict=True)])
     for axis, (count, size) in enumerate(zip(pooled, sizes, strict=True)):
-        # The rule for symbols is left to the number that each will be.
+        # For symbols, the backend applies the rule to their values in the run.
         if count is not None and not is_symbol(count) and not is_symbol(size):
             demand_size(axis, count, size, window, output_size, sized_by)
     return _plan(shape, window, batch, channels, pooled, sizes, channels_last, sized_by, validate=validate)
@@ -199,7 +200,7 @@ def _triple(entries: Sequence[Any], fill: int) -> Any:
 def _split(
     argument: str, shape: tuple[Size, ...], rank: int, channels_last: bool
 ) -> tuple[Size, Size, tuple[Size, ...]]:
-    """Take a shape apart into batch, channels and spatial sizes."""
+    """Split a shape into batch, channels and spatial sizes."""
     unbatched = len(shape) == rank + 1
     if not unbatched and len(shape) != rank + 2:
         raise _wrong_rank(argument, shape, rank, LAYOUTS[rank, channels_last])
@@ -217,7 +218,7 @@ def _spatial(
     argument: str,
     sized_by: str,
 ) -> tuple[Size, ...] | None:
-    """Take the spatial entries of a size given in any of its three lengths."""
+    """Return the spatial entries of a size, which may have those alone, or as many entries as the shape."""
     if output_size is None or len(output_size) == rank:
         return output_size
     if len(output_size) != len(shape):

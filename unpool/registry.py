@@ -1,16 +1,16 @@
-"""The backends that there are: the table of those built in, and the plugins of third parties.
+"""The table of built-in backends, and the plugins of third parties.
 
-No framework is imported on a guess.  A backend is loaded when one of its arrays arrives, or when somebody asks for it
-by name.  Built-in and third-party backends are used alike: as an object with the methods of `protocol.Backend`.
+A backend is imported when the first of its arrays is passed, or when a call names it; no framework is imported before.
+Built-in and third-party backends are used alike: as an object with the methods of `protocol.Backend`.
 
 A third party declares ``[project.entry-points."unpool.backends"]`` with ``<package> = "<module>:<object>"``, where
 ``<package>`` is the top-level package that defines its array type; it is also the name for ``backend=``.  Entry points
-are read only when the built-in table does not know a type or a name, because importing `importlib.metadata` costs
+are read only when the built-in table does not list a type or a name, because importing `importlib.metadata` costs
 more than the rest of unpool.
 
-A bad plugin is named and passed over.  `available` gives the reason, and a call raises it that asks for the plugin by
-name or brings one of its arrays.  No other call changes.  An entry point is bad if it is malformed, claims a name that
-it must not have, does not load, or loads an object that is no backend.
+A bad plugin is skipped.  `available` gives the reason, and a call that names the plugin or passes one of its arrays
+raises it.  No other call changes.  An entry point is bad if it is malformed, has a reserved name, does not load, or
+loads an object that is not a backend.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 
 class _BuiltIn(NamedTuple):
-    """One row of the table; the name of a row is also that of its extra, ``pip install "unpool[cuda]"``."""
+    """One row of the table; its key is also the name of its extra, as in ``pip install "unpool[cuda]"``."""
 
     framework: str  # the package that a backend imports
-    packages: tuple[str, ...]  # where its array types are defined
-    convert: str  # what a user writes to make such an array
-    namespace: str | None = None  # the array API, where arrays do not name it themselves
-    folder: str | None = None  # the variable that names where it writes as it is imported
+    packages: tuple[str, ...]  # the packages that define its array types
+    convert: str  # the function that makes such an array
+    namespace: str | None = None  # the array-API module, where arrays do not name it themselves
+    folder: str | None = None  # the environment variable of the folder that it writes to on import
 
 
 BUILT_IN = {
@@ -52,7 +52,7 @@ LAYERS = {"keras": "unpool.keras"}
 
 _GROUP = "unpool.backends"
 _TARGET = re.compile(r"[\w.]+\s*(:\s*[\w.]+\s*)?(\[.*\])?")  # an object reference of the entry-point specification
-# Packages of base classes and of users' own classes.  A plugin named like one would serve the arrays of every library.
+# Packages of base classes and of users' own classes.  A plugin with such a name would get the arrays of every library.
 NO_LIBRARY = {*sys.stdlib_module_names, "__main__", "__mp_main__"}
 
 # Filled by single assignments of finished values, so concurrent first calls at worst do the same work twice.
@@ -69,11 +69,10 @@ def check_name(backend: str | None) -> None:
 
 
 def available() -> dict[str, str | None]:
-    """Return why each backend, built-in or third-party, cannot be used: None if it can.
+    """Return the reason that each backend, built-in or third-party, cannot be used, or None if it can.
 
-    Backends are imported to find out, and with them their frameworks, which may take seconds.  CUDA is started, too: a
-    process that is forked afterwards cannot use it.  A bad plugin whose name is taken has a key with its distribution,
-    ``"name (distribution)"``.
+    This imports every backend and its framework, which may take seconds.  It also starts CUDA, which a process that is
+    forked afterwards cannot use.  A bad plugin whose name is taken has the key ``"name (distribution)"``.
 
     >>> available()["cpu"] is None
     True
@@ -82,7 +81,7 @@ def available() -> dict[str, str | None]:
 
 
 def why_not(name: str) -> str | None:
-    """Return why one backend cannot be used, and import no other: None if it can."""
+    """Return the reason that a backend cannot be used, or None if it can; import no other backend."""
     try:
         load(name)
         fault = _fault(name)
@@ -92,14 +91,14 @@ def why_not(name: str) -> str | None:
 
 
 def loaded(name: str) -> Backend:
-    """Return a backend, imported when it is first asked for."""
+    """Return a backend by its name; import it on the first call."""
     if name == TRACER and traced():
         return _traced_backend()
     return LOADED.get(name) or load(name)
 
 
 def _traced_backend() -> Backend:
-    """Import PyTorch's backend by a statement, the only way of importing that PyTorch can trace."""
+    """Import PyTorch's backend by a statement, because PyTorch can trace no other import."""
     from unpool_backends.torch import BACKEND
 
     return cast(Backend, BACKEND)
@@ -129,7 +128,7 @@ def load(name: str) -> Backend:
 
 
 def _misfit(plugin: EntryPoint, backend: Any) -> BackendUnavailableError | None:
-    """Return the error that says why an object of an entry point is no backend, or None if it is one."""
+    """Return the error of an entry point whose object is not a backend, or None if it is one."""
     if isinstance(backend, type):
         return _backend_class(plugin.name, plugin.value)
     lacking = [method for method in PRIMITIVES if not callable(getattr(backend, method, None))]
@@ -137,16 +136,16 @@ def _misfit(plugin: EntryPoint, backend: Any) -> BackendUnavailableError | None:
 
 
 def _fault(name: str) -> BackendUnavailableError | None:
-    """Return why a loaded backend cannot compute on this machine; the answer may change between two calls."""
+    """Return the error of a loaded backend that cannot compute on this machine now, or None if it can."""
     found = loading.attempt(name, lambda: getattr(LOADED[name], "fault", lambda: None)())
     return cast("BackendUnavailableError | None", found)
 
 
 def plugins() -> Mapping[str, EntryPoint | BackendUnavailableError]:
-    """Return the entry point of each plugin by its name, or the error that says why it is passed over."""
+    """Return the entry point of each plugin by its name, or the error that gives the reason to skip it."""
     from importlib.metadata import EntryPoint
 
-    values: dict[str, dict[str, str]] = {}  # of the well-formed, by name and distribution
+    values: dict[str, dict[str, str]] = {}  # of the well-formed entry points, by name and distribution
     bad: dict[tuple[str, str], BackendUnavailableError] = {}
     for owner, name, value in _declared():
         if not name or name in NO_LIBRARY or name in BUILT_IN or name in BY_PACKAGE:
@@ -158,7 +157,7 @@ def plugins() -> Mapping[str, EntryPoint | BackendUnavailableError]:
     found: dict[str, EntryPoint | BackendUnavailableError] = {}
     for name, by_owner in values.items():
         value, *others = set(by_owner.values())
-        # Which of two is meant cannot be known: the order of folders on the disk must not decide it.
+        # If two objects have one name, the order of folders on the disk must not decide between them.
         found[name] = _rival_plugins(name, by_owner) if others else EntryPoint(name, value, _GROUP)
     for (name, owner), error in bad.items():
         found[f"{name} ({owner})" if name in BUILT_IN or name in found else name] = error
@@ -168,7 +167,7 @@ def plugins() -> Mapping[str, EntryPoint | BackendUnavailableError]:
 def _declared() -> Iterator[tuple[str, str, str]]:
     """Yield the distribution, name and value of every entry point in our group.
 
-    `importlib.metadata.entry_points` would raise for all of them if any package had one malformed line, in any group.
+    `importlib.metadata.entry_points` would raise if any package had one malformed line, in any group.
     """
     from importlib.metadata import distributions
 
@@ -178,7 +177,7 @@ def _declared() -> Iterator[tuple[str, str, str]]:
         if _GROUP not in text:
             continue
         owner = _name_of_distribution(distribution)
-        if owner in seen:  # shadowed by one that comes earlier on the path
+        if owner in seen:  # shadowed by a distribution that comes earlier on the path
             continue
         seen.add(owner)
         section = ""
@@ -191,11 +190,11 @@ def _declared() -> Iterator[tuple[str, str, str]]:
 
 
 def _entry_points_of(distribution: Distribution) -> str:
-    """Return the file that declares a distribution's entry points: nothing if there is none, or it cannot be read."""
+    """Return the text of a distribution's file of entry points; empty if it is missing or cannot be read."""
     try:
         return distribution.read_text("entry_points.txt") or ""
     except UnicodeDecodeError as error:
-        return error.object.decode(errors="replace")  # spoils no other line
+        return error.object.decode(errors="replace")  # a bad line must not spoil the others
     except Exception:
         return ""
 

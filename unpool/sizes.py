@@ -1,21 +1,20 @@
 """Every shape rule of the library, and the formulas between the sizes on both sides of a window.
 
-Per axis, pooling with kernel k, stride s, padding p and dilation d takes ``size`` cells to
+Per axis, pooling with kernel k, stride s, padding p and dilation d has
 
-    floor((size + 2 p - d (k - 1) - 1) / s) + 1        (`ceil_mode` rounds up, but no window starts past the input)
+    windows = floor((size + 2 p - d (k - 1) - 1) / s) + 1    (`ceil_mode` rounds up; no window starts past the input)
 
-windows, window ``o`` reading the cells ``o s - p + j d`` for ``j`` in ``0..k-1``.  The inverse is one of several sizes:
+Window ``o`` reads the cells ``o s - p + j d`` for ``j`` in ``0..k-1``.  Several sizes pool to the same ``windows``:
 
     default = (windows - 1) s - 2 p + d (k - 1) + 1,    default - s < size < default + s
 
-With ``padding="same"`` there are ``ceil(size / s)`` windows, as TensorFlow, Keras and JAX have it: the plane is padded
-by what they reach past it, the smaller half before it.  That follows from the size, so a `Window` has `SAME` in its
-place, and
+With ``padding="same"`` there are ``ceil(size / s)`` windows, as in TensorFlow, Keras and JAX.  The plane is padded as
+much as they need, the smaller half before it.  This padding follows from the size, so a `Window` holds `SAME`, and
 
     default = windows s,    default - s < size <= default
 
-A size is an integer, or None if only a run will know it, or a symbol of PyTorch's or JAX's, or a tensor.  So a rule is
-a function that takes a `Demand`, which says how it is applied: at once, or when the program runs.
+A size is an integer, a symbol of PyTorch or JAX, a tensor, or None if it is unknown until the program runs.  So each
+rule is a function that takes a `Demand`, which applies it at once or when the program runs.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from unpool import errors
 from unpool.errors import pooling_arguments, what_was_pooled
 from unpool.tracing import is_symbol
 
-# One that only a run will know is None.
+# None is a size that is unknown until the program runs.
 Size: TypeAlias = "int | None"
 # Turns a size into the number that a message shows.
 Number: TypeAlias = "Callable[[Any], int]"
@@ -37,7 +36,7 @@ Number: TypeAlias = "Callable[[Any], int]"
 Problem: TypeAlias = "Callable[[Number], Exception]"
 
 LAYOUTS = {
-    # One and two dimensions too, so that a message shows the user's own layout.
+    # One entry per rank, so that a message shows the user's own layout.
     (1, False): ("(N, C, L)", "(C, L)"),
     (2, False): ("(N, C, H, W)", "(C, H, W)"),
     (3, False): ("(N, C, D, H, W)", "(C, D, H, W)"),
@@ -45,10 +44,10 @@ LAYOUTS = {
     (2, True): ("(N, H, W, C)", "(H, W, C)"),
     (3, True): ("(N, D, H, W, C)", "(D, H, W, C)"),
 }
-# Stands for a padding that follows from the size.
+# The padding of a `Window` for padding="same", which follows from the size.
 SAME = -1
-# Kernels compute o * stride - padding + j * dilation in 64 bits, where two factors below 2**31 cannot overflow, and
-# keep a maximum as its offset from the corner of its window in 32.
+# Kernels compute o * stride - padding + j * dilation in 64 bits, where two factors below 2**31 cannot overflow.  They
+# keep the offset of a maximum from the corner of its window in 32 bits.
 LARGEST = 2**31 - 1
 
 
@@ -62,13 +61,13 @@ class Window(NamedTuple):
 
 
 class Demand:
-    """How a rule is applied to sizes that are known: at once.
+    """Apply a rule at once, to sizes that are known.
 
-    A backend whose arrays have sizes that only a run knows has one of its own, with the same methods.
+    A backend for traced programs has a class of its own, with the same methods.
     """
 
     def __call__(self, right: Any, problem: Problem) -> None:
-        """Raise the error of a problem unless a condition holds."""
+        """Raise the error that `problem` builds, unless the condition `right` holds."""
         if not right:
             raise problem(_as_it_is)
 
@@ -86,12 +85,12 @@ class Demand:
         return int(condition)
 
     def none(self, count: Any, wrong: Callable[[Any], Any]) -> Any:
-        """Return whether nothing is wrong for any of the numbers 0..count-1."""
+        """Return True if `wrong` holds for none of the numbers 0..count-1."""
         return not any(map(wrong, range(count)))
 
 
 def _as_it_is(size: Any) -> int:
-    """Return a size, which may be a symbol or None, to be shown."""
+    """Return a size for a message unchanged; it may be a symbol or None."""
     return cast(int, size)
 
 
@@ -115,7 +114,7 @@ def span(sizes: Sequence[Any], window: Window) -> Any:
 
 
 def default_size(windows: Any, kernel: int, stride: int, padding: int, dilation: int) -> Any:
-    """Return the size that so many windows cover along one axis; None if their number is not known.
+    """Return the default size of a plane along one axis; None if the number of windows is unknown.
 
     >>> default_size(3, 2, 2, 0, 1)
     6
@@ -128,7 +127,7 @@ def default_size(windows: Any, kernel: int, stride: int, padding: int, dilation:
 
 
 def padding_before(size: Any, windows: Any, kernel: int, stride: int, padding: int, dilation: int) -> Any:
-    """Return how many cells are padded before a plane along one axis; None if that depends on an unknown size.
+    """Return the number of padded cells before a plane along one axis; None if it depends on an unknown size.
 
     >>> padding_before(5, 3, 3, 2, SAME, 1), padding_before(6, 3, 3, 2, SAME, 1)
     (1, 0)
@@ -143,15 +142,15 @@ def padding_before(size: Any, windows: Any, kernel: int, stride: int, padding: i
     if size is None or windows is None:
         return None
     reach = (windows - 1) * stride + span - size
-    if span < stride:  # it may end before the plane: this is max(reach, 0), for symbols and tensors, too
+    if span < stride:  # `reach` may be negative: this is max(reach, 0), for symbols and tensors, too
         reach = reach * (1 + reach // stride)
     return reach // 2
 
 
 def taps_inside(size: Any, windows: Any, kernel: int, stride: int, padding: Any, dilation: int) -> tuple[int, int]:
-    """Return the taps first..end-1 along one axis that some window may have inside a plane; all if sizes are unknown.
+    """Return (first, end), the taps along one axis that may lie inside the plane; all taps if a size is unknown.
 
-    Windows may be much larger than the plane, so what is computed tap by tap must leave the others out.
+    Windows may be much larger than the plane, so a loop over taps must skip the others.
 
     >>> taps_inside(4, 1, 70000, 70000, 34998, 1), taps_inside(4, 4, 3, 1, 100, 100), taps_inside(9, 5, 3, 2, 1, 1)
     ((34998, 35002), (0, 2), (0, 3))
@@ -163,7 +162,7 @@ def taps_inside(size: Any, windows: Any, kernel: int, stride: int, padding: Any,
 
 
 def spatial_axes(entries: int, rank: int, channels_last: bool) -> slice:
-    """Return where the spatial entries stand among so many: all of them, or those beside batch and channels."""
+    """Return the slice of the spatial axes in a shape of `entries` entries, with or without batch and channels."""
     if entries == rank:
         return slice(0, rank)
     first = entries - rank - 1 if channels_last else entries - rank
@@ -176,7 +175,7 @@ def spatial_axes(entries: int, rank: int, channels_last: bool) -> slice:
 def count_windows(
     axis: int, shape: Sequence[Any], sizes: Sequence[Any], window: Window, ceil_mode: bool, demand: Demand = AT_ONCE
 ) -> Any:
-    """Count the windows along one axis of an input; each must read at least one cell of it."""
+    """Count the windows along one axis of an input; demand that each reads at least one cell of it."""
     size = sizes[axis]
     if size is None:
         return None
@@ -190,8 +189,8 @@ def count_windows(
             count -= demand.one_if((count - 1) * stride >= size + padding)
         demand(count >= 1, lambda number: _pooled_to_nothing("input", tuple(map(number, shape)), axis, window))
     if _may_step_over(size, padding, dilation):
-        # PyTorch pools a window that starts in the padding and steps over the whole input to -inf and an index outside
-        # of the plane.  The first cell from 0 on of such a window is where it starts, modulo the dilation.
+        # A window that starts in the padding may step over the whole input.  PyTorch pools it to -inf, with an index
+        # outside the plane.  The first tap at or after cell 0 reads the cell `start % dilation`.
         before = padding_before(size, count, *along)
         early = demand.smaller(count, (before + stride - 1) // stride)
         right = demand.none(early, lambda nth: (nth * stride - before) % dilation >= size)
@@ -200,7 +199,7 @@ def count_windows(
 
 
 def _may_step_over(size: Any, padding: int, dilation: int) -> bool:
-    """Return whether a window that starts in the padding may step over a whole input."""
+    """Return True if a window that starts in the padding may step over a whole input."""
     if padding == 0 or dilation == 1:
         return False
     if is_symbol(size):
@@ -211,7 +210,7 @@ def _may_step_over(size: Any, padding: int, dilation: int) -> bool:
 def demand_small_planes(
     sizes: Sequence[Any], window: Window, index_dtype: str | None, demand: Demand = AT_ONCE
 ) -> None:
-    """Demand that kernels can count the cells of a window's span, and that indices can count those of a plane."""
+    """Demand that kernels can hold the span of a window, and that the index dtype can hold every index of a plane."""
     distance, cells = span(sizes, window), product(sizes)
     demand(distance <= LARGEST, lambda number: _window_too_large(window, number(distance)))
     if index_dtype == "int32":
@@ -227,9 +226,9 @@ def demand_size(
     sized_by: str,
     demand: Demand = AT_ONCE,
 ) -> None:
-    """Demand that a size along one axis pools to so many windows; a size of None demands that there is such a size.
+    """Demand that a size along one axis pools to `windows` windows; if it is None, that such a size exists.
 
-    `given` are the entries of the user's size, of which None means that the size follows from the windows.
+    `given` holds the entries of the user's size, or is None where the size is the default.
     """
     stride, same = window.stride[axis], window.padding[axis] == SAME
     default = default_size(windows, *(entry[axis] for entry in window))
@@ -252,7 +251,7 @@ def demand_size(
     if size is None:
         return
     right = (high < low) | ((low <= size) & (size <= high))
-    # One right size and several have a text each, and a run alone may know which it is.
+    # One allowed size and a range of them have different messages; a traced program picks one when it runs.
     demand(right | (low < high), partial(wrong, single=True))
     demand(right | (low >= high), partial(wrong, single=False))
 
@@ -267,7 +266,7 @@ def demand_elements(argument: str, shape: Sequence[Any], rank: int, demand: Dema
 def demand_leading(
     sized_by: str, given: Sequence[Any], argument: str, shape: Sequence[Any], axes: slice, demand: Demand = AT_ONCE
 ) -> None:
-    """Demand that a full size keeps the batch and channels of an array; `axes` are the spatial ones."""
+    """Demand that a full size keeps the batch and channels of an array; `axes` are the spatial axes."""
 
     def wrong(number: Number) -> Exception:
         entries = tuple([None if entry is None else number(entry) for entry in given])
@@ -281,7 +280,7 @@ def demand_leading(
 def common_shape(
     argument: str, shape: Sequence[Any], other: str, expected: Sequence[Any], demand: Demand = AT_ONCE
 ) -> tuple[Any, ...]:
-    """Return what is known of a shape that two arrays must share.
+    """Return the shape that two arrays must share, with every size that is known of either.
 
     >>> common_shape("indices", (None, 3, 4), "input", (2, 3, None))
     (2, 3, 4)
@@ -300,14 +299,14 @@ def common_shape(
 
 
 def check_taps(window: Window) -> None:
-    """Refuse windows whose taps 64 bits cannot number."""
+    """Refuse windows of 2**63 taps or more, which int64 cannot number."""
     if prod(window.kernel) > 2**63 - 1:
         raise _too_many_taps(window)
 
 
 def check_countable(argument: str, shape: Sequence[Any]) -> None:
-    """Refuse arrays whose bytes 64 bits cannot count, at up to 16 an element."""
-    # A list, which PyTorch can trace.
+    """Refuse arrays of 2**59 elements or more: at 16 bytes an element, int64 cannot count their bytes."""
+    # A list, not a generator, so that PyTorch can trace it.
     if prod([max(1, size) for size in shape if size is not None and not is_symbol(size)]) >= 2**59:
         raise _too_many_cells(argument, shape)
 
@@ -412,6 +411,6 @@ def _too_many_cells(argument: str, shape: Sequence[int | None]) -> ValueError:
 
 
 def _between(low: int, high: int) -> str:
-    # Numbers that only a run knows are not compared: they are one if they are the same object.
+    # The numbers of a traced program cannot be compared: they count as equal if they are the same object.
     one = low is high or (type(low) is type(high) is int and low == high)
     return f"{low}" if one else f"between {low} and {high} (both allowed)"

@@ -1,4 +1,4 @@
-"""Which tap of its own window an index is, as arithmetic that arrays of every library have.
+"""Compute the tap of its own window that each index is, with arithmetic that every array library has.
 
 The taps of a window are the cells that it reads, those in the padding included, numbered in row-major order.
 """
@@ -13,10 +13,10 @@ from unpool.sizes import Window
 
 
 def taps_of(cells: Any, plane: Sequence[Any], corners: Sequence[Any], window: Window | Plan[Any]) -> tuple[Any, Any]:
-    """Return the tap of its own window that each cell is, and whether it is one; where it is not, the tap is undefined.
+    """Return (taps, inside): the tap of its own window that each cell is, and False where it is none of them.
 
-    `corners` holds the first cell of each window along each axis of the plane, negative in the padding, in a shape that
-    broadcasts with `cells`.
+    A tap is undefined where ``inside`` is False.  `corners` holds the first cell of each window along each axis of the
+    plane, negative in the padding, in a shape that broadcasts with `cells`.
 
     >>> import numpy as np
     >>> taps, inside = taps_of(np.array([4, 3]), (6,), [np.array([3, 4])], Window((2,), (1,), (0,), (1,)))
@@ -28,7 +28,7 @@ def taps_of(cells: Any, plane: Sequence[Any], corners: Sequence[Any], window: Wi
     for size in reversed(plane[1:]):
         coordinates.append(rest % size)
         rest = rest // size
-    coordinates.append(rest)  # past the plane where the cell is
+    coordinates.append(rest)  # outside 0..size-1 if the cell is outside the plane
     inside = (rest >= 0) & (rest < plane[0])
     taps = 0 * cells
     for coordinate, corner, kernel, dilation in zip(
@@ -36,7 +36,7 @@ def taps_of(cells: Any, plane: Sequence[Any], corners: Sequence[Any], window: Wi
     ):
         away = coordinate - corner
         step = away // dilation
-        # Remainders are not negative; `==` between tensors of a TensorFlow 1 graph would compare objects.
+        # `< 1` tests for zero, as remainders are not negative: `==` compares objects in a graph of TensorFlow 1.
         inside = inside & (away % dilation < 1) & (step >= 0) & (step < kernel)
         taps = taps * kernel + step
     return taps, inside

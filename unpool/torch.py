@@ -1,7 +1,7 @@
-"""`torch.nn`'s layers for max pooling and unpooling, to be put in their place: the same names, arguments and indices.
+"""Replacements for the max pooling and unpooling layers of `torch.nn`: the same names, arguments and indices.
 
-What they have more than `torch.nn`'s: dilation, sizes and `output_size` of samples without a batch, both data formats,
-a rule for indices that repeat, errors that name the bad index, and gradients that are right in all of these.
+They add dilation, `output_size` for samples without a batch, both data formats, a rule for repeated indices, errors
+that name the bad index, and gradients that are right in all of these cases.
 
 >>> import torch, unpool.torch
 >>> pool, unpool2d = unpool.torch.MaxPool2d(2, return_indices=True), unpool.torch.MaxUnpool2d(2)
@@ -9,8 +9,8 @@ a rule for indices that repeat, errors that name the bad index, and gradients th
 >>> unpool2d(values, indices).tolist()
 [[[0.0, 5.0], [0.0, 0.0]]]
 
-A model that holds them is traced by `torch.compile`, `torch.export` and `torch.fx`, not by TorchScript; and exported to
-ONNX with `onnx_translations`.
+`torch.compile`, `torch.export` and `torch.fx` can trace a model with these layers; TorchScript cannot.  The export to
+ONNX needs `onnx_translations`.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ for _name in ("max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d", "max_unp
 
 
 class _Layer(torch.nn.Module):  # type: ignore[misc]
-    """Keeps its arguments as attributes, as `torch.nn`'s layers do: what a later call uses is what they are then."""
+    """Keep the arguments as attributes, as `torch.nn`'s layers do; a call uses their current values."""
 
-    shown: ClassVar[tuple[str, ...]]  # always; the others where they are not the default
-    more: ClassVar[dict[str, Any]]
-    function: ClassVar[Any]  # finds its name at each call: `torch.fx` replaces what that stands for while it traces
-    checked: ClassVar[Any]  # the object of `unpool` with these arguments, which checks them when it is made
+    shown: ClassVar[tuple[str, ...]]  # the arguments that `extra_repr` always shows
+    more: ClassVar[dict[str, Any]]  # the defaults of the others, which it shows if they differ
+    function: ClassVar[Any]  # looks the function's name up at each call, because `torch.fx` replaces it while it traces
+    checked: ClassVar[Any]  # the class of `unpool` that checks these arguments
 
     def __prepare_scriptable__(self) -> Any:
         """Refuse `torch.jit.script`, which calls this first and cannot compile the functions of unpool."""
@@ -106,7 +106,7 @@ class _MaxUnpool(_Layer):
         super().__init__()
         options = {"dilation": dilation, "data_format": data_format, "duplicates": duplicates, "validate": validate}
         checked = self.checked(kernel_size, stride, padding, **options)
-        # One entry per dimension, as there.
+        # One entry per dimension, as in `torch.nn`.
         self.kernel_size, self.stride, self.padding = checked.kernel_size, checked.stride, checked.padding
         self.dilation, self.data_format, self.duplicates, self.validate = dilation, data_format, duplicates, validate
 
@@ -162,20 +162,20 @@ class MaxUnpool3d(_MaxUnpool):
 
 
 def onnx_translations() -> dict[Any, Any]:
-    """Return what the exporter to ONNX needs to know of these layers, and of `unpool`'s functions.
+    """Return the translation table with which ONNX export converts these layers and `unpool`'s functions.
 
     ::
 
         torch.onnx.export(model, (x,), dynamo=True, custom_translation_table=unpool.torch.onnx_translations())
 
-    Pooling becomes ``MaxPool``, and unpooling ``MaxUnpool``, or ``ScatterElements`` where values add up or are no
-    floats.  ONNX has no rule for NaN in a window, and none for a bad index; one that repeats is not refused there.
-    Gradients are not exported.
+    Pooling becomes ``MaxPool``.  Unpooling becomes ``MaxUnpool``, or ``ScatterElements`` where values add up or are not
+    floats.  ONNX has no rule for NaN in a window or for a bad index, and does not refuse repeated indices.  Gradients
+    are not exported.
 
     Raises
     ------
     ModuleNotFoundError
-        If onnxscript is not installed, which the exporter needs, too.
+        If onnxscript is not installed; the exporter itself needs it, too.
     """
     from unpool_backends.torch import onnx
 

@@ -1,7 +1,7 @@
-"""All that the core knows of frameworks that trace programs: whether one does now, and what it puts in place of values.
+"""Detect frameworks that trace programs, and the symbols and proxies that they pass in place of values.
 
-PyTorch traces through the code of unpool itself, so this code must not depend on what earlier calls left behind.  Its
-symbols, and JAX's, stand for sizes.  TensorFlow rewrites the functions that it traces, unless they carry its mark.
+PyTorch traces through the code of unpool itself, so that code must not depend on caches of earlier calls.  Symbols of
+PyTorch and JAX stand for sizes.  TensorFlow's autograph rewrites the functions that it traces, unless they are marked.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ TRACER = "torch"
 
 
 def traced() -> bool:
-    """Return True while `torch.compile` or `torch.export` traces; False where nobody imported PyTorch."""
+    """Return True while `torch.compile` or `torch.export` traces; False if PyTorch is not imported."""
     try:
         return modules["torch"].compiler.is_compiling()  # type: ignore[no-any-return]
-    except (KeyError, AttributeError):  # PyTorch is not there, or is being imported
+    except (KeyError, AttributeError):  # PyTorch is not imported, or not completely
         return False
 
 
 def is_traced_tensor(value: object) -> bool:
-    """Return whether a value is a tensor of a PyTorch that traces, which cannot walk through its base classes then."""
+    """Return True for a tensor while PyTorch traces; a loop over the bases of its type could not be traced."""
     return "torch" in modules and traced() and isinstance(value, modules["torch"].Tensor)
 
 
 def is_symbol(size: object) -> bool:
-    """Return whether a size is a symbol of PyTorch's or JAX's, which stands for a number that a run will know."""
+    """Return True if a size is a symbol of PyTorch or JAX, whose value is unknown until the program runs."""
     return type(size).__name__ in ("SymInt", "_DimExpr")
 
 
@@ -65,7 +65,7 @@ def remembered(maxsize: int) -> Callable[[FunctionT], FunctionT]:
 
 
 def refuse_recorded(argument: str, sizes: tuple[Any, ...]) -> None:
-    """Refuse sizes that are tensors: `torch.jit.trace` makes them, and records the sizes of its example.
+    """Refuse sizes that are tensors: `torch.jit.trace` makes them, and would keep those of its example for every call.
 
     Raises
     ------
@@ -77,31 +77,31 @@ def refuse_recorded(argument: str, sizes: tuple[Any, ...]) -> None:
 
 
 def refuse_proxy(argument: str, array: object) -> None:
-    """Refuse what stands for a tensor while `torch.fx` traces.
+    """Refuse a proxy, which stands for a tensor while `torch.fx` traces.
 
     Raises
     ------
     TypeError
-        If it does.
+        If the array is one.
     """
     if any(cls.__module__ == "torch.fx.proxy" for cls in type(array).__mro__):
         raise _symbolic_array(argument, array)
 
 
 def not_rewritten(function: Any) -> None:
-    """Mark a function as one that TensorFlow's autograph must not rewrite.
+    """Mark a function, so that TensorFlow's autograph does not rewrite it.
 
-    The mark is autograph's own, for functions that it has made.  Without it, autograph rewrites functions of ours to
-    the same effect.
+    The mark is the attribute that autograph sets on functions of its own making.  Without it, autograph rewrites our
+    functions, and their results are the same.
     """
     function.autograph_info__ = None
 
 
 def _intercepted() -> bool:
-    """Return whether PyTorch traces a program, or is in a dispatch mode: `make_fx` and AOTAutograd trace in one.
+    """Return True while PyTorch traces, or while a dispatch mode is on, in which `make_fx` and AOTAutograd trace.
 
-    PyTorch has no public function for the latter.  Without this one, symbols are still not remembered: they have no
-    hash.
+    PyTorch has no public function for dispatch modes.  If the private one is missing, symbols are still not cached:
+    they have no hash.
     """
     try:
         torch = modules["torch"]
@@ -111,7 +111,7 @@ def _intercepted() -> bool:
 
 
 def _has_symbols(arguments: tuple[Any, ...]) -> bool:
-    """Return whether a symbol is among arguments, or in a tuple among them."""
+    """Return True if an argument is a symbol, or a tuple that holds one."""
     return any(_has_symbols(entry) if isinstance(entry, tuple) else is_symbol(entry) for entry in arguments)
 
 

@@ -1,4 +1,4 @@
-"""What to compute: a `Case` says it, and `prepare` makes its `Data`, the same arrays in every process."""
+"""The computations to time: a `Case` describes one, and `prepare` makes its `Data`, the same in every process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Size: TypeAlias = "int | tuple[int, ...]"
 
 @dataclass(frozen=True)
 class Case:
-    """One computation.  `shape` is that of the array which is pooled, or was: (N, C, *spatial) in both data formats."""
+    """One computation.  `shape` is the shape of pooling's input: (N, C, *spatial) in both data formats."""
 
     name: str
     operation: str  # "pool", "unpool", "pool_backward" or "unpool_backward"
@@ -47,7 +47,7 @@ class Case:
 
     @property
     def window(self) -> tuple[tuple[int, ...], ...]:
-        """Kernel, stride and padding, an entry per axis."""
+        """Return kernel, stride and padding, with one entry per axis."""
         sizes = (self.kernel, self.kernel if self.stride is None else self.stride, self.padding)
         return tuple((size,) * self.rank if isinstance(size, int) else tuple(size) for size in sizes)
 
@@ -58,24 +58,24 @@ class Case:
 
     @property
     def sums(self) -> bool:
-        """Whether values are added up, in an order of each peer's own."""
+        """Return True if values are added up; each peer adds them in another order."""
         return self.overlaps and (self.operation == "pool_backward" or self.duplicates == "sum")
 
     @property
     def pooled(self) -> tuple[int, ...]:
-        """The spatial sizes after pooling."""
+        """Return the spatial sizes after pooling."""
         axes = zip(self.spatial, *self.window, strict=True)
         return tuple((size + 2 * pad - k + (step - 1) * self.ceil) // step + 1 for size, k, step, pad in axes)
 
     @property
     def output_size(self) -> tuple[int, ...] | None:
-        """What unpooling has to be told: nothing where the size is the default."""
+        """Return the size to pass to unpooling, or None if it is the default."""
         axes = zip(self.pooled, *self.window, strict=True)
         default = tuple((count - 1) * step - 2 * pad + k for count, k, step, pad in axes)
         return None if default == self.spatial else self.spatial
 
 
-# Each stands for one of the things to know; the design's figures are of these shapes.
+# One case for each kind of call.
 CASES = (
     Case("unpool k2", "unpool"),
     Case("unpool k2, out=", "unpool", out=True),
@@ -88,7 +88,7 @@ CASES = (
 
 
 def from_json(entries: Mapping[str, Any]) -> Case:
-    """Return the case that `asdict` made the entries of; JSON has lists for its tuples."""
+    """Return the case from the entries that `asdict` made; JSON has lists for its tuples."""
     plain: dict[str, Any] = {
         name: tuple(entry) if isinstance(entry, list) else entry for name, entry in entries.items()
     }
@@ -96,7 +96,7 @@ def from_json(entries: Mapping[str, Any]) -> Case:
 
 
 class Data(NamedTuple):
-    """The arrays of a case.  The gradient of unpooling is `plane`, that of pooling is `values`."""
+    """The arrays of a case.  `plane` is also the gradient of unpooling's output, `values` that of pooling's output."""
 
     case: Case
     plane: Array
@@ -113,11 +113,11 @@ class Data(NamedTuple):
 
 
 def prepare(case: Case) -> Data:
-    """Make the arrays of a case: the same ones in every process."""
+    """Make the arrays of a case, the same ones in every process."""
     return _prepare(replace(case, name="", operation="pool", duplicates="last", out=False))._replace(case=case)
 
 
-@lru_cache(maxsize=1)  # neighbours often differ in the operation alone
+@lru_cache(maxsize=1)  # successive cases often differ in the operation alone
 def _prepare(case: Case) -> Data:
     batch, channels, *spatial = case.shape
     shape = (batch, *spatial, channels) if case.last else case.shape

@@ -1,4 +1,4 @@
-"""How to measure: `add_round` runs each peer's process in turn, and `serve` is what such a process does."""
+"""Time the peers: `add_round` runs the process of each peer in turn, and `serve` is the body of such a process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def add_round(report: Report, peers: Mapping[str, Peer], seconds: float) -> None
         print(f"round {len(report['rounds']) + 1}: {', '.join(peer.columns)}", file=sys.stderr, flush=True)
         before = _others()
         request = {"needs": peer.needs, "cases": report["cases"], "seconds": seconds}
-        # The path of this process, so that both have the same unpool; -P leaves the working directory out.
+        # Pass the path of this process on, so that both import the same unpool; -P leaves the working directory out.
         path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
         with subprocess.Popen(
             [sys.executable, "-P", "-c", peer.program],
@@ -45,7 +45,7 @@ def add_round(report: Report, peers: Mapping[str, Peer], seconds: float) -> None
                 output, errors = process.communicate(json.dumps(request))
             except KeyboardInterrupt:
                 process.kill()
-                process.wait()  # `subprocess.run` does not, and would leave it behind for a moment
+                process.wait()  # `subprocess.run` does not wait, and would leave the process behind for a moment
                 raise
         report["others"].append([now - then for now, then in zip(_others(), before, strict=True)])
         versions, *lines = output.splitlines() or ["{}"]
@@ -53,28 +53,28 @@ def add_round(report: Report, peers: Mapping[str, Peer], seconds: float) -> None
         report["columns"] += [column for column in peer.columns if column not in report["columns"]]
         answers += [{"peer": name} | json.loads(line) for line in lines]
         if process.returncode:
-            said = errors.strip().rpartition("\n")[2]
-            answers.append({"peer": name, "case": "", "problem": f"ended with {process.returncode}: {said}"})
+            last_line = errors.strip().rpartition("\n")[2]
+            answers.append({"peer": name, "case": "", "problem": f"ended with {process.returncode}: {last_line}"})
     report["rounds"].append(answers)
 
 
 def _others() -> tuple[float, float]:
-    """Seconds of processors used by all but the processes started here, since some time; 0 where nothing tells."""
+    """Return the CPU seconds of other programs and the elapsed seconds, since a fixed time; 0 without /proc/stat."""
     ours = os.times()
     try:
         ticks = [int(text) for text in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]]
     except OSError:
         return 0.0, ours.elapsed
-    # Without the 4th and 5th, idle time; with the 8th, what the host of a virtual machine gave to others.
+    # Leave out the 4th and 5th, idle time.  Include the 8th, time that a virtual machine's host gave to others.
     used = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
     return used - ours.children_user - ours.children_system, ours.elapsed
 
 
 def serve(calls: Callable[[Data], Mapping[str, Call]]) -> None:
-    """Be the process of a peer: read a request, and answer with a line of JSON for each thing that was timed."""
+    """Run as the process of a peer: read a request, and write a line of JSON for each call that was timed."""
     request = json.load(sys.stdin)
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # frameworks talk
+    os.dup2(2, 1)  # frameworks print to standard output, which is for the answers alone
     print(json.dumps({name: sys.modules[name].__version__ for name in request["needs"]}), file=answers, flush=True)
     for case in map(from_json, request["cases"]):
         for answer in timings(calls, prepare(case), request["seconds"]):
@@ -88,7 +88,7 @@ def timings(calls: Callable[[Data], Mapping[str, Call]], data: Data, seconds: fl
         yield {"column": "", "problem": _first_line(error)}
         return
     if calls is not unpool_calls and columns:
-        # unpool's threads sleep again when its call is over, and stay out of what is timed after it.
+        # unpool's threads sleep again when its call is over, so they do not disturb the timings after it.
         expected = unpool_calls(data)["unpool"].run()
     for column, call in columns.items():
         try:
@@ -115,7 +115,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def milliseconds(call: Callable[[], object], seconds: float) -> tuple[float, float]:
-    """Median and least time of a call after warming up; short calls are timed many at a time."""
+    """Return the median and the least time of a call in ms, after warming up; short calls are timed in batches."""
     now = time.perf_counter
     start, calls = now(), 0
     while calls < 3 and now() - start < seconds:
@@ -123,7 +123,7 @@ def milliseconds(call: Callable[[], object], seconds: float) -> tuple[float, flo
         calls += 1
     start = now()
     call()
-    batch = max(1, round(1e-3 / (now() - start)))  # the clock itself takes a part of a microsecond
+    batch = max(1, round(1e-3 / (now() - start)))  # reading the clock itself takes a part of a microsecond
     times: list[float] = []
     while now() - start < seconds or len(times) < (5 if now() - start < 5 * seconds else 2):
         before = now()

@@ -1,4 +1,4 @@
-"""Who computes: functions from the `Data` of a case to what to time, and the process that each of them runs in."""
+"""The peers: functions from the `Data` of a case to the calls to time, and the process that each of them runs in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from unpool.bench.cases import Array, Case, Data, Size
 
 
 class Call(NamedTuple):
-    """What is timed, how its result is made the arrays that unpool returns, and what of the case it goes without."""
+    """The call to time, the conversion of its result to unpool's arrays, and the part of the case that it lacks."""
 
     run: Callable[[], Any]
     arrays: Callable[[Any], Any] = lambda result: result
@@ -30,7 +30,7 @@ def unpool_calls(data: Data) -> dict[str, Call]:
     if case.out:
         options["out"] = np.empty_like(plane)
     function = getattr(unpool, f"max_{case.operation.replace('pool', f'pool{case.rank}d')}")
-    # A call as people write it: what is left out is not looked at, which a tiny call can tell.
+    # Leave defaults out, as users do: checking them takes a measurable part of a tiny call.
     window: tuple[Size | None, ...] = (case.kernel, case.stride, case.padding)
     if case.stride is None and case.padding == 0:
         window = (case.kernel,)
@@ -47,7 +47,7 @@ def unpool_calls(data: Data) -> dict[str, Call]:
 
 
 def numpy_calls(data: Data) -> dict[str, Call]:
-    """The recipes that people paste; `out=` is zeroed and written into, and sums use `np.add.at`."""
+    """Return the common recipes in NumPy; `out=` is zeroed and written into, and sums use `np.add.at`."""
     case, plane, values, indices = data
     step, corners = data.positions()
     out = np.empty_like(plane) if case.out else None
@@ -77,7 +77,7 @@ def numpy_calls(data: Data) -> dict[str, Call]:
 
 
 def numpy_pool(case: Case, plane: Array) -> tuple[Array, Array]:
-    """Pool by `argmax` over windows laid out side by side."""
+    """Pool by `argmax` over the windows of `sliding_window_view`."""
     kernel, stride, padding = case.window
     first = 1 if case.last else 2
     axes = tuple(range(first, first + case.rank))
@@ -106,11 +106,11 @@ def torch_peer(torch: Any) -> Callable[[Data], dict[str, Call]]:
 
 
 def torch_calls(torch: Any, data: Data) -> dict[str, Call]:
-    """What `torch` has; what it does in a gradient, or into a given array, is what its own autograd and `out=` do."""
+    """Return PyTorch's calls; gradients and `out=` use the operators that its autograd and `functional` call."""
     case, functional, rank = data.case, torch.nn.functional, data.case.rank
 
     def tensor(array: Array) -> Any:
-        # The last axis moved to the front of the others is PyTorch's channels_last memory format.
+        # Moving the last axis to place 1 gives PyTorch's channels_last memory format.
         return torch.from_numpy(array).movedim(-1, 1) if case.last else torch.from_numpy(array)
 
     def arrays(result: Any) -> Any:
@@ -131,7 +131,7 @@ def torch_calls(torch: Any, data: Data) -> dict[str, Call]:
         backward = getattr(torch.ops.aten, f"max_pool{rank}d_with_indices_backward")
         run = partial(backward, values, plane, *case.window, (1,) * rank, case.ceil, indices)
     elif case.operation == "unpool_backward":
-        if case.duplicates == "last":  # where no index repeats, as here, the two are equal
+        if case.duplicates == "last":  # the two are equal here, where no index repeats
             lacks = 'gradient of "last" (here that of "sum", a gather)'
         run = lambda: plane.flatten(2).gather(2, indices.flatten(2)).view(indices.shape)  # noqa: E731
     elif case.sums:
@@ -139,7 +139,7 @@ def torch_calls(torch: Any, data: Data) -> dict[str, Call]:
     elif case.out:
         if rank != 2:
             return {}
-        # Not in `functional`, but it is what a caller who looks for it finds.
+        # `functional.max_unpool2d` has no `out=`; the operator that it calls has.
         run = partial(torch.ops.aten.max_unpool2d.out, values, indices, case.spatial, out=torch.empty_like(plane))
     else:
         run = partial(getattr(functional, f"max_unpool{rank}d"), values, indices, *window, case.output_size)
@@ -147,7 +147,7 @@ def torch_calls(torch: Any, data: Data) -> dict[str, Call]:
 
 
 class Peer(NamedTuple):
-    """A process: the modules it needs, what installs them, the columns it fills, and its program."""
+    """A process: the modules it needs, the packages for `pip install`, the columns it fills, and its program."""
 
     needs: tuple[str, ...]
     install: str

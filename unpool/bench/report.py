@@ -1,4 +1,4 @@
-"""What was measured: the report that a JSON file holds, its figures, and its table in Markdown."""
+"""The report of a benchmark, which a JSON file can hold: its medians, and its table in Markdown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from unpool.bench.cases import Case
 
-Report: TypeAlias = "dict[str, Any]"  # what a JSON file holds: dicts, lists, strings and numbers
+Report: TypeAlias = "dict[str, Any]"  # the content of a JSON file: dicts, lists, strings and numbers
 
 
 def start(cases: Collection[Case], threads: int) -> Report:
@@ -32,7 +32,7 @@ def start(cases: Collection[Case], threads: int) -> Report:
         "columns": [],
         "cases": [asdict(case) for case in cases],
         "rounds": [],
-        "others": [],  # seconds of processors that other programs used during each process, and seconds that it took
+        "others": [],  # for each process: the CPU seconds of other programs meanwhile, and the seconds that it took
     }
 
 
@@ -41,7 +41,7 @@ def usable_cores() -> int:
 
 
 def medians(report: Report) -> dict[str, dict[str, float]]:
-    """Milliseconds by case and column: the medians over the rounds."""
+    """Return milliseconds by case and column, the medians over the rounds."""
     found: dict[str, dict[str, list[float]]] = {case["name"]: {} for case in report["cases"]}
     for answers in report["rounds"]:
         for answer in answers:
@@ -51,7 +51,7 @@ def medians(report: Report) -> dict[str, dict[str, float]]:
 
 
 def table(report: Report, **more: Mapping[str, str]) -> str:
-    """Return the report in Markdown, with a column more for each mapping from the names of cases."""
+    """Return the report in Markdown, with one more column for each mapping from case names to text."""
     lacks = {
         (answer["case"], answer["column"]): answer["lacks"]
         for answers in report["rounds"]
@@ -97,5 +97,5 @@ def table(report: Report, **more: Mapping[str, str]) -> str:
 
 
 def _digits(number: float) -> str:
-    """Return a number with three digits that count."""
+    """Return a number with three significant digits."""
     return f"{number:.0f}" if number >= 100 else f"{number:#.3g}"

@@ -6,9 +6,9 @@
 >>> np.asarray(unpool2d(values, indices))[..., 0].tolist()
 [[[0.0, 5.0], [0.0, 0.0]]]
 
-The layers are thin: shapes, configuration and words are here; what computes is `unpool`'s functions, which look at
-nothing but the type of the arrays.  So a saved model opens on every Keras backend; Keras finds the layers in it once
-this module is imported.  Those of TensorFlow Addons are in `unpool.keras.addons`.
+The layers hold shapes, configuration and messages; `unpool`'s functions compute, on the arrays of every Keras backend.
+So a saved model loads on every Keras backend, once this module is imported.  Replacements for the layers of TensorFlow
+Addons are in `unpool.keras.addons`.
 """
 
 from __future__ import annotations

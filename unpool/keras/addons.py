@@ -1,4 +1,4 @@
-"""Layers in the place of TensorFlow Addons' `MaxUnpooling2D` and `MaxUnpooling2DV2`, on every Keras backend.
+"""Replacements for TensorFlow Addons' `MaxUnpooling2D` and `MaxUnpooling2DV2`, on every Keras backend.
 
 >>> import numpy as np
 >>> from unpool.keras import addons
@@ -6,10 +6,10 @@
 >>> np.asarray(restored)[0, ..., 0].tolist()
 [[0.0, 0.0], [5.0, 0.0]]
 
-TensorFlow Addons ended in 2024, and does not import beside Keras 3.  Names, arguments, defaults and results are its
-own, and models that hold its layers find these once this module is imported.  What it got wrong without a word is an
-error here: an index of another channel, as ``include_batch_in_index=True`` makes them, and a float mask that cannot be
-exact.  New models are better served by `unpool.keras.MaxUnpooling2D`.
+TensorFlow Addons ended in 2024, and does not import beside Keras 3.  Names, arguments, defaults and results are the
+same, and models saved with its layers load with these once this module is imported.  Two cases that it got wrong
+silently are errors here: an index of another channel, as ``include_batch_in_index=True`` makes them, and a float mask
+that cannot be exact.  New models should use `unpool.keras.MaxUnpooling2D`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from unpool.sizes import LAYOUTS, Number, Window, common_shape, default_size
 
 __all__ = ["MaxUnpooling2D", "MaxUnpooling2DV2"]
 
-# Up to here each integer is a float of its own.
+# Each dtype holds every integer up to this one exactly.
 _EXACT = {"bfloat16": 2**8, "float16": 2**11, "float32": 2**24, "float64": 2**53}
 
 
@@ -39,17 +39,17 @@ class _MaxUnpooling(keras.layers.Layer):  # type: ignore[misc]
     output_size: tuple[Any, ...] | None = None
 
     def __init__(self, duplicates: Duplicates, **kwargs: Any) -> None:
-        # A float mask is not to be rounded to the layer's dtype: `call` casts the values alone.
+        # Keras' autocast would round a float mask to the layer's dtype; `call` casts the values alone.
         super().__init__(autocast=False, **kwargs)
         check_choice("duplicates", duplicates, DUPLICATES)
         self.duplicates = duplicates
 
     def window(self, pooled: Sequence[Any]) -> Window:
-        """The window that so many values were pooled with."""
+        """Return the window of the pooling, from the spatial sizes of the pooled values."""
         raise NotImplementedError
 
     def plane(self, pooled: Sequence[Any]) -> tuple[Any, ...]:
-        """The size of what pooled to so many values."""
+        """Return the spatial sizes of the picture, from those of the pooled values."""
         raise NotImplementedError
 
     def call(self, updates: Any, mask: Any) -> Any:
@@ -62,7 +62,7 @@ class _MaxUnpooling(keras.layers.Layer):  # type: ignore[misc]
         return self.restore(keras.ops.cast(updates, self.dtype_of(updates)), indices)
 
     def restore(self, values: Any, indices: Any, validate: bool = True) -> Any:
-        """Put values back by indices of their own planes."""
+        """Put values back by indices in the convention "plane"."""
         pooling = self.window(values.shape[1:3])
         return unpool.max_unpool2d(
             values,
@@ -88,7 +88,7 @@ class _MaxUnpooling(keras.layers.Layer):  # type: ignore[misc]
         return keras.KerasTensor(self.compute_output_shape([updates.shape, mask.shape]), self.dtype_of(updates))
 
     def compute_mask(self, updates: Any, previous_mask: Any) -> None:
-        """The argument `mask` is none of Keras' masks, which its name makes Keras take it for."""
+        """Return no mask: Keras takes the argument `mask` for one of its own masks, because of the name."""
 
     def get_config(self) -> dict[str, Any]:
         config: dict[str, Any] = super().get_config()
@@ -102,7 +102,7 @@ def _check_shapes(updates: Sequence[Any], mask: Sequence[Any]) -> tuple[Any, ...
 
 
 def _integers(mask: Any, size: Sequence[Any]) -> Any:
-    """Return a mask as integers: users of TensorFlow Addons cast theirs to floats."""
+    """Return a mask as integers; users of TensorFlow Addons cast masks to floats."""
     dtype = dtypes.name(mask.dtype)
     if dtype not in _EXACT:
         return mask
@@ -118,7 +118,7 @@ def _integers(mask: Any, size: Sequence[Any]) -> Any:
     mask = arithmetic.require(positions <= most, mask, too_many)
     integers = arithmetic.cast(mask, "int64")
     whole = keras.ops.equal(keras.ops.cast(integers, dtype), mask)
-    # Where a traced program raises nothing, what is no integer is a bad index, and dropped like one.
+    # Where a traced program cannot raise, a value that is not an integer becomes a bad index, which is dropped.
     return arithmetic.require_all(whole, keras.ops.where(whole, integers, -1), no_integer)
 
 
@@ -126,34 +126,34 @@ def _integers(mask: Any, size: Sequence[Any]) -> Any:
 class MaxUnpooling2D(_MaxUnpooling):
     """Put each value of pooled pictures back where `tf.nn.max_pool_with_argmax` took it from; all else is zero.
 
-    In the place of `tfa.layers.MaxUnpooling2D`, with its arguments, its defaults and its results:
+    A replacement for `tfa.layers.MaxUnpooling2D`, with the same arguments, defaults and results:
 
         output[n].flat[mask[n, i, j, c]] += updates[n, i, j, c],    mask = (row * cols + col) * channels + c
 
-    `cols` is that of the output. A picture of another size, such as one whose size is no multiple of `strides`, pools
-    to a mask that counts by other columns: TensorFlow Addons sheared it without a word, and this layer cannot tell,
-    either, unless an index is out of range. `MaxUnpooling2DV2`, given the size of the picture, restores it, and so
-    does `unpool.keras.MaxUnpooling2D` with `like`.
+    `cols` is the number of columns of the output. A picture of another size, such as one that `strides` does not
+    divide, has a mask that counts other columns. TensorFlow Addons sheared it silently, and so does this layer, unless
+    an index is out of range. `MaxUnpooling2DV2`, given the size of the picture, restores it, and so does
+    `unpool.keras.MaxUnpooling2D` with `like`.
 
-    What is different: a value of `mask` that is out of range, or of another channel than its own, is an error; there,
-    the channel was ignored, and on a GPU the range, too. As everywhere, XLA (`jit_compile=True`, which is Keras'
-    default on JAX) raises none; it drops what is out of range, and ignores the channel.
+    One difference: a value of `mask` that is out of range, or of another channel than its own, is an error. TensorFlow
+    Addons ignored the channel, and on a GPU the range, too. XLA (`jit_compile=True`, Keras' default on JAX) cannot
+    raise: it drops values out of range, and ignores the channel.
 
     Args:
-        pool_size: Integer or pair of integers, as of the pooling. Defaults to `(2, 2)`.
-        strides: Integer or pair of integers, as of the pooling. Defaults to `(2, 2)`, whatever `pool_size` is.
-        padding: `"SAME"` or `"VALID"`, in either case, as of the pooling. Defaults to `"SAME"`.
-        duplicates: What becomes of an index that repeats, which those of overlapping windows may: `"sum"`, the values
-            add up, as in TensorFlow Addons; `"last"`, the last one in row-major order wins; `"error"`. The gradient
-            belongs to it. Defaults to `"sum"`.
-        **kwargs: `name`, `dtype` and `trainable`, as of all layers.
+        pool_size: Integer or pair of integers, as in the pooling. Defaults to `(2, 2)`.
+        strides: Integer or pair of integers, as in the pooling. Defaults to `(2, 2)`, for any `pool_size`.
+        padding: `"SAME"` or `"VALID"`, in upper or lower case, as in the pooling. Defaults to `"SAME"`.
+        duplicates: The rule for repeated indices, which overlapping windows may have: `"sum"`, the values add up, as in
+            TensorFlow Addons; `"last"`, the last one in row-major order wins; `"error"`, an error is raised. The
+            gradient follows the rule. Defaults to `"sum"`.
+        **kwargs: `name`, `dtype` and `trainable`, as in all layers.
 
     Call arguments:
         updates: The values.
         mask: Their positions, as `tf.nn.max_pool_with_argmax` returns them with `include_batch_in_index=False`, of
-            the shape of `updates`. Floats are taken where they are exact: in pictures of at most 2**24 numbers (rows
+            the shape of `updates`. Floats are accepted where they are exact: in pictures of at most 2**24 numbers (rows
             times cols times channels) for float32, 2**53 for float64, 2**11 for float16 and 2**8 for bfloat16. The
-            layer's dtype policy leaves them alone.
+            layer's dtype policy does not cast them.
 
     Input shape:
         `(batch_size, pooled_rows, pooled_cols, channels)`
@@ -164,9 +164,9 @@ class MaxUnpooling2D(_MaxUnpooling):
         - `(pooled_rows - 1) * strides + pool_size` for `padding="VALID"`
 
     Raises:
-        IndexError: If a value of `mask` is out of range or of another channel, where a call is eager; in TensorFlow's
-            graphs, `InvalidArgumentError`.
-        TypeError: If `pool_size` or `strides` are no integers, or `mask` is of no numbers.
+        IndexError: If a value of `mask` is out of range or of another channel, in an eager call; `InvalidArgumentError`
+            in TensorFlow's graphs.
+        TypeError: If `pool_size` or `strides` are not integers, or `mask` is not an array of numbers.
         ValueError: If an argument is out of its range, shapes do not fit, or a float mask is not exact.
 
     Example:
@@ -208,14 +208,14 @@ class MaxUnpooling2D(_MaxUnpooling):
 class MaxUnpooling2DV2(_MaxUnpooling):
     """Put each value of pooled pictures of one given size back where `tf.nn.max_pool_with_argmax` took it from.
 
-    In the place of `tfa.layers.MaxUnpooling2DV2`: `MaxUnpooling2D` for pictures of any size, odd ones too, and for any
-    pooling, since nothing but the size of what was pooled is asked.
+    A replacement for `tfa.layers.MaxUnpooling2DV2`: `MaxUnpooling2D` for pictures of any size, odd ones too. It fits
+    any pooling, since it needs the size of the picture alone.
 
     Args:
-        output_size: Four integers, `(batch_size, rows, cols, channels)`: the shape of what was pooled. The batch and
-            the channels may be `None`, for any. Neither rows nor cols can be fewer than the pooled ones.
+        output_size: Four integers, `(batch_size, rows, cols, channels)`: the shape of the pictures that were pooled.
+            The batch and the channels may be `None`, for any. Neither rows nor cols can be fewer than the pooled ones.
         duplicates: As in `MaxUnpooling2D`. Defaults to `"sum"`.
-        **kwargs: `name`, `dtype` and `trainable`, as of all layers.
+        **kwargs: `name`, `dtype` and `trainable`, as in all layers.
 
     Call arguments:
         updates, mask: As in `MaxUnpooling2D`.
@@ -263,8 +263,8 @@ class MaxUnpooling2DV2(_MaxUnpooling):
     def restore(self, values: Any, indices: Any, validate: bool = True) -> Any:
         if all(isinstance(count, int) for count in values.shape[1:3]):
             return super().restore(values, indices, validate)
-        # Windows are integers, and only a run will know how many there are. So there is one for each cell; those that
-        # pooled nothing have a bad index, which is dropped, and the others have been checked.
+        # Kernel and stride must be integers, but only the run has the number of windows that they follow from. So pad
+        # to one window per cell. An added window has a bad index, which is dropped; `call` has checked the others.
         batch, *pooled, channels = keras.ops.shape(values)
         ends = [(0, size - count) for size, count in zip(self.plane(pooled), pooled, strict=True)]
         values, indices = (
@@ -279,7 +279,7 @@ class MaxUnpooling2DV2(_MaxUnpooling):
 
 
 def _any_window(pooled: int | None, size: int) -> tuple[int, int]:
-    """Return kernel and stride of a window by which a size pools to so many, which the result does not depend on.
+    """Return a kernel and stride with which `size` pools to `pooled`; the result does not depend on the choice.
 
     >>> _any_window(4, 8), _any_window(4, 9), _any_window(3, 17)
     ((2, 2), (2, 2), (6, 6))

@@ -1,4 +1,4 @@
-"""The messages of the Keras layers alone; `unpool.errors` has those of the functions that they call."""
+"""The messages of the Keras layers; `unpool.errors` has those of the functions that they call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Max pooling layers that return where each maximum was, too, as `unpool.keras.unpooling` takes it."""
+"""Max pooling layers that also return the index of each maximum, for the layers of `unpool.keras.unpooling`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class _MaxPooling(Windowed):
 
 
 def _of_this_backend(dtype: str) -> str:
-    """Return the dtype that indices will have: JAX has no int64, unless it is told to."""
+    """Return the dtype of the indices on this Keras backend: JAX has int64 in its 64-bit mode only."""
     if keras.backend.backend() != "jax":
         return dtype
     import jax
@@ -58,7 +58,7 @@ def _of_this_backend(dtype: str) -> str:
 
 @keras.saving.register_keras_serializable(package="unpool")
 class MaxPooling1DWithIndices(_MaxPooling):
-    """Max pooling of rows, and where in its row each maximum was: `MaxPooling2DWithIndices` with one dimension less.
+    """Take the maximum of each window of a row, and its index: `MaxPooling2DWithIndices` with one dimension less.
 
     Args:
         pool_size, strides, padding, data_format, index_dtype: As in `MaxPooling2DWithIndices`, integers or sequences
@@ -83,30 +83,30 @@ class MaxPooling1DWithIndices(_MaxPooling):
 
 @keras.saving.register_keras_serializable(package="unpool")
 class MaxPooling2DWithIndices(_MaxPooling):
-    """Max pooling of pictures, and where in its picture each maximum was.
+    """Take the maximum of each window of a picture, and its index.
 
-    The values are those of `keras.layers.MaxPooling2D`.  An index is the flat position `row * cols + col` of its
-    maximum in the plane of its own sample and channel, in both data formats; of equal maxima it is the first, and a
-    window that holds a NaN pools to it.  `MaxUnpooling2D` puts values back by them.  With `padding="valid"`, and for
-    integers `p` with `2 * p` more rows,
+    The values are those of `keras.layers.MaxPooling2D`.  An index is the flat position `row * cols + col` in the plane
+    of its own sample and channel, in both data formats.  Of equal maxima the first is taken.  A window that holds NaN
+    pools to NaN.  `MaxUnpooling2D` puts values back by the indices.  With `padding="valid"`, or with an integer `p`,
+    which adds `2 * p` rows,
 
         pooled_rows = floor((rows - pool_size) / strides) + 1
 
-    and with `padding="same"`, where each picture is padded by what its last window lacks, the smaller half before it,
+    and with `padding="same"`, which pads as much as the windows need, the smaller half before the picture,
 
         pooled_rows = ceil(rows / strides)
 
-    Gradients pass through the values, to the cells that they came from.
+    Gradients flow through the values to the cells that they came from.
 
     Args:
         pool_size: Integer or pair of integers, the size of a window. Defaults to 2.
-        strides: Integer or pair of integers, from one window to the next. Defaults to `pool_size`.
-        padding: `"valid"`, `"same"`, or an integer or a pair of them: so many cells on both sides, at most half of
-            `pool_size`. What is padded is never picked. Defaults to `"valid"`.
+        strides: Integer or pair of integers, the distance between windows. Defaults to `pool_size`.
+        padding: `"valid"`, `"same"`, or an integer or a pair of them: the number of cells on both sides, at most half
+            of `pool_size`. Padding is never picked. Defaults to `"valid"`.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to `keras.config.image_data_format()`.
-        index_dtype: `"int64"`, or `"int32"`, which saves memory and time. Defaults to `"int64"`; JAX has that in its
-            64-bit mode only, and `"int32"` in its place.
-        **kwargs: `name`, `dtype` and `trainable`, as of all layers.
+        index_dtype: `"int64"`, or `"int32"`, which saves memory and time. Defaults to `"int64"`; JAX returns `"int32"`
+            unless its 64-bit mode is on.
+        **kwargs: `name`, `dtype` and `trainable`, as in all layers.
 
     Input shape:
         - If `data_format="channels_last"`: `(batch_size, rows, cols, channels)`
@@ -118,8 +118,8 @@ class MaxPooling2DWithIndices(_MaxPooling):
         - `(batch_size, channels, pooled_rows, pooled_cols)` if `data_format="channels_first"`
 
     Raises:
-        TypeError: If an argument is no integer, or the inputs are complex.
-        ValueError: If an argument is out of its range, or the input smaller than a window.
+        TypeError: If an argument is not an integer, or the inputs are complex.
+        ValueError: If an argument is out of its range, or the input is smaller than a window.
 
     Example:
     >>> import numpy as np
@@ -127,7 +127,7 @@ class MaxPooling2DWithIndices(_MaxPooling):
     >>> np.asarray(values).ravel().tolist(), np.asarray(indices).ravel().tolist()
     ([4.0, 10.0], [4, 10])
 
-    With a window for the rest of an odd picture:
+    With `padding="same"`, an odd size has one more window:
 
     >>> values, indices = MaxPooling2DWithIndices(2, padding="same")(np.arange(12.0).reshape(1, 4, 3, 1))
     >>> np.asarray(indices)[0, ..., 0].tolist()
@@ -141,7 +141,7 @@ class MaxPooling2DWithIndices(_MaxPooling):
 
 @keras.saving.register_keras_serializable(package="unpool")
 class MaxPooling3DWithIndices(_MaxPooling):
-    """Max pooling of volumes, and where in its volume each maximum was: `MaxPooling2DWithIndices` with a depth.
+    """Take the maximum of each window of a volume, and its index: `MaxPooling2DWithIndices` with a depth.
 
     An index is `(depth * rows + row) * cols + col`.
 

@@ -1,4 +1,4 @@
-"""Max unpooling layers: each value goes back to where the pooling of `unpool.keras.pooling` took it from."""
+"""Max unpooling layers, which put each value back where a layer of `unpool.keras.pooling` took it from."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ class _MaxUnpooling(Windowed):
         self.check_batched("inputs", values.shape)
         shape = None if like is None else keras.ops.shape(like)
         size, validate = self._size(output_size, shape), self.validate
-        # The size that follows is the largest, so every index is in range: its own window alone can tell another size.
-        # The first axis does not enter the flat index, so only strides of the others can shear the picture.
+        # With "same" the default size is the largest, so the indices of a smaller picture are in range.  Only a check
+        # of their own windows finds them.
+        # The first axis does not enter the flat index, so only the other axes can shear the picture.
         if size is None and self.padding == "same" and validate and max(self.strides[1:], default=1) > 1:
             validate = "windows"
         terms = calls.Terms(("inputs", "indices", "out"), _sized_by(size, like), real=False)
@@ -76,7 +77,7 @@ class _MaxUnpooling(Windowed):
         return keras.KerasTensor(shape, values.dtype)
 
     def _size(self, output_size: Any, like_shape: Sequence[Any] | None) -> Any:
-        """What a call gives goes before what the layer was made with."""
+        """Return the size for a call; an argument of the call overrides that of the layer."""
         if like_shape is None:
             if isinstance(output_size, int):
                 return (output_size,) * self.rank
@@ -92,12 +93,12 @@ class _MaxUnpooling(Windowed):
 
 
 def _sized_by(size: Any, like: Any) -> str:
-    """Name the argument that gave the size, or the one to give it by."""
+    """Return the name of the argument that gave the size, or else of the one to pass it by."""
     return "like" if size is None or like is not None else "output_size"
 
 
 def _pair(inputs: Any, indices: Any) -> tuple[Any, Any]:
-    """Take the values and the indices, which may come as one."""
+    """Return the values and the indices, which may be passed as one pair."""
     together = isinstance(inputs, (list, tuple))
     if together is (indices is not None) or (together and len(inputs) != 2):
         raise messages.not_a_pair(inputs, indices)
@@ -140,31 +141,31 @@ class MaxUnpooling2D(_MaxUnpooling):
 
         output.flat[indices[i]] = inputs[i],    for i in row-major order
 
-    A negative index, or one past its plane, is an error, where errors can be raised: XLA (`jit_compile=True`, which is
-    Keras' default on JAX) raises none, and drops it.  The dtype is that of `inputs`.
+    A negative index, or one past its plane, is an error.  XLA (`jit_compile=True`, Keras' default on JAX) cannot raise,
+    and drops it.  The dtype is that of `inputs`.
 
     Args:
-        pool_size: Integer or pair of integers, as of the pooling layer. Defaults to 2.
-        strides: Integer or pair of integers, as of the pooling layer. Defaults to `pool_size`.
-        padding: `"valid"`, `"same"`, an integer or a pair of them, as of the pooling layer. Defaults to `"valid"`.
-        output_size: Integer or pair of integers, the size of what was pooled. Defaults to the one that the windows
-            cover. Several sizes pool to one, and an index counts by the columns of its own: give it, or `like`, unless
-            `strides` divides every size. With `padding="same"`, an index outside of its own window is an error where
-            it is not given.
+        pool_size: Integer or pair of integers, as in the pooling layer. Defaults to 2.
+        strides: Integer or pair of integers, as in the pooling layer. Defaults to `pool_size`.
+        padding: `"valid"`, `"same"`, an integer or a pair of them, as in the pooling layer. Defaults to `"valid"`.
+        output_size: Integer or pair of integers, the size of the pictures that were pooled. Defaults to the size that
+            the windows cover. Several sizes pool to one, and indices depend on the number of columns. So pass the size,
+            or `like`, unless `strides` divides every size. With `padding="same"` and no size, an index outside its own
+            window is an error.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to `keras.config.image_data_format()`.
-        duplicates: What becomes of an index that repeats, which those of overlapping windows may: `"last"`, the last
-            one in row-major order wins; `"sum"`, they add up; `"error"`. The gradient belongs to it. Defaults to
-            `"last"`.
-        validate: `"windows"` reports an index outside of its own window, too, as a wrong size makes them. `False` drops
-            a bad index where a report costs time: in graphs of TensorFlow and on CUDA devices. Defaults to `True`.
-        **kwargs: `name`, `dtype` and `trainable`, as of all layers.
+        duplicates: The rule for repeated indices, which overlapping windows may have: `"last"`, the last one in
+            row-major order wins; `"sum"`, the values add up; `"error"`, an error is raised. The gradient follows the
+            rule. Defaults to `"last"`.
+        validate: `"windows"` also reports an index outside its own window, which a wrong size makes. `False` drops a
+            bad index where a report costs time: in graphs of TensorFlow and on CUDA devices. Defaults to `True`.
+        **kwargs: `name`, `dtype` and `trainable`, as in all layers.
 
     Call arguments:
-        inputs: The values; or both, as a pair `[values, indices]`.
+        inputs: The values; or values and indices, as a pair `[values, indices]`.
         indices: Integers of the shape of `inputs`.
-        output_size: As the argument above, for this call; or the shape of what was pooled.
-        like: A tensor with the size of what was pooled, such as the pooling's input, of any number of channels; for
-            pictures of which only a run will know the size.
+        output_size: As the argument above, for this call; or the full shape of the pictures that were pooled.
+        like: A tensor with the size of the pictures that were pooled, such as the pooling's input, and any number of
+            channels; for pictures whose size is unknown until the program runs.
 
     Input shape:
         - If `data_format="channels_last"`: `(batch_size, pooled_rows, pooled_cols, channels)`
@@ -174,13 +175,13 @@ class MaxUnpooling2D(_MaxUnpooling):
         - If `data_format="channels_last"`: `(batch_size, rows, cols, channels)`
         - If `data_format="channels_first"`: `(batch_size, channels, rows, cols)`
 
-        with `rows = (pooled_rows - 1) * strides + pool_size`, less twice a `padding` that is an integer, and
+        with `rows = (pooled_rows - 1) * strides + pool_size`, minus twice an integer `padding`, or
         `rows = pooled_rows * strides` for `padding="same"`, unless a size is given.
 
     Raises:
-        IndexError: If an index is out of range, where a call is eager; in TensorFlow's graphs, `InvalidArgumentError`.
-        TypeError: If `indices` are no integers, or the inputs no pair.
-        ValueError: If shapes do not fit, or no plane of that size pools to that of the inputs.
+        IndexError: If an index is out of range, in an eager call; `InvalidArgumentError` in TensorFlow's graphs.
+        TypeError: If `indices` are not integers, or a list of inputs is not a pair.
+        ValueError: If shapes do not fit, or the size does not pool to that of the inputs.
 
     Example:
     >>> import keras, numpy as np
@@ -219,8 +220,8 @@ class MaxUnpooling3D(_MaxUnpooling):
         - If `data_format="channels_first"`: `(batch_size, channels, pooled_depths, pooled_rows, pooled_cols)`
 
     Output shape:
-        The same with the sizes of what was pooled: `(pooled - 1) * strides + pool_size` along each dimension, unless
-        they are given.
+        The same with the sizes of the volumes that were pooled: `(pooled - 1) * strides + pool_size` along each
+        dimension, unless they are given.
 
     Example:
     >>> import numpy as np

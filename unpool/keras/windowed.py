@@ -1,4 +1,4 @@
-"""What pooling and unpooling layers share: a window, a data format, and how both are kept in a model's file."""
+"""The base class of pooling and unpooling layers: a window and a data format, and both in a saved configuration."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class Windowed(keras.layers.Layer):  # type: ignore[misc]
         return is_channels_last(self.data_format)
 
     def function(self, name: str) -> Any:
-        """Return ``unpool.max_pool2d`` for ``max_pool``."""
+        """Return the function of this layer's rank, such as ``unpool.max_pool2d`` for ``max_pool``."""
         return getattr(unpool, f"{name}{self.rank}d")
 
     def check_batched(self, argument: str, shape: Sequence[int | None]) -> tuple[Any, ...]:
-        """Refuse what has another number of dimensions: without its batch, a picture would be taken for a row."""
+        """Return a shape as a tuple; refuse one without a batch, as Keras' own layers do."""
         if len(shape) != self.rank + 2:
             raise messages.not_batched(argument, shape, LAYOUTS[self.rank, self.channels_last][0])
         return tuple(shape)
@@ -59,5 +59,5 @@ class Windowed(keras.layers.Layer):  # type: ignore[misc]
 
 
 def _lower(word: Any) -> Any:
-    """Read a word as Keras does: small and capital letters are the same."""
+    """Return a string in lower case, because Keras ignores the case; return other values as they are."""
     return word.lower() if isinstance(word, str) else word
