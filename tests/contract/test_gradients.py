@@ -30,8 +30,7 @@ from cases import (
     whole,
 )
 from compare import Guarded, assert_same_bits, assert_same_sums
-from kinds import NumPyArrays, needs_out
-from threadpoolctl import threadpool_limits
+from kinds import needs_out
 
 import unpool
 
@@ -404,7 +403,7 @@ def test_out_must_not_be_what_is_read(backend):
     assert_same_bits(backend.tonumpy(grad), ones)
 
 
-# --- large, and on many threads ---------------------------------------------------------------------------------------
+# --- large -----------------------------------------------------------------------------------------------------------
 
 
 @cache
@@ -420,7 +419,9 @@ def large(name, made):
     return indices, down, up, expected, added(up, indices, case, data_format)
 
 
-def check_large(backend, name, made):
+@pytest.mark.parametrize("made", ["by pooling", "by hand"])
+@pytest.mark.parametrize("name", LARGE)
+def test_large(backend, name, made):
     case, _, data_format = LARGE[name]
     indices, down, up, expected, expected_up = large(name, made)
     arguments = case.window | {"data_format": data_format}
@@ -431,17 +432,3 @@ def check_large(backend, name, made):
             assert_same_bits(backend.call(function, down, given, duplicates=duplicates, **arguments), wanted)
         actual = backend.call(case.function("max_pool_backward"), up, given, case.size, **arguments)
         assert_same_sums(backend, actual, expected_up)
-
-
-@pytest.mark.parametrize("made", ["by pooling", "by hand"])
-@pytest.mark.parametrize("name", LARGE)
-def test_large(backend, name, made):
-    check_large(backend, name, made)
-
-
-@pytest.mark.parametrize("made", ["by pooling", "by hand"])
-@pytest.mark.parametrize("name", LARGE)
-def test_threads_do_not_show(name, made):
-    for threads in (1, 2, 3, 7):
-        with threadpool_limits(threads, "openmp"):
-            check_large(NumPyArrays(), name, made)

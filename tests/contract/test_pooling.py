@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import reference
 from cases import (
     FORMATS,
     LARGE,
@@ -20,7 +19,6 @@ from cases import (
 )
 from compare import Guarded, assert_same_bits
 from kinds import needs_out
-from threadpoolctl import threadpool_limits
 
 import unpool
 
@@ -255,7 +253,7 @@ def test_out_must_be_written_in_place(backend, layout):
     assert_same_bits(backend.tonumpy(out), kept)
 
 
-# --- large, and on many threads ---------------------------------------------------------------------------------------
+# --- large -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("index_dtype", ["int64", "int32"])
@@ -268,34 +266,3 @@ def test_large(backend, name, index_dtype):
     actual = backend.call(case.function("max_pool"), x, **arguments)
     assert_same_bits(actual[0], values)
     assert_same_bits(actual[1], indices.astype(index_dtype))
-
-
-@pytest.mark.parametrize("threads", [1, 2, 3, 7])
-@pytest.mark.parametrize("name", LARGE)
-def test_threads_do_not_show(name, threads):
-    case, leading, data_format = LARGE[name]
-    x, expected_values, expected_indices = solved(case, leading, data_format)
-    with threadpool_limits(threads, "openmp"):
-        values, indices = case.function("max_pool")(x, **case.arguments, return_indices=True, data_format=data_format)
-    assert_same_bits(values, expected_values)
-    assert_same_bits(indices, expected_indices)
-
-
-@every_format
-@pytest.mark.parametrize("channels", [1, 3, 15, 16, 17])
-@pytest.mark.parametrize("dtype", ["float16", "float32", "uint8"])
-def test_rows_longer_than_what_is_pooled_at_once(dtype, channels, data_format):
-    """A row is done in pieces of 1024 windows, whichever way few or many channels lie."""
-    generator = np.random.default_rng(channels)
-    shape = (1, channels, 2 * 1024 + 9) if data_format == "channels_first" else (1, 2 * 1024 + 9, channels)
-    x = generator.integers(0, 9, shape).astype(dtype)
-    values, indices = unpool.max_pool1d(x, 3, 1, 1, 2, return_indices=True, data_format=data_format)
-    expected = reference.max_pool(x, (3,), (1,), (1,), (2,), channels_last=data_format == "channels_last")
-    assert_same_bits(values, expected[0])
-    assert_same_bits(indices, expected[1])
-
-
-def test_int32_is_refused_where_it_cannot_count_the_cells():
-    x = np.broadcast_to(np.uint8(1), (1, 2**16, 2**15 + 1))  # no memory behind it
-    with pytest.raises(ValueError, match="`index_dtype` must hold every position of a plane"):
-        unpool.max_pool2d(x, 2, return_indices=True, index_dtype="int32")

@@ -27,7 +27,6 @@ from cases import (
 )
 from compare import Guarded, assert_same_bits, assert_same_sums, at
 from kinds import NumPyArrays, needs_out
-from threadpoolctl import threadpool_limits
 
 import unpool
 
@@ -479,7 +478,7 @@ def test_out_must_not_be_what_is_read(backend):
     assert_same_bits(backend.tonumpy(indices), kept)
 
 
-# --- large, and on many threads ---------------------------------------------------------------------------------------
+# --- large -----------------------------------------------------------------------------------------------------------
 
 
 @cache
@@ -505,46 +504,3 @@ def test_large(backend, name, made, duplicates):
     for index_dtype in ("int64", "int32"):
         actual = backend.call(case.function("max_unpool"), values, indices.astype(index_dtype), **arguments)
         assert_same(actual, expected, duplicates, backend)
-
-
-@last_and_sum
-@pytest.mark.parametrize("threads", [1, 2, 3, 7])
-@pytest.mark.parametrize("made", ["by pooling", "by hand"])
-@pytest.mark.parametrize("name", LARGE)
-def test_threads_do_not_show(name, made, threads, duplicates):
-    case, _, data_format = LARGE[name]
-    values, indices, expected = large(name, made, duplicates)
-    arguments = case.window | {"output_size": case.size, "duplicates": duplicates, "data_format": data_format}
-    guarded = Guarded(expected.shape, "float32", 1)
-    with threadpool_limits(threads, "openmp"):
-        actual = case.function("max_unpool")(values, indices, **arguments)
-        case.function("max_unpool")(values, indices, **arguments, out=guarded.array)
-    assert_same(actual, expected, duplicates)
-    assert_same(guarded.array, expected, duplicates)
-    assert guarded.intact()
-
-
-@every_format
-@last_and_sum
-def test_an_output_of_fresh_pages(duplicates, data_format):
-    """Above 32 MiB the allocator hands zeroed pages out, which the kernel does not zero again."""
-    case = pooling((1500, 1500), 100)
-    shape = arranged((1, 2), (15, 15), data_format)
-    indices = anywhere(shape, 1500 * 1500)
-    values = bits("float64", shape)
-    actual = unpool.max_unpool2d(values, indices, 100, duplicates=duplicates, data_format=data_format)
-    assert actual.nbytes > 32 << 20
-    assert_same(actual, expected_of(values, indices, case.size, duplicates, data_format), duplicates)
-
-
-def test_complex64_is_aligned_to_its_floats():
-    """NumPy calls it aligned at 4 bytes, where a word of 8 may not lie."""
-    memory = np.zeros(8 * 64 + 4, np.uint8)[4:]
-    values = memory.view("complex64").reshape(1, 1, 8, 8)
-    values[...] = np.arange(64).reshape(values.shape) * (1 + 2j)
-    indices = np.arange(256).reshape(1, 1, 16, 16)[..., ::2, 1::2]
-    assert values.flags.aligned
-    assert values.ctypes.data % 8 == 4
-    actual = unpool.max_unpool2d(values, indices, 2)
-    assert_same_bits(actual, reference.max_unpool(values, indices, (16, 16)))
-    assert_same_bits(unpool.max_unpool2d_backward(actual, indices, 2), values)
