@@ -20,8 +20,8 @@ windows.  That alone makes "last" and "sum" deterministic.
     threads.pxi    the task loop            dispatch.pxi   dtype -> kernel            pooling.pxi
 
 The Python functions take C-contiguous, aligned, native arrays and a Plan.  They hold the buffers while they run.  They
-return the flat positions in `indices` of the first bad index and of the first repeated index, or -1.  Python code words
-the messages.  If the handler of a signal raises, as that of Ctrl-C does, the call ends before its work is done.
+return the flat positions in `indices` of the first bad index and of the first repeated index, or -1.  Python raises
+the errors.  If the handler of a signal raises, as that of Ctrl-C does, the call ends before its work is done.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -154,7 +154,7 @@ cdef void release(Job *job) noexcept:
 
 
 cdef tuple finish(Job *job):
-    """Release a job; return the first bad and the first repeated position that any thread found, or -1."""
+    """Free the scratch memory; return the first bad and the first repeated position that any thread found, or -1."""
     cdef int64_t bad = INT64_MAX, repeated = INT64_MAX
     cdef int thread
     for thread in range(job.threads):

@@ -41,7 +41,7 @@ cdef extern from "start.h" nogil:
 
 
 cdef enum:
-    # Milliseconds that threads may wait for the last one of them: the time of several chunks.
+    # Milliseconds that threads may wait for the last thread: the time of several chunks.
     PATIENCE = 2
     # Milliseconds that the back-off lasts: at first, and at most.
     SHORTEST_PAUSE = 50
@@ -134,7 +134,7 @@ cdef void back_off(const Job *job) noexcept nogil:
     if wait <= PATIENCE or 4 * wait <= end - job.share.began or job.threads > omp_get_num_procs():
         return
     if backoff.returned:
-        # The thread came back too soon, unless that was long ago.
+        # The thread came back too soon, unless it came back long ago.
         backoff.pause = min(2 * backoff.pause, LONGEST_PAUSE) if end - backoff.since < backoff.pause else SHORTEST_PAUSE
     backoff.left_out = min(backoff.left_out, job.threads - 2) + 1
     backoff.returned = False

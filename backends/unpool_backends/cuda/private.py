@@ -1,4 +1,4 @@
-"""The undocumented names of CuPy that this backend uses; no other file of it uses one.
+"""The undocumented names of CuPy that this backend uses; its other files import them from here.
 
 They serve to report why a machine cannot compute; a successful call needs none of them.
 """

@@ -56,7 +56,7 @@ UNPOOL_FUNCTION Range range_at(const Job& job, Count task) {
     return range;
 }
 
-// Usually no strip is marked, which a single flag tells.
+// Usually no strip is marked, which a single flag records.
 UNPOOL_FUNCTION bool nothing_to_do(const Job& job, const Status* status) { return job.redo && status->clean; }
 
 // Marks must not change during this call, or the threads of a thread block would get different results.

@@ -2,7 +2,7 @@
 
 There are two ways to compute.  Eager tensors in the memory of the CPU go to the CPU kernels and come back without a
 copy (`host`).  All other tensors are computed by TensorFlow's own operations (`operations`).  These work on every
-device, with sizes that only a run knows, in saved models, and under XLA.
+device, with sizes that are known only at run time, in saved models, and under XLA.
 
 A bad index is an IndexError in an eager call.  In a graph, an assert op raises an `InvalidArgumentError` of the same
 text.  XLA drops asserts.  Under XLA, and with ``validate=False``, a bad index is dropped: its value is written nowhere,

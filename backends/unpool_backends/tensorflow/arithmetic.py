@@ -13,7 +13,7 @@ from unpool_backends.tensorflow.asserts import after, require
 
 
 class Arithmetic(arithmetic.Arithmetic):
-    """Operations on eager tensors, and on tensors of a graph, whose sizes and errors only a run knows."""
+    """Operations on eager tensors, and on tensors of a graph, whose sizes may be known only at run time."""
 
     def __init__(self, tensor: Any) -> None:
         """Ignore the tensor: the operations are the same for all."""

@@ -1,4 +1,4 @@
-"""Rules that only a run can check: an eager call raises the error, and a graph gets an assert of the same text.
+"""Rules that are checked at run time: an eager call raises the error, and a graph gets an assert of the same text.
 
 `unpool.errors` builds the text from numbers, which a graph does not have while it is traced.  So the text is built from
 marks, and the graph replaces them by digits when a rule is broken.  XLA drops asserts, and cannot compile the text.
@@ -76,7 +76,7 @@ def known(*sizes: Any) -> bool:
 
 
 class _Mark:
-    """A number that only a run knows; its text is a mark with its position in a list of tensors."""
+    """A number that is known only at run time; its text is a mark with its position in a list of tensors."""
 
     def __init__(self, tensor: Any, tensors: list[Any]) -> None:
         self.tensor, self.tensors = tensor, tensors

@@ -201,7 +201,7 @@ class _Targets:
         if self.plan.validate != "windows" or compiles():  # XLA drops asserts
             return require(every, bad)
 
-        # Make a check for each text, since only a run knows which of them fits the first bad index.
+        # Make a check for each text: which of them fits the first bad index is known only at run time.
         def first_in_range() -> Any:
             return tf.reshape(self.in_range(), [-1])[self._first(~valid)]
 

@@ -44,7 +44,7 @@ def pool(cells: Any, plan: Plan[Any]) -> tuple[Any, Any]:
 
 
 class _Axis:
-    """Pools arrays of shape (before, size, behind) along the middle."""
+    """The pooling of arrays of shape (before, size, behind) along the middle axis."""
 
     def __init__(
         self, axis: int, around: Any, sizes: Sizes, plan: Plan[Any], positions: tf.DType, dtype: tf.DType

@@ -1,4 +1,4 @@
-"""The private names of TensorFlow that this backend uses; no other file of it uses one."""
+"""The private names of TensorFlow that this backend uses; its other files import them from here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sizes of a call: integers if the plan has them, else scalar tensors, which only a run knows.
+"""The sizes of a call: integers if the plan has them, else scalar tensors, known only at run time.
 
 `asserts.Asserts` applies the rules of `unpool.sizes` to these tensors, since the plan could not.
 """
@@ -53,7 +53,7 @@ class Sizes(NamedTuple):
 
     @property
     def small(self) -> bool:
-        """True if int32 is known to count the cells of a plane."""
+        """Return True if int32 counts the cells of a plane; False if their number is unknown."""
         return known(self.cells) and bool(self.cells <= LARGEST)
 
 

@@ -1,6 +1,6 @@
 """Translate the operators to ONNX, for `torch.onnx.export(..., dynamo=True)`.
 
-An ONNX index counts through all planes: it is an index of ours plus the cells of the planes before.  ONNX's `MaxUnpool`
+An ONNX index counts through all planes: it is unpool's index plus the cells of the planes before.  ONNX's `MaxUnpool`
 takes floats only, and leaves repeated indices undefined; ONNX Runtime writes them in their order.  Sums and other
 dtypes use `ScatterElements`.  An exported program does not check for bad indices.
 """

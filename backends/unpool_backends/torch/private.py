@@ -1,4 +1,4 @@
-"""The private names of PyTorch that this backend uses; no other file of it uses one.
+"""The private names of PyTorch that this backend uses; its other files import them from here.
 
 Most serve one end: a derivative that calls its operator again at the next level of `torch.func` or of forward mode.
 If one of those is missing, `OWN_DERIVATIVES` is False, and `operators` registers the same formulas by the public API.
