@@ -114,11 +114,15 @@ def _check_devices(argument: str, given: Any, indices: Any) -> None:
     devices, others = given.sharding.device_set, indices.sharding.device_set
     if devices != others:
         raise errors.devices_differ(
-            "indices", _said(others), argument, _said(devices), f"jax.device_put(indices, {argument}.sharding)"
+            "indices",
+            _device_names(others),
+            argument,
+            _device_names(devices),
+            f"jax.device_put(indices, {argument}.sharding)",
         )
 
 
-def _said(devices: Any) -> str:
+def _device_names(devices: Any) -> str:
     return ", ".join(sorted(map(str, devices)))
 
 
