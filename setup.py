@@ -1,7 +1,7 @@
-"""Builds the CPU kernels; everything else about the package is in pyproject.toml.
+"""Build the CPU kernels; all other settings of the package are in pyproject.toml.
 
-OpenMP is found by compiling, linking and running a probe, since a compiler may know the flag and lack the library.
-Where it is missing, the build goes on and the kernels run on one thread; `python -m unpool info` says which it was.
+A probe is compiled, linked and run to find OpenMP, since a compiler may accept the flag without having the library.
+Without OpenMP the build continues, and the kernels run on one thread.  `python -m unpool info` reports the result.
 """
 
 import os
@@ -45,37 +45,37 @@ BOX = """
 class BuildExt(build_ext):
     def build_extensions(self):
         msvc = self.compiler.compiler_type == "msvc"
-        # Last, nothing to add: Apple's clang refuses the flag, but the user's CFLAGS may turn OpenMP on in its way.
+        # The last candidate adds no flags: Apple's clang rejects -fopenmp, but CFLAGS may enable OpenMP in its own way.
         candidates = [(["/openmp"], []) if msvc else (["-fopenmp"], ["-fopenmp"]), ([], [])]
         openmp = next((flags for flags in candidates if self.runs(*flags)), None)
         if openmp is None:
             print(BOX, flush=True)
         for extension in self.extensions:
             extension.extra_compile_args += ["/O2"] if msvc else ["-O3", "-g0"]
-            # Without a working OpenMP the kernels must not think that they have one, whatever CFLAGS says.
+            # If every probe failed, undefine _OPENMP, so that CFLAGS alone cannot select the OpenMP code.
             extension.extra_compile_args += openmp[0] if openmp else ["/U_OPENMP" if msvc else "-U_OPENMP"]
             extension.extra_link_args += openmp[1] if openmp else []
         super().build_extensions()
 
     def runs(self, compile_args, link_args):
-        """Whether the probe compiles, links and runs with these flags."""
+        """Return True if the probe compiles, links and runs with these flags."""
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "probe.c")
             source.write_text(PROBE)
             try:
                 objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=compile_args)
                 program = str(Path(folder, "probe"))
-                # Extensions are linked with LDFLAGS by themselves, programs are not.
+                # The compiler class adds LDFLAGS when it links extensions, but not when it links programs.
                 flags = shlex.split(os.environ.get("LDFLAGS", ""))
                 self.compiler.link_executable(objects, program, extra_postargs=link_args + flags)
                 result = subprocess.run([program], capture_output=True, text=True, timeout=60)
-            except Exception as error:  # every compiler class has its own
+            except Exception as error:  # each compiler class has its own exceptions
                 print(f"unpool: no OpenMP with {compile_args}: {error}", flush=True)
                 return False
         return result.returncode == 0 and result.stdout.startswith("threads=")
 
 
-# One wheel serves every CPython from 3.11 on; free-threaded builds have no stable ABI yet and get their own.
+# One abi3 wheel serves CPython 3.11 and later; free-threaded builds have no stable ABI yet and get their own wheels.
 abi3 = not sysconfig.get_config_var("Py_GIL_DISABLED")
 kernels = Extension(
     "unpool_backends.cpu._kernels",

@@ -1,7 +1,7 @@
-"""The backend for NumPy arrays: Cython kernels, one OpenMP thread a core.
+"""The backend for NumPy arrays: Cython kernels with one OpenMP thread per core.
 
-This module allocates and words errors; `_kernels.pyx` computes.  Both are called with shapes, dtypes and arguments that
-`unpool` has checked.
+This module allocates results and raises errors; `_kernels.pyx` computes.  `unpool` has already checked the shapes,
+dtypes and arguments.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ max_threads = _kernels.max_threads
 keep_memory = _memory.keep
 release_memory = _memory.release
 
-# A global name: to look it up in NumPy takes a hundredth of a tiny call.
+# A global of this module, because looking up `np.ndarray` takes 1 % of a tiny call.
 _Plain = np.ndarray
-# Below this, the allocator hands out memory that was in use before; above, glibc maps fresh pages, whose zeroing takes
-# longer than what is computed: `_memory` spares it where it can.
+# Bytes from which `_memory` allocates, which reuses pages.  From this size on, glibc maps fresh pages, and zeroing them
+# takes longer than computing the result.  Below it, glibc reuses memory itself.
 _LARGE = 32 << 20
-# From this on, planes that are not fresh are written past the caches: at half of it, what stays there is worth more.
+# Bytes from which planes in reused memory are written past the caches.  At half this size, keeping the output in the
+# caches is worth more.
 _PAST_CACHES = 64 << 20
 
 if hasattr(os, "register_at_fork"):
@@ -42,7 +43,7 @@ if hasattr(os, "register_at_fork"):
 class CPU:
     """The three primitives of `unpool.protocol.Backend` on NumPy arrays.
 
-    New arrays lie at a multiple of `alignment` bytes, which frameworks that take their memory over may want.  If it is
+    New arrays lie at a multiple of `alignment` bytes, as frameworks that take over their memory may require.  If
     `quiet`, a call with a bad or repeated index returns None and raises nothing.
     """
 
@@ -79,7 +80,7 @@ class CPU:
         else:
             planes, fresh = _new(plan.plane_shape, pooled.dtype, self._alignment)
         if plan.batch:
-            # Fresh pages are zero.  Not so for sums, which read before they write: that would map a page twice.
+            # Fresh pages are zero already.  Sums clear them anyway: reading before writing would map each page twice.
             zeroed = fresh and duplicates != "sum"
             streamed = planes.nbytes >= _PAST_CACHES and not fresh
             dtype = name(pooled.dtype)
@@ -121,13 +122,13 @@ QUIET = CPU(quiet=True)
 
 
 def _note_touched(error: BaseException, out: object) -> None:
-    """Let an exception of a signal's handler, such as KeyboardInterrupt, say that `out` was touched."""
-    if out is not None and not isinstance(error, MemoryError):  # which comes before the first write
+    """Add the note that `out` may be overwritten to a signal handler's exception, such as KeyboardInterrupt."""
+    if out is not None and not isinstance(error, MemoryError):  # raised before the first write
         error.add_note(errors.TOUCHED)
 
 
 def _new(shape: tuple[int, ...], dtype: np.dtype[Any], alignment: int) -> tuple[Array, bool]:
-    """Return an array that is not initialised, and whether it is of fresh pages, which are zero."""
+    """Return an uninitialised array, and True if it lies in fresh pages, which are zero."""
     size = math.prod(shape) * dtype.itemsize
     if size < _LARGE:
         array, used = np.empty(shape, dtype), True
@@ -141,9 +142,9 @@ def _new(shape: tuple[int, ...], dtype: np.dtype[Any], alignment: int) -> tuple[
 
 
 def _ready(array: Array) -> Array:
-    """Return the array as kernels read it: C-contiguous, aligned, in native byte order; itself if it is that.
+    """Return the array C-contiguous, aligned and in native byte order, copied only if necessary.
 
-    Subclasses become plain arrays: a part of a `numpy.matrix` has two dimensions whatever it is cut from.
+    Subclasses become plain arrays, because every slice of a `numpy.matrix` has two dimensions.
     """
     flags = array.flags
     if type(array) is _Plain and flags.c_contiguous and flags.aligned and array.dtype.isnative:
@@ -152,12 +153,12 @@ def _ready(array: Array) -> Array:
 
 
 def _ready_indices(indices: Array) -> Array:
-    """Return int32 and int64 as they are, and other integers as int64."""
+    """Return indices ready for kernels: int32 and int64 stay as they are, other integers become int64."""
     dtype = indices.dtype
     if dtype.kind == "i" and dtype.itemsize >= 4:
         return _ready(indices)
     if dtype.itemsize == 8:
-        # Unsigned: from 2**63 on these turn negative, which is as far out of range.
+        # uint64 values from 2**63 on turn negative here, so they stay out of range.
         return _ready(indices).view(np.int64)
     return _ready(indices.astype(np.int64))
 

@@ -1,6 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 # cython: binding=True, embedsignature=True, freethreading_compatible=True
-"""The kernels: every index is checked before it is used, planes run in parallel, no result depends on the threads.
+"""The kernels.  Every index is checked before it is used.  Planes run in parallel.  Results are the same for any number
+of threads.
 
 A call is cut into *strips*.  In channels-first, a strip is one plane.  In channels-last, it is some neighbouring
 channels of one sample, so that whole cache lines are read:
@@ -19,8 +20,8 @@ windows.  That alone makes "last" and "sum" deterministic.
     threads.pxi    the task loop            dispatch.pxi   dtype -> kernel            pooling.pxi
 
 The Python functions take C-contiguous, aligned, native arrays and a Plan.  They hold the buffers while they run.  They
-return the flat positions in `indices` of the first bad index and of the first repeated index, or -1.  Python code words
-the messages.  If the handler of a signal raises, as that of Ctrl-C does, the call ends before its work is done.
+return the flat positions in `indices` of the first bad index and of the first repeated index, or -1.  Python raises
+the errors.  If the handler of a signal raises, as that of Ctrl-C does, the call ends before its work is done.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -44,7 +45,7 @@ include "cut.pxi"
 include "dispatch.pxi"
 
 
-# --- what Python calls ----------------------------------------------------------------------------------------------
+# --- the Python functions -------------------------------------------------------------------------------------------
 
 cdef dict DUPLICATES = {"last": LAST, "sum": SUM, "error": ERROR}
 
@@ -102,7 +103,7 @@ cdef class Geometry:
         job.strips = job.batch * job.strips_each
 
 
-# Kept by Plan, which hashes in no time from the second call on.
+# A cache by Plan.  A Plan keeps its hash, so that a lookup is fast.
 cdef dict geometries = {}
 
 
@@ -153,7 +154,7 @@ cdef void release(Job *job) noexcept:
 
 
 cdef tuple finish(Job *job):
-    """Release a job; return the first bad and the first repeated position that any thread found, or -1."""
+    """Free the scratch memory; return the first bad and the first repeated position that any thread found, or -1."""
     cdef int64_t bad = INT64_MAX, repeated = INT64_MAX
     cdef int thread
     for thread in range(job.threads):
@@ -167,7 +168,7 @@ cdef tuple finish(Job *job):
 def scatter(values, indices, plane, plan, str dtype, str duplicates, bint zeroed, bint streamed):
     """Write planes with each value at its index; return the first bad and the first repeated position, or -1.
 
-    `zeroed` planes are zero already.  `streamed` ones are written past the caches if the blocks allow it.
+    If `zeroed`, the planes are zero already.  If `streamed`, they are written past the caches where blocks allow it.
     """
     cdef Job job = geometry_of(plan).job
     cdef Share share
@@ -193,7 +194,10 @@ def scatter(values, indices, plane, plan, str dtype, str duplicates, bint zeroed
 
 
 def gather(plane, indices, values, plan, str dtype, str duplicates):
-    """Write the value at each index, in "last" zero if a later index repeats it; return as `scatter` does."""
+    """Write the value at each index; return positions as `scatter` does.
+
+    With "last", an index that a later one repeats gives zero.
+    """
     cdef Job job = geometry_of(plan).job
     cdef Share share
     cdef Py_ssize_t planes = job.batch * job.channels

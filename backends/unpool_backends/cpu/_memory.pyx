@@ -1,8 +1,8 @@
 # cython: language_level=3
 # cython: binding=True, embedsignature=True, freethreading_compatible=True
-"""Arrays in memory that is used again, by NumPy's door for allocators (NEP 49): they own their data as any other does.
+"""Arrays in reused memory.  They own their data like any other, through NumPy's allocator hook (NEP 49).
 
-`memory.h` says where it comes from, and when the system may have it back.
+`memory.h` describes the memory, and when the system may reclaim it.
 """
 
 import numpy
@@ -42,16 +42,16 @@ __all__ = ["empty", "keep", "recycles", "release"]
 
 
 def recycles():
-    """Whether this system has what it takes; elsewhere, `empty` is NumPy's."""
+    """Return True if memory is reused on this system; elsewhere `empty` calls `numpy.zeros`."""
     return UNPOOL_RECYCLES
 
 
 def empty(tuple shape, dtype):
-    """Return an array that is not initialised, and whether its memory was in use before: if not, it is zero."""
+    """Return an uninitialised array, and True if its memory was in use before; fresh memory is zero."""
     cdef const void *block
     if not UNPOOL_RECYCLES:
         return numpy.zeros(shape, dtype), False
-    # Each of these calls may run finalizers, which allocate under this handler or set another one.
+    # Each of these calls may run finalizers, which may allocate with this handler or set another one.
     other = PyDataMem_SetHandler(HANDLER)
     try:
         array = numpy.empty(shape, dtype)
@@ -62,10 +62,10 @@ def empty(tuple shape, dtype):
 
 
 def release():
-    """Unmap what is kept, and return how many bytes it had."""
+    """Unmap the kept blocks, and return their size in bytes."""
     return unpool_release()
 
 
 def keep(bint keeps):
-    """Keep the memory of results that are gone, or none, what is kept now included; return what was so before."""
+    """Keep freed blocks from now on, or else unmap those kept now and keep none; return the previous setting."""
     return bool(unpool_keep(keeps))

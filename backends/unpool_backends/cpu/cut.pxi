@@ -1,7 +1,7 @@
 # How the work of a call is cut into blocks and tasks.
 
 cdef void cut(Job *job, Py_ssize_t rows, Py_ssize_t piece, double cost) noexcept:
-    """Cut strips into blocks of so many rows of windows, or pieces of a row; cut the work into tasks for threads.
+    """Cut strips into blocks of `rows` rows of windows, or of `piece` windows of a row; cut the work into tasks.
 
     A window takes as long as moving `cost` elements.
     """
@@ -24,8 +24,8 @@ cdef void cut(Job *job, Py_ssize_t rows, Py_ssize_t piece, double cost) noexcept
     job.parts = max(job.parts, longest)
     job.long = work > LONGEST // job.strips
     tasks = job.strips * (job.parts if job.in_blocks else job.ranges)
-    # A chunk of SERIAL elements is worth taking.  Larger chunks, while there are many, keep threads off each other's
-    # pages.  Threads take a chunk when they are done with one, so the shares are even if another program takes a core.
+    # A chunk has at least SERIAL elements.  It has more while there are many chunks, so that threads share few pages.
+    # Threads take one chunk at a time, which balances the load if another program takes a core.
     each = max(1, <Py_ssize_t> min(<double> work * job.strips, MOST_WORK) // tasks)
     job.chunk = max(1, SERIAL // each, min(CHUNK // each, tasks // (threads * CHUNKS)))
     job.threads = startable_team(<int> min(threads, (tasks + job.chunk - 1) // job.chunk))
@@ -57,7 +57,7 @@ cdef void cut_by_taps(Job *job) noexcept:
 
 
 cdef bint fits_stage(const Job *job, Py_ssize_t itemsize) noexcept:
-    """Return whether every block fits a stage.  The last block along an axis has up to twice the cells of a window."""
+    """Return True if every block fits a stage.  The last block along an axis has up to twice the cells of a window."""
     cdef Py_ssize_t runs = 2 * reach(job, 0), length
     if job.pieces == 1:
         length = (job.rows + 1) * reach(job, 1) * job.cells_along[2]

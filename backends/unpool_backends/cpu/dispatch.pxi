@@ -17,7 +17,7 @@ cdef dict KINDS = {
 
 
 cdef void do_chunk(const Job *job, const Chunk *chunk) noexcept nogil:
-    """Do a chunk of tasks."""
+    """Run a chunk of tasks."""
     if job.narrow:
         do_indexed_chunk(<int32_t *> NULL, job, chunk)
     else:

@@ -6,14 +6,14 @@ cdef inline Py_ssize_t take(
     """Take the value at each index of a block; return the offset in the block of the first bad index, or -1."""
     cdef Py_ssize_t i, c, at, first = block.first, count = block.count, left = job.windows - first
     cdef int64_t cell
-    # A local, so in a register: one more load per index costs 10 % where loads wait for memory.
+    # A local stays in a register: one more load per index costs 10 % in a loop that waits for memory.
     cdef uint64_t ahead, cells = job.cells
     values += first * job.step
     indices += first * job.step
     if job.step == 1:
         for i in range(count):
-            # The address is a number: an index that is not checked yet must make no pointer.  A prefetch of any address
-            # does no harm.
+            # The address is an integer, because an unchecked index must not form a pointer.  Prefetching any address is
+            # harmless.
             at = min(i + AHEAD, left - 1)
             ahead = <uint64_t> read_index(job, indices, first + at, at)
             prefetch(<size_t> plane + <size_t> ahead * sizeof(word))
@@ -75,7 +75,7 @@ cdef outlined take_winners(
             # Indices were checked, but another thread of the program may have written them since: check again.
             cell = <uint64_t> read_index(job, indices, i, at) - <uint64_t> low
             if cell < <uint64_t> cells:
-                # Select an address instead of branching: no branch predicts which index repeats.
+                # Select an address instead of branching, because repeated indices are unpredictable.
                 source = &plane[(<Py_ssize_t> cell + low) * job.step + c]
                 if not first_visit(seen, <Py_ssize_t> cell * width + c):
                     source = &nothing
@@ -83,7 +83,7 @@ cdef outlined take_winners(
 
 
 cdef void gather_range(word *kind, index *index_kind, const Job *job, Py_ssize_t nth, int thread) noexcept nogil:
-    """Take the values from a range of a strip's cells, in the way of `scatter_range`."""
+    """Take the values from a range of a strip's cells, which is cut and checked as in `scatter_range`."""
     cdef Strip strip = strip_at(job, nth // job.ranges)
     cdef word *values = <word *> job.pooled + strip.pooled
     cdef const index *indices = <const index *> job.indices + strip.pooled
@@ -108,7 +108,7 @@ cdef void gather_range(word *kind, index *index_kind, const Job *job, Py_ssize_t
 
 
 cdef outlined gather_chunk(word *kind, index *index_kind, const Job *job, const Chunk *chunk) noexcept nogil:
-    """Do tasks: parts of strips by blocks, or ranges of the strips that are left to do by cells."""
+    """Run tasks: parts of strips by blocks, or ranges of the remaining strips by cells."""
     cdef Py_ssize_t nth
     cdef bint by_cells = job.share.by_cells
     for nth in range(chunk.first, chunk.end):

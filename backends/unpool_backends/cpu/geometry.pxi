@@ -15,7 +15,7 @@ cdef struct Span:
 
 
 cdef inline Span span(const Job *job, int axis, Py_ssize_t window) noexcept nogil:
-    """Return where a window lies along one axis.  Pooling's windows have a tap inside; unpooling's may have none."""
+    """Return the span of a window along one axis.  Windows of pooling have a tap inside; unpooling's may have none."""
     cdef Span along
     cdef Py_ssize_t dilation = job.dilation[axis]
     along.start = window * job.stride[axis] - job.padding[axis]
@@ -32,31 +32,31 @@ cdef inline Py_ssize_t corner_of(const Job *job, const Span *d, const Span *h, c
 
 
 cdef inline Py_ssize_t tap_offset(const Job *job, Py_ssize_t d, Py_ssize_t h, Py_ssize_t w) noexcept nogil:
-    """Return how many cells behind its window's corner a tap lies."""
+    """Return the distance of a tap from its window's corner, in cells."""
     return d * job.dilation[0] * job.cell_apart[0] + h * job.dilation[1] * job.cell_apart[1] + w * job.dilation[2]
 
 
 cdef inline bint has_tap(const Job *job, int axis, const Span *along, Py_ssize_t cell) noexcept nogil:
-    """Return whether a window has a tap at this coordinate of the plane along one axis."""
+    """Return True if a window has a tap at this coordinate of the plane along one axis."""
     cdef Py_ssize_t away = cell - along.start
     return away >= 0 and away % job.dilation[axis] == 0 and away // job.dilation[axis] < job.kernel[axis]
 
 
 cdef inline Py_ssize_t windows_until(const Job *job, Py_ssize_t cell, Py_ssize_t limit) noexcept nogil:
-    """Return how many windows of a row, from one with a tap at `cell` on, have the same tap before `limit`."""
+    """Count the windows of a row whose tap lies before `limit`, starting with the one whose tap lies at `cell`."""
     return 0 if cell >= limit else (limit - cell + job.stride[2] - 1) // job.stride[2]
 
 
 cdef inline Py_ssize_t whole_windows(const Job *job, const Span *w) noexcept nogil:
-    """Return how many windows of a row, from a whole one on, are whole."""
+    """Count the whole windows of a row, starting with one that is whole."""
     return windows_until(job, w.start + tap_offset(job, 0, 0, job.kernel[2] - 1), job.cells_along[2])
 
 
-# Windows that share no cell share out all of the plane: each owns the cells up to where the next one starts.
+# If windows share no cell, each of them owns the cells up to the start of the next one, and every cell has an owner.
 
 
 cdef inline Py_ssize_t edge(const Job *job, int axis, Py_ssize_t window) noexcept nogil:
-    """Return where the cells that a window owns begin along one axis; those of the window before it end there."""
+    """Return the first cell that a window owns along one axis; the cells of the window before it end there."""
     if window == 0:
         return 0
     if window == job.windows_along[axis]:

@@ -1,9 +1,9 @@
-# Indices: how one is stored, and which of them are bad or repeated.
+# Indices: their format, and the search for bad and repeated ones.
 
 # --- the format -------------------------------------------------------------------------------------------------------
 #
-# `indices[at]` is an index of window number `window` of its strip.  It is the flat position of a cell in its plane; the
-# three functions here alone depend on that.
+# `indices[at]` is an index of window number `window` of its strip.  It is the flat position of a cell in its plane.
+# Only these three functions depend on the format.
 
 
 cdef inline int64_t read_index(const Job *job, const index *indices, Py_ssize_t window, Py_ssize_t at) noexcept nogil:
@@ -12,9 +12,9 @@ cdef inline int64_t read_index(const Job *job, const index *indices, Py_ssize_t 
 
 
 cdef inline int32_t mark_of(const Job *job, index *indices, Py_ssize_t d, Py_ssize_t h, Py_ssize_t w) noexcept nogil:
-    """Return what pooling keeps of a tap until `write_index`.
+    """Return the mark of a tap, which pooling keeps until `write_index`.
 
-    The plan makes sure that 32 bits suffice; they move in half the time of 64.
+    Every Plan guarantees that 32 bits suffice; moving them takes half the time of 64.
     """
     return <int32_t> tap_offset(job, d, h, w)
 
@@ -53,7 +53,7 @@ cdef inline Py_ssize_t first_bad(
 
 
 cdef inline bint first_visit(uint64_t *seen, Py_ssize_t bit) noexcept nogil:
-    """Set a bit; return whether it was clear."""
+    """Set a bit; return True if it was clear."""
     cdef uint64_t mask = (<uint64_t> 1) << (bit & 63)
     cdef bint new = not seen[bit >> 6] & mask
     seen[bit >> 6] |= mask
@@ -88,7 +88,7 @@ cdef Py_ssize_t first_repeated(
     return found
 
 
-# --- whether each index is a cell of its own window -------------------------------------------------------------------
+# --- indices in their own windows -------------------------------------------------------------------------------------
 
 
 cdef inline inlined own_rows(
@@ -103,7 +103,7 @@ cdef inline inlined own_rows(
     cdef int32_t inside, missing = 0
     indices += window * job.step
     for i in range(count):
-        # 64 bits tell whether 32 bits serve for the rest.
+        # `far` collects the bits from 31 on: if they are all zero, the 32-bit arithmetic below is exact.
         offset = <int64_t> (<uint64_t> read_index(job, indices, window + (i if apart else 0), i) - <uint64_t> corner)
         far |= <uint64_t> offset >> 31
         away = <uint32_t> offset - shift
@@ -119,7 +119,7 @@ cdef cloned own_run(
     const index *indices, const Job *job, const Span *d, const Span *h, const Span *w, Py_ssize_t window,
     Py_ssize_t count, bint *own
 ) noexcept nogil:
-    """Set `own` to whether indices lie in their own windows: of `count` windows of a row, or channels of one window."""
+    """Set `own` to True if indices lie in their own windows: of `count` windows of a row, or channels of a window."""
     cdef uint32_t[MOST_ROWS] row
     cdef uint32_t apart = <uint32_t> (job.stride[2] if job.step == 1 else 0)
     cdef uint32_t columns = <uint32_t> (w.end - w.first)
@@ -147,7 +147,7 @@ cdef cloned own_run(
 cdef bint own_row(
     const index *indices, const Job *job, const Block *block, const Span *d, Py_ssize_t row, Py_ssize_t width
 ) noexcept nogil:
-    """Return whether all indices of a block's row lie in their own windows: then none is bad, and none repeated."""
+    """Return True if all indices of a block's row lie in their own windows: then none is bad, and none repeated."""
     cdef Span h = span(job, 1, row), w
     cdef Py_ssize_t window = block.first + (row - block.row) * job.windows_along[2]
     cdef Py_ssize_t column = block.column, windows
@@ -156,7 +156,7 @@ cdef bint own_row(
         w = span(job, 2, column)
         windows = 1
         if job.step == 1 and w.end - w.first == job.kernel[2]:
-            # All of these windows are whole, so that one comparison serves them.
+            # All of these windows are whole, so that one call compares them.
             windows = min(block.end_column - column, whole_windows(job, &w))
         own_run(indices, job, d, &h, &w, window, windows if job.step == 1 else width, &own)
         if not own:
@@ -167,7 +167,7 @@ cdef bint own_row(
 
 
 cdef inline bint own_block(const index *indices, const Job *job, const Block *block, Py_ssize_t width) noexcept nogil:
-    """Return whether all indices of a block of a strip lie in their own windows; for dense windows only."""
+    """Return True if all indices of a block of a strip lie in their own windows; for dense windows only."""
     cdef Span d = span(job, 0, block.depth)
     cdef Py_ssize_t row
     for row in range(block.row, block.end_row):
@@ -179,7 +179,7 @@ cdef inline bint own_block(const index *indices, const Job *job, const Block *bl
 cdef inline bint is_own(
     const Job *job, const Span *d, const Span *h, const Span *w, int64_t cell
 ) noexcept nogil:
-    """Return whether a window has a tap at a cell; for any window, with a division an axis."""
+    """Return True if a window has a tap at a cell; for any window, at the cost of one division per axis."""
     if <uint64_t> cell >= <uint64_t> job.cells:
         return False
     return (
@@ -192,7 +192,7 @@ cdef inline bint is_own(
 cdef Py_ssize_t first_foreign(
     const index *indices, const Job *job, const Block *block, Py_ssize_t width
 ) noexcept nogil:
-    """Return the offset in the strip of a block's first index that is no cell of its own window; -1 for none."""
+    """Return the offset in the strip of a block's first index outside of its own window; -1 for none."""
     cdef Py_ssize_t row, column, c, window
     cdef Span d = span(job, 0, block.depth), h, w
     for row in range(block.row, block.end_row):

@@ -79,8 +79,8 @@ cdef extern from "stream.h" nogil:
     void fence "unpool_fence"() noexcept
 
 
-# A word is moved, a real is compared, an item is put: words are assigned, numbers are added.  dispatch.pxi lists their
-# dtypes.
+# Kernels move a `word`, compare a `real`, and put an `item` into a cell: words are assigned, numbers are added.
+# dispatch.pxi lists their dtypes.
 ctypedef fused word:
     word8
     word16
@@ -129,20 +129,20 @@ cdef enum:
     LAST = 0
     SUM = 1
     ERROR = 2
-    # Bits of a thread's map of cells that have a value: half a megabyte.  Larger strips are done in several passes.
+    # Bits of a thread's map of cells that have a value: half a megabyte.  Larger strips take several passes.
     SEEN_BITS = 1 << 22
-    # How many values ahead a gather prefetches; this takes 0.85 of the time without.
+    # How many values ahead a gather prefetches; it takes 0.85 of the time without prefetching.
     AHEAD = 64
     # Indices that a gather compares with their windows before it takes their values: they are still in cache then.
     TAKEN = 128
-    # Elements of the larger side up to which one thread does the work; from 1.5 times as many, two are faster.
+    # Elements of the larger side up to which a call uses one thread; from 1.5 times as many, two threads are faster.
     SERIAL = 1 << 15
-    # Elements that take some milliseconds: the largest task, since signals are checked between two tasks.  A window is
-    # never cut, however: one of 2**27 cells is pooled in half a second.
+    # Elements of the largest task: some milliseconds of work, since signals are checked between two tasks.  However, a
+    # window is never cut: pooling one of 2**27 cells takes half a second.
     LONGEST = 1 << 21
-    # Cells of a window that are compared in the time in which one element is moved.
+    # Cells of a window that pooling compares in the time of moving one element.
     TAPS = 16
-    # Parts a thread of the work of a few large strips, so that other threads take over from one that is preempted.
+    # Parts per thread that a few large strips are cut into, so that others take over from a preempted thread.
     PARTS = 4
     # Elements of a chunk: a few megabytes, larger than the largest pages.  Each thread should have CHUNKS or more.
     CHUNK = 1 << 20
@@ -151,15 +151,15 @@ cdef enum:
     TILE = 1024
     # Channels below which a row of windows is pooled channel by channel.
     FEW = 16
-    # Rows of a window up to which indices are compared with it instead of a map; larger windows are rare.
+    # Rows of a window up to which indices are compared with it; taller windows are rare, and use the map of cells.
     MOST_ROWS = 16
-    # Plans whose geometry is kept, as many as `unpool.plan` keeps.
+    # Plans whose geometry is cached, as many as `unpool.plan` caches.
     PLANS = 1024
     # Bytes of a block of cells: with its indices and values, they fit a first-level cache twice.
     BLOCK = 1 << 13
     # Blocks between two checks of `Share.stop`.
     BLOCKS = 64
-    # Bytes of the stage, where a block is put together before it is streamed out; more than BLOCK, for large windows.
+    # Bytes of the stage, where a block is assembled before it is streamed out; more than BLOCK, for large windows.
     STAGE = 1 << 16
     # The most runs of cells that a streamed block has.
     STREAMED_RUNS = 16
@@ -190,14 +190,14 @@ cdef struct Share:
     int64_t finished
     double began
     double first_finished
-    # Whether Python's signals are checked (see threads.pxi), when they last were, and whether the call is stopped.
+    # True if signals are checked (see threads.pxi); the time of the last check; True if the call is stopped.
     bint watched
     double checked
     bint stop
 
 
 cdef struct Chunk:
-    # The tasks first..end-1, which a thread takes at a time.
+    # The tasks first..end-1, which a thread takes at once.
     Py_ssize_t first
     Py_ssize_t end
     int thread
@@ -242,26 +242,26 @@ cdef struct Job:
     Py_ssize_t parts
     Py_ssize_t ranges
     Py_ssize_t chunk
-    # Windows or cells of a strip, with all channels, between two checks of `Share.stop`; whether the call is long.
+    # Windows or cells of a strip, with all channels, between two checks of `Share.stop`; True if the call is long.
     Py_ssize_t segment
     bint long
     int threads
     Share *share
     int duplicates
-    # Whether windows share no cell; whether they are dense, with few rows, in planes whose cells 31 bits can count.
+    # True if windows share no cell; True if they are dense, have few rows, and 31 bits count the cells of a plane.
     bint apart
     bint dense
-    # Whether an index outside of its own window is bad, or only one outside of its plane.
+    # True if an index outside of its own window is bad, and not only one outside of its plane.
     bint confined
-    # Whether a block's indices are compared with their windows before they are used.
+    # True if a block's indices are compared with their windows before they are used.
     bint compared
-    # Whether to work by blocks first, and by cells only where an index lies outside of its block.
+    # True if threads work by blocks first, and by cells only where an index lies outside of its block.
     bint in_blocks
-    # Whether planes are zero already; whether blocks are put together in `stage` and streamed out.
+    # True if planes are zero already; True if blocks are assembled in `stage` and streamed out.
     bint zeroed
     bint streamed
     char *stage
-    # For each part of a strip, whether one of its indices strayed: it lies outside of its block.
+    # For each part of a strip, 1 if one of its indices strayed: it lies outside of its block.
     uint8_t *strayed
     uint64_t *seen
     Py_ssize_t seen_words
@@ -322,7 +322,7 @@ cdef inline Block block_at(const Job *job, Py_ssize_t nth) noexcept nogil:
 
 
 cdef inline bint any_strayed(const Job *job, Py_ssize_t strip, Py_ssize_t end) noexcept nogil:
-    """Return whether some of the strips strip..end-1 are left to do by cells."""
+    """Return True if any of the strips strip..end-1 still have to be done by cells."""
     cdef Py_ssize_t part
     if not job.in_blocks:
         return True

@@ -1,14 +1,14 @@
-/* Memory for large results that is used again: blocks that went to arrays and came back.
+/* Memory for large results: blocks that arrays have freed are kept, and reused for later arrays.
  *
  *     | header: size, used | block ......................................... |
  *     one page             | where the array's data lies, at a large page
  *
- * A block that comes back is given to the system at once (MADV_FREE): from then on the system may take its pages whenever
- * it wants memory, without writing them anywhere.  As long as it does not, the next result of that size is spared what
- * takes longer than computing it: the system zeroing fresh pages.  At most BLOCKS blocks of at most LARGEST bytes are kept.
+ * A freed block is marked MADV_FREE at once: when memory is short, the system may reclaim its pages without swapping
+ * them out.  Until then, the next result of that size reuses them.  That saves zeroing fresh pages, which takes longer
+ * than computing the result.  At most BLOCKS blocks of at most LARGEST bytes are kept.
  *
- * Whether a block was in use before is written in its header, and nowhere else.  Between an allocation and the question,
- * the garbage collector may run finalizers, which allocate in the same thread.
+ * Only the header of a block records that it was in use before.  A variable would not do: between `unpool_malloc` and
+ * `unpool_used`, the garbage collector may run finalizers, which allocate in the same thread.
  */
 #ifndef UNPOOL_MEMORY_H
 #define UNPOOL_MEMORY_H
@@ -29,22 +29,22 @@
 #define UNPOOL_BLOCKS 4
 #define UNPOOL_LARGEST ((size_t)256 << 20)
 #define UNPOOL_HUGE ((size_t)2 << 20) /* the size of a large page, and its alignment */
-#define UNPOOL_PAGE ((size_t)1 << 16) /* of any processor; the header takes one */
+#define UNPOOL_PAGE ((size_t)1 << 16) /* at least a page of any processor; the header takes one */
 #define UNPOOL_TRIES 1000
 
 typedef struct { size_t size; int used; } unpool_header;
 
 static struct { char *block; size_t size; } unpool_kept[UNPOOL_BLOCKS];
 static int unpool_oldest = 0;
-static int unpool_keeps = 1; /* whether blocks that come back are kept; changed under the lock */
-/* Allocations never wait for it: they find it taken, or were forked while it was, and do without. */
+static int unpool_keeps = 1; /* 1 if freed blocks are kept; changed under the lock */
+/* Allocations never wait for it.  If it is taken, also by a thread that a fork did not copy, they map a fresh block. */
 static pthread_mutex_t unpool_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static unpool_header *unpool_header_of(const void *block) { return (unpool_header *)((char *)block - UNPOOL_PAGE); }
 
 static size_t unpool_size_of(const void *block) { return unpool_header_of(block)->size; }
 
-/* Whether a block was in use before it was allocated; a fresh one is zero. */
+/* Return 1 if a block was in use before it was allocated; a fresh block is zero. */
 static int unpool_used(const void *block) { return unpool_header_of(block)->used; }
 
 static void unpool_unmap(char *block) { munmap(block - UNPOOL_PAGE, UNPOOL_PAGE + unpool_size_of(block)); }
@@ -57,16 +57,16 @@ static char *unpool_map(size_t bytes) {
     start = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (start == MAP_FAILED) return NULL;
     block = (char *)(((uintptr_t)start + UNPOOL_PAGE + UNPOOL_HUGE - 1) / UNPOOL_HUGE * UNPOOL_HUGE);
-    /* What lies around it goes back. */
+    /* Unmap the rest before the header and behind the block. */
     if (block - UNPOOL_PAGE > start) munmap(start, block - UNPOOL_PAGE - start);
     if (start + length > block + size) munmap(block + size, start + length - (block + size));
-    /* The rest of the last large page would be memory that nobody asked for. */
+    /* Only whole large pages: a large page at the end would take more memory than was requested. */
     madvise(block, size / UNPOOL_HUGE * UNPOOL_HUGE, MADV_HUGEPAGE);
-    unpool_header_of(block)->size = size; /* and not used: fresh memory is zero */
+    unpool_header_of(block)->size = size; /* `used` stays 0, since fresh memory is zero */
     return block;
 }
 
-/* Takes a kept block of this many bytes, or a few more, or else maps a fresh one, which is zero. */
+/* Return a kept block of this size or up to an eighth larger, or else a fresh one, which is zero. */
 static void *unpool_malloc(void *context, size_t bytes) {
     char *block = NULL;
     int i, best = -1;
@@ -127,7 +127,7 @@ static void *unpool_realloc(void *context, void *pointer, size_t bytes) {
     return other;
 }
 
-/* Takes the lock, which others hold for moments; 0 where that is hopeless, in the child of a fork. */
+/* Take the lock, which threads hold briefly, and return 1; return 0 if a fork copied it while it was taken. */
 static int unpool_wait(void) {
     int tries;
     for (tries = 0; tries < UNPOOL_TRIES; tries++) {
@@ -149,7 +149,7 @@ static size_t unpool_unmap_kept(void) {
     return bytes;
 }
 
-/* Unmaps the blocks that are kept now, and returns how many bytes they had. */
+/* Unmap the kept blocks, and return their size in bytes. */
 static size_t unpool_release(void) {
     size_t bytes;
     if (!unpool_wait()) return 0;
@@ -158,9 +158,9 @@ static size_t unpool_release(void) {
     return bytes;
 }
 
-/* Keeps blocks that come back from now on, or else none, those of before included; returns what was so before. */
+/* Keep freed blocks from now on, or else unmap those kept now and keep none; return the previous setting. */
 static int unpool_keep(int keep) {
-    const int locked = unpool_wait(); /* without it, in the child of a fork, nothing is kept anyway */
+    const int locked = unpool_wait(); /* if a fork copied it while it was taken, no block is kept anyway */
     const int before = unpool_keeps;
     unpool_keeps = keep;
     if (!keep && locked) unpool_unmap_kept();

@@ -34,7 +34,7 @@ cdef inline real lowest(real like) noexcept nogil:
 cdef inline inlined keep_better(
     const real *cells, Py_ssize_t apart, Py_ssize_t count, int32_t mark, real *best, int32_t *found
 ) noexcept nogil:
-    # Selections instead of branches: the compiler vectorizes them, and random data mispredicts nothing.
+    # Selections instead of branches: the compiler vectorizes them, and random data causes no mispredictions.
     cdef Py_ssize_t i
     cdef real value
     cdef bint wins
@@ -59,7 +59,7 @@ cdef inline inlined improve(
 
 
 cdef inline inlined reset(real *best, int32_t *found, int32_t mark, Py_ssize_t count) noexcept nogil:
-    """Start with the first tap of each window, which stays if all values are the lowest."""
+    """Start with the first tap of each window, which remains the result if all values are the lowest."""
     cdef Py_ssize_t i
     for i in range(count):
         best[i] = lowest(best[i])
@@ -72,7 +72,7 @@ cdef cloned pool_row(
 ) noexcept nogil:
     """Pool `count` neighbouring windows of one row and channel, from window `w` on.
 
-    The loops go over rows of the windows, then their columns, then the windows, along which memory is read.
+    The loops go over rows of the windows, then their columns, then the windows, which lie along memory.
     """
     cdef int32_t[TILE] found
     cdef real[TILE] side_by_side
@@ -86,7 +86,7 @@ cdef cloned pool_row(
         found[i] = mark_of(job, indices, d.first, h.first, span(job, 2, w + i).first)
     for kd in range(d.first, d.end):
         for kh in range(h.first, h.end):
-            # The last window has the first column that is inside the plane in any window, the first one has the last.
+            # The last window has the first column that is inside the plane in any window.  The first one has the last.
             for kw in range(last.first, first.end):
                 # Windows low..high-1 of the run have this column inside the plane.
                 column = first.start + tap_offset(job, 0, 0, kw)
@@ -109,7 +109,7 @@ cdef cloned pool_channels(
     const real *plane, real *values, index *indices, const Job *job, const Span *d, const Span *h, Py_ssize_t column,
     Py_ssize_t count
 ) noexcept nogil:
-    """Pool one window of `count` neighbouring channels, which lie side by side; as `pool_row` otherwise."""
+    """Pool one window of `count` neighbouring channels, which lie side by side; otherwise like `pool_row`."""
     cdef int32_t[TILE] found
     cdef Py_ssize_t kd, kh, kw, i
     cdef Span w = span(job, 2, column)
@@ -143,7 +143,7 @@ cdef void pool_part(real *kind, index *index_kind, const Job *job, Py_ssize_t nt
             indices = <index *> job.indices + first
         d = span(job, 0, block.depth)
         h = span(job, 1, block.row)
-        # Loops go over the channels, or if these are few, over the windows.
+        # The innermost loops go over the channels, or over the windows if channels are few.
         if strip.width < FEW:
             for c in range(strip.width):
                 pool_row(
@@ -159,7 +159,7 @@ cdef void pool_part(real *kind, index *index_kind, const Job *job, Py_ssize_t nt
 
 
 cdef outlined pool_chunk(real *kind, index *index_kind, const Job *job, const Chunk *chunk) noexcept nogil:
-    """Do tasks, all of which are parts of strips."""
+    """Run tasks, which are all parts of strips."""
     cdef Py_ssize_t nth
     for nth in range(chunk.first, chunk.end):
         pool_part(kind, index_kind, job, nth)

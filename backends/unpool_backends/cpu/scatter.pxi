@@ -64,12 +64,12 @@ cdef inline Py_ssize_t start_of(const Area *area, Py_ssize_t run) noexcept nogil
 
 
 cdef inline Py_ssize_t margin_of(Py_ssize_t cell) noexcept nogil:
-    """Return how many cells of so many bytes hold a cache line."""
+    """Return how many cells hold a cache line, if a cell has `cell` bytes."""
     return (LINE + cell - 1) // cell
 
 
 cdef inline uint64_t run_of(uint64_t offset, Py_ssize_t runs, Py_ssize_t apart) noexcept nogil:
-    # Between two runs, there is no branch: it would be mispredicted every other time.
+    # No branch selects between two runs: it would be mispredicted every other time.
     if runs == 1:
         return 0
     if runs == 2:
@@ -103,7 +103,7 @@ cdef inline inlined put_in_area(
     const item *values, const index *indices, item *to, const Job *job, const Area *area, const Block *block,
     Py_ssize_t width, Py_ssize_t step, Py_ssize_t to_step, const Py_ssize_t *apart, bint *inside
 ) noexcept nogil:
-    # Constant numbers of runs make the usual loops short.
+    # Constant numbers of runs let the compiler simplify the usual loops.
     if area.runs[0] == 1 and area.runs[1] == 1:
         put_in_runs(values, indices, to, job, area, block, width, step, to_step, 1, 1, apart, inside)
     elif area.runs[0] == 1 and area.runs[1] == 2:
@@ -120,7 +120,7 @@ cdef cloned put_block(
     const item *values, const index *indices, item *to, const Job *job, const Area *area, const Block *block,
     Py_ssize_t width, Py_ssize_t to_step, const Py_ssize_t *apart, bint *inside
 ) noexcept nogil:
-    """Put each value of a block at its index in `to`; set `inside` to whether all lie in the area.
+    """Put each value of a block at its index in `to`; set `inside` to True if all lie in the area.
 
     The runs of cells in `to` lie `apart` from each other, which may be less than in the plane.
     """
@@ -202,7 +202,7 @@ cdef inline Py_ssize_t put(
     const item *values, const index *indices, item *plane, const Job *job, Py_ssize_t width, Py_ssize_t low,
     Py_ssize_t end, bint whole, int thread
 ) noexcept nogil:
-    """Put each value whose index is one of low..end-1, or any; return the offset of the first bad index, or -1."""
+    """Put values with an index in low..end-1, or all if `whole`; return the offset of the first bad index, or -1."""
     cdef Py_ssize_t i, c, at, first = 0
     cdef int64_t cell
     while first < job.windows and not stopped(job, thread):
@@ -219,7 +219,7 @@ cdef inline Py_ssize_t put(
 
 
 cdef void scatter_range(item *kind, index *index_kind, const Job *job, Py_ssize_t nth, int thread) noexcept nogil:
-    """Write a range of a strip's cells: read all indices of the strip, and put the values of those in the range."""
+    """Write a range of a strip's cells: read all indices of the strip, put the values with an index in the range."""
     cdef Strip strip = strip_at(job, nth // job.ranges)
     cdef const item *values = <const item *> job.pooled + strip.pooled
     cdef const index *indices = <const index *> job.indices + strip.pooled
@@ -232,7 +232,7 @@ cdef void scatter_range(item *kind, index *index_kind, const Job *job, Py_ssize_
     if bad < 0 and job.duplicates == ERROR:
         repeated = first_repeated(indices, job, strip.width, low, end, job.seen + thread * job.seen_words, thread)
     if bad < 0 and repeated < 0:
-        # Blocks may have written some cells before one of them strayed.  Assigning again is right, adding again is not.
+        # Blocks may have written some cells before an index strayed.  Assigning twice is right, adding twice is not.
         if not job.zeroed or job.duplicates == SUM:
             while first < end and not stopped(job, thread):
                 zero(
@@ -249,7 +249,7 @@ cdef void scatter_range(item *kind, index *index_kind, const Job *job, Py_ssize_
 
 
 cdef outlined scatter_chunk(item *kind, index *index_kind, const Job *job, const Chunk *chunk) noexcept nogil:
-    """Do tasks: parts of strips by blocks, or ranges of the strips that are left to do by cells."""
+    """Run tasks: parts of strips by blocks, or ranges of the remaining strips by cells."""
     cdef Py_ssize_t nth
     cdef bint by_cells = job.share.by_cells
     for nth in range(chunk.first, chunk.end):

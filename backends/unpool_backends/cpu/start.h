@@ -1,7 +1,7 @@
-/* Starts threads to find out how many the system allows.
+/* Start threads to find out how many the system allows.
  *
  * If a thread cannot start, libgomp ends the process.  Limits on processes (RLIMIT_NPROC, a container's pids) and on
- * address space (RLIMIT_AS) cause that.  So before a team grows, this starts as many threads, all at the same time. */
+ * address space (RLIMIT_AS) cause that.  So before a team grows, as many threads are started here, all at once. */
 #ifndef UNPOOL_START_H
 #define UNPOOL_START_H
 
@@ -31,7 +31,7 @@ static int unpool_startable(int wanted) {
     return started;
 }
 
-/* Returns how many of so many threads, the caller among them, a team can have. */
+/* Return how many of these threads, which include the caller, a team can have. */
 static int unpool_startable_team(int threads) {
     if (threads > unpool_team) threads = unpool_team + unpool_startable(threads - unpool_team);
     return unpool_team = threads;

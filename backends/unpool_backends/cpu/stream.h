@@ -1,4 +1,4 @@
-/* Writes past the caches: an output larger than the caches would evict everything else.
+/* Stores that bypass the caches: an output larger than the caches would evict everything else.
  *
  * Streaming stores write whole cache lines, without reading them first.  Streaming and ordinary stores to the same line
  * take several times as long.  So a stream keeps its last, incomplete line until the next bytes complete it.  Every
@@ -35,7 +35,7 @@ static inline void unpool_write_lines(char *to, const char *from, size_t bytes) 
     }
 }
 
-/* Makes a thread's streaming stores visible to other threads, as its ordinary stores are. */
+/* Make a thread's streaming stores visible to other threads, as its ordinary stores are. */
 static inline void unpool_fence(void) { _mm_sfence(); }
 
 #else
@@ -49,7 +49,7 @@ static inline void unpool_stream_end(unpool_stream *stream) {
     stream->pending = 0;
 }
 
-/* Writes bytes that have a margin of one line before them.  Begins a new run if the last bytes did not end at `to`. */
+/* Write bytes that have a margin of one line before them.  Begin a new run if the last bytes did not end at `to`. */
 static inline void unpool_stream_write(unpool_stream *stream, char *to, char *from, size_t bytes) {
     size_t lines;
     if (stream->pending && stream->end == to) {

@@ -41,7 +41,7 @@ cdef extern from "start.h" nogil:
 
 
 cdef enum:
-    # Milliseconds that threads may wait for the last one of them: the time of several chunks.
+    # Milliseconds that threads may wait for the last thread: the time of several chunks.
     PATIENCE = 2
     # Milliseconds that the back-off lasts: at first, and at most.
     SHORTEST_PAUSE = 50
@@ -51,7 +51,7 @@ cdef enum:
 
 
 cdef struct Backoff:
-    # How many threads are left out; since when, in milliseconds; and whether that was the return of a thread.
+    # The number of threads left out; the time of its last change, in milliseconds; True if a thread returned then.
     int left_out
     double since
     bint returned
@@ -62,7 +62,7 @@ cdef Backoff backoff = Backoff(0, 0, False, SHORTEST_PAUSE)
 
 
 cdef int team(int threads) noexcept nogil:
-    """Return how many of so many threads to use now.  Callers may race: results do not depend on this number."""
+    """Return how many of these threads to use now.  Callers may race: results do not depend on this number."""
     if backoff.left_out == 0 or threads > omp_get_num_procs():  # with more threads than cores, waiting is normal
         return threads
     if now() - backoff.since >= backoff.pause:
@@ -88,7 +88,7 @@ cdef void join_in(Job *job, Share *share) noexcept:
 
 
 cdef void run(const Job *job) noexcept nogil:
-    """Run a call: by blocks where that serves, then by cells what is left of the strips."""
+    """Run a call: first by blocks, if it can be, then the remaining strips by cells."""
     if job.in_blocks:
         run_round(job, False)
     if job.operation != POOL and not job.share.stop and any_strayed(job, 0, job.strips):
@@ -96,7 +96,7 @@ cdef void run(const Job *job) noexcept nogil:
 
 
 cdef void run_round(const Job *job, bint by_cells) noexcept nogil:
-    """Run all tasks of one kind: parts of strips by blocks, or ranges of them by cells."""
+    """Run all tasks of one kind: parts of strips by blocks, or ranges of strips by cells."""
     cdef Share *share = job.share
     share.by_cells = by_cells
     share.tasks = job.strips * (job.ranges if by_cells else job.parts)
@@ -128,13 +128,13 @@ cdef inline Chunk next_chunk(const Job *job, int thread) noexcept nogil:
 
 
 cdef void back_off(const Job *job) noexcept nogil:
-    """Use one thread less in the next calls if the first thread of this one to finish waited too long for the last."""
+    """Use one thread less in the next calls if the first thread that finished waited too long for the last."""
     cdef double end = now()
     cdef double wait = end - job.share.first_finished
     if wait <= PATIENCE or 4 * wait <= end - job.share.began or job.threads > omp_get_num_procs():
         return
     if backoff.returned:
-        # The thread came back too soon, unless that was long ago.
+        # The thread came back too soon, unless it came back long ago.
         backoff.pause = min(2 * backoff.pause, LONGEST_PAUSE) if end - backoff.since < backoff.pause else SHORTEST_PAUSE
     backoff.left_out = min(backoff.left_out, job.threads - 2) + 1
     backoff.returned = False
@@ -145,7 +145,7 @@ cdef void back_off(const Job *job) noexcept nogil:
 
 
 cdef inline bint stopped(const Job *job, int thread) noexcept nogil:
-    """Return whether to end the call because a signal's handler raised an exception."""
+    """Return True if the call must end because a signal's handler raised an exception."""
     if thread == 0 and job.share.watched:
         check_signals(job.share)
     return job.share.stop

@@ -1,11 +1,11 @@
-"""The backend for CuPy arrays: CUDA kernels, on the device and the current stream of its arrays.
+"""The backend for CuPy arrays: CUDA kernels on the arrays' device and its current stream.
 
-This module allocates and words errors; `job.py` cuts a call into launches, `kernels.cu` computes.  All three primitives
-are called with shapes, dtypes and arguments that `unpool` has checked.
+This module allocates results and raises errors, `job.py` cuts a call into launches, and `kernels.cu` computes.
+`unpool` has already checked the shapes, dtypes and arguments.
 
-To report what a kernel found in the indices is to wait for it.  Where nobody may wait, because of ``validate=False`` or
-because a graph is being captured, a bad index is dropped: its value is written nowhere, and its gradient is zero.
-Compiling is nothing to do within a capture either: make a call like it before.
+The host must wait for a kernel to report a bad index.  With ``validate=False``, and while a graph is captured, it does
+not wait, and a bad index is dropped: its value is written nowhere, and its gradient is zero.  A capture must not
+compile a kernel either, so make the same call once before.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from unpool_backends.cuda.availability import fault
 
 __all__ = ["BACKEND", "CUDA", "QUIET"]
 
-# What a launch may use of shared memory without asking.
+# Bytes of shared memory that a launch may use unless the kernel's attribute allows more.
 _SHARED = 48 << 10
-# A graph reads and writes what its calls had when they were captured, whenever it is launched: none of it may be freed.
+# The arrays of captured calls.  A graph uses their memory at each launch, so they are never freed.
 _captured: list[Any] = []
 
 
 class CUDA:
     """The three primitives of `unpool.protocol.Backend` on CuPy arrays.
 
-    If it is `quiet`, a call with a bad or repeated index returns None and raises nothing.
+    If `quiet`, a call with a bad or repeated index returns None and raises nothing.
     """
 
     def __init__(self, quiet: bool = False) -> None:
@@ -111,7 +111,7 @@ QUIET = CUDA(quiet=True)
 
 
 def _check_arrays(*arrays: tuple[str, Any]) -> None:
-    """Refuse arrays on several devices, and views in a byte order which CuPy lets be made, but not be computed with."""
+    """Refuse arrays on several devices, and views in a foreign byte order, which CuPy can make but not compute on."""
     device = arrays[0][1].device.id
     for argument, array in arrays:
         if array is None:
@@ -123,15 +123,15 @@ def _check_arrays(*arrays: tuple[str, Any]) -> None:
 
 
 def _is_usable(array: Any) -> bool:
-    """Whether kernels can read and write an array as it lies: C-contiguous, at a multiple of its elements' size."""
+    """Return True if kernels can use an array without a copy: it is C-contiguous, and its elements are aligned."""
     return bool(array.flags.c_contiguous) and array.data.ptr % array.itemsize == 0
 
 
 def _ready(array: Any) -> Any:
-    """Return the array as kernels read it; itself if it is that."""
+    """Return an array that kernels can use, copied only if necessary."""
     if _is_usable(array):
         return array
-    # By bytes if they must: elements at odd addresses are a fault.  CuPy copies bfloat16 as the words that they are.
+    # Misaligned elements are copied as bytes, since loading one is a fault.  bfloat16 is copied as 16-bit words.
     odd = any(place % array.itemsize for place in (array.data.ptr, *array.strides))
     size = 1 if odd else 2 if array.dtype.kind == "V" else 0
     if not size:
@@ -142,16 +142,16 @@ def _ready(array: Any) -> Any:
 
 
 def _ready_indices(indices: Any) -> Any:
-    """Return int32 and int64 as they are, and other integers as int64."""
+    """Return indices ready for kernels: int32 and int64 stay as they are, other integers become int64."""
     ready = _ready(indices)
     if ready.dtype.kind == "i" and ready.itemsize >= 4:
         return ready
-    # Unsigned: from 2**63 on these turn negative, which is as far out of range.
+    # uint64 values from 2**63 on turn negative here, so they stay out of range.
     return ready.view(np.int64) if ready.itemsize == 8 else _kept(ready.astype(np.int64))
 
 
 def _output(argument: str, out: Any, shape: tuple[int, ...], dtype: Any, *others: Any) -> Any:
-    """Return `out` if it can be written to while the others are read, or a new array where there is none."""
+    """Return `out` if kernels can write to it while they read the others; return a new array if it is None."""
     if out is None:
         return cupy.empty(shape, dtype)
     if not _is_usable(out):
@@ -162,7 +162,7 @@ def _output(argument: str, out: Any, shape: tuple[int, ...], dtype: Any, *others
 
 
 def _overlap(one: Any, other: Any) -> bool:
-    """Whether two contiguous arrays share memory; CuPy sees it only where one allocation of its own holds both."""
+    """Return True if two contiguous arrays share memory; CuPy's own test is right only within one allocation."""
     return (
         bool(one.data.ptr < other.data.ptr + other.nbytes and other.data.ptr < one.data.ptr + one.nbytes)
         and min(one.nbytes, other.nbytes) > 0
@@ -170,7 +170,7 @@ def _overlap(one: Any, other: Any) -> bool:
 
 
 def _kept(array: Any) -> Any:
-    """Return an array that was made for this call; a graph that is being captured will use it again."""
+    """Return an array that was made for this call.  During a capture, keep it alive for the launches of the graph."""
     if _capturing():
         _captured.append(array)
     return array
@@ -181,11 +181,11 @@ def _kept(array: Any) -> Any:
 
 @contextmanager
 def _on(device: Any) -> Iterator[None]:
-    """Make a device the current one, and say why if CUDA fails because of the machine."""
+    """Make a device the current one.  If CUDA fails because of the machine, raise the error that gives the reason."""
     try:
         with device:
             yield
-    except RuntimeError as error:  # CUDA's are, and those of a library that is not found
+    except RuntimeError as error:  # the base class of CUDA's errors and of a missing library's
         reason = fault()
         if reason is None:
             raise
@@ -193,7 +193,7 @@ def _on(device: Any) -> Iterator[None]:
 
 
 def _device() -> job.Device:
-    """Return what the current device has."""
+    """Return the limits of the current device."""
     return _device_of(cupy.cuda.Device().id)
 
 
@@ -204,7 +204,7 @@ def _device_of(number: int) -> job.Device:
 
 
 def _capturing() -> bool:
-    """Return whether the current stream is being captured into a graph, where nothing may wait."""
+    """Return True if the current stream is being captured into a graph, where the host must not wait."""
     return bool(cupy.cuda.get_current_stream().is_capturing())
 
 
@@ -214,7 +214,7 @@ def _check_capture(duplicates: Duplicates) -> None:
 
 
 def _new_status(work: job.Work) -> Any:
-    """Return a `Status` and its strips: nothing found."""
+    """Return a `Status` with its strips: no index found, no strip marked."""
     status = _kept(cupy.empty(24 + work.strips, np.uint8))
     status.data.memset_async(255, status.nbytes)
     return status
@@ -224,13 +224,13 @@ def _launch(work: job.Work, variant: tuple[str, ...], arrays: tuple[Any, ...]) -
     for launch in work.launches:
         kernel = kernels.kernel(launch.kernel, variant)
         if launch.shared > _SHARED:
-            # The kernel's for all threads: as much as there is, or another call would take this one's away.
+            # All host threads share this attribute of a kernel.  A call that set less would lower another call's limit.
             kernel.max_dynamic_shared_size_bytes = _device().shared
         kernel((launch.grid,), (launch.threads,), (*arrays, launch.argument), shared_mem=launch.shared)
 
 
 def _found(status: Any, plan: Plan[int], duplicates: Duplicates) -> tuple[int, int]:
-    """Return the flat positions of a bad and of a repeated index; -1 for none, and where the host must not wait."""
+    """Return the flat positions of the first bad and repeated index; -1 for none, or if the host must not wait."""
     if _capturing() or not (plan.validate or duplicates == "error"):
         return -1, -1
     bad, repeated = status[:16].view(np.int64).get().tolist()

@@ -1,7 +1,7 @@
-"""Whether CuPy arrays can be computed on here and now: what the CUDA runtime answers, and what that means.
+"""Test if this machine can compute on CuPy arrays now, and turn an error of the CUDA runtime into its reason.
 
-Importing this asks nothing.  The first question starts CUDA, which no process that is forked afterwards can use, so it
-waits until somebody wants to know.
+Importing this module does not start CUDA.  The first call of `fault` does, and processes that are forked after it
+cannot use CUDA.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from cupy.cuda import runtime
 from unpool.errors import BackendUnavailableError
 from unpool_backends.cuda import messages, private
 
-# cudaError_t, of which CuPy has no names.
+# Values of cudaError_t, which CuPy does not name.
 _INITIALIZATION_ERROR = 3
 _INSUFFICIENT_DRIVER = 35
 _NO_DEVICE = 100
 
 
 def fault() -> BackendUnavailableError | None:
-    """Say why CuPy arrays cannot be computed on on this machine now, or return None if they can."""
+    """Return the error that says why this machine cannot compute on CuPy arrays now, or None if it can."""
     try:
-        runtime.getDeviceCount()  # cupy.is_available() swallows the reason, and remembers its answer
+        runtime.getDeviceCount()  # cupy.is_available() drops the reason, and caches its result
     except private.RuntimeFault as error:
         return _meaning(error)
     try:
         private.load_nvrtc()
-    except Exception:  # a RuntimeError of a package beneath CuPy, another one in every version
+    except Exception:  # a RuntimeError of a package below CuPy, whose class differs between versions
         return messages.missing_nvrtc(runtime.runtimeGetVersion())
     return None
 

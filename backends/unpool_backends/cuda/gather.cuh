@@ -41,7 +41,7 @@ extern "C" __global__ void __launch_bounds__(256) unpool_gather_windows(
     }
 }
 
-// Windows that won the cell that they claimed get its value, the others zero.
+// A window that won the cell it claimed gets the cell's value; the others get zero.
 extern "C" __global__ void __launch_bounds__(1024) unpool_gather_ranges(
     const Word* __restrict__ plane, const Index* __restrict__ indices, Word* __restrict__ values, Status* status,
     const Job job

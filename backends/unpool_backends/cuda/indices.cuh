@@ -1,14 +1,14 @@
-// Indices: how one is stored, and whether it is bad.
+// Indices: their format, and the test for bad ones.
 //
-// `indices[element]` is the index of a window.  It is the flat position of a cell in its plane; the first three
-// functions alone depend on that.
+// `indices[element]` is the index of a window.  It is the flat position of a cell in its plane.  Only the first three
+// functions depend on the format.
 
 // Return the cell that an index names, which may lie outside of the plane.
 UNPOOL_FUNCTION i64 read_index(const Job& job, const Index* __restrict__ indices, Count element, Count window) {
     return (i64)indices[element];
 }
 
-// Return what pooling keeps of a tap until `write_index`.
+// Return the mark of a tap, which pooling keeps until `write_index`.
 UNPOOL_FUNCTION Count mark_of(const Job& job, Count cell, Count slice, Count row, Count column) { return cell; }
 
 // Store the index of the tap with this mark.

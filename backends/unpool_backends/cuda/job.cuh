@@ -1,6 +1,6 @@
-// What a call is, and where its elements are.
+// The description of a call, and the places of its elements.
 
-// Signed where a window may begin in the padding.
+// An Int is signed, since a window may begin in the padding.
 #if WIDE
 typedef u64 Count;
 typedef i64 Int;
@@ -11,13 +11,13 @@ typedef int32_t Int;
 UNPOOL_FUNCTION Count upper_half(Count a, Count b) { return __umulhi(a, b); }
 #endif
 
-// Divides numbers below half of a Count's range by a number that the host knows, without a division.
+// A divisor with a factor from the host: multiplies instead of dividing, for numbers below half of a Count's range.
 struct Divisor {
     Count divisor, factor, shift;
     UNPOOL_FUNCTION Count quotient(Count n) const { return (upper_half(n, factor) + n) >> shift; }
 };
 
-// Field by field as in job.py.
+// Field by field like `_job_type` in job.py.
 struct Job {
     // Along depth, height and width.
     Int pooled[3], plane[3], kernel[3], stride[3], padding[3], dilation[3];
@@ -28,13 +28,13 @@ struct Job {
     // Blocks: of whole planes, of rows of windows, or of pieces of a row.  A run of cells takes `units` of 16 bytes.
     Count planes_each, rows_each, columns_each, row_blocks, pieces, units;
     Divisor by_row_blocks, by_pieces;
-    // Ranges: of `cells_each` cells of a strip.  Of all strips, or with `redo` of the marked ones.  A range reads the
-    // indices of all windows of the strip, or with `near` of those that can reach its cells.
+    // Ranges: of `cells_each` cells of a strip, for all strips, or with `redo` for marked strips.  A range reads the
+    // indices of all windows of the strip, or with `near` of the windows that can reach its cells.
     Count cells_each, ranges, tasks, redo, near;
 };
 
-// What a call found: the first bad element of the indices, the first repeated one, and 0 if a strip is to be redone.
-// A byte a strip follows: 0 if the strip is marked, to be redone.  All bits are ones before the call.
+// The findings of a call: the elements of the first bad and first repeated index; `clean` is 0 if a strip is marked.
+// One byte per strip follows: 0 if the strip is marked, to be redone.  All bits are ones before the call.
 struct Status {
     u64 bad, repeated, clean;
 };
@@ -48,10 +48,10 @@ UNPOOL_FUNCTION void mark_strip(Status* status, Count strip) {
 
 UNPOOL_FUNCTION void report(u64* first, Count element) { atomicMin(first, (u64)element); }
 
-// How many windows a thread reads the indices of before it uses the first; as in job.py.
+// The number of windows whose indices a thread reads before it uses the first, as in job.py.
 enum { EACH = 4 };
 
-// Where an element of a pooled array is.
+// The place of an element of a pooled array.
 struct Place {
     Count outer, window, channel;
 };

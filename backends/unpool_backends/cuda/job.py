@@ -1,6 +1,7 @@
-"""How a call is cut into kernels, blocks and ranges: a `Plan` in, the launches that it takes out.
+"""Cut a call into launches, blocks and ranges: from a `Plan` to the arguments of each launch.
 
-Integers alone: no array comes here, and no CUDA.  `_Job` is `struct Job` of job.cuh, field by field.
+This module computes with integers alone, without arrays or CUDA.  `_job_type` is `struct Job` of job.cuh, field by
+field.
 """
 
 from __future__ import annotations
@@ -13,53 +14,53 @@ import numpy as np
 from unpool.plan import Plan
 from unpool.protocol import Duplicates
 
-# Threads of a block: of those that share nothing but a stage, and at most of those that share a range.
+# Threads of a thread block: for single windows, for a block of windows, and at most for a range of cells.
 THREADS = 256
 BLOCK_THREADS = 128
 MOST_THREADS = 1024
-# Windows that are a thread's at a time, as in job.cuh.
+# Windows whose indices a thread reads at once, as in job.cuh.
 EACH = 4
-# From this many elements on, 64 bits count them.
+# Elements from which kernels count with 64 bits.
 WIDE = 2**31
-# Bytes that a block of windows puts together: many fit a multiprocessor, and each moves enough to be worth its start.
+# Bytes of cells of a block of windows, at most and at least: many fit a multiprocessor, and each is worth its launch.
 STAGE = 16 << 10
 LEAST_STAGE = 2 << 10
-# Bytes of a range of cells that are met by near windows only; several fit a multiprocessor.
+# Bytes of shared memory of a range that reads near windows only; several fit a multiprocessor.
 NEAR = 32 << 10
-# Blocks for each multiprocessor: where they take one task after another, and at least, where work is cut for them.
+# Thread blocks per multiprocessor: those that loop over tasks, and the least number that blocks of windows are cut for.
 BLOCKS_EACH = 16
 LEAST_BLOCKS_EACH = 4
-# Squares that have kernels of their own, in which the compiler sees all of their cells.
+# Sides of squares that have kernels of their own, in which the compiler unrolls the loops over cells.
 SIDES = (2, 3)
-# A sector of memory: so many bytes of the indices of neighbouring channels are read together anyway.
+# Bytes of a memory sector, which is read as a whole: the indices of a few neighbouring channels.
 SECTOR = 32
 
 
 class Device(NamedTuple):
-    """What cuts depend on."""
+    """The limits of a device that cuts depend on."""
 
     processors: int
-    shared: int  # bytes of shared memory that a block may have, if it asks
+    shared: int  # bytes of shared memory that a thread block may opt in to
 
 
 class Launch(NamedTuple):
-    """A kernel, and all that it is started with besides its arrays."""
+    """A kernel with its launch parameters, except the arrays."""
 
     kernel: str
     grid: int
     threads: int
     shared: int
     job: np.ndarray[Any, np.dtype[Any]]
-    # The same, as nothing but bytes: CuPy asks an argument to describe itself, which takes 70 us with so many fields.
+    # The same as raw bytes, because CuPy inspects an argument's dtype, which takes 70 us with so many fields.
     argument: np.ndarray[Any, np.dtype[np.void]]
 
 
 class Work(NamedTuple):
-    """The launches of a call, one after the other."""
+    """The launches of a call, in their order."""
 
     wide: bool
-    side: int  # of squares that the kernels may count on, or 0
-    strips: int  # that may be marked to be done anew
+    side: int  # the side of squares that kernels may assume, or 0
+    strips: int  # the number of strips that kernels may mark to be redone
     launches: tuple[Launch, ...]
 
 
@@ -85,7 +86,7 @@ def scatter(plan: Plan[int], itemsize: int, index_size: int, duplicates: Duplica
 
 @lru_cache(maxsize=1024)
 def gather(plan: Plan[int], itemsize: int, index_size: int, duplicates: Duplicates, device: Device) -> Work:
-    """Cut a gather: window by window, unless one may have hidden another's value."""
+    """Cut a gather: window by window, and by ranges where a later index may have hidden a value."""
     cut = _Cut(plan, itemsize, index_size)
     windows = cut.launch("unpool_gather_windows", _parts(cut.elements, THREADS * EACH), THREADS, 0)
     if duplicates == "sum":
@@ -98,12 +99,12 @@ def gather(plan: Plan[int], itemsize: int, index_size: int, duplicates: Duplicat
 
 
 def _parts(whole: int, each: int) -> int:
-    """Return how many parts of a size make a whole; the last one may be smaller."""
+    """Return the number of parts that a whole is cut into; the last part may be smaller."""
     return -(-whole // each)
 
 
 def _job_type(count: str) -> np.dtype[Any]:
-    """`struct Job`, with 32 or 64 bits to count with."""
+    """Return the dtype of `struct Job`, which counts with 32 or 64 bits."""
     size, divisor = f"i{count[1:]}", np.dtype([(name, count) for name in ("divisor", "factor", "shift")])
     return np.dtype(
         [
@@ -123,7 +124,7 @@ _JOBS = {False: _job_type("u4"), True: _job_type("u8")}
 
 
 class _Cut:
-    """A call's sizes, and the ways to cut it."""
+    """The sizes of a call, and the methods that cut it."""
 
     def __init__(self, plan: Plan[int], itemsize: int, index_size: int) -> None:
         self.plan = plan
@@ -134,19 +135,20 @@ class _Cut:
         self.apart = all((k - 1) * d < s for k, s, d in zip(plan.kernel, plan.stride, plan.dilation, strict=True))
         self.wide = max(self.elements, self.outer * plan.cells * self.step, *map(self._farthest, range(3))) >= WIDE
         self.count_size = 8 if self.wide else 4
-        # Windows with a square each, which no edge cuts, so that its corner tells all; rows of slices are counted on.
+        # The side of the squares of cells that windows own, if no edge of the plane cuts one: its corner then gives
+        # all cells of a square.  Kernels number rows through all slices, so slices must have no row left over.
         side = plan.stride[2] if self.apart and plan.stride[2] in SIDES else 0
         whole = all(plan.plane[axis] >= plan.pooled[axis] * side for axis in (1, 2))
         whole &= plan.plane[0] == 1 or plan.plane[1] == plan.pooled[1] * side
         self.side = side if whole and plan.stride == (1, side, side) and not any(plan.padding) else 0
-        # Windows that are squares themselves, and all of them inside the plane.
+        # The side of windows that are squares, if all of them lie inside the plane.
         side = plan.kernel[2] if plan.kernel[2] in SIDES else 0
         whole = not any(plan.padding) and plan.dilation == (1, 1, 1)
         whole &= all(
             (plan.pooled[axis] - 1) * plan.stride[axis] + plan.kernel[axis] <= plan.plane[axis] for axis in range(3)
         )
         self.window_side = side if whole and plan.kernel == (1, side, side) else 0
-        # A strip is as many channels as share a sector, and not many more than there are.
+        # A strip has as many channels as share a sector, or the next power of two if there are fewer.
         self.shift = 0
         while index_size << self.shift < SECTOR and 1 << self.shift < self.step:
             self.shift += 1
@@ -154,7 +156,7 @@ class _Cut:
         self.strips = self.outer * self.strips_each
 
     def _farthest(self, axis: int) -> int:
-        """Return the largest coordinate that a kernel may come to along an axis."""
+        """Return the largest coordinate that a kernel may compute along an axis."""
         plan = self.plan
         window = plan.pooled[axis] * plan.stride[axis] + (plan.kernel[axis] - 1) * plan.dilation[axis]
         return max(window, plan.plane[axis] + plan.padding[axis] + plan.stride[axis])
@@ -177,7 +179,7 @@ class _Cut:
         return Launch(kernel, grid, threads, shared, job, job.view(f"V{job.nbytes}"))
 
     def _divisor(self, divisor: int) -> tuple[int, int, int]:
-        """`struct Divisor`: exact for numbers of one bit less than it counts with.
+        """Return the fields of `struct Divisor`, which is exact for numbers of one bit less than its fields have.
 
         Granlund and Montgomery, "Division by Invariant Integers using Multiplication" (1994).
         """
@@ -187,7 +189,7 @@ class _Cut:
     # --- blocks -------------------------------------------------------------------------------------------------------
 
     def blocks(self, device: Device) -> Launch | None:
-        """Cut into blocks of windows whose cells fit a stage, or those of one the shared memory; None if none do."""
+        """Cut into blocks of windows whose cells fit a stage; return None if windows share cells or are too large."""
         if not self.apart:
             return None
         plan = self.plan
@@ -210,7 +212,7 @@ class _Cut:
         if runs * self._run(cells) > device.shared:
             return None
         grid = self.outer * plan.pooled[0] * row_blocks * pieces
-        if grid >= 2**31:  # more than a launch may have, and CuPy would cut the number
+        if grid >= 2**31:  # more than a launch may have; CuPy truncates the number
             return None
         each = {"rows_each": rows, "columns_each": columns, "row_blocks": row_blocks, "pieces": pieces}
         return self._block_launch(grid, runs, cells, **each)
@@ -220,11 +222,11 @@ class _Cut:
         return self.launch("unpool_scatter_blocks", grid, BLOCK_THREADS, runs * units * 16, units=units, **each)
 
     def _run(self, cells: int) -> int:
-        """Bytes of a run of cells, which may begin anywhere in its first unit of 16."""
+        """Return the bytes of a run of cells, which may begin anywhere in its first unit of 16 bytes."""
         return (cells * self.step * self.itemsize + 15 + 15) // 16 * 16
 
     def _cells(self, axis: int, windows: int) -> int:
-        """How many cells so many windows have along an axis, at most: the last of them have what is left, too."""
+        """Return the most cells that this many windows own along an axis; the last also own the cells left over."""
         plan = self.plan
         size, stride, before = plan.plane[axis], plan.stride[axis], (plan.pooled[axis] - 1) // windows * windows
         return min(size, max(windows * stride, size - (before * stride - plan.padding[axis] if before else 0)))
@@ -235,33 +237,33 @@ class _Cut:
         while low < high:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if bytes_of(middle) <= stage else (low, middle - 1)
-        while low and bytes_of(low) > stage:  # what is left for the last ones does not grow evenly
+        while low and bytes_of(low) > stage:  # the cells left over for the last windows do not grow evenly
             low -= 1
         return low
 
     # --- ranges -------------------------------------------------------------------------------------------------------
 
     def ranges(self, kernel: str, slot: int, device: Device) -> tuple[Launch, ...]:
-        """Cut into ranges for near windows, then for all windows where one strayed; or into a single range for all."""
+        """Cut into ranges of near windows, then redo marked strips; or cut into one range per strip, if it fits."""
         near = self._range_launch(kernel, slot, min(NEAR, device.shared), device, near=1)
         if int(near.job["ranges"]) == 1:
             return (self._range_launch(kernel, slot, min(NEAR, device.shared), device),)
         return (near, self.redo(kernel, slot, device))
 
     def redo(self, kernel: str, slot: int, device: Device) -> Launch:
-        """Cut what is marked into ranges as large as can be, since each is met by all windows."""
+        """Cut marked strips into ranges as large as possible, since each range reads all windows of its strip."""
         return self._range_launch(kernel, slot, device.shared, device, redo=1)
 
     def _range_launch(self, kernel: str, slot: int, shared: int, device: Device, **how: int) -> Launch:
         plan, lanes = self.plan, 1 << self.shift
-        most = shared // (slot * lanes) // 16 * 16  # sums behind claims lie at a multiple of 16 bytes
+        most = shared // (slot * lanes) // 16 * 16  # the sums behind the claims lie at a multiple of 16 bytes
         each = min(max(16, most), _parts(plan.cells, 16) * 16)
         ranges = _parts(plan.cells, each)
         tasks = self.strips * ranges
         work = max(min(each, plan.cells), plan.windows if ranges == 1 else 0) * lanes
         threads = min(MOST_THREADS, max(32, _parts(work, 32) * 32))
         size = each * slot * lanes
-        # Where most often nothing is to be done, no more blocks are started than there is room for.
+        # A redo usually has no marked strip, so it starts only as many thread blocks as the device runs at once.
         blocks = max(1, min(BLOCKS_EACH, device.shared // size)) if how.get("redo") else BLOCKS_EACH
         grid = min(tasks, device.processors * blocks)
         return self.launch(kernel, grid, threads, size, cells_each=each, ranges=ranges, tasks=tasks, **how)

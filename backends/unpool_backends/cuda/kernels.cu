@@ -1,7 +1,7 @@
 // The kernels: every index is checked before it is used, each element of the output is written by one thread, and no
 // result depends on the order of threads.
 //
-// A build serves one kind of value and of index, by the options that kernels.py passes to the compiler:
+// A build serves one kind of value and one of index.  kernels.py passes these options to the compiler:
 //
 //     -DKIND=Float32       the kind of a value (kinds.cuh): Word1 .. Word16 if values are moved only
 //     -DINDEX=Index64      or Index32

@@ -1,6 +1,6 @@
-"""Compiles the kernels, each variant on its first use on a device; CuPy keeps them, in memory and on disk.
+"""Compile the kernels, each variant at its first use on a device; CuPy caches them in memory and on disk.
 
-A variant takes some tenths of a second to compile, once a machine: `CUPY_CACHE_DIR` says where CuPy keeps it.
+A variant takes some tenths of a second to compile, once per machine.  `CUPY_CACHE_DIR` is the directory of the cache.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import cupy
 
 _INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
-# The kinds of kinds.cuh: dtypes, for what is computed with, and words, for what is only moved.
+# The kinds of kinds.cuh: dtypes for values that are added or compared, words for values that are only moved.
 _NAMES = {
     **{name: name.capitalize() for name in ("bool", "float16", "float32", "float64", "complex64", "complex128")},
     **{f"int{bits}": f"Int{bits}" for bits in (8, 16, 32, 64)},
@@ -21,13 +21,13 @@ _NAMES = {
     **{f"word{size}": f"Word{size}" for size in (1, 2, 4, 8, 16)},
     "bfloat16": "BFloat16",
 }
-# Where what is included lies: the arithmetic of half precision is the CPU's, bit for bit.
+# The packages of included files: half precision shares the arithmetic of the CPU, bit for bit.
 _PACKAGES = {"numbers.h": "unpool_backends.include"}
 
 
 @cache
 def source(name: str = "kernels.cu") -> str:
-    """Return a file of CUDA C++ with what it includes in its place, since CuPy's cache looks into no other file."""
+    """Return a file of CUDA C++ with its includes expanded, since the key of CuPy's cache covers no other file."""
     return expand(files(_PACKAGES.get(name, "unpool_backends.cuda")).joinpath(name).read_text(encoding="utf-8"))
 
 

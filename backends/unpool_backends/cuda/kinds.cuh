@@ -1,7 +1,7 @@
-// What a value is: how it is moved, how two are added, and which is larger.
+// The kinds of values, with their operations: moving, addition and comparison.
 //
-// CuPy has the compiler take denormal floats for zero.  So floats are added by an instruction that does not, and
-// compared as integers.
+// CuPy makes the compiler flush denormal floats to zero.  So floats are added by an explicit instruction that does not
+// flush, and compared as integers.
 
 typedef unsigned char uint8_t;
 typedef unsigned short uint16_t;
@@ -34,7 +34,7 @@ template <class To, class From> UNPOOL_FUNCTION To same_bits(From from) {
     return to;
 }
 
-// Moved, and not computed with: what comes later stays.
+// Values that are only moved: the later of two stays.
 template <class W> struct Moved {
     typedef W Word;
     static UNPOOL_FUNCTION W add(W, W later) { return later; }
@@ -53,7 +53,7 @@ template <class W> struct Signed : Unsigned<W> {
     }
 };
 
-// NaN beats everything, and a later NaN an earlier one; -0 is 0.  As integers, sign and magnitude have the same order.
+// NaN beats everything, and a later NaN an earlier one; -0 is 0.  Sign and magnitude, as an integer, have this order.
 template <class W, class Ordered, u64 infinity> struct Floating {
     typedef W Word;
     static UNPOOL_FUNCTION W magnitude(W value) { return (W)(value & (W)~((W)1 << (8 * sizeof(W) - 1))); }
@@ -61,12 +61,12 @@ template <class W, class Ordered, u64 infinity> struct Floating {
         return magnitude(value) == value ? (Ordered)value : -(Ordered)magnitude(value);
     }
     static UNPOOL_FUNCTION bool better(W value, W best) {
-        // No branch: which of two is larger could not be foretold.
+        // No branch, because the comparison of two values is unpredictable.
         return (magnitude(value) > (W)infinity) | ((magnitude(best) <= (W)infinity) & (ordered(value) > ordered(best)));
     }
 };
 
-// Adds by a function of numbers.h, or its like, for what the word stands for.
+// Add two words as the type that they hold, with a function like those of numbers.h.
 template <class W, class T, T (*function)(T, T)> UNPOOL_FUNCTION W add_as(W a, W b) {
     return same_bits<W>(function(same_bits<T>(a), same_bits<T>(b)));
 }

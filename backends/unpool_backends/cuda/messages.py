@@ -1,4 +1,4 @@
-"""The messages of the CUDA backend alone; `unpool.errors` has those that others raise, too."""
+"""The errors of the CUDA backend alone; `unpool.errors` has the errors that several backends raise."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def missing_driver(needed: int) -> BackendUnavailableError:
 
 
 def old_driver(served: int, needed: int) -> BackendUnavailableError:
-    """Of versions as CUDA writes them: 12080 is 12.8."""
+    """Return the error for two versions in CUDA's notation: 12080 is 12.8."""
     return BackendUnavailableError(
         f"backend 'cuda' needs a newer NVIDIA driver, found one for CUDA {_version(served)} where CuPy is built for "
         f'{_version(needed)}: update it, or pip install "cupy-cuda{served // 1000}x[ctk]" in place of this CuPy'

@@ -1,6 +1,6 @@
 // Pooling: a thread takes the largest cell of a window.
 
-// Cells are loaded some at a time before the first is compared: all cells of a window, if its size is known.
+// Several cells are loaded before the first is compared: all cells of a window, if the compiler has its size.
 #ifdef SIDE
 const Count TAP_ROWS = SIDE, TAP_COLUMNS = SIDE;
 #else

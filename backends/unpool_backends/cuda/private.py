@@ -1,6 +1,6 @@
-"""The names of CuPy that this backend uses without their being documented; no other file of it uses one.
+"""The undocumented names of CuPy that this backend uses; its other files import them from here.
 
-They word the reason why a machine cannot compute; a call that works needs none of them.
+They serve to report why a machine cannot compute; a successful call needs none of them.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ RuntimeFault = RuntimeError if _runtime_error is None else _runtime_error
 
 
 def status(error: Any) -> int | None:
-    """Return the `cudaError_t` of an error of the runtime; None where the name is gone."""
+    """Return the `cudaError_t` of an error of the runtime, or None if the name of its class is missing."""
     return None if _runtime_error is None else int(error.status)
 
 
 def load_nvrtc() -> None:
-    """Load NVRTC, or raise; do nothing where the name is gone."""
+    """Load NVRTC, or raise; do nothing if the name is missing."""
     if _nvrtc_version is not None:
         _nvrtc_version()

@@ -1,8 +1,8 @@
 // Ranges: the cells of a strip, some at a time, in shared memory; exact for any indices.
 //
 // An index of any window of the strip may name a cell of the range.  The first pass reads only the windows *near* the
-// range: those that can reach its cells.  A window that names a cell which it is not near marks the strip.  A marked
-// strip is redone with all windows.
+// range: those that can reach its cells.  A window marks the strip if its index names a cell that it is not near.  A
+// marked strip is redone with all windows.
 
 extern __shared__ uint4 shared[];
 
@@ -56,15 +56,15 @@ UNPOOL_FUNCTION Range range_at(const Job& job, Count task) {
     return range;
 }
 
-// Usually no strip is marked, and one number tells so.
+// Usually no strip is marked, which a single flag records.
 UNPOOL_FUNCTION bool nothing_to_do(const Job& job, const Status* status) { return job.redo && status->clean; }
 
-// Marks must not change while this is called, or the threads of a block would not agree.
+// Marks must not change during this call, or the threads of a thread block would get different results.
 UNPOOL_FUNCTION bool to_be_done(const Job& job, Status* status, const Range& range) {
     return !job.redo || strips_of(status)[range.strip] == 0;
 }
 
-// A window of one channel of a strip.  `here` if its index names a cell of the range, which has this slot.
+// A window of one channel of a strip.  `here` is true if its index names a cell of the range, which has this slot.
 struct Entry {
     bool here, bad;
     Count window, channel, element, cell, slot;

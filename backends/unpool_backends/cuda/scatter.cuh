@@ -2,7 +2,7 @@
 
 // --- by blocks: windows that share no cell ---------------------------------------------------------------------------
 
-// Windows that follow each other, and the cells that they own: `deep` times `rows` runs of `length` elements.
+// Consecutive windows, and the cells that they own: `deep` times `rows` runs of `length` elements.
 struct Block {
     Count first, count;  // elements of the pooled array
     Count base, deep, rows, length;
@@ -92,7 +92,7 @@ UNPOOL_FUNCTION void read_batch(
     }
 }
 
-// Put values at their cells in shared memory; report bad indices, and mark strips whose windows do not own the cell.
+// Put values at their cells in shared memory.  Report bad indices.  Mark a strip if a window does not own its cell.
 UNPOOL_FUNCTION void put_batch(
     const Job& job, const Batch& batch, const Word* plane, Status* status, const Block& block, Count i
 ) {
@@ -154,7 +154,7 @@ extern "C" __global__ void __launch_bounds__(128) unpool_scatter_blocks(
 
 // --- by ranges -------------------------------------------------------------------------------------------------------
 
-// Add up in row-major order.  In each round, the smallest of the threads' windows that name a cell adds its value.
+// Add up in row-major order.  In each round, the first of the threads' windows that name a cell adds its value.
 UNPOOL_FUNCTION void add_up(
     const Job& job, const Word* values, const Index* indices, Status* status, const Range& range, Count* claims,
     Word* sums

@@ -22,7 +22,7 @@ UNPOOL_FUNCTION Span span(const Job& job, int axis, Int window) {
     return along;
 }
 
-// Return whether a window has a tap at a cell of the plane.
+// Return true if a window has a tap at a cell of the plane.
 UNPOOL_FUNCTION bool is_own(const Job& job, Count window, Count cell) {
     const Point at = cell_at(job, cell), place = point_at(job.pooled, job.by_pooled, window);
     for (int axis = 0; axis < 3; ++axis) {
@@ -49,7 +49,7 @@ UNPOOL_FUNCTION Int edge(const Job& job, int axis, Int window) {
     return window == job.pooled[axis] || start > size ? size : start;
 }
 
-// Return whether a window owns a cell.
+// Return true if a window owns a cell.
 UNPOOL_FUNCTION bool owns(const Job& job, Count window, Count cell) {
 #ifdef SIDE
     const Count row = job.by_pooled[2].quotient(window), column = window - row * job.pooled[2];

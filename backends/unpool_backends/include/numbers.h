@@ -1,12 +1,12 @@
-/* The element types that C does not have, and what the kernels do with them: add two, and say which is larger.
+/* The element types that C lacks, with the two operations that kernels need: addition and comparison.
  *
- * Half precision is computed in float and rounded once per addition, to nearest even: float has more than twice the
- * bits of either, so this is the correctly rounded sum.  Comparing never computes: sign and magnitude are turned into
- * an ordered integer, in which -0 equals +0 and denormals keep their order. */
+ * Half precision is added in float and rounded once, to nearest even.  Float has more than twice the bits of either
+ * format, so the sum is correctly rounded.  Comparison uses no floating-point arithmetic: sign and magnitude become an
+ * ordered integer, in which -0 equals +0 and denormals keep their order. */
 #ifndef UNPOOL_NUMBERS_H
 #define UNPOOL_NUMBERS_H
 
-/* CUDA, whose compilers flush denormals if they are told to, brings types, qualifiers and an addition of its own. */
+/* The CUDA sources define their own types, qualifiers and float addition, one that never flushes denormals. */
 #ifndef UNPOOL_FUNCTION
 #include <stdint.h>
 #include <string.h>
@@ -19,7 +19,7 @@ typedef struct { uint16_t bits; } unpool_bfloat16;
 typedef struct { float re, im; } unpool_complex64;
 typedef struct { double re, im; } unpool_complex128;
 typedef struct { uint8_t bits; } unpool_bool;
-/* Words to move.  Long ones in parts of 32 bits, because an array of complex64 is aligned to no more than floats. */
+/* Words are only moved.  Long words consist of 32-bit parts, because complex64 arrays are aligned like floats. */
 typedef struct { uint8_t part[1]; } unpool_word8;
 typedef struct { uint16_t part[1]; } unpool_word16;
 typedef struct { uint32_t part[1]; } unpool_word32;
@@ -89,14 +89,14 @@ UNPOOL_FUNCTION unpool_bfloat16 unpool_bfloat16_add(unpool_bfloat16 a, unpool_bf
     return h;
 }
 
-/* --- which is larger: NaN beats everything, a later NaN beats an earlier one (PyTorch's rule) -------------------- */
+/* --- comparison: NaN beats everything, a later NaN beats an earlier one (PyTorch's rule) ------------------------- */
 
 UNPOOL_FUNCTION int32_t unpool_sign_magnitude(uint16_t bits) {
     const int32_t magnitude = bits & 0x7fff, sign = -(int32_t)(bits >> 15);
     return (magnitude ^ sign) - sign;
 }
 
-/* Both formats alike, but for where NaN begins.  No branch: that is for the compiler to make vectors of. */
+/* Serves both formats: magnitudes above `infinity` are NaN.  Without a branch, the compiler can vectorize this. */
 UNPOOL_FUNCTION int unpool_half_word_better(uint16_t value, uint16_t best, int32_t infinity) {
     const int value_is_nan = (value & 0x7fff) > infinity, best_is_number = (best & 0x7fff) <= infinity;
     return value_is_nan | (best_is_number & (unpool_sign_magnitude(value) > unpool_sign_magnitude(best)));
@@ -120,7 +120,7 @@ UNPOOL_FUNCTION int unpool_bfloat16_better(unpool_bfloat16 value, unpool_bfloat1
     return unpool_half_word_better(value.bits, best.bits, 0x7f80);
 }
 
-/* --- the rest --------------------------------------------------------------------------------------------------- */
+/* --- complex numbers and bool ----------------------------------------------------------------------------------- */
 
 UNPOOL_FUNCTION unpool_complex64 unpool_complex64_add(unpool_complex64 a, unpool_complex64 b) {
     a.re = UNPOOL_ADD_FLOATS(a.re, b.re);

@@ -1,11 +1,11 @@
-"""The backend for JAX arrays: traced, differentiated in both modes, mapped, sharded, exported.
+"""The backend for JAX arrays.  It supports tracing, both modes of differentiation, mapping, sharding and export.
 
-There are two ways to compute.  Arrays with values in the memory of the CPU go to the CPU's kernels and come back
-without a copy (`host`).  All others are computed by JAX's own operations (`operations`), on every device.
+There are two ways to compute.  Arrays with values in the memory of the CPU go to the CPU kernels and come back without
+a copy (`host`).  All other arrays are computed by JAX's own operations, on every device (`operations`).
 
-A bad index is an IndexError wherever indices have values, also where those that they go with are traced.  Traced
-indices are not looked at: there, and with ``validate=False`` everywhere, a bad one is dropped, its value written
-nowhere and its gradient zero; and ``duplicates="error"`` is as ``"last"`` where nobody can look.
+A bad index is an IndexError if indices have values, also if the other array is traced.  Traced indices cannot be
+checked.  For them, and with ``validate=False``, a bad index is dropped: its value is written nowhere, and its gradient
+is zero.  Where indices cannot be checked, ``duplicates="error"`` acts like ``"last"``.
 """
 
 from __future__ import annotations
@@ -87,13 +87,13 @@ def _check_out(out: Any) -> None:
 
 
 def _check_room(argument: str, plan: Plan[Any]) -> None:
-    """Refuse planes whose cells JAX cannot count, and on by the windows for what is dropped."""
+    """Refuse planes if JAX's integers cannot count their cells, and one more per window, for dropped values."""
     if isinstance(plan.cells, int) and isinstance(plan.windows, int):
         operations.check_room(argument, plan.cells, plan.cells + plan.windows)
 
 
 class _Symbols(Demand):
-    """Demands of symbols, which JAX decides; where it cannot, it names the constraint to add."""
+    """Demands on symbols.  JAX decides them, or names the constraint to add when it cannot."""
 
     def larger(self, one: Any, other: Any) -> Any:
         return other  # a symbol is a size of 1 or more
@@ -108,17 +108,21 @@ def _check_sizes(plan: Plan[Any]) -> None:
 
 
 def _check_devices(argument: str, given: Any, indices: Any) -> None:
-    """Refuse arrays that were put on different devices; what was not put anywhere goes where the other one is."""
+    """Refuse arrays that are committed to different devices; an uncommitted array moves to the other one's device."""
     if not host.has_values(given) or not host.has_values(indices) or not (given.committed and indices.committed):
         return
     devices, others = given.sharding.device_set, indices.sharding.device_set
     if devices != others:
         raise errors.devices_differ(
-            "indices", _said(others), argument, _said(devices), f"jax.device_put(indices, {argument}.sharding)"
+            "indices",
+            _device_names(others),
+            argument,
+            _device_names(devices),
+            f"jax.device_put(indices, {argument}.sharding)",
         )
 
 
-def _said(devices: Any) -> str:
+def _device_names(devices: Any) -> str:
     return ", ".join(sorted(map(str, devices)))
 
 
@@ -126,10 +130,10 @@ def _check_values(indices: Any, plan: Plan[Any], duplicates: Duplicates) -> None
     """Raise for a bad or repeated index, where indices have values and the call reports them."""
     if not host.has_values(indices) or not (plan.validate or duplicates == "error") or not indices.size:
         return
-    if not indices.is_fully_addressable:  # but for those of other processes
+    if not indices.is_fully_addressable:  # shards of other processes cannot be read
         return
     with jax.ensure_compile_time_eval():
-        if _spec(indices) is not None:  # what is looked for is not sharded as an array is
+        if _spec(indices) is not None:  # the results of `flaws` are scalars, which cannot have this sharding
             indices = jnp.asarray(np.asarray(indices))
         bad, repeated = map(int, _run(operations.flaws, indices, plan=plan, duplicates=duplicates))
         if max(bad, repeated) >= 0:
@@ -138,7 +142,7 @@ def _check_values(indices: Any, plan: Plan[Any], duplicates: Duplicates) -> None
 
 
 def _run(function: Any, *arrays: Any, **static: Any) -> Any:
-    """Call an operation, with what it has to know of its arrays' shardings and dtypes."""
+    """Call an operation in the sharding context and the 64-bit mode that its arrays need."""
     call = partial(function, **static)
     spec = next(filter(None, map(_spec, arrays)), None)
     if spec is not None:
@@ -149,13 +153,13 @@ def _run(function: Any, *arrays: Any, **static: Any) -> Any:
         results = (result, result) if function is operations.pool else result
         call = jax.sharding.auto_axes(call, out_sharding=results)
     if any(array.dtype != operations.integer(array.dtype.name) for array in arrays):
-        with jax.enable_x64(True):  # in which such an array was made
+        with jax.enable_x64(True):  # the mode in which such an array was made
             return call(*arrays)
     return call(*arrays)
 
 
 def _spec(array: Any) -> Any:
-    """Return how an array's axes are sharded, if that is a part of its type."""
+    """Return the PartitionSpec of an array if explicit sharding makes it a part of the type, else None."""
     sharding = jax.typeof(array).sharding
     explicit = AxisType.Explicit in sharding.mesh.axis_types and any(entry is not None for entry in sharding.spec)
     return sharding.spec if explicit else None

@@ -1,4 +1,4 @@
-"""What converting indices needs where JAX's arrays differ from the array API."""
+"""The operations that convert indices, where JAX's arrays differ from the array API."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from unpool_backends.jax.operations import check_room, integer
 
 
 class Arithmetic(arithmetic.Arithmetic):
-    """Arrays that may be traced, and have 32-bit integers unless JAX's 64-bit mode is on."""
+    """Operations on arrays that may be traced, and have 32-bit integers unless JAX's 64-bit mode is on."""
 
     def __init__(self, array: Any) -> None:
         super().__init__(jnp)
@@ -30,7 +30,7 @@ class Arithmetic(arithmetic.Arithmetic):
         check_room("indices", numbers, numbers)
 
     def require(self, right: Any, result: Any, problem: Callable[[Number], Exception]) -> Any:
-        """Traced arrays have no values to check."""
+        """Return the result, or raise if a value is wrong; traced arrays have no values to check."""
         return super().require(right, result, problem) if has_values(right) else result
 
     def require_all(self, right: Any, result: Any, problem: Callable[[Number, Any], Exception]) -> Any:

@@ -1,7 +1,7 @@
-"""Arrays in the memory of the CPU, lent to the CPU's kernels.
+"""Arrays in the memory of the CPU, lent to the CPU kernels.
 
-NumPy sees the memory of a JAX array, read-only, and JAX takes an array's over where it lies at a multiple of 64; what
-lies elsewhere it copies.  So arrays are made to.
+NumPy reads the memory of a JAX array without a copy.  JAX takes over the memory of a NumPy array that lies at a
+multiple of 64 bytes, and copies any other.  So results are allocated at such addresses.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _ALIGNMENT = 64
 
 
 def has_values(array: Any) -> bool:
-    """Return whether an array is more than a part of a program that is traced."""
+    """Return True if an array has values, and False if it is traced."""
     return not isinstance(array, jax.core.Tracer)
 
 
 def serves(*arrays: Any) -> bool:
-    """Return whether these are arrays with values, in memory that NumPy can read."""
+    """Return True if these are arrays with values, in memory that NumPy can read."""
     return all(has_values(array) and array.devices() == _first() for array in arrays)
 
 
 def lender(plan: Plan[int]) -> Lender:
-    """Return the kernels for a call: quiet ones where the plan lets a bad index be dropped."""
+    """Return the lender for a call: a quiet one if the plan drops bad indices."""
     return _LENDER if plan.validate else _QUIET_LENDER
 
 
@@ -41,10 +41,10 @@ def _first() -> frozenset[Any]:
 
 
 def _array(array: Any, *given: Any) -> Any:
-    """Give an array's memory to JAX, committed to a device if what was given is; nobody else may have the array."""
+    """Hand an array's memory to JAX, committed to a device if a given array is; no other reference may remain."""
     device = next((one.device for one in given if one.committed), None)
     kept = array.dtype == jax.dtypes.canonicalize_dtype(array.dtype)
-    # What has 64 bits without JAX's 64-bit mode was made within it, and stays what it is.
+    # A 64-bit array outside of JAX's 64-bit mode was made inside of it, and keeps its dtype.
     mode: AbstractContextManager[Any] = nullcontext() if kept else jax.enable_x64(True)
     with mode:
         return jax.device_put(array, device)

@@ -1,15 +1,14 @@
-"""The three primitives in JAX's operations: for what is traced, differentiated, mapped or sharded, on every device.
+"""The three primitives in JAX's operations: for traced, differentiated, mapped or sharded arrays, on any device.
 
-Indices that lie in their own windows, as those of a pooling do, take the window path (`window_path`).  All others take
-the general one, by ``.at[]``, plane by plane.  A bad index is dropped: its value is written nowhere and its
+If all indices lie in their own windows, as pooling's do, a call takes the window path (`window_path`).  Otherwise it
+takes the general path: ``.at[]``, plane by plane.  A bad index is dropped: its value is written nowhere, and its
 gradient is zero.
 
-JAX differentiates all of it, in both modes and to any order: what is moved is moved by selections and gathers.  Only
-pooling has a rule of its own, which takes the tangents from where the values came from, instead of going back through
-the comparisons.  What `scatter` compared is compared again for the gradient (`jax.checkpoint`), since to keep it would
-take a byte a cell of both paths.
+JAX differentiates the selections and gathers of both paths, in both modes and to any order.  Only pooling has its own
+rule: it gathers tangents at the indices, instead of differentiating the comparisons.  The gradient of `scatter` repeats
+the comparisons (`jax.checkpoint`), since storing them would take a byte per cell for both paths.
 
-Called eagerly, each is compiled once for a plan; within a program, it is a part of it.
+In an eager call, each operation is compiled once per plan; in a traced program, it is inlined.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ def scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) 
     def moved(given: Any, indices: Any) -> Any:
         if not window_path.serve(plan):
             return general(given, indices)
-        # Given and returned as the user has them: what is reshaped outside of a branch, XLA copies.
+        # Branches take and return arrays in the user's shape, because XLA copies an array that is reshaped outside.
         return lax.cond(window_path.inside(_numbers(indices, plan), plan), own, general, given, indices)
 
     return moved(_positive_zero(values) if duplicates == "sum" else values, indices)
@@ -69,7 +68,7 @@ def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> 
 
 @partial(jax.jit, static_argnames=("plan", "duplicates"), inline=True)
 def flaws(indices: Any, plan: Plan[Any], duplicates: Duplicates) -> tuple[Any, Any]:
-    """Return the flat positions of the first bad index and of the first one that repeats another, or -1."""
+    """Return the flat positions of the first bad index and of the first repeated index, or -1."""
     numbers = _numbers(indices, plan)
 
     def first(wrong: Any) -> Any:
@@ -89,12 +88,12 @@ def flaws(indices: Any, plan: Plan[Any], duplicates: Duplicates) -> tuple[Any, A
 
 
 def integer(dtype: str) -> Any:
-    """Return the dtype, or the one that JAX has in its place without its 64-bit mode."""
+    """Return the dtype, or its 32-bit form outside of JAX's 64-bit mode."""
     return jax.dtypes.canonicalize_dtype(np.dtype(dtype))
 
 
 def check_room(argument: str, cells: Any, most: Any) -> None:
-    """Refuse so many cells, if JAX's integers do not count to the `most` that is computed of them."""
+    """Refuse this many cells if JAX's integers cannot hold `most`, the largest number to compute."""
     if isinstance(most, int) and most > LARGEST and integer("int64").itemsize < 8:
         raise ValueError(
             f"`{argument}` must be counted by 64 bits from about 2147483647 cells on, got {cells}: call "
@@ -106,14 +105,14 @@ def check_room(argument: str, cells: Any, most: Any) -> None:
 
 
 def _six(array: Any, spatial: tuple[int, ...], plan: Plan[Any]) -> Any:
-    """Give an array the six axes of `window_path`.  None are merged, along which it may be sharded."""
+    """Give an array the six axes of `window_path`.  No axes are merged, since it may be sharded along them."""
     if plan.channels_last:
         return array.reshape(plan.batch, 1, *spatial, plan.channels)
     return array.reshape(plan.batch, plan.channels, *spatial, 1)
 
 
 def _numbers(indices: Any, plan: Plan[Any]) -> Any:
-    """Return indices with six axes, as integers to compute with, every bad one as -1."""
+    """Return indices with six axes, in a dtype to compute in, with -1 for every bad index."""
     numbers = _numbers_in_range(indices, plan)
     if plan.validate != "windows":
         return numbers
@@ -124,23 +123,23 @@ def _numbers_in_range(indices: Any, plan: Plan[Any]) -> Any:
     indices = _six(indices, plan.pooled, plan)
     cells, dtype = plan.cells, indices.dtype
     if isinstance(cells, int):
-        # Counted on by the windows, too, for what is dropped.
+        # One position per window lies past the cells, for dropped values.
         wide = np.dtype("int32" if cells + plan.windows <= LARGEST else "int64")
         last = jnp.asarray(min(cells - 1, jnp.iinfo(dtype).max), dtype)
         return jnp.where((indices >= 0) & (indices <= last), indices.astype(wide), jnp.asarray(-1, wide))
-    # Unsigned ones that are too large turn negative, which is as far out of range.
+    # Unsigned indices that are too large turn negative, so they stay out of range.
     numbers = indices.astype(integer("int64"))
     return jnp.where((numbers >= 0) & (numbers < cells), numbers, -1)
 
 
 def _planewise(function: Any, spatial: tuple[int, ...], *arrays: Any) -> Any:
-    """Do something with every plane, flat, and give the results their spatial axes."""
+    """Map a function over the flat planes, and give the results their spatial axes."""
     flat = [array.reshape(*array.shape[:2], prod(array.shape[2:5]), array.shape[-1]) for array in arrays]
     found = jax.vmap(jax.vmap(jax.vmap(function, -1, -1)))(*flat)
     return found.reshape(*found.shape[:2], *spatial, found.shape[-1])
 
 
-# --- the general path, a plane ----------------------------------------------------------------------------------------
+# --- the general path, for one plane ----------------------------------------------------------------------------------
 
 
 def _dropped(numbers: Any, plan: Plan[Any]) -> Any:
@@ -149,7 +148,7 @@ def _dropped(numbers: Any, plan: Plan[Any]) -> Any:
 
 
 def _lasting(numbers: Any, plan: Plan[Any]) -> Any:
-    """Return the cells to write; an index that a later one repeats gets one past the end, too."""
+    """Return the cells to write; an index that a later one repeats gets a cell past the end, too."""
     order = lax.iota(numbers.dtype, numbers.shape[0])
     latest = jnp.zeros(plan.cells, numbers.dtype).at[_dropped(numbers, plan)].max(order, mode="drop")
     hidden = latest[jnp.maximum(numbers, 0)] != order
@@ -175,7 +174,7 @@ def _gather(planes: Any, numbers: Any, *, duplicates: Duplicates, plan: Plan[Any
 
 @jax.custom_jvp  # type: ignore[untyped-decorator]
 def _positive_zero(values: Any) -> Any:
-    """Make -0.0 a 0.0, as a sum is that starts there."""
+    """Turn -0.0 into 0.0, since a sum that starts at 0.0 is never -0.0."""
     if jnp.issubdtype(values.dtype, jnp.complexfloating):
         return lax.complex(_positive_zero(values.real), _positive_zero(values.imag))
     if not jnp.issubdtype(values.dtype, jnp.floating):
@@ -189,7 +188,7 @@ def _(primals: Any, tangents: Any) -> Any:
 
 
 class _Best(NamedTuple):
-    """Of what was looked at so far, the largest: its key, its place in the plane, which is -1 for none, its value."""
+    """The largest cell of each window so far: its sort key, its number in the plane (-1 for none), and its value."""
 
     keys: Any
     numbers: Any
@@ -202,7 +201,7 @@ def _pool(cells: Any, plan: Plan[Any]) -> tuple[Any, Any]:
     for axis, size in enumerate(plan.plane):
         numbers = numbers * jnp.asarray(size, wide) + window_path.along(size, 2 + axis, 6, wide)
     best = _Best(keys(cells), numbers + jnp.zeros_like(cells, wide), cells)
-    # Along one axis after the other: the first of equal ones in a row, and then in the first row that has one.
+    # One axis after the other, the last axis first, so that the first of equal maxima in row-major order stays.
     empty = False
     for axis in (2, 1, 0):
         best, empty = _pooled(best, axis, plan, empty)
@@ -210,7 +209,7 @@ def _pool(cells: Any, plan: Plan[Any]) -> tuple[Any, Any]:
 
 
 def _pooled(best: _Best, axis: int, plan: Plan[Any], empty: bool) -> tuple[_Best, bool]:
-    """Pool along one axis; say whether there may be windows that are `empty` so far, wholly in the padding."""
+    """Pool along one axis; also return True if a window may be `empty` so far, wholly in the padding."""
     count, size = plan.pooled[axis], plan.plane[axis]
     kernel, stride, padding, dilation = (
         entry[axis] for entry in (plan.kernel, plan.stride, plan.padding, plan.dilation)
@@ -245,7 +244,7 @@ def _pooled(best: _Best, axis: int, plan: Plan[Any], empty: bool) -> tuple[_Best
 
 
 def _places(count: Any, size: Any, kernel: int, stride: int, padding: Any, dilation: int) -> Sequence[int]:
-    """The taps that some window has inside the plane: those of one far from the next leave out what lies between."""
+    """Return the taps that lie inside the plane for some window; with a large stride, this leaves taps out."""
     if not all(isinstance(entry, int) for entry in (count, size, padding)) or stride <= size + dilation:
         return range(kernel)
     along = (taps_inside(size, 1, kernel, stride, padding - window * stride, dilation) for window in range(count))
@@ -254,13 +253,13 @@ def _places(count: Any, size: Any, kernel: int, stride: int, padding: Any, dilat
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _attached(plan: Plan[Any], input: Any, values: Any, numbers: Any) -> Any:
-    """Return the values of windows, which came from those cells of theirs."""
+    """Return the values; their tangents are gathered from the cells that the numbers name."""
     return values
 
 
 @_attached.defjvp  # type: ignore[untyped-decorator]
 def _(plan: Plan[Any], primals: Any, tangents: Any) -> Any:
-    values, numbers = _attached(plan, *primals), primals[2]  # so that there is a derivative of this one, too
+    values, numbers = _attached(plan, *primals), primals[2]  # `_attached` again, for the next derivative
 
     def general(slopes: Any, numbers: Any) -> Any:
         function = partial(_gather, duplicates="sum", plan=plan)
@@ -275,8 +274,8 @@ def _(plan: Plan[Any], primals: Any, tangents: Any) -> Any:
     def taken(slopes: Any, numbers: Any) -> Any:
         if not window_path.serve(plan):
             return general(slopes, numbers)
-        # Both are right, and the first is taken.  Without a branch XLA would find the numbers again for every cell: it
-        # heeds a barrier around a condition, and not one around an array.
+        # Both branches are right, and the first is taken.  Without a branch, XLA would compute the numbers again for
+        # every cell.  It keeps an optimization barrier around a condition, but not one around an array.
         return lax.cond(lax.optimization_barrier(jnp.asarray(True)), own, general, slopes, numbers)
 
     return values, taken(tangents[0], numbers)

@@ -1,7 +1,7 @@
-"""Numbers that compare as pooling wants values to: by `>` of integers, on every device, however it treats denormals.
+"""Sort keys: integers that `>` compares in pooling's order of values, also on devices that flush denormals.
 
-XLA may take denormals for zero, and NaN compares with nothing.  So floats are compared by their bits: those of negative
-ones count down from zero, which makes -0.0 and 0.0 equal, and every NaN lies above infinity.
+XLA may round denormals to zero, and every comparison with NaN is false.  So floats are compared by their bits.  The
+keys of negative floats count down from zero, which makes -0.0 and 0.0 equal.  Every NaN lies above infinity.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from jax import lax
 
 
 def keys(values: Any) -> Any:
-    """Return integers that are in the order of values."""
+    """Return the sort keys of values."""
     if values.dtype == bool:
         return values.astype("uint8")
     if not jnp.issubdtype(values.dtype, jnp.floating):
         return values
     word = np.dtype(f"int{8 * values.dtype.itemsize}")
-    wide = np.promote_types(word, np.int32)  # to compute in
+    wide = np.promote_types(word, np.int32)  # the dtype to compute in
     limits, infinity = np.iinfo(word), _infinity(values.dtype)
     bits = lax.bitcast_convert_type(values, word).astype(wide)
     keys = jnp.where(bits < 0, limits.min - bits, bits)
@@ -28,7 +28,7 @@ def keys(values: Any) -> Any:
 
 
 def unordered(keys: Any, dtype: Any) -> Any:
-    """Return whether keys are those of NaN."""
+    """Return a mask of the keys of NaN."""
     return keys > _infinity(dtype) if jnp.issubdtype(dtype, jnp.floating) else jnp.zeros_like(keys, bool)
 
 

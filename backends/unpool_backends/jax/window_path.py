@@ -2,14 +2,14 @@
 
 Along each axis the plane, with the padding before it, is cut into blocks of a stride.  The cells of block ``b`` lie in
 the windows ``b - q``, for ``q`` in ``0..Q-1`` with ``Q = ceil(span / stride)``.  So a block is compared with Q windows,
-in row-major order.  The last one whose index is the cell wins, or all of them are added up.  Windows that do not
-overlap have Q = 1: one comparison and one selection, which XLA makes one pass over the output, and its transpose
-another.
+in row-major order.  The last window whose index is the cell wins, or the values of all such windows are added up.
+Windows that do not overlap have Q = 1: one comparison and one selection, which XLA fuses into one pass over the output.
+The transpose is another pass.
 
-It is exact if every index lies within its own window, which `inside` tells; where one does not, `operations` takes the
-general path.  Nothing here depends on an order of writing, so the result is the same on every device.
+The window path is exact if every index lies in its own window, which `inside` tests.  Otherwise `operations` takes the
+general path.  The result is the same on every device, since it does not depend on an order of writing.
 
-Arrays have six axes here: batch, channels, depth, height, width, channels, one of the two for channels being 1.
+Arrays have six axes here: batch, channels, depth, height, width, channels.  One of the two axes of channels is 1.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from unpool.sizes import LARGEST, taps_inside
 
 # With up to 3 x 3 windows per cell, comparing is still faster than scattering.
 _MOST = 9
-# Cells of a block along an axis whose size is a symbol: the plane may have far fewer.
+# The most cells of a block along an axis whose size is a symbol, since the plane may have far fewer.
 _LONGEST = 1 << 12
 
 
@@ -52,20 +52,20 @@ def _axes(plan: Plan[Any]) -> list[_Axis]:
     ):
         first, end = taps_inside(size, windows, kernel, stride, padding, dilation)
         span = dilation * (end - first - 1) + 1
-        step = span if isinstance(windows, int) and windows == 1 else stride  # there is no next one
+        step = span if isinstance(windows, int) and windows == 1 else stride  # a single window has no next one
         axes.append(_Axis(windows, size, step, padding - first * dilation, -(-span // step)))
     return axes
 
 
 def serve(plan: Plan[Any]) -> bool:
-    """Return whether this path is fast: blocks are compared with few windows, and hold few cells beside the plane's."""
+    """Return True if this path is fast: blocks compare with few windows, and few cells lie outside of the plane."""
     axes = _axes(plan)
     long = any(not isinstance(axis.size, int) and axis.stride > _LONGEST for axis in axes)
     return prod(axis.windows_per_cell for axis in axes) <= _MOST and not long
 
 
 def inside(numbers: Any, plan: Plan[Any]) -> Any:
-    """Return whether every index is a cell of its own window, or one between those, which blocks compare, too."""
+    """Return True if every index is a cell of its own window, or lies between two of them; blocks compare both."""
     right = numbers >= 0
     for axis, away in _away(numbers, plan):
         right &= (away >= 0) & (away < min(plan.dilation[axis] * (plan.kernel[axis] - 1) + 1, LARGEST))
@@ -73,7 +73,7 @@ def inside(numbers: Any, plan: Plan[Any]) -> Any:
 
 
 def own(numbers: Any, plan: Plan[Any]) -> Any:
-    """Return whether each index is a cell that its own window reads."""
+    """Return a mask of the indices that are cells of their own windows."""
     right = numbers >= 0
     for axis, away in _away(numbers, plan):
         dilation = plan.dilation[axis]
@@ -83,7 +83,7 @@ def own(numbers: Any, plan: Plan[Any]) -> Any:
 
 
 def _away(numbers: Any, plan: Plan[Any]) -> Iterator[tuple[int, Any]]:
-    """Yield each axis, and how far along it each index is from the corner of its own window."""
+    """Yield each axis, and the distance along it of each index from the corner of its own window."""
     rest = numbers
     for axis in (2, 1, 0):
         size = jnp.broadcast_to(_number(plan.plane[axis], numbers), rest.shape)
@@ -106,7 +106,7 @@ def scatter(values: Any, numbers: Any, plan: Plan[Any], adds: bool) -> Any:
 
 
 def gather(planes: Any, numbers: Any, plan: Plan[Any]) -> Any:
-    """Take each window's cell: the transpose of `scatter`, adding up."""
+    """Take each window's cell.  This is the transpose of `scatter` with `adds`."""
     axes = _axes(plan)
     batch, channels, *_, last = planes.shape
     whole = _padded(planes, 0, [(axis.padding, axis.blocks * axis.stride - axis.padding - axis.size) for axis in axes])
@@ -114,7 +114,7 @@ def gather(planes: Any, numbers: Any, plan: Plan[Any]) -> Any:
     cells, values = _cells(axes, plan, numbers.dtype), None
     for offsets, named in zip(_offsets(axes), _neighbours(numbers, -1, axes), strict=True):
         taken = jnp.where(named == cells, whole, jnp.zeros((), planes.dtype)).sum((3, 5, 7), dtype=planes.dtype)
-        # The transpose: what a block has for its q-th window goes to that window.
+        # The transpose: the value that a block has for its q-th window goes to that window.
         part = _padded(taken, 0, [(0, axis.windows_per_cell - 1) for axis in axes])
         part = _part(part, [(q, axis.windows) for q, axis in zip(offsets, axes, strict=True)])
         values = part if values is None else values + part
@@ -122,7 +122,7 @@ def gather(planes: Any, numbers: Any, plan: Plan[Any]) -> Any:
 
 
 def added(one: Any, other: Any) -> Any:
-    """Add up as NumPy does: booleans, too."""
+    """Add two arrays as NumPy does, booleans by `|`."""
     return one | other if other.dtype == bool else one + other
 
 
@@ -132,10 +132,10 @@ def _offsets(axes: list[_Axis]) -> list[tuple[int, ...]]:
 
 
 def _neighbours(array: Any, fill: int, axes: list[_Axis]) -> list[Any]:
-    """Return, for each offset, the window of every block, or a fill; to be broadcast over the cells of the block."""
+    """Return, for each offset, the window of every block, or a fill; it broadcasts over the cells of the block."""
     padded = _padded(array, fill, [(axis.windows_per_cell - 1, axis.blocks - axis.windows) for axis in axes])
     if any(axis.windows_per_cell > 1 for axis in axes):
-        padded = lax.optimization_barrier(padded)  # or it would be padded again for every cell
+        padded = lax.optimization_barrier(padded)  # or XLA would pad it again for every cell
     parts = [
         _part(padded, [(axis.windows_per_cell - 1 - q, axis.blocks) for q, axis in zip(offsets, axes, strict=True)])
         for offsets in _offsets(axes)
@@ -150,14 +150,14 @@ def _padded(array: Any, fill: int, pads: Sequence[tuple[Any, Any]]) -> Any:
 
 
 def _part(array: Any, parts: Sequence[tuple[Any, Any]]) -> Any:
-    """Cut out so many of every spatial axis."""
+    """Slice every spatial axis, each by its (start, count)."""
     whole, last = [(0, size) for size in array.shape[:2]], (0, array.shape[-1])
     starts, counts = zip(*whole, *parts, last, strict=True)
     return lax.slice(array, starts, [start + count for start, count in zip(starts, counts, strict=True)])
 
 
 def _cells(axes: list[_Axis], plan: Plan[Any], dtype: Any) -> Any:
-    """Return the flat position of every cell of every block; what lies outside of the plane is cut off later."""
+    """Return the flat position of every cell of every block; cells outside of the plane are cut off later."""
     cells: Any = 0
     for place, axis in enumerate(axes):
         block = along(axis.blocks, 2 + 2 * place, 9, dtype) * axis.stride
@@ -168,7 +168,7 @@ def _cells(axes: list[_Axis], plan: Plan[Any], dtype: Any) -> Any:
 
 
 def along(size: Any, axis: int, ndim: int, dtype: Any) -> Any:
-    """Return the coordinates along one of so many axes, to be broadcast."""
+    """Return the coordinates along one of `ndim` axes, which broadcast along the others."""
     shape = [1] * ndim
     shape[axis] = size
     return lax.broadcasted_iota(dtype, shape, axis)

@@ -1,12 +1,12 @@
 """The backend for TensorFlow tensors: differentiable to any order, eagerly, in graphs, and compiled by XLA.
 
-There are two ways to compute.  Eager tensors in the memory of the CPU go to the CPU's kernels and come back without a
-copy (`host`).  All others are computed by TensorFlow's own operations (`operations`), which work on every
-device, with sizes that only a run will know, in saved models, and under XLA.
+There are two ways to compute.  Eager tensors in the memory of the CPU go to the CPU kernels and come back without a
+copy (`host`).  All other tensors are computed by TensorFlow's own operations (`operations`).  These work on every
+device, with sizes that are known only at run time, in saved models, and under XLA.
 
-A bad index is the contract's IndexError where the call is eager, and an `InvalidArgumentError` of the same text from
-an assert op in a graph.  XLA drops asserts: there, and with ``validate=False`` everywhere, a bad index is dropped: its
-value is written nowhere, and its gradient is zero.
+A bad index is an IndexError in an eager call.  In a graph, an assert op raises an `InvalidArgumentError` of the same
+text.  XLA drops asserts.  Under XLA, and with ``validate=False``, a bad index is dropped: its value is written nowhere,
+and its gradient is zero.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class TensorFlow:
             def gradient(upstream: Any, _: Any = None) -> Any:
                 if host.serves(upstream, indices):
                     return _scatter(upstream, indices, unpooling, "sum")
-                # In a graph, a gradient must be TensorFlow's own from here on: one of ours within another would want
-                # tensors of a graph that is gone by the time that the second derivative is traced.
+                # In a graph, TensorFlow itself must differentiate this gradient.  A custom gradient inside of another
+                # would use tensors of a graph that is gone when the second derivative is traced.
                 return operations.scatter(upstream, indices, unpooling, "sum", given, own=True)[0]
 
             return (values, indices), gradient
@@ -84,7 +84,7 @@ def _check_out(out: Any) -> None:
 
 
 def _dense(argument: str, tensor: Any) -> Any:
-    """Return a tensor, which a variable has, and which sparse and ragged ones are not."""
+    """Return a dense tensor, or the value of a variable; refuse sparse and ragged tensors."""
     if isinstance(tensor, tf.Variable):
         return tensor.value()
     if not isinstance(tensor, tf.Tensor):
@@ -99,14 +99,14 @@ def _unvalidated(plan: Plan[Any]) -> Plan[Any]:
 
 
 def _scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, given: Any = None) -> Any:
-    """Unpool, with the gradient that belongs to the mode."""
+    """Unpool, with the gradient that belongs to `duplicates`."""
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def unpooled(values: Any) -> tuple[Any, Any]:
         if host.serves(values, indices):
             planes = host.scatter(values, indices, plan, duplicates)
             if planes is not None:
-                # Eagerly, this is a call to the kernel, too, which no tape could see into: its gradient is this one.
+                # An eager gradient calls the kernel, too, which no tape records.  So `_gather` has its own gradient.
                 return planes, lambda upstream: _gather(upstream, indices, plan, duplicates)
         planes, adjoint = operations.scatter(values, indices, plan, duplicates, given)
         return planes, adjoint
@@ -115,7 +115,7 @@ def _scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates,
 
 
 def _gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
-    """Take values out of planes, with the gradient that belongs to the mode."""
+    """Take values out of planes, with the gradient that belongs to `duplicates`."""
     if not host.serves(grad, indices):
         return operations.gather(grad, indices, plan, duplicates)
 

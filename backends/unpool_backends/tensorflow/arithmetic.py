@@ -1,4 +1,4 @@
-"""What converting indices needs of tensors, which do not follow the array API."""
+"""The operations that convert indices, for tensors, which do not follow the array API."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from unpool_backends.tensorflow.asserts import after, require
 
 
 class Arithmetic(arithmetic.Arithmetic):
-    """Tensors, eagerly or with sizes, and errors, that only a run will know."""
+    """Operations on eager tensors, and on tensors of a graph, whose sizes may be known only at run time."""
 
     def __init__(self, tensor: Any) -> None:
-        """Any tensor will do."""
+        """Ignore the tensor: the operations are the same for all."""
 
     def cast(self, array: Any, dtype: str) -> Any:
         return tf.cast(array, dtype)

@@ -1,7 +1,7 @@
-"""Rules that only a run can check: the contract's error in an eager call, and in a graph an assert of the same text.
+"""Rules that are checked at run time: an eager call raises the error, and a graph gets an assert of the same text.
 
-The text is built by `unpool.errors` from numbers that a graph does not have yet.  So it is built from marks, which the
-graph replaces by digits when a rule is broken.  XLA drops asserts, and could not write the text either.
+`unpool.errors` builds the text from numbers, which a graph does not have while it is traced.  So the text is built from
+marks, and the graph replaces them by digits when a rule is broken.  XLA drops asserts, and cannot compile the text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from unpool_backends.tensorflow import private
 
 
 class Asserts(Demand):
-    """Demands of sizes that may be tensors; `checks` is what a graph has to run first, which `after` takes."""
+    """Demands on sizes that may be tensors; `checks` has the tensors that a graph must run first, for `after`."""
 
     def __init__(self) -> None:
         self.checks: list[Any] = []
@@ -42,7 +42,7 @@ class Asserts(Demand):
 
 
 def require(right: Any, problem: Problem) -> list[Any]:
-    """Demand that a condition holds; return what a graph has to run first, which `after` takes."""
+    """Demand that a condition holds; return the tensors that a graph must run first, for `after`."""
     if isinstance(right, bool) or tf.executing_eagerly():
         if not right:
             raise problem(int)
@@ -66,17 +66,17 @@ def after(checks: list[Any], tensor: Any) -> Any:
 
 
 def compiles() -> bool:
-    """Return whether the graph that is traced now is for XLA."""
+    """Return True if the graph that is traced now is for XLA."""
     return private.in_xla()
 
 
 def known(*sizes: Any) -> bool:
-    """Return whether sizes are numbers, and none is a tensor."""
+    """Return True if all sizes are numbers, and none is a tensor."""
     return not any(isinstance(size, tf.Tensor) for size in sizes)
 
 
 class _Mark:
-    """A number that only a run will know; its text is a mark with its place in a list of tensors."""
+    """A number that is known only at run time; its text is a mark with its position in a list of tensors."""
 
     def __init__(self, tensor: Any, tensors: list[Any]) -> None:
         self.tensor, self.tensors = tensor, tensors
@@ -95,7 +95,7 @@ class _Mark:
 
 
 def _text(problem: Problem) -> Any:
-    """Write the message of a problem as a tensor."""
+    """Return the message of a problem as a tensor."""
     tensors: list[Any] = []
 
     def mark(number: Any) -> Any:

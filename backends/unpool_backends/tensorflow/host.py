@@ -1,8 +1,8 @@
-"""Eager tensors in the memory of the CPU, lent to the CPU's kernels.
+"""Eager tensors in the memory of the CPU, lent to the CPU kernels.
 
-NumPy sees the memory of a tensor, read-only, and TensorFlow takes an array's over by DLPack.  It does not check where
-that memory lies, and ends the process at its first operation on a tensor that lies at no multiple of 64.  So arrays are
-made to, and never come from anywhere else.
+NumPy reads the memory of a tensor without a copy, and TensorFlow takes over an array's memory by DLPack.  TensorFlow
+does not check the address: its first operation on a tensor that lies at no multiple of 64 bytes ends the process.  So
+results are allocated at such multiples, and no other arrays are handed over.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from unpool.plan import Plan
 from unpool.protocol import Duplicates
 from unpool_backends.cpu import CPU
 
-# What TensorFlow's kernels take for granted, on processors with the widest registers.
+# The alignment that TensorFlow's kernels assume on processors with the widest registers, in bytes.
 _ALIGNMENT = 64
 
 
 def serves(*tensors: Any) -> bool:
-    """Return whether these are tensors with values, in memory that NumPy can read."""
+    """Return True if these are tensors with values, in memory that NumPy can read."""
     return tf.executing_eagerly() and all(
         hasattr(tensor, "numpy") and tensor.device.endswith("device:CPU:0") for tensor in tensors
     )
 
 
 def pool(cells: Any, plan: Plan[int]) -> tuple[Any, Any]:
-    # The gradient needs the indices, also where nobody asked for them.
+    # The gradient needs the indices, even if the caller does not.
     return _LENDER.pool(cells, plan if plan.index_dtype is not None else replace(plan, index_dtype="int64"))
 
 
 def scatter(values: Any, indices: Any, plan: Plan[int], duplicates: Duplicates) -> Any:
-    """Return the planes; None if the plan lets a bad index be dropped and there is one, or one that repeats."""
+    """Return the planes; None if the plan drops bad indices, and an index is bad or repeated."""
     return (_LENDER if plan.validate else _QUIET_LENDER).scatter(values, indices, plan, duplicates)
 
 
@@ -45,8 +45,8 @@ def gather(grad: Any, indices: Any, plan: Plan[int], duplicates: Duplicates) -> 
 
 
 def _tensor(array: Any, *given: Any) -> Any:
-    """Give an array's memory to a tensor; nobody else may have the array."""
-    if array.dtype.name == "bfloat16":  # which NumPy does not hand over
+    """Hand an array's memory to a tensor; no other reference to the array may remain."""
+    if array.dtype.name == "bfloat16":  # NumPy cannot export it by DLPack
         words = tf.experimental.dlpack.from_dlpack(array.view(np.uint16).__dlpack__())
         return tf.bitcast(words, tf.bfloat16)
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())

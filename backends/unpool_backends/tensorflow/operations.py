@@ -1,9 +1,13 @@
 """The three primitives in TensorFlow's operations, for graphs, XLA, and devices other than the CPU.
 
-Arrays are taken as (lead, cells, trail): whole planes one after the other, or with the channels last.  Indices that lie
-in their own windows, as those of a pooling do, go the window path (`window_path`).  All others go the general one, on
-`tf.scatter_nd` where values add up; where the last one wins, the others are left out first, and nothing is written
-twice, which would be undefined on a GPU.  A bad index gets a cell past the end, which is cut off.
+Arrays are reshaped to three axes:
+
+    channels first    (lead = planes, cells, trail = 1)
+    channels last     (lead = samples, cells, trail = channels)
+
+If all indices lie in their own windows, as pooling's do, a call takes the window path (`window_path`).  Otherwise it
+takes the general path, where `tf.scatter_nd` adds values up.  If the last value wins, all others are left out first,
+because writing a cell twice is undefined on a GPU.  A bad index gets a cell past the end, which is cut off.
 """
 
 from __future__ import annotations
@@ -30,10 +34,10 @@ __all__ = ["gather", "pool", "scatter"]
 def scatter(
     values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, given: Any = None, own: bool = False
 ) -> tuple[Any, Callable[[Any], Any]]:
-    """Return the planes, and the function from gradients of the planes to those of the values.
+    """Return the planes, and the function from gradients of the planes to gradients of the values.
 
-    `given` are the entries of the user's size, where a run has rules to apply to them.  Indices that a pooling by this
-    plan found are the windows' `own`, which is not checked again.
+    `given` has the entries of the user's size, if a run has rules to apply to them.  If `own`, a pooling by this plan
+    found the indices; that they lie in their own windows is not checked again.
     """
     sizes = of_unpooling(values, indices, plan, given)
     targets = _Targets(after(sizes.checks, indices), sizes, plan, own)
@@ -45,7 +49,7 @@ def scatter(
             checks = checks + targets.once()
         flat = after(checks, targets.flat())
         if duplicates == "sum":
-            # Its second derivative in forward mode fails for indices of shape (n, 1), as the first is sparse then.
+            # With indices of shape (n, 1), the first derivative would be sparse, and the second in forward mode fail.
             planes = tf.scatter_nd(tf.reshape(flat, [1, -1, 1]), tf.reshape(values, [1, -1]), targets.one_more())
         else:
             planes = _assign(values, tf.where(targets.last_of_all(), flat, targets.total), targets)
@@ -73,7 +77,7 @@ def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> 
 
 
 class _Targets:
-    """Where indices point to."""
+    """The cells that the indices of a call name."""
 
     def __init__(self, indices: Any, sizes: Sizes, plan: Plan[Any], own: bool = False) -> None:
         self.indices, self.sizes, self.plan = indices, sizes, plan
@@ -81,18 +85,18 @@ class _Targets:
         self.shape = as_shape(self.lead, sizes.windows, self.trail)
         total = self.lead * sizes.cells * self.trail
         self.total = cast(total, tf.int64)
-        # TensorFlow Lite has segments of int32 only.
+        # TensorFlow Lite has segment operations for int32 only.
         self.segments = tf.int32 if known(total) and total < LARGEST else tf.int64
         dtype = tf.int32 if indices.dtype == tf.int32 and sizes.small else tf.int64
-        # Unsigned ones from 2**63 on turn negative, which is as far out of range.
+        # uint64 indices from 2**63 on turn negative here, so they stay out of range.
         self.numbers = tf.reshape(tf.cast(indices, dtype), self.shape)
         self.apart = max(windows_per_cell(plan)) == 1
         self.matches = Matches(self.numbers, sizes, plan) if serve(plan) else None
         self.inside = None if self.matches is None or own else self.matches.inside()
-        # XLA differentiates no tf.cond whose arrays have sizes that the trace did not know.
+        # XLA cannot differentiate a tf.cond if its arrays have sizes that are unknown while tracing.
         self.open = compiles() and not known(total)
 
-    # What is only needed where it is needed: in one branch, or in the gradient.
+    # These are methods, so that only the branch or the gradient that needs a tensor computes it.
 
     def valid(self) -> Any:
         return self.in_range() & self.own() if self.plan.validate == "windows" else self.in_range()
@@ -101,7 +105,7 @@ class _Targets:
         return (self.numbers >= 0) & (tf.cast(self.numbers, tf.int64) < cast(self.sizes.cells, tf.int64))
 
     def own(self) -> Any:
-        """Return whether each index is a cell that its own window reads."""
+        """Return a mask of the indices that are cells of their own windows."""
         sizes, dtype, corners = self.sizes, self.numbers.dtype, []
         for axis, windows in enumerate(sizes.pooled):
             shape = [1] * 5
@@ -114,11 +118,11 @@ class _Targets:
         return tf.reshape(inside, self.shape)
 
     def flat(self) -> Any:
-        """Positions among all cells, as they lie in memory; one past the end for a bad index."""
+        """Return the positions of indices among all cells, in memory order; one past the end for a bad index."""
         return tf.where(self.valid(), self.flat_of_good(), self.total)
 
     def flat_of_good(self) -> Any:
-        """Return the positions among all cells of indices that are in range."""
+        """Return the same for indices that are all in range."""
         plane = reshaped(arange(self.lead), -1, 1, 1) * cast(self.sizes.cells * self.trail, tf.int64)
         numbers, trail = tf.cast(self.numbers, tf.int64), cast(self.trail, tf.int64)
         return (numbers if known(self.trail) and self.trail == 1 else numbers * trail) + (plane + arange(self.trail))
@@ -131,7 +135,7 @@ class _Targets:
         return tf.reshape(tf.range(1, tf.size(self.numbers, tf.int64) + 1), self.shape)
 
     def last(self) -> Any:
-        """Return whether each index is the last one of its plane with that value."""
+        """Return a mask of the indices that no later index of their plane repeats."""
         if self.inside is None:
             return self.last_of_all()
         all_of_them = partial(tf.ones_like, self.numbers, tf.bool)
@@ -149,7 +153,7 @@ class _Targets:
         return tf.reshape(tf.equal(tf.gather(owners, cells), order), self.shape)
 
     def _segments(self) -> tuple[Any, Any]:
-        """Numbers of the indices and their cells, one after the other."""
+        """Return the flat numbers of the indices, in row-major order, and the flat cells that they name."""
         order, cells = (tf.cast(tf.reshape(part, [-1]), self.segments) for part in (self.order(), self.flat()))
         return order, cells
 
@@ -157,7 +161,7 @@ class _Targets:
         return tf.reduce_all(self.last() | ~self.valid())
 
     def take(self, planes: Any, duplicates: Duplicates) -> Any:
-        """Return the value at each index; zero at a bad one, and at one that a later one overwrote."""
+        """Return the value at each index; zero at a bad index, and at one that a later index overwrote."""
         cells = tf.reshape(planes, [-1])
 
         def at(flat: Any) -> Any:
@@ -194,10 +198,10 @@ class _Targets:
             plane = [number(size) for size in self.sizes.plane[3 - len(self.plan.spatial) :]]
             return self._position(where, number), self._shown(where, number), plane
 
-        if self.plan.validate != "windows" or compiles():  # where asserts are left out
+        if self.plan.validate != "windows" or compiles():  # XLA drops asserts
             return require(every, bad)
 
-        # Of the first bad index, a run alone knows which text is its own.
+        # Make a check for each text: which of them fits the first bad index is known only at run time.
         def first_in_range() -> Any:
             return tf.reshape(self.in_range(), [-1])[self._first(~valid)]
 
@@ -220,7 +224,7 @@ class _Targets:
         return require(tf.reduce_all(self.last_of_all() | ~self.valid()), repeated)
 
     def _first(self, mask: Any) -> Any:
-        """Return the first place in row-major order."""
+        """Return the flat position of the first True of a mask, in row-major order."""
         order = tf.reshape(self.order(), [-1])
         return tf.reduce_min(tf.where(tf.reshape(mask, [-1]), order, order.dtype.max)) - 1
 
@@ -236,7 +240,7 @@ class _Targets:
 
 
 def _assign(values: Any, flat: Any, targets: _Targets) -> Any:
-    """Put each value at its position, of which none but the one past the end is there twice."""
+    """Put each value at its position; only the position past the end may occur twice."""
     return tf.raw_ops.SparseToDense(
         sparse_indices=tf.reshape(flat, [-1, 1]),
         output_shape=targets.one_more(),

@@ -1,8 +1,8 @@
-"""Pooling by comparing: along one axis after the other, so a window of k x k takes 2 k comparisons.
+"""Pooling by comparisons along one axis after the other, so that a window of k x k takes 2 k comparisons.
 
-Along an axis, the windows' first cells are compared with their second ones, and so on: what is greater takes the place
-of what was found, and a NaN always does.  So the first of equal maxima stays, and the last NaN; and because the last
-axis goes first, that is so in row-major order.  Each value carries its position in the plane along.
+Along an axis, the first cells of all windows are compared with their second cells, and so on.  A greater value replaces
+the value found so far, and a NaN always does.  So the first of equal maxima stays, and the last NaN.  The last axis
+is pooled first, so this holds in row-major order.  Each value carries its place in the plane along.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from unpool_backends.tensorflow import sort_keys
 from unpool_backends.tensorflow.asserts import after, known
 from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, chosen, of_pooling, pairs, reshaped
 
-# Up to here a window's cells are sliced out one by one; a longer window is a loop in the graph.
+# Cells along an axis up to which a window's cells are sliced out one by one; a longer window is a loop in the graph.
 _UNROLLED = 16
-# And where it is known how many there are, or not more than so many times their cells lie between two.
+# If the number of windows is unknown, cells are sliced out only if the stride is at most this many times the kernel.
 _GAPS = 8
 
 
@@ -44,7 +44,7 @@ def pool(cells: Any, plan: Plan[Any]) -> tuple[Any, Any]:
 
 
 class _Axis:
-    """Pools arrays of shape (before, size, behind) along the middle."""
+    """The pooling of arrays of shape (before, size, behind) along the middle axis."""
 
     def __init__(
         self, axis: int, around: Any, sizes: Sizes, plan: Plan[Any], positions: tf.DType, dtype: tf.DType
@@ -58,16 +58,16 @@ class _Axis:
         self.kernel, self.padding = end - first, padding - first * self.dilation
         inside = not (plan.ceil_mode or plan.same) and known(padding) and padding == 0
         unpadded = known(self.padding) and self.padding == 0
-        self.every = self.kernel == self.stride == 1 and unpadded  # cell is a window
+        self.every = self.kernel == self.stride == 1 and unpadded  # every cell is a window
         if known(self.windows) and self.windows == 1:
-            self.stride = (self.kernel - 1) * self.dilation + 1  # there is no next one
+            self.stride = (self.kernel - 1) * self.dilation + 1  # a single window has no next one
         self.positions, self.dtype = positions, dtype
-        # Up to where windows reach, the padding before the input counted.
+        # The end of the last window, counted from the start of the padding.
         self.end = (self.windows - 1) * self.stride + (self.kernel - 1) * self.dilation + 1
         self.whole = unpadded and (inside or (known(self.end, self.size) and self.end <= self.size))
 
     def pooled(self, values: Any, keys: Any, places: Any) -> Any:
-        """Take arrays along; keys and places are None where they are not known yet."""
+        """Pool values, with their keys and places; these are None before the first axis."""
         lying = as_shape(self.around[0], self.size, self.around[1])
         arrays = [None if array is None else tf.reshape(array, lying) for array in (values, keys, places)]
         if self.every:
@@ -78,7 +78,7 @@ class _Axis:
         if self.whole:
             first, found = 1, self._sliced(blocks, 0, starts) if unrolled else self._gathered(arrays, starts)
         else:
-            # The first cell of a window that is not in the padding.
+            # Start with the first cell of each window that is not in the padding.
             first, found = 0, self._gathered(arrays, chosen(starts < 0, starts % self.dilation, starts))
         if unrolled:
             for tap in range(first, self.kernel):
@@ -97,13 +97,13 @@ class _Axis:
             return tap + 1, *self._better(found, candidate, cells)
 
         begin = tf.constant(first, tf.int64)
-        # XLA differentiates no loop of which it does not know how often it goes round.
+        # XLA cannot differentiate a loop without a maximum number of iterations.
         most = self.kernel - first
         _, *found = tf.while_loop(lambda tap, *_: tap < self.kernel, body, [begin, *found], maximum_iterations=most)
         return found
 
     def _better(self, found: Any, candidate: Any, cells: Any) -> Any:
-        """Put a candidate where it is greater, or a NaN."""
+        """Replace the found values by the candidate's where these are greater, or NaN."""
         greater = candidate[1] > found[1]
         nan = sort_keys.unordered(candidate[1], self.dtype)
         if nan is not None:
@@ -113,19 +113,19 @@ class _Axis:
         return tuple(tf.where(greater, new, old) for new, old in zip(candidate, found, strict=True))
 
     def _found(self, cells: Any, values: Any, keys: Any, places: Any) -> Any:
-        """Make the keys of values, unless they came along, and add the coordinates on this axis to their places."""
+        """Return values, with their keys, made unless given, and places, plus the coordinates on this axis."""
         numbers = cells.astype(self.positions.as_numpy_dtype) if known(cells) else tf.cast(cells, self.positions)
         along = reshaped(numbers * self.step, 1, -1, 1)
         return values, sort_keys.keys(values) if keys is None else keys, along if places is None else places + along
 
     def _full(self, values: Any, keys: Any, places: Any) -> Any:
-        """Give every value a position of its own, where they have been the same for all rows."""
+        """Give every value a place of its own, if one place stands for all rows so far."""
         if known(places) or places.shape != values.shape or not places.shape.is_fully_defined():
             places = tf.broadcast_to(places, as_shape(self.around[0], self.windows, self.around[1]))
         return values, keys, places
 
     def _blocks(self, arrays: Any) -> Any:
-        """Cut into blocks of a stride, padded where need be: slices with steps are slow in TensorFlow."""
+        """Cut into blocks of one stride, with padding if necessary, because strided slices are slow in TensorFlow."""
         reach = self.size + self.padding
         if known(reach, self.end):
             reach = max(reach, self.end)

@@ -1,4 +1,4 @@
-"""The private names of TensorFlow that this backend uses; no other file of it uses one."""
+"""The private names of TensorFlow that this backend uses; its other files import them from here."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ _in_xla: Any = NAMES.find(
 
 
 def in_xla() -> bool:
-    """Return True while TensorFlow traces for XLA; False where the name is gone."""
+    """Return True while TensorFlow traces for XLA; False if the name is missing."""
     return _in_xla is not None and bool(_in_xla(tf.compat.v1.get_default_graph()))

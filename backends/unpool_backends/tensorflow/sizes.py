@@ -1,6 +1,6 @@
-"""The sizes of a call: integers where the plan has them, and scalar tensors where only a run will know.
+"""The sizes of a call: integers if the plan has them, else scalar tensors, known only at run time.
 
-The rules of `unpool.sizes` that the plan could not apply are applied to those tensors, by `asserts.Asserts`.
+`asserts.Asserts` applies the rules of `unpool.sizes` to these tensors, since the plan could not.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from unpool.sizes import (
 )
 from unpool_backends.tensorflow.asserts import Asserts, known
 
-# Larger tables are computed when the graph runs: constants make it, and what is saved, grow.
+# Larger tables are computed when the graph runs: as constants, they would enlarge the graph and the saved model.
 _CONSTANT = 2**15
 
 
@@ -41,7 +41,7 @@ class Sizes(NamedTuple):
     pooled_shape: list[Any]
     plane_shape: list[Any]
     checks: list[Any]
-    follows: bool  # whether the size of the plane follows from the windows
+    follows: bool  # True if the size of the plane follows from the windows
 
     @property
     def windows(self) -> Any:
@@ -53,12 +53,12 @@ class Sizes(NamedTuple):
 
     @property
     def small(self) -> bool:
-        """True if int32 is known to count the cells of a plane."""
+        """Return True if int32 counts the cells of a plane; False if their number is unknown."""
         return known(self.cells) and bool(self.cells <= LARGEST)
 
 
 def as_shape(*sizes: Any) -> Any:
-    """Return sizes as what TensorFlow takes for a shape, without an operation where they are known."""
+    """Return sizes as a shape for TensorFlow: a list if they are known, else a tensor."""
     return list(sizes) if known(*sizes) else tf.stack([tf.cast(size, tf.int64) for size in sizes])
 
 
@@ -68,7 +68,7 @@ def long(*sizes: Any) -> Any:
 
 
 def pairs(*sizes: tuple[Any, Any]) -> Any:
-    """Return pairs of sizes as what TensorFlow takes for paddings, without an operation where they are known."""
+    """Return pairs of sizes as paddings for TensorFlow: a list if they are known, else a tensor."""
     flat = [size for pair in sizes for size in pair]
     return list(sizes) if known(*flat) else tf.reshape(as_shape(*flat), [-1, 2])
 
@@ -78,14 +78,14 @@ def chosen(condition: Any, one: Any, other: Any) -> Any:
 
 
 def arange(size: Any, dtype: Any = tf.int64) -> Any:
-    """Return 0, 1, ... as an array of NumPy's where they are few: a graph has a constant of it then."""
+    """Return 0, 1, ... as a NumPy array if they are few, which a graph stores as a constant; else as a tensor."""
     if known(size) and size <= _CONSTANT:
         return np.arange(size, dtype=dtype.as_numpy_dtype)
     return tf.range(tf.cast(size, dtype), dtype=dtype)
 
 
 def table(first: Any, sizes: list[Any]) -> Any:
-    """Return what a table of these sizes starts from: NumPy's where they are small, as `count` does."""
+    """Return the first entry of a table of these sizes: as a NumPy array if the table is small, as `arange` does."""
     small = known(*sizes) and prod(sizes) <= _CONSTANT
     return first.reshape(1) if small else tf.constant(first, shape=[1])
 
@@ -95,16 +95,16 @@ def reshaped(array: Any, *sizes: int) -> Any:
 
 
 def cast(size: Any, dtype: Any) -> Any:
-    """Return a size as a number of a dtype, without an operation where it is known."""
+    """Return a size as a number of a dtype: of NumPy if it is known, else a tensor."""
     return np.asarray(size, dtype.as_numpy_dtype) if known(size) else tf.cast(size, dtype)
 
 
 def settled(plan: Plan[Any], given: Any) -> tuple[Plan[Any], Any]:
-    """Return a plan with the sizes that TensorFlow has inferred of those given, and what is left to check of these."""
+    """Return a plan with the given sizes that TensorFlow can infer, and `given` if a run must check some, else None."""
     if given is None or tf.executing_eagerly():
         return plan, given
     given = tuple([_number(entry) for entry in given])
-    # TensorFlow knows as much of the shape of this tensor as it knows of the sizes.
+    # TensorFlow infers the shape of this tensor as far as it can infer the sizes.
     inferred = tf.fill(tf.stack([1 if entry is None else entry for entry in given]), False).shape.as_list()
     sizes = tuple([None if entry is None else size for entry, size in zip(given, inferred, strict=True)])
     rest = plan.channels_last, plan.validate, plan.values, plan.sized_by
@@ -121,7 +121,7 @@ def of_pooling(cells: Any, plan: Plan[Any]) -> Sizes:
     for axis, count in enumerate(pooled):
         if count is None:
             count = count_windows(axis, plane_shape, sizes, plan.window, plan.ceil_mode, demand)
-            pooled[axis] = tf.maximum(count, 0)  # or what counts to it might fail before its check does
+            pooled[axis] = tf.maximum(count, 0)  # a negative count could fail elsewhere before its check runs
     if plan.cells is None:
         demand_small_planes(sizes, plan.window, plan.index_dtype, demand)
     pooled_shape = [*plane_shape[: axes.start], *pooled, *plane_shape[axes.stop :]]
@@ -129,7 +129,7 @@ def of_pooling(cells: Any, plan: Plan[Any]) -> Sizes:
 
 
 def of_unpooling(values: Any, indices: Any, plan: Plan[Any], given: Any) -> Sizes:
-    """Return the sizes of an unpooling of these values; `given` are the entries of the user's size, if any is left."""
+    """Return the sizes of an unpooling of these values; `given` has the user's size, if a run must check it."""
     demand, rank, axes = Asserts(), len(plan.spatial), _spatial(plan)
     pooled_shape = _sizes_of(values, plan.pooled_shape)
     if not (values.shape.is_fully_defined() and indices.shape.is_fully_defined()):
@@ -160,7 +160,7 @@ def of_gathering(grad: Any, indices: Any, plan: Plan[Any]) -> Sizes:
 def _bounded(
     plan: Plan[Any], pooled_shape: list[Any], sizes: list[Any], given: Any, demand: Asserts, follows: bool = False
 ) -> Sizes:
-    """Apply the rule of sizes to those that the plan did not know, and default to what follows from the windows."""
+    """Apply the rule of sizes to sizes that the plan does not have; a missing size is the default for the windows."""
     axes = _spatial(plan)
     for axis, windows in enumerate(pooled_shape[axes]):
         if sizes[axis] is None:
@@ -200,7 +200,7 @@ def _spatial(plan: Plan[Any]) -> slice:
 
 
 def _sizes_of(tensor: Any, planned: Any) -> list[Any]:
-    """Return the shape of a tensor: a number where it is planned, and what the run has elsewhere."""
+    """Return the shape of a tensor: the sizes of the plan as numbers, the other sizes as tensors."""
     if None not in planned:
         return list(planned)
     found = tf.shape(tensor, tf.int64)

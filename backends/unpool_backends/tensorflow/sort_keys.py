@@ -1,7 +1,7 @@
-"""Numbers that compare as pooling wants values to: by `>` of integers, on every device, however it treats denormals.
+"""Sort keys: integers that `>` compares in pooling's order of values, also on devices that flush denormals.
 
-TensorFlow's threads take denormals for zero, and NaN compares with nothing.  So floats are compared by their bits:
-those of negative ones count down from zero, which makes -0.0 and 0.0 equal, and every NaN lies above infinity.
+TensorFlow's threads round denormals to zero, and every comparison with NaN is false.  So floats are compared by their
+bits.  The keys of negative floats count down from zero, which makes -0.0 and 0.0 equal.  Every NaN lies above infinity.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import tensorflow as tf
 
 
 class _Bits(NamedTuple):
-    word: tf.DType  # of the size of the float
-    wide: tf.DType  # to compute in
+    word: tf.DType  # the integer of the float's size
+    wide: tf.DType  # the dtype to compute in
     infinity: int
 
 
@@ -26,7 +26,7 @@ _FLOATS = {
 
 
 def keys(values: Any) -> Any:
-    """Return integers that are in the order of values."""
+    """Return the sort keys of values."""
     if values.dtype == tf.bool:
         return tf.cast(values, tf.uint8)
     if values.dtype not in _FLOATS:
@@ -38,5 +38,5 @@ def keys(values: Any) -> Any:
 
 
 def unordered(keys: Any, dtype: tf.DType) -> Any:
-    """Return whether keys are those of NaN; None for a dtype that has none."""
+    """Return a mask of the keys of NaN, or None if the dtype has no NaN."""
     return keys > _FLOATS[dtype].infinity if dtype in _FLOATS else None

@@ -2,12 +2,12 @@
 
 Along each axis the plane, with the padding before it, is cut into blocks of a stride.  The cells of block ``b`` lie in
 the windows ``b - q``, for ``q`` in ``0..Q-1`` with ``Q = ceil(span / stride)``.  So a block is compared with Q windows,
-in row-major order.  The last one whose index is the cell wins, or all of them are added up.  Windows that do not
-overlap have Q = 1: one comparison and one selection, which XLA makes one pass over the output.
+in row-major order.  The last window whose index is the cell wins, or the values of all such windows are added up.
+Windows that do not overlap have Q = 1: one comparison and one selection, which XLA fuses into one pass over the output.
 
-It is exact if every index lies in its own window, which the same comparisons tell (`Matches.inside`); where one does
-not, `operations` takes the general path.  Nothing here depends on an order of writing, so the result is the same on
-every device.
+The window path is exact if every index lies in its own window, which the same comparisons test (`Matches.inside`).
+Otherwise `operations` takes the general path.  The result is the same on every device, since it does not depend on an
+order of writing.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, long
 
 # With up to 3 x 3 windows per cell, comparing is still faster than scattering.
 _MOST = 9
-# Between windows whose number is not known there may be so many times their own cells.
+# If the number of windows is unknown, the stride is at most this many times a window's span.
 _GAPS = 8
-# And along an axis of unknown size, a block has so many cells at most: there may be far fewer in the plane.
+# The most cells of a block along an axis of unknown size, since the plane may have far fewer.
 _LONGEST = 1 << 12
-# Up to here, an axis is reduced by slices of it, of which TensorFlow makes faster loops than of reductions.
+# Up to this size, an axis is reduced slice by slice, which TensorFlow runs faster than a reduction.
 _FEW = 4
-# And with so many cells, windows are looked at one cell after the other where XLA makes one pass of it.
+# Cells of a window up to which indices are compared tap by tap under XLA, which fuses this into one pass.
 _UNROLLED = 64
 
 
@@ -43,7 +43,7 @@ def windows_per_cell(plan: Plan[Any]) -> tuple[int, ...]:
 
 
 def serve(plan: Plan[Any]) -> bool:
-    """Return whether this path is fast: blocks are compared with few windows, and are not mostly gaps."""
+    """Return True if this path is fast: blocks are compared with few windows, and are not mostly gaps."""
     if prod(windows_per_cell(plan)) > _MOST:
         return False
     for axis, (count, size) in enumerate(zip(plan.pooled, plan.plane, strict=True)):
@@ -54,7 +54,7 @@ def serve(plan: Plan[Any]) -> bool:
 
 
 def _step(axis: int, plan: Plan[Any]) -> tuple[int, int]:
-    """Return the span of a window along an axis, and the distance to the next, which is the span if there is none."""
+    """Return the span of a window along an axis, and the stride, which is the span if there is one window."""
     first, end = _taps(axis, plan)
     span = plan.dilation[axis] * (end - first - 1) + 1
     return span, span if plan.pooled[axis] == 1 else plan.stride[axis]
@@ -71,13 +71,13 @@ class _Axis(NamedTuple):
 
     windows: Any
     size: Any
-    step: Any  # between two cells of it, in the flat plane
+    step: Any  # between two cells along this axis, in the flat plane
     kernel: int
     stride: int
     padding: Any
     dilation: int
     windows_per_cell: int
-    whole: bool  # the blocks are the windows, and make up the plane
+    whole: bool  # True if the blocks are the windows, and make up the plane
 
     @property
     def blocks(self) -> Any:
@@ -85,15 +85,15 @@ class _Axis(NamedTuple):
 
     @property
     def exact(self) -> bool:
-        """Whether the blocks, whose number is known, cover exactly the plane."""
+        """Return True if the blocks, whose number is known, cover exactly the plane."""
         return bool(self.padding == 0 and self.blocks * self.stride == self.size)
 
     def offsets(self, q: int, dtype: Any) -> Any:
-        """Return how far the cells of a block lie from the corner of its q-th window, in the flat plane."""
+        """Return the distances of a block's cells from the corner of its q-th window, in the flat plane."""
         return (arange(self.stride, dtype) + cast(q * self.stride, dtype)) * cast(self.step, dtype)
 
     def mask(self, q: int) -> Any:
-        """Return which cells of the blocks are cells of the plane, and of an existing q-th window."""
+        """Return a mask of the blocks' cells that are cells of the plane, and of an existing q-th window."""
         block, cell = arange(self.blocks)[:, np.newaxis], arange(self.stride)[np.newaxis, :]
         window, offset, place = block - q, cell + q * self.stride, block * self.stride + cell - self.padding
         tap = (offset % self.dilation < 1) & (offset // self.dilation < self.kernel)
@@ -102,7 +102,7 @@ class _Axis(NamedTuple):
 
 
 class Matches:
-    """For each cell of each block, which of its windows have it as their index.
+    """The matches of cells and windows: for each cell of each block, the windows whose index is the cell.
 
     `numbers` are indices of shape (lead, windows, trail): planes that lie together, or channel by channel.
     """
@@ -114,29 +114,29 @@ class Matches:
             windows, size = sizes.pooled[axis], sizes.plane[axis]
             (first, end), (_, stride) = _taps(axis, plan), _step(axis, plan)
             kernel, padding = end - first, sizes.padding[axis] - first * plan.dilation[axis]
-            # Or nothing is pooled along it.
+            # Windows lie side by side, or the axis is not pooled.
             simple = per_cell == 1 and kernel == stride and known(padding) and padding == 0
-            # Where nobody gave a size, it is that of the windows.
+            # If no size was given, it follows from the windows.
             covered = size == windows * stride if known(size, windows) else sizes.follows and not known(size)
             step = prod(sizes.plane[axis + 1 :])
             rest = padding, plan.dilation[axis], per_cell, bool(simple and covered)
             self.axes.append(_Axis(windows, size, step, kernel, stride, *rest))
-        # Of all blocks; some of them may lie outside of the plane.
+        # The cells of all blocks, some of which may lie outside of the plane.
         self.cells = prod([axis.blocks * axis.stride for axis in self.axes])
         self.orders = list(product(*[range(axis.windows_per_cell - 1, -1, -1) for axis in self.axes]))
         self.kept = None if compiles() else self._matched()
 
     def _matches(self) -> list[Any]:
-        """Return what `_matched` does; XLA computes it faster than it reads it again."""
+        """Return the stored masks of `_matched`; under XLA, compute them again, which is faster than reading them."""
         return self._matched() if self.kept is None else self.kept
 
     def _matched(self) -> list[Any]:
-        """Return, for each of a block's windows in row-major order, which cells of all blocks are its index."""
+        """Return, for each of a block's windows in row-major order, a mask of the cells that are its index."""
         offsets = self._blocks(self.numbers - reshaped(self._corners(), 1, -1, 1))
         return [self._matched_by(order, self._neighbours(offsets, order)) for order in self.orders]
 
     def _corners(self) -> Any:
-        """Return the first cell of every window in the flat plane, also where it lies in the padding."""
+        """Return the first cell of every window in the flat plane, also if it lies in the padding."""
         corners: Any = table(cast(0, self.dtype), [axis.windows for axis in self.axes])
         for axis in self.axes:
             along = arange(axis.windows, self.dtype) * cast(axis.stride, self.dtype) - cast(axis.padding, self.dtype)
@@ -152,7 +152,7 @@ class Matches:
         return tf.pad(tf.reshape(array, windows), [(0, 0), *pads, (0, 0)])
 
     def _neighbours(self, array: Any, order: tuple[int, ...]) -> Any:
-        """Return the q-th window of each block, of what `_blocks` returned."""
+        """Return the q-th window of each block, from the result of `_blocks`."""
         if all(axis.windows_per_cell == 1 for axis in self.axes):
             return array
         starts = [axis.windows_per_cell - 1 - q for q, axis in zip(order, self.axes, strict=True)]
@@ -160,7 +160,7 @@ class Matches:
         return array[:, parts[0], parts[1], parts[2]]
 
     def _groups(self) -> tuple[list[tuple[Any, _Axis]], Any]:
-        """Join the axes whose blocks are single cells to the one after: (blocks, axis) of the others, and the rest."""
+        """Merge axes whose blocks are single cells into the next; return (blocks, axis) of the others, and the rest."""
         groups, outer = [], self.lead
         for axis in self.axes:
             outer = outer * axis.blocks
@@ -170,7 +170,7 @@ class Matches:
         return groups, outer * self.trail
 
     def _matched_by(self, order: tuple[int, ...], offsets: Any) -> Any:
-        """Return which cells of all blocks are the index of their q-th window; shape (lead, cells, trail)."""
+        """Return a mask of the cells that are the index of their block's q-th window; shape (lead, cells, trail)."""
         for axis, q in zip(self.axes, order, strict=True):
             if axis.stride == 1 and q:
                 offsets = offsets - cast(axis.step, self.dtype) * cast(q, self.dtype)
@@ -195,7 +195,7 @@ class Matches:
         return matched & reshaped(mask, 1, -1, 1)
 
     def inside(self) -> Any:
-        """Return whether every index is a cell of its own window."""
+        """Return True if every index is a cell of its own window."""
         if compiles() and prod(axis.kernel for axis in self.axes) <= _UNROLLED:
             return self._inside_by_taps()
         found = None
@@ -216,7 +216,7 @@ class Matches:
         return tf.reduce_all(found)
 
     def _inside_by_taps(self) -> Any:
-        """Return the same by going through the taps, in one pass over the indices if it is compiled."""
+        """Return the same by comparing tap by tap, which XLA compiles to one pass over the indices."""
         offsets = self.numbers - reshaped(self._corners(), 1, -1, 1)
         found: Any = False
         for taps in product(*[range(axis.kernel) for axis in self.axes]):
@@ -236,7 +236,7 @@ class Matches:
         """Put values, of the shape of the indices, into their cells; return planes of shape (lead, cells, trail)."""
         zero = tf.zeros([], values.dtype)
         if adds and (values.dtype.is_floating or values.dtype.is_complex):
-            # A sum that starts at 0.0 is never -0.0; a zero has its derivative all the same.
+            # A sum that starts at 0.0 is never -0.0.  `stop_gradient` keeps the derivative of a zero.
             values = values - tf.stop_gradient(tf.where(tf.equal(values, zero), values, zero))
         blocks, planes = self._blocks(values), None
         groups, tail = self._groups()
@@ -249,7 +249,7 @@ class Matches:
         return self._cropped(planes)
 
     def _cropped(self, planes: Any) -> Any:
-        """Leave the blocks' cells before and after the plane out, and fill up with zeros what they do not reach."""
+        """Cut off the blocks' cells outside of the plane, and pad with zeros the cells that no block reaches."""
         taken, missing = [], []
         for axis in self.axes:
             size, there = axis.size, axis.blocks * axis.stride - axis.padding
@@ -260,12 +260,12 @@ class Matches:
         if not exact:
             blocks = as_shape(self.lead, *[axis.blocks * axis.stride for axis in self.axes], self.trail)
             parts = [slice(axis.padding, axis.padding + size) for axis, size in zip(self.axes, taken, strict=True)]
-            # Not tf.slice, whose gradient has none under XLA.
+            # Not tf.slice, whose second derivative fails under XLA.
             planes = tf.reshape(planes, blocks)[:, parts[0], parts[1], parts[2]]
             planes = tf.pad(planes, pairs((0, 0), *[(0, rest) for rest in missing], (0, 0)))
         return tf.reshape(planes, as_shape(self.lead, prod([axis.size for axis in self.axes]), self.trail))
 
 
 def added(one: Any, other: Any) -> Any:
-    """Add up as NumPy does: booleans, too."""
+    """Add two tensors as NumPy does, booleans by `|`."""
     return one | other if other.dtype == tf.bool else one + other

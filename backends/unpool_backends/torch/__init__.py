@@ -1,7 +1,7 @@
-"""The backend for PyTorch tensors: the CPU's and CUDA's kernels on their memory, as operators of PyTorch's.
+"""The backend for PyTorch tensors: the CPU and CUDA kernels, registered as PyTorch operators.
 
-A call becomes one of the operators that `operators` registers, and so it is differentiable, mapped, traced and compiled
-as PyTorch's own are.  They end in `memory`, where a tensor's memory is the kernels' array: nothing is copied.
+A call dispatches to one of the operators of `operators`.  So it is differentiable, and it can be mapped, traced and
+compiled like PyTorch's own operators.  The kernels run on the memory of the tensors, without a copy (`memory`).
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ BACKEND = Torch()
 
 
 def _check(*tensors: tuple[str, Any]) -> None:
-    """Refuse tensors without strides, such as sparse ones, and those that lie elsewhere than the kernels reach."""
+    """Refuse tensors without strides, such as sparse ones, tensors on a device without kernels, and mixed devices."""
     first, one = tensors[0]
     for argument, tensor in tensors:
         if tensor.layout != torch.strided:
@@ -77,13 +77,13 @@ def _check(*tensors: tuple[str, Any]) -> None:
 
 
 def _check_out(*tensors: tuple[str, Any]) -> None:
-    """Refuse to write where a gradient would have to pass, and what is no array; the last tensor is what is read."""
+    """Refuse results that require a gradient or that kernels cannot write to; the last tensor is the one to read."""
     _check(*[(argument, tensor) for argument, tensor in reversed(tensors) if tensor is not None])
     for argument, tensor in tensors:
         if tensor is not None and tensor.requires_grad and torch.is_grad_enabled():
             raise _out_of_gradient(argument)
     for argument, tensor in tensors[:-1]:
-        # PyTorch cannot trace the last two questions.
+        # torch.compile cannot trace `is_conj` and `is_neg`.
         lazy = not torch.compiler.is_dynamo_compiling() and tensor is not None and (tensor.is_conj() or tensor.is_neg())
         if tensor is not None and (lazy or not tensor.is_contiguous()):
             raise errors.unusable_out(argument)
@@ -98,7 +98,7 @@ def _note_written(*tensors: Any) -> Any:
 
 
 def _is_plain(*tensors: Any) -> bool:
-    """Return whether kernels may use the memory of these tensors directly: no tracer or transform intercepts them."""
+    """Return True if kernels may use the memory of these tensors directly: no tracer or transform intercepts them."""
     return not operators.watched() and all(
         type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.device.type != "meta" for tensor in tensors
     )

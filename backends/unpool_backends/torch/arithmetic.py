@@ -1,4 +1,4 @@
-"""What converting indices needs where tensors differ from the array API."""
+"""The operations that convert indices, where tensors differ from the array API."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unpool_backends.torch import private
 
 
 class Arithmetic(arithmetic.Arithmetic):
-    """Tensors, on the device of the first one."""
+    """Operations on tensors, on the device of the first one."""
 
     def __init__(self, tensor: Any) -> None:
         super().__init__(torch)
@@ -27,10 +27,10 @@ class Arithmetic(arithmetic.Arithmetic):
         return super().along(size, axis, ndim).to(self._device)
 
     def require_all(self, right: Any, result: Any, problem: Callable[[Number, Any], Exception]) -> Any:
-        """Tensors of a program that is traced or mapped have no values to check."""
+        """Return the result, or raise if a value is wrong; traced and mapped tensors have no values to check."""
         if torch.compiler.is_dynamo_compiling() or private.mapped() or _has_no_values(right):
             return result
-        if get_proxy_mode() is not None:  # `make_fx` has values, and refuses to read them
+        if get_proxy_mode() is not None:  # tensors of `make_fx` have values, but reading one raises
             return result
         if not right.all():
             raise problem(int, int((~right).reshape(-1).to(torch.uint8).argmax()))

@@ -1,4 +1,4 @@
-"""The kernels of the CPU and of CUDA, lent the memory of tensors; and shapes alone, while a program is traced."""
+"""The CPU and CUDA kernels on the memory of tensors, and the shapes of their results for tracing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Shapes:
 
 # --- memory -----------------------------------------------------------------------------------------------------------
 
-# NumPy has no bfloat16; ml_dtypes makes one, and its numbers are 16-bit words.
+# NumPy has no bfloat16.  Tensors are passed as 16-bit words, viewed as the bfloat16 of ml_dtypes.
 
 
 def _bfloat16() -> Any:
@@ -54,7 +54,7 @@ def _numpy(tensor: Any) -> Any:
 
 
 def _of_numpy(array: Any, *given: Any) -> Any:
-    if array.dtype.kind == "V":  # as NumPy sees bfloat16
+    if array.dtype.kind == "V":  # the kind of ml_dtypes' bfloat16 in NumPy
         return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
     return torch.from_numpy(array)
 

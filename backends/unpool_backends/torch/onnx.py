@@ -1,8 +1,8 @@
-"""The operators in those of ONNX, for `torch.onnx.export(..., dynamo=True)`.
+"""Translate the operators to ONNX, for `torch.onnx.export(..., dynamo=True)`.
 
-ONNX counts a position over all planes, so an index of ours is one of theirs less the cells of the planes before it.
-`MaxUnpool` moves floats, and says nothing of positions that repeat, which ONNX Runtime writes in their order; sums, and
-other numbers, are scattered.  A bad index is not looked for.
+An ONNX index counts through all planes: it is unpool's index plus the cells of the planes before.  ONNX's `MaxUnpool`
+takes floats only, and leaves repeated indices undefined; ONNX Runtime writes them in their order.  Sums and other
+dtypes use `ScatterElements`.  An exported program does not check for bad indices.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _max_unpool(
     if duplicates != "sum" and input.dtype in _FLOATS:
         window = {"kernel_shape": kernel_size, "strides": stride, **_pads(padding)}
         if SAME in padding or not _reaches(values, kernel_size, stride, padding, size):
-            # The shape says it all, and ONNX Runtime refuses one that is smaller than what follows from the windows.
+            # The shape alone fixes the result.  ONNX Runtime refuses one that is smaller than the windows imply.
             ones = [1] * len(size)
             window = {"kernel_shape": ones, "strides": ones}
         return layout.back(op.MaxUnpool(values, flat, shape, **window))
@@ -100,7 +100,7 @@ def _pads(padding: Any) -> dict[str, Any]:
 
 
 def _reaches(values: Any, kernel_size: Any, stride: Any, padding: Any, size: Any) -> bool:
-    """Return whether it is known that planes are as large as their windows say, or larger."""
+    """Return True if planes are known to be at least as large as their windows imply."""
     pooled = None if values.shape is None else list(values.shape)[2:]
     if pooled is None or not all(isinstance(n, int) for n in (*pooled, *size)):
         return False
@@ -109,7 +109,7 @@ def _reaches(values: Any, kernel_size: Any, stride: Any, padding: Any, size: Any
 
 
 class _Layout:
-    """How arrays become those of ONNX, with a batch and the channels first, and their results what they were."""
+    """The conversion of arrays to ONNX's layout, batched and channels first, and of results back."""
 
     def __init__(self, input: Any, rank: int, channels_last: bool) -> None:
         self.batched = len(input.shape) == rank + 2

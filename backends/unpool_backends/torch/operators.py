@@ -1,12 +1,14 @@
-"""The operators ``torch.ops.unpool.*``: what PyTorch sees of a call, in eager programs and in those that it traces.
+"""The operators ``torch.ops.unpool.*``, to which calls dispatch in eager and in traced programs.
 
-An operator's arguments say all that a Plan says, since a graph keeps nothing else; its kernels make the Plan again.
-Each is registered for the CPU, for CUDA, and for tensors that have a shape and no values; with its derivatives, which
-are operators again, so there is one of every order, in reverse and in forward mode; and for `torch.vmap`, which folds
-what it maps over into the batch.
+The arguments of an operator contain its whole Plan, since a graph stores nothing else.  The kernels make the Plan
+again.  Each operator has these registrations:
 
-A picture that lies in memory with its channels last, as PyTorch's ``memory_format`` has it, is computed as it lies, and
-so do its results.
+    CPU, CUDA       the kernels
+    fake tensors    the shapes of results, for tracing
+    autograd        its derivatives in reverse and forward mode; they call operators, so every order works
+    torch.vmap      a rule that folds the mapped axis into the batch
+
+Tensors in PyTorch's memory format `channels_last` are not copied, and their results are channels_last too.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ _SCHEMAS = (
     f"max_unpool(Tensor input, Tensor indices, {_WINDOW}, SymInt[] size, {_MOVING}, str sized_by) -> Tensor",
     f"max_unpool_backward(Tensor grad_output, Tensor indices, {_WINDOW}, {_MOVING}) -> Tensor",
 )
-# What `Plan.validate` is, in words: an operator's argument has one type.
+# `Plan.validate` as a string, since an operator's argument has one type.
 _WORD_OF = {True: "plane", False: "none", "windows": "windows"}
 _VALIDATE_OF: dict[str, Validate] = {"plane": True, "none": False, "windows": "windows"}
 _TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_exact_strides)
@@ -73,7 +75,7 @@ def watched() -> bool:
 
 
 def _kernels(run: Lender | memory.Shapes) -> dict[str, Callable[..., Any]]:
-    """Make the operators of the three primitives."""
+    """Return the kernels of the operators, by name."""
     quiet = memory.QUIET[run] if isinstance(run, Lender) else run
 
     def max_pool(input: Any, *rest: Any) -> Any:
@@ -124,7 +126,7 @@ def _window(entries: Any) -> Window:
 def _in_memory_order(
     compute: Callable[..., Any], run: Any, quiet: Any, channels_last: bool, rank: int, *tensors: Any
 ) -> Any:
-    """Compute without copying a tensor whose channels lie last in memory; its results are laid out in the same way."""
+    """Compute without copying tensors that are channels_last in memory; results are channels_last too."""
     first, batched = tensors[0], tensors[0].dim() == rank + 2
     if channels_last or rank == 1 or not batched or first.is_contiguous() or not _lies_last(first):
         return compute(run, channels_last, *tensors)
@@ -132,7 +134,7 @@ def _in_memory_order(
         results = compute(quiet, True, *[tensor.movedim(1, -1) for tensor in tensors])
     except ValueError:  # the plan refuses the sizes
         results = None
-    if results is None:  # an error names sizes and positions in the user's order
+    if results is None:  # once more, for an error with sizes and positions in the user's order
         return compute(run, False, *tensors)
     if isinstance(results, tuple):
         return tuple(None if result is None else result.movedim(-1, 1) for result in results)
@@ -140,7 +142,7 @@ def _in_memory_order(
 
 
 def _lies_last(tensor: Any) -> bool:
-    """Return whether a tensor, or a part of one, is laid out channels last."""
+    """Return True if a tensor, or the whole that it is sliced from, is channels_last in memory."""
     inwards = [(tensor.shape[axis], tensor.stride(axis)) for axis in (0, *range(2, tensor.dim()), 1)]
     strides = [stride for size, stride in inwards if size != 1]
     return bool(tensor.stride(1) == 1) and all(a >= b for a, b in pairwise(strides))
@@ -150,7 +152,7 @@ def _lies_last(tensor: Any) -> bool:
 
 
 class _Caller(NamedTuple):
-    """The dispatch keys of a call, and which gradients are recorded, which a `Function` turns off for all levels."""
+    """The dispatch keys of a call, and its modes of recording, which a `Function` turns off for all levels."""
 
     keyset: Any
     reverse: bool
@@ -162,8 +164,8 @@ class _Caller(NamedTuple):
             yield
 
     def below(self, name: str, *arguments: Any) -> Any:
-        """Call the operator that comes after its derivatives."""
-        if not private.transformed():  # there is no other level
+        """Call the operator at the dispatch keys below autograd."""
+        if not private.transformed():  # no other level records
             return _below(self.keyset, name, *arguments)
         with self.recording():
             return _below(self.keyset, name, *arguments)
@@ -174,16 +176,16 @@ def _below(keyset: Any, name: str, *arguments: Any) -> Any:
         return private.redispatch(_OPERATORS[name], keyset & private.after_autograd, *arguments)
 
 
-# `torch.library.register_autograd` has no derivatives of forward mode, and a plain `Function` takes all the levels of
-# `torch.func` at once; below the dispatcher, they come one by one.
+# `torch.library.register_autograd` has no forward mode, and a plain `Function` takes all levels of `torch.func` at
+# once.  The dispatcher calls a single-level function once per level.
 class _Derivative(private.SingleLevelFunction or torch.autograd.Function):  # type: ignore[misc]
-    """What the three have in common; `torch.autograd.Function` has the key for a backward pass that is compiled."""
+    """The base of the three derivatives, with the key of `torch.autograd.Function` for compiled autograd."""
 
     _compiled_autograd_key = staticmethod(private.compiled_autograd_key)
 
 
 class _Pool(_Derivative):
-    """Values take the gradients of their cells, and give theirs to them."""
+    """The derivative of pooling: it gathers tangents from the cells of the maxima, and scatters gradients to them."""
 
     @staticmethod
     def forward(ctx: Any, caller: _Caller, input: Any, *rest: Any) -> Any:
@@ -198,7 +200,7 @@ class _Pool(_Derivative):
         ctx.save_for_backward(indices)
         ctx.save_for_forward(indices)
         ctx.mark_non_differentiable(indices)
-        ctx.set_materialize_grads(False)  # zeros for the indices take longer than all else
+        ctx.set_materialize_grads(False)  # a gradient of zeros for the indices takes longer than all else
         *ctx.window, _, ctx.channels_last, _ = rest
         ctx.size = input.shape[spatial_axes(input.dim(), len(rest[0]), ctx.channels_last)]
 
@@ -207,7 +209,7 @@ class _Pool(_Derivative):
         if grad is None:
             return (None,) * 9
         rest = *ctx.window, list(ctx.size), ctx.channels_last, "sum", "none", "input_size"
-        # One for every argument of `forward`; the others have no gradient.
+        # One entry per argument of `forward`; only `input` has a gradient.
         return None, _OPERATORS["max_unpool"](grad, *ctx.saved_tensors, *rest), *[None] * 7
 
     @staticmethod
@@ -218,7 +220,7 @@ class _Pool(_Derivative):
 
 
 class _Unpool(_Derivative):
-    """Linear in the values; its adjoint takes them out again."""
+    """The derivative of scattering, which is linear in the values; its adjoint gathers."""
 
     @staticmethod
     def forward(ctx: Any, caller: _Caller, input: Any, indices: Any, *rest: Any) -> Any:
@@ -246,7 +248,7 @@ class _Unpool(_Derivative):
 
 
 class _Take(_Derivative):
-    """Linear in the planes; its adjoint puts values back."""
+    """The derivative of gathering, which is linear in the planes; its adjoint scatters."""
 
     @staticmethod
     def forward(ctx: Any, caller: _Caller, grad_output: Any, indices: Any, *rest: Any) -> Any:
@@ -286,19 +288,19 @@ def _differentiable(name: str, function: Any) -> Callable[..., Any]:
 
 
 def _register_publicly(name: str, function: Any) -> None:
-    """Register the formulas of reverse mode alone, in the public way."""
+    """Register the formulas of reverse mode alone, by the public API."""
 
     def keep(ctx: Any, inputs: Any, output: Any) -> None:
         function.keep(ctx, output, *inputs)
 
     def backward(ctx: Any, *grads: Any) -> Any:
-        return function.backward(ctx, *grads)[1:]  # the first is that of `_Caller`
+        return function.backward(ctx, *grads)[1:]  # the first gradient is that of `_Caller`
 
     torch.library.register_autograd(f"unpool::{name}", backward, setup_context=keep, lib=_LIBRARY)
 
 
 def _pooled_values(keyset: Any, input: Any, *rest: Any) -> Any:
-    """Derivatives need the indices, also where nobody asked for them."""
+    """Return pooled values.  Compute the indices too while derivatives are recorded, which need them."""
     if private.OWN_DERIVATIVES and not _differentiated(input):
         return _below(keyset, "max_pool", input, *rest)
     *window, _, channels_last = rest
@@ -316,7 +318,7 @@ def _differentiated(tensor: Any) -> bool:
 
 
 def _mapped(name: str, tensors: int) -> Callable[..., Any]:
-    """Fold what is mapped over into the batch, or make it one where there is none."""
+    """Return a rule for `torch.vmap`: fold the mapped axis into the batch, or use it as the batch if there is none."""
 
     def call(info: Any, in_dims: Any, *arguments: Any) -> Any:
         given, rest = arguments[:tensors], arguments[tensors:]

@@ -1,7 +1,7 @@
-"""The private names of PyTorch that this backend uses; no other file of it uses one.
+"""The private names of PyTorch that this backend uses; its other files import them from here.
 
-Most serve one end: a derivative that calls its operator again at the next level of `torch.func`, and in forward mode.
-Where one of them is gone, `OWN_DERIVATIVES` is False, and `operators` registers the same formulas publicly.
+Most serve one end: a derivative that calls its operator again at the next level of `torch.func` or of forward mode.
+If one of those is missing, `OWN_DERIVATIVES` is False, and `operators` registers the same formulas by the public API.
 """
 
 from __future__ import annotations
@@ -99,17 +99,17 @@ OWN_DERIVATIVES = _TRANSFORMS_KNOWN and all(
 
 
 def mapped() -> bool:
-    """Return True inside a transform of `torch.func`; False where the name is gone."""
+    """Return True inside a transform of `torch.func`; False if the name is missing."""
     return _are_transforms_active is not None and bool(_are_transforms_active())
 
 
 def transformed() -> bool:
-    """Return True inside `torch.func` and forward mode, and where a name is gone, which is right and slower."""
+    """Return True inside `torch.func` and forward mode, and if a name is missing: the slower path is always right."""
     return not _TRANSFORMS_KNOWN or bool(_are_transforms_active()) or bool(forward_ad._current_level >= 0)
 
 
 def without_tangents(operator: Callable[..., Any]) -> Callable[..., Any]:
-    """Return an operator that refuses tangents, which it would drop without a word; itself with `OWN_DERIVATIVES`."""
+    """Return an operator that refuses tangents instead of dropping them silently; itself with `OWN_DERIVATIVES`."""
     if OWN_DERIVATIVES:
         return operator
 
@@ -146,12 +146,12 @@ _is_fake: Any = NAMES.find(
 
 
 def in_dispatch_mode() -> bool:
-    """Return True while a dispatch mode intercepts operators, and where the name is gone, which is right and slower."""
+    """Return True while a dispatch mode intercepts operators, and if the name is missing: the slower path is right."""
     return _modes is None or _modes() > 0
 
 
 def is_fake(tensor: Any) -> bool:
-    """Return True for a tensor without values; for every subclass of `torch.Tensor` where the name is gone."""
+    """Return True for a tensor without values; for every subclass of `torch.Tensor` if the name is missing."""
     if _is_fake is None:
         return type(tensor) not in (torch.Tensor, torch.nn.Parameter)
     return bool(_is_fake(tensor))
