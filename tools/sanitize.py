@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 if "--cuda-on-cpu" in sys.argv:
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support" / "cuda_on_cpu"))
+    support = Path(__file__).parent.parent / "tests" / "support"
+    sys.path[:0] = [str(support / "cuda_on_cpu"), str(support)]
 
 import cupy
 import numpy as np

@@ -436,7 +436,10 @@ def test_processes_share_what_is_built(tmp_path):
         cupy.RawModule(code=code).get_function("set")((1,), (1,), (to,))
         assert to.item() == 5
         """
-    environment = os.environ | {"PYTHONPATH": str(FOLDER), "UNPOOL_CUDA_ON_CPU_CACHE": str(tmp_path)}
+    environment = os.environ | {
+        "PYTHONPATH": f"{FOLDER}{os.pathsep}{FOLDER.parent}",
+        "UNPOOL_TEST_CACHE": str(tmp_path),
+    }
     for _ in range(2):
         processes = [subprocess.Popen([sys.executable, "-c", program], env=environment) for _ in range(3)]
         assert [process.wait(60) for process in processes] == [0, 0, 0]

@@ -140,7 +140,7 @@ class TensorFlowFunctionArrays(TensorFlowArrays):
     """Calls in graphs, each of which is kept for some calls like it."""
 
     compiled = False
-    one_in = 56
+    one_in = 96
     rounds = False
 
     def __init__(self):

@@ -387,7 +387,7 @@ def forward(function, x, tangent):
     return accumulator.jvp(y)
 
 
-COMPILED = [{"kernel_size": 2}, {"kernel_size": 3, "stride": 1}, {"kernel_size": 2, "padding": 1}]
+COMPILED = [{"kernel_size": 2}, {"kernel_size": (1, 3), "stride": 1}, {"kernel_size": 2, "padding": 1}]
 # Longer than those that are cut out cell by cell; forward mode does not go through its loop.
 LONG = {"kernel_size": (1, 20), "stride": (1, 5)}
 

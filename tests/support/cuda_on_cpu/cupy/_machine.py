@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 import re
 import shutil
 import subprocess
-import tempfile
 from functools import cache
 from pathlib import Path
+
+from keeping import keep
 
 _HERE = Path(__file__).resolve().parent.parent
 _HEADER = _HERE / "cuda_on_cpu.h"
@@ -51,14 +51,6 @@ def _compiler():
     return path
 
 
-@cache
-def _folder():
-    chosen = os.environ.get("UNPOOL_CUDA_ON_CPU_CACHE")
-    folder = Path(chosen) if chosen else Path(tempfile.gettempdir()) / f"unpool_cuda_on_cpu_{os.getuid()}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
-
-
 def _compile(source, *options):
     finished = subprocess.run(
         [_compiler(), *options, "-x", "c++", "-"], cwd=_HERE, input=source, capture_output=True, text=True
@@ -69,15 +61,10 @@ def _compile(source, *options):
 
 
 def _library(source, complete, options, **loading):
-    """Load the library of a source, which is completed and built if nobody has before."""
+    """Load the library of a source, which is completed and built if it is not kept."""
     compiler = (_compiler(), str(os.stat(_compiler()).st_mtime_ns))
     parts = (source, *options, *compiler, _HEADER.read_text(), Path(__file__).read_text())
-    path = _folder() / f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]}.so"
-    if not path.exists():
-        with tempfile.TemporaryDirectory(dir=_folder()) as unfinished:
-            built = Path(unfinished) / path.name
-            _compile(complete(source), *options, "-o", str(built))
-            built.replace(path)  # at once: another process may be about to load it
+    path = keep("cuda_on_cpu", parts, ".so", lambda path: _compile(complete(source), *options, "-o", str(path)))
     # Its functions keep the interpreter's lock: there is one machine, and it runs one launch at a time.
     return ctypes.PyDLL(str(path), **loading)
 
