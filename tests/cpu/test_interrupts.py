@@ -47,7 +47,7 @@ def long_calls():
     plane = np.zeros((1, 1, 2048, 2048), "float32")
     many = np.zeros((64, 1, 512, 512), "uint8")
     last = np.zeros((1, 512, 512, 64), "uint8")
-    # The map of written cells covers only a part of a strip, so all indices are read many times.
+    # The map of cells that have a value covers a part of a strip, so all indices are read many times.
     windows, cells = 1 << 18, 1 << 25
     grad = np.zeros((1, cells, 64), "uint8")
     indices = np.broadcast_to(np.arange(windows, dtype="int32")[:, np.newaxis], (1, windows, 64))
