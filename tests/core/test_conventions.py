@@ -1,4 +1,4 @@
-"""Every conversion agrees with the definitions, computed one index at a time, and refuses what it cannot mean."""
+"""Every conversion agrees with the definitions, computed one index at a time, and refuses impossible indices."""
 
 import itertools
 
@@ -17,7 +17,7 @@ WINDOWS = {
 
 
 class Example:
-    """Indices at every place of a pooled array, each of a random cell of its own window, in every convention."""
+    """Holds the same pooled indices in every convention; each names a random cell of its own window."""
 
     def __init__(self, rank, channels_last, window, dtype="int64"):
         generator = np.random.default_rng(rank)
@@ -77,7 +77,7 @@ def test_every_pair_agrees_with_the_definitions(rank, channels_last, window):
         found = example.convert(source, target, **example.window)
         np.testing.assert_array_equal(found, example.indices[target], err_msg=f"{source} to {target}")
         assert found.dtype == "int64"
-        # A new array, also where nothing is to be done.
+        # The result is a new array, also when the conventions are the same.
         assert not np.shares_memory(found, example.indices[source])
         np.testing.assert_array_equal(example.indices[source], before)
 
@@ -119,7 +119,7 @@ def test_what_pooling_returns_comes_back(data_format, size, padding):
 
 
 def test_where_a_window_starts_with_same_depends_on_the_size():
-    """Of 6 cells, three windows of 3 start at 0, 2 and 4; of 5, at -1, 1 and 3."""
+    """Three windows of 3 start at 0, 2 and 4 in 6 cells, and at -1, 1 and 3 in 5 cells."""
     window = {"kernel_size": 3, "stride": 2, "padding": "same"}
     indices = np.array([[[1, 2, 4]]])
     for size, offsets in ((6, [1, 0, 0]), (5, [2, 1, 1])):
@@ -132,7 +132,7 @@ def test_where_a_window_starts_with_same_depends_on_the_size():
 
 def test_tensorflow_by_hand():
     """TensorFlow documents "(y * width + x) * channels + c", and "((b * height + y) * width + x) * channels + c"."""
-    # Two images of 2 x 4 cells with 3 channels, pooled by 2 to 1 x 2; an entry is the cell (y, x) of the maximum.
+    # Two images of 2 x 4 cells with 3 channels, pooled by 2 to 1 x 2. An entry is the cell (y, x) of the maximum.
     cells = {
         (0, 0): [(0, 1), (1, 0), (1, 1)],
         (0, 1): [(1, 2), (0, 3), (0, 2)],
@@ -154,7 +154,7 @@ def test_tensorflow_by_hand():
 
 
 def test_a_window_by_hand():
-    """A 3 x 3 window a cell into the padding: its offset 4 is cell (0, 0)."""
+    """A 3 x 3 window starts one cell inside the padding, so its offset 4 is cell (0, 0)."""
     window = {"kernel_size": 3, "stride": 2, "padding": 1, "output_size": (1, 1, 3, 3)}
     indices = np.array([[[[4, 3], [1, 0]]]])
     plane = unpool.convert_indices(indices, "window", "plane", **window)
@@ -175,7 +175,7 @@ def test_torch_indices_by_way_of_onnx():
 
 
 def test_onnx_runtime_by_columns():
-    """The indices of `MaxPool(storage_order=1)`, and the same cells as without it."""
+    """`MaxPool(storage_order=1)` returns other indices for the same cells."""
     runtime = require("onnxruntime", "its indices are what is converted")
     helper = require("onnx", "it makes the model").helper
     for size, kernel in (((4, 6), 2), ((5, 7), (3, 2)), ((9,), 2), ((4, 5, 6), 2)):
@@ -233,7 +233,7 @@ def test_results_are_int64_unless_given_int32_that_suffices(dtype):
     ],
 )
 def test_int32_widens_where_the_largest_index_does_not_fit(target, channels, samples, expected):
-    """Planes of 2**31 cells, the last of which int32 just holds."""
+    """The planes have 2**31 cells, and int32 just holds the index of the last one."""
     last = 2**31 - 1
     indices = np.full((samples, channels, 1, 1), last, "int32")
     named = {"output_size": (samples, channels, 2**16, 2**15)}
@@ -244,7 +244,7 @@ def test_int32_widens_where_the_largest_index_does_not_fit(target, channels, sam
 
 
 def test_the_window_alone_decides_whether_int32_holds_its_taps():
-    """Cell 0 of a plane is tap 34999 * 70000 + 34999 of a window which begins so far before it."""
+    """Cell 0 is tap 34999 * 70000 + 34999, because the window begins that far before the plane."""
     window = {"kernel_size": 70000, "stride": 1, "padding": "same", "output_size": (1, 1, 4, 4)}
     cells = np.arange(16, dtype="int32").reshape(1, 1, 4, 4)
     taps = unpool.convert_indices(0 * cells, "plane", "window", **window)
@@ -278,11 +278,11 @@ def test_no_samples_are_no_mistake():
         assert (found.shape, found.dtype) == ((0, 3, 2, 2), "int64")
 
 
-# --- what is refused ------------------------------------------------------------------------------------------------
+# --- refused indices and arguments ----------------------------------------------------------------------------------
 
 
 def refused(source, place, value, **window):
-    """Plant a value among indices that are right and return the message; the place is (n, c, h, w)."""
+    """Write a wrong value at a place (n, c, h, w) of valid indices, convert them, and return the message."""
     example = Example(2, False, WINDOWS["overlapping"])
     target = "onnx" if source == "plane" else "plane"
     indices = example.indices[source]
@@ -335,14 +335,14 @@ def test_of_another_place(source, value, rule):
 
 
 def test_in_the_padding():
-    """Row 0 of windows starts a cell above the plane, and row 8 ends a cell below it."""
+    """The windows of row 0 start one cell above the plane, and those of row 8 end one cell below it."""
     assert "outside the padding" in refused("window", (0, 0, 0, 0), 0)
     assert "outside the padding" in refused("window", (1, 2, 0, 1), 2)
     assert "outside the padding" in refused("window", (0, 0, 8, 1), 6)
 
 
 def test_outside_its_own_window():
-    """Cells that a plane has but that its window does not read: too far off, or stepped over by dilation."""
+    """The cells are in the plane, but their windows do not read them: too far off, or skipped by dilation."""
     for window, place, index in (
         ({"kernel_size": 2}, "0, 0", 2),
         ({"kernel_size": 2}, "0, 0", 8),
@@ -351,7 +351,7 @@ def test_outside_its_own_window():
         ({"kernel_size": 2, "stride": 1, "dilation": 2}, "0, 0", 1),
         ({"kernel_size": 2, "stride": 1, "dilation": 2}, "0, 0", 4),
     ):
-        # The same cell for all windows, some of which read it; the first that does not is named.
+        # All windows name the same cell. The error names the first window that does not read it.
         indices = np.full((1, 1, 2, 2), index)
         for target in CONVENTIONS:
             with pytest.raises(IndexError, match=rf"indices\[0, 0, {place}\] = {index} is outside its own window"):
@@ -360,7 +360,7 @@ def test_outside_its_own_window():
 
 @pytest.mark.parametrize("source", CONVENTIONS[:-1])
 def test_outside_its_own_window_in_every_convention(source):
-    """The index is shown as it was given."""
+    """The message shows the index in the convention of the caller."""
     example = Example(2, False, WINDOWS["apart"])
     one = example.indices["plane"].copy()
     one[AT] = 0 if one[AT] > 40 else 71

@@ -1,6 +1,6 @@
-"""Every example in a docstring, in the README and in docs/ runs, and prints what it says.
+"""Every example in a docstring, in the README and in docs/ runs, and prints the output that it shows.
 
-Sybil runs the pages: a block that begins at a prompt is a doctest, any other is a program.
+Sybil runs the pages. A block that begins with a prompt is a doctest; any other block is a program.
 """
 
 import doctest
@@ -15,7 +15,7 @@ from tree import ROOT
 
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
-# Modules that are about another package, and useless without it.
+# Modules that are useless without another package.
 NEEDS = {
     "unpool.keras": "keras",
     "unpool.torch": "torch",
@@ -29,7 +29,7 @@ NEEDS = {
 
 
 def modules(package, folders):
-    """Yield the names of a package and all its modules; nothing is imported, which a framework may be missing for."""
+    """Yield the names of a package and all its modules, without imports, which may need a framework."""
     yield package
     for module in pkgutil.iter_modules(folders, f"{package}."):
         if module.ispkg:
@@ -47,7 +47,7 @@ MODULES = [
 
 HEADING = re.compile(r"^##+ (.+)$", re.MULTILINE)
 FENCE = re.compile(r"^ *(?:```|~~~)(.*)$", re.MULTILINE)
-NEEDED = re.compile(r"^<!-- needs: (.+) -->$", re.MULTILINE)  # of a section, or of a page if it is above all sections
+NEEDED = re.compile(r"^<!-- needs: (.+) -->$", re.MULTILINE)  # for a section, or for the page if above all sections
 
 
 def sections(page):
@@ -76,7 +76,7 @@ def document(page):
 
 
 def run(tests):
-    """Run examples; return how many there were."""
+    """Run examples, and return their number."""
     runner = doctest.DocTestRunner(optionflags=doctest.REPORT_NDIFF)
     report = []
     for test in tests:
@@ -96,15 +96,15 @@ def test_the_examples_of_a_module_run(name):
 
 
 def test_the_examples_are_found():
-    """All of the public functions have one, so a finder that finds none is broken."""
+    """Every public function has an example, so a finder that finds fewer is broken."""
     assert run(doctest.DocTestFinder().find(import_module("unpool.functional"))) >= 24
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # frameworks' own
-@pytest.mark.filterwarnings("ignore:Setting forward, backward hooks:UserWarning")  # Captum's
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # from frameworks
+@pytest.mark.filterwarnings("ignore:Setting forward, backward hooks:UserWarning")  # from Captum
 @pytest.mark.parametrize("section", SECTIONS)
 def test_the_examples_of_a_page_run(section):
-    """Each section by itself, as a reader pastes it; a comment says which modules it needs."""
+    """Each section runs by itself, as a reader pastes it. A comment in it names the modules it needs."""
     page, start, end, needed = SECTIONS[section]
     require("sybil", "it runs the pages")
     for module in needed:
@@ -121,12 +121,12 @@ def test_the_examples_of_a_page_run(section):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_example_of_a_page_is_left_out(page):
-    """Fences say what is in them, and Sybil finds each that holds Python; what is not run is no Python."""
+    """Every fence names its language, Sybil finds every Python block, and no Python stands outside of fences."""
     require("sybil", "it runs the pages")
     text = page.read_text(encoding="utf-8")
     kinds = FENCE.findall(text)[::2]
     assert set(kinds) <= {"python", "console", "text"}
-    first = HEADING.search(text).start()  # what is above the first section is in none
+    first = HEADING.search(text).start()  # text above the first section belongs to no section
     starts = [example.start for example in document(page).examples() if example.start > first]
     blocks = {text.rfind("```python", 0, start + len("```python")) for start in starts}
     assert len(blocks) == kinds.count("python")

@@ -1,4 +1,4 @@
-"""Importing unpool costs NumPy alone, and a call on one library's arrays imports no other library."""
+"""Importing unpool imports only NumPy, and a call on one library's arrays imports no other library."""
 
 import ast
 import graphlib
@@ -13,12 +13,12 @@ import unpool_backends
 import unpool
 
 FRAMEWORKS = ("tensorflow", "torch", "jax", "jaxlib", "cupy", "keras")
-# Not frameworks, but paid for by everybody if imported at the start.
+# These are no frameworks, but importing them would slow down every `import unpool`.
 EXPENSIVE = ("matplotlib", "scipy", "importlib.metadata", "unpool_backends")
 
 
 def imported(script):
-    """Run a script in a process of its own; return the modules that it imported which NumPy alone does not."""
+    """Run a script in a new process, and return the modules that it imports in addition to NumPy's."""
     program = f"""
 import sys
 import numpy
@@ -32,7 +32,7 @@ print("\\n".join(set(sys.modules) - before))
 
 
 def packages(modules):
-    """The packages of modules, without the standard library and the modules that compiled Cython makes up."""
+    """Return the packages of modules, without the standard library and the modules that Cython creates."""
     names = {module.partition(".")[0] for module in modules} - set(sys.stdlib_module_names)
     return {name for name in names if not name.startswith(("cython_runtime", "_cython_"))}
 
@@ -68,7 +68,7 @@ def test_calls_on_numpy_arrays_import_the_cpu_backend_and_nothing_else():
 
 
 def test_checks_come_before_a_backend_is_imported():
-    """A wrong call is told so even where the backend is missing."""
+    """A wrong call raises its error even if the backend is missing."""
     modules = imported("""
 import unpool
 try:
@@ -99,7 +99,7 @@ SOURCES = {
     for package in (ROOT, Path(unpool_backends.__file__).parent)
     for path in package.rglob("*.py")
 }
-# What importing a framework is the whole purpose of.
+# These modules exist to import a framework.
 ABOUT_A_FRAMEWORK = ("unpool.keras", "unpool.torch")
 CORE = {
     name: path
@@ -109,7 +109,7 @@ CORE = {
 
 
 def imports(path):
-    """Return the modules that a file imports, also inside of its functions."""
+    """Return the modules that a file imports, also inside its functions."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -128,8 +128,8 @@ def test_the_scans_have_something_to_scan():
 
 
 def test_no_module_imports_in_a_circle():
-    """Nothing looks back: what a module imports, also inside of a function, does not import the module."""
-    # A package names itself where it imports what is compiled.
+    """An import inside a function counts too."""
+    # A package imports its compiled modules from itself, which is no circle.
     graph = {name: imports(path) & set(SOURCES) - {name} for name, path in SOURCES.items()}
     assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(SOURCES)
 
@@ -141,20 +141,20 @@ def test_a_circle_is_found():
 
 @pytest.mark.parametrize("name", CORE)
 def test_no_source_imports_a_framework(name):
-    """Not even inside a function: arrays bring their own."""
+    """An import inside a function counts too. Backends import frameworks, and the core does not."""
     assert not {module.partition(".")[0] for module in imports(CORE[name])} & set(FRAMEWORKS)
 
 
-# The table of backends, names of conventions, what must be known of tracing; and a benchmark's peers.
+# The table of backends, the names of conventions, the test for tracing, and the peers of the benchmark.
 MAY_NAME_A_FRAMEWORK = {f"unpool.{name}" for name in ("registry", "conventions", "tracing", "bench.peers", "__main__")}
 NAMED = re.compile(r"\b(tensorflow|tf|torch|pytorch|jax|jaxlib|cupy|keras|dask)\b", re.IGNORECASE)
-# Conventions, by the names of their libraries.
+# This advice calls conventions by the names of their libraries.
 OF_CONVENTIONS = "convert indices of TensorFlow, ONNX or Chainer by unpool.convert_indices"
 
 
 @pytest.mark.parametrize("name", sorted(set(CORE) - MAY_NAME_A_FRAMEWORK))
 def test_the_core_names_no_framework(name):
-    """In no identifier and no string; what docstrings and comments explain is theirs."""
+    """Identifiers and strings name none. Docstrings and comments may."""
     tree = ast.parse(CORE[name].read_text(encoding="utf-8"))
     documented = [node for node in ast.walk(tree) if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))]
     docstrings = {id(node.body[0].value) for node in documented if isinstance(node.body[0], ast.Expr)}
@@ -167,14 +167,14 @@ def test_the_core_names_no_framework(name):
 
 @pytest.mark.parametrize("name", sorted(set(SOURCES) - {"unpool.tracing"}))
 def test_what_depends_on_sizes_is_cached_by_remembered(name):
-    """A function of arguments that may be symbols is cached by `unpool.tracing.remembered`, which knows them."""
+    """A function whose arguments may be symbols is cached by `unpool.tracing.remembered`, which never keeps symbols."""
     for node in ast.walk(ast.parse(SOURCES[name].read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef):
             cached = {ast.unparse(decorator).partition("(")[0] for decorator in node.decorator_list}
             assert not cached & {"lru_cache", "cache", "functools.lru_cache"} or name in KNOWN_SIZES, node.name
 
 
-# Arrays of these have numbers for sizes, or the cached function takes none.
+# Sizes are always integers here, or the cached function takes no sizes.
 KNOWN_SIZES = {
     "unpool.bench.cases",
     "unpool_backends.cuda",

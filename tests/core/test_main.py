@@ -1,4 +1,4 @@
-"""The command line does what it says, in a process of its own as a user starts it."""
+"""Each command of `python -m unpool` does what its help says, in a process of its own."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def main(*arguments: str, first: Path | None = None) -> subprocess.CompletedProc
 
 
 def rows(text: str) -> dict[str, str]:
-    """The rows of two columns, which two or more spaces divide."""
+    """Return the rows of two columns, which two or more spaces separate, as a dictionary."""
     pairs = (line.strip().partition("  ") for line in text.splitlines())
     return {name: value.strip() for name, divider, value in pairs if divider}
 
@@ -59,7 +59,7 @@ def test_unknown_command() -> None:
     assert "Traceback" not in result.stderr
 
 
-# The command without cases, for with them it takes half a minute.
+# The command without cases; with them it takes half a minute.
 WITHOUT_CASES = """
 import sys
 from unpool import __main__, bench
@@ -71,7 +71,7 @@ BENCH = ("-c", WITHOUT_CASES)
 
 @posix
 class TestOutput:
-    """What cannot be written ends every command as it ends a Unix tool, and never in a traceback."""
+    """Output that cannot be written ends every command as it ends a Unix tool, without a traceback."""
 
     @buffering
     @outputs
@@ -108,10 +108,10 @@ class TestOutput:
         file = tmp_path / "bench.json"
         status, _, errors = unwritable(output, *BENCH, "--json", str(file), PYTHONUNBUFFERED=unbuffered)
         assert (status, errors) == REFUSED[output]
-        assert file.exists() == (output != "closed")  # which is told before measuring
+        assert file.exists() == (output != "closed")  # a closed output is reported before measuring
 
     def test_what_the_encoding_lacks_is_escaped(self) -> None:
-        """The errors of plugins and the names of files hold any character."""
+        """Errors of plugins and names of files may hold any character."""
         program = "from unpool.__main__ import as_program; as_program(lambda: print('\\xe9\\udcff'))"
         result = unwritable("", "-c", program, stream="stderr", PYTHONIOENCODING="ascii")
         assert result == (0, "\\xe9\\udcff\n", "")
@@ -124,7 +124,7 @@ class TestOutput:
 
 @full_disk
 class TestFullDisk:
-    """A file that can be opened may still take nothing."""
+    """A file on a full disk can be opened, but not written."""
 
     def test_of_the_picture(self) -> None:
         require("matplotlib", "the demo draws with it")
@@ -140,7 +140,7 @@ class TestFullDisk:
     def test_of_the_report(self) -> None:
         result = python(*BENCH, "--json", "/dev/full")
         assert result.returncode == 1
-        assert "| case |" in result.stdout  # the table is not lost with it
+        assert "| case |" in result.stdout  # the table is printed all the same
         assert result.stderr == (
             "argument --json: must be a file that can be written, got '/dev/full' (No space left on device): pass "
             "another one\n"
@@ -163,7 +163,7 @@ class TestNewFile:
         assert kept.read_text() == "{}"
 
     def test_a_pipe_is_not_opened(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Its reader would take the end of that for the end of the file."""
+        """Closing the pipe again would tell its reader that the file has ended."""
         pipe = tmp_path / "pipe"
         os.mkfifo(pipe)
         monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("opened"))
@@ -255,7 +255,7 @@ class TestDemo:
         data = output.read_bytes()
         assert data.startswith(b"\x89PNG")
         assert struct.unpack(">II", data[16:24]) == (1600, 1102)
-        assert len(data) > 200_000  # a photograph, and not an empty sheet
+        assert len(data) > 200_000  # a photograph; an empty page is smaller
 
     @pytest.mark.parametrize("name", ["missing/demo.png", "."])
     def test_a_file_that_cannot_be_written_is_told_before_the_work(self, tmp_path: Path, name: str) -> None:
@@ -291,7 +291,7 @@ class TestDemo:
         assert "unpool[demo]" not in result.stderr
 
 
-# Everything that the recipes tell apart: ranks, layouts, padding, a size that must be given, overlaps and sums.
+# One case for each branch of NumPy's recipes: ranks, layouts, padding, a required size, overlaps and sums.
 SMALL = (
     Case("usual", "pool", (2, 3, 6, 8)),
     Case("ceil", "pool", (2, 3, 5, 7), ceil=True),
@@ -318,7 +318,7 @@ def report() -> dict[str, Any]:
 
 class TestBench:
     def test_every_peer_has_the_results_of_unpool(self, report: dict[str, Any]) -> None:
-        """Each was compared in its process; NumPy's recipes know every case, PyTorch the most."""
+        """Each peer compares in its own process. NumPy's recipes cover every case, and PyTorch most of them."""
         assert [answer for answer in report["rounds"][0] if "problem" in answer] == []
         found = medians(report)
         assert list(found) == [case.name for case in SMALL]

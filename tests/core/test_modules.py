@@ -1,4 +1,4 @@
-"""Modules are the functions with their arguments kept: checked when made, never changed, and good as keys."""
+"""A module keeps the arguments of its function: checked when it is created, immutable and hashable."""
 
 import copy
 import dataclasses
@@ -51,7 +51,7 @@ def test_a_module_equals_its_function(rank, channels_last):
             {"data_format": data_format, "duplicates": "sum", "validate": False, "backend": "cpu"},
         ):
             module = UNPOOLS[rank - 1](**window, **options)
-            # An index that fits the default size too, which these odd sizes are not.
+            # All indices are 0, which fits the default size too; the default differs from these odd sizes.
             same(module(values, 0 * indices), max_unpool(values, 0 * indices, **window, **options))
             expected = max_unpool(values, indices, **window, **options, output_size=x.shape)
             same(module(values, indices, x.shape), expected)
@@ -79,7 +79,7 @@ def test_a_module_pools_into_out():
 
 
 def test_arguments_by_position_are_those_of_torch():
-    """Unlike those of the function, where `ceil_mode` comes before `return_indices`."""
+    """In the function, as in PyTorch's, `ceil_mode` comes before `return_indices`; in the module it comes after."""
     assert unpool.MaxPool2d(3, 2, 1, 1, True, False) == unpool.MaxPool2d(3, stride=2, padding=1, return_indices=True)
     assert unpool.MaxUnpool2d(3, 2, 1) == unpool.MaxUnpool2d(3, stride=2, padding=1)
     for module, count in ((unpool.MaxPool2d, 6), (unpool.MaxUnpool2d, 3)):
@@ -154,7 +154,7 @@ def test_a_module_does_not_follow_the_list_it_was_made_of():
     assert module == unpool.MaxPool2d(2)
 
 
-# --- checked when made ----------------------------------------------------------------------------------------------
+# --- checked when created -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cls", EVERY)

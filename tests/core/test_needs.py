@@ -1,4 +1,4 @@
-"""A test that its environment promised to run does not skip."""
+"""A test does not skip if its environment promised the module that it needs."""
 
 import pytest
 from needs import promised, require

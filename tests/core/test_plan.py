@@ -1,4 +1,4 @@
-"""Sizes agree with counting windows one by one, and a Plan depends on the call alone, never on earlier ones."""
+"""Sizes agree with counting windows one by one, and a Plan depends on its call alone, not on earlier calls."""
 
 import copy
 import dataclasses
@@ -34,10 +34,10 @@ def window_1d(kernel, stride, padding, dilation):
 
 
 def cells_read(size, kernel, stride, padding, dilation, ceil_mode):
-    """The cells of every window along an axis of `size` cells, found by trying windows until one does not count.
+    """Return the cells of every window along an axis of `size` cells. Windows are tried until one does not count.
 
-    A window counts if it fits; rounding up, also if less than a stride of it lies past the end and it starts before the
-    end of the input.  Cells in the padding are not listed.
+    A window counts if it fits. With `ceil_mode` it also counts if less than a stride of it is past the end, and it
+    starts before the end of the input. Cells in the padding are not listed.
     """
     found = []
     first = -padding
@@ -74,7 +74,7 @@ def test_pooling_counts_the_windows(dilation, ceil_mode):
                 outcome = "pooled"
                 assert pooled_size(size, window, ceil_mode) == len(reads), (size, entries)
             outcomes.add(outcome)
-    # Undilated windows are never all padding, which the rule `padding <= kernel // 2` is for.
+    # The rule `padding <= kernel // 2` ensures that undilated windows never read only padding.
     assert outcomes == ({"none", "pooled"} if dilation == 1 else {"none", "pooled", "padding"})
 
 
@@ -127,7 +127,7 @@ def test_bounds_in_a_message_are_inclusive():
 @pytest.mark.parametrize("channels_last", [False, True], ids=["channels_first", "channels_last"])
 @pytest.mark.parametrize("leading", [(), (0,), (5,)], ids=["unbatched", "no samples", "batch"])
 def test_axes_do_not_mix(rank, channels_last, leading):
-    """Every axis has its own sizes, wherever it stands in the shape; backends see three of them."""
+    """Every axis has its own sizes, wherever it is in the shape. A Plan always has three axes."""
     kernel, stride, padding, dilation = (2, 3, 4)[:rank], (1, 2, 3)[:rank], (0, 1, 2)[:rank], (1, 2, 1)[:rank]
     window = arguments.window(rank, kernel, stride, padding, dilation)
     sizes = (9, 10, 11)[:rank]
@@ -170,7 +170,7 @@ def test_an_output_size_has_one_of_three_lengths():
 
 @pytest.mark.parametrize("windows", [2**31, 2**31 + 2])
 def test_int32_holds_planes_of_two_to_the_31_cells(windows):
-    """Their last position is 2**31 - 1."""
+    """The last index of such a plane is 2**31 - 1."""
     window = window_1d(2, 2, 0, 1)
     if windows == 2**31:
         assert plan.plan_pooling((1, 1, windows), window, False, False, "int32").index_dtype == "int32"
@@ -187,7 +187,7 @@ SAME = [(kernel, stride, dilation) for kernel in range(1, 6) for stride in range
 
 
 def same_cells(size, kernel, stride, dilation):
-    """TensorFlow's definition: the padding before, and the cells of ceil(size / stride) windows."""
+    """Return the padding before the axis and the cells of ceil(size / stride) windows, by TensorFlow's definition."""
     count = math.ceil(size / stride)
     total = max((count - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
     firsts = [window * stride - total // 2 for window in range(count)]
@@ -265,10 +265,10 @@ def test_a_plan_is_frozen():
 
 
 def test_a_plan_holds_nothing_that_can_change():
-    """Integers, strings and tuples of integers: what a backend may hash, compare, print and send elsewhere."""
+    """Integers, strings and tuples of integers can be hashed, compared, printed and pickled."""
     for call in (a_plan(), a_plan(output_size=(9, 9))):
         for field in dataclasses.fields(call):
-            if not field.init:  # the hash
+            if not field.init:  # the cached hash
                 continue
             value = getattr(call, field.name)
             entries = value if isinstance(value, tuple) else (value,)
@@ -296,7 +296,7 @@ def test_a_plan_computes_its_hash_once(monkeypatch):
 
 @pytest.mark.parametrize("changes", [{}, {"validate": "windows"}])
 def test_a_plan_is_the_same_key_in_another_process(changes):
-    """Python hashes words in another way there, so the hash does not travel."""
+    """Each process hashes strings with its own seed, so a pickle must not keep the hash."""
     call = a_plan(**changes)
     hash(call)
     program = """if True:
@@ -319,7 +319,7 @@ def test_a_plan_is_the_same_key_in_another_process(changes):
 
 
 class Spy:
-    """A backend that keeps the plans it is called with."""
+    """A backend that records the plans of its calls."""
 
     def __init__(self):
         self.plans = []
@@ -361,7 +361,7 @@ def plans(monkeypatch):
     ],
 )
 def test_a_float_is_refused_whatever_was_called_before(plans, first, wrong):
-    """2 == 2.0 and they hash alike, so a cache that saw one must not answer for the other."""
+    """2 and 2.0 are equal and have the same hash, but a cached 2 must not serve a call with 2.0."""
 
     def right():
         unpool.max_pool2d(X, 2, 2, 0, 1)
@@ -393,7 +393,7 @@ def test_all_ways_to_write_an_integer_are_one_plan(plans):
 
 
 def test_shapes_of_numpys_integers():
-    """Which arrays of other libraries may have: the rules of sizes are for them, too."""
+    """Arrays of other libraries may have such shapes, and the rules of sizes hold for them."""
     window = arguments.window(2, 2, None, 0, 1)
     shape = tuple(np.array([1, 1, 2, 2]))
     with pytest.raises(ValueError, match="`output_size` must be between 3 and 5"):
@@ -414,7 +414,7 @@ def test_all_ways_to_write_a_size_are_one_plan(plans):
 
 
 def test_true_is_the_integer_one_before_and_after(plans):
-    """`operator.index(True)` is 1, so Python says that True is an integer; what matters is that no cache decides."""
+    """True is an integer in Python. The result must not depend on what a cache holds."""
     for _ in range(2):
         unpool.max_pool2d(X, True, True, False, True)
         unpool.max_pool2d(X, 1, 1, 0, 1)
@@ -437,14 +437,14 @@ def test_index_dtype_is_a_name_however_it_is_written(plans):
         unpool.max_pool2d(X, 2, return_indices=True, index_dtype=index_dtype)
     assert {call.index_dtype for call in plans} == {"int32"}
     unpool.max_pool2d(X, 2, index_dtype="int32")
-    assert plans[-1].index_dtype is None  # nobody asked for indices
+    assert plans[-1].index_dtype is None  # the call does not return indices
 
 
-# --- sizes that only a run will know ----------------------------------------------------------------------------------
+# --- sizes that only a run knows --------------------------------------------------------------------------------------
 
 
 class Traced:
-    """Like a tensor of a graph: a shape, a dtype, entries that are like it, and no values."""
+    """Like a tensor of a graph: it has a shape, a dtype and entries, but no values."""
 
     def __init__(self, *shape, dtype="int32"):
         self.shape, self.dtype = shape, dtype

@@ -1,4 +1,4 @@
-"""Private names of frameworks stay in the `private.py` of a backend, and eager calls do without any of them."""
+"""Private names of frameworks are used in a backend's `private.py` only, and eager calls work without them."""
 
 import ast
 from importlib import import_module
@@ -28,7 +28,7 @@ def names(owner):
 
 @with_list
 def test_a_listed_name_is_there_and_its_end_is_described(owner):
-    """A framework that drops a name is noticed here first: read what serves instead."""
+    """If a framework drops a name, this test fails first. The entry says what to use instead."""
     found = names(owner)
     assert found.gone == []
     assert len({name.path for name in found}) == len(found) > 0
@@ -55,7 +55,7 @@ FILES = [
 
 
 def listed():
-    """Return the last part of every name of a list, without importing the framework."""
+    """Return the last part of every name in the lists, without importing the frameworks."""
     calls = [node for path in LISTS for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
     finds = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "find"]
     return {call.args[0].value.rpartition(".")[2] for call in finds}
@@ -76,7 +76,7 @@ def is_private_module(module):
 
 
 def private_uses(tree, banned):
-    """Yield every private or listed name of somebody else in a program."""
+    """Yield every private or listed name of another package that a program uses."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if is_private_module(alias.name))
@@ -127,7 +127,7 @@ def test_the_scan_has_something_to_scan():
 
 # --- without them -----------------------------------------------------------------------------------------------------
 
-# Names that the framework itself uses for the calls below: they are hidden from unpool, and not deleted.
+# The framework itself uses these names in the calls below, so they are hidden from unpool, but not deleted.
 KEPT = {
     "torch": (
         "torch.autograd.function._SingleLevelFunction",
@@ -140,7 +140,7 @@ KEPT = {
     "tensorflow": ("tensorflow.python.ops.control_flow_util.GraphOrParentsInXlaContext",),
     "cuda": ("cupy.cuda.nvrtc.getVersion",),
 }
-# A child for each name, and the process itself for all of them: operators stay registered for the life of a process.
+# A forked child tests each name, and the process itself all of them: registered operators last as long as a process.
 WITHOUT = """
 import os, traceback
 from unpool_backends import private_names

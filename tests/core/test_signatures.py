@@ -10,7 +10,7 @@ import unpool
 from unpool import registry
 from unpool.protocol import Backend
 
-# What DESIGN.md promises, section 2.  A function's rank is no part of its signature.
+# The promised signatures. They are the same for every rank.
 FUNCTIONS = {
     "max_pool{}d": (
         "(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False, *, "
@@ -59,7 +59,7 @@ CALLABLES = {
 
 
 def signature(function):
-    """The signature without annotations and `self`, as text."""
+    """Return the signature as text, without annotations and `self`."""
     found = inspect.signature(function)
     bare = [
         parameter.replace(annotation=inspect.Parameter.empty)
@@ -70,7 +70,7 @@ def signature(function):
 
 
 def positional(function):
-    """The names that can be given by position."""
+    """Return the names of the parameters that can be passed by position."""
     parameters = inspect.signature(function).parameters.values()
     return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self"]
 
@@ -127,7 +127,7 @@ def test_everything_public_says_what_it_is(name):
 
 @pytest.mark.parametrize("name", CALLABLES)
 def test_every_callable_has_an_example(name):
-    """Whether it runs is for test_documentation.py to say."""
+    """test_documentation.py runs the examples."""
     examples = doctest.DocTestParser().get_examples(CALLABLES[name].__doc__)
     assert any(f"{name}(" in example.source for example in examples)
     assert any(example.want for example in examples)
@@ -154,7 +154,7 @@ def test_functions_have_the_order_of_torch(torch, rank):
     functional = torch.nn.functional
     name = f"max_unpool{rank}d"
     assert positional(getattr(unpool, name)) == positional(getattr(functional, name))
-    # Its max_pool is dispatched on return_indices; this is the one with all the arguments.
+    # PyTorch's max_pool dispatches on return_indices, and this is the variant with all arguments.
     theirs = positional(getattr(functional, f"max_pool{rank}d_with_indices"))
     assert positional(getattr(unpool, f"max_pool{rank}d")) == theirs
 
@@ -177,7 +177,7 @@ def test_the_protocol_is_three_primitives():
 
 
 def test_every_backend_follows_the_protocol():
-    """Third-party ones too, where some are installed."""
+    """Installed plugins are tested too."""
     names = [name for name, reason in unpool.available().items() if reason is None]
     assert "cpu" in names
     for name in names:

@@ -1,4 +1,4 @@
-"""What is remembered between calls is never remembered of symbols, nor while PyTorch traces."""
+"""`remembered` caches results, but never for symbols and never while PyTorch traces."""
 
 import sys
 from types import SimpleNamespace
@@ -9,13 +9,13 @@ from unpool.tracing import remembered, traced
 
 
 class SymInt:
-    """Stands for PyTorch's symbol of a size, which has no hash."""
+    """A stand-in for PyTorch's symbolic size, which has no hash."""
 
     __hash__ = None
 
 
 def counted():
-    """Return a remembered function, and the arguments that it computed with."""
+    """Return a function that is `remembered`, and the list of the arguments that it was computed for."""
     seen = []
 
     @remembered(maxsize=8)

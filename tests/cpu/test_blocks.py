@@ -1,4 +1,4 @@
-"""The CPU kernels write planes in blocks, zero already or streamed, or share one among threads: it never shows."""
+"""Results do not depend on how the CPU kernels write: in blocks, into zeros, by streaming stores, or by threads."""
 
 import itertools
 import re
@@ -16,7 +16,7 @@ import unpool
 every_format = pytest.mark.parametrize("data_format", FORMATS)
 every_mode = pytest.mark.parametrize("duplicates", DUPLICATES)
 
-# Planes of several blocks each: what is pooled, (batch, channels) or (channels,), a data format.
+# Planes of several blocks each: the pooling, (batch, channels) or (channels,), and the data format.
 SEVERAL = {
     "rows": (pooling((130, 121), 2), (2, 2), "channels_first"),
     "rows, output longer than its windows": (pooling((131, 122), 2, 3), (2,), "channels_first"),
@@ -44,7 +44,7 @@ several = pytest.mark.parametrize(("case", "leading", "data_format"), SEVERAL.va
 
 @pytest.fixture(params=["plain", "fresh", "streamed", "recycled"])
 def way(request, monkeypatch):
-    """Take each way whatever the size of the output."""
+    """Force each way of writing, whatever the size of the output."""
     monkeypatch.setattr(unpool_backends.cpu, "_LARGE", 0 if request.param == "recycled" else 1 << 62)
     monkeypatch.setattr(
         unpool_backends.cpu, "_PAST_CACHES", 0 if request.param in ("streamed", "recycled") else 1 << 62
@@ -55,13 +55,13 @@ def way(request, monkeypatch):
 
 
 def rows_of(array, rank, data_format):
-    """One row a plane."""
+    """Return the planes as the rows of a matrix."""
     planes = planes_of(array, rank, data_format)
     return planes.reshape(int(np.prod(planes.shape[:-rank])), -1)
 
 
 def scattered(values, indices, case, duplicates, data_format):
-    """NumPy's own: of repeated indices the last one stays, and `add.at` adds in order."""
+    """Unpool with NumPy alone: assignment keeps the last of repeated indices, and `add.at` adds in order."""
     shape = (*planes_of(values, case.rank, data_format).shape[: -case.rank], *case.size)
     planes = np.zeros(shape, values.dtype)
     rows = planes.reshape(-1, int(np.prod(case.size)))
@@ -97,7 +97,7 @@ def own_indices(case, leading, data_format):
 
 
 def strange(indices, cells, rank, data_format, stray):
-    """One index of each plane, `stray` of the way through it, in a cell that is far off."""
+    """Return the indices with one of each plane moved to a far cell; `stray` is its relative position, 0 to 1."""
     rows = rows_of(indices, rank, data_format).copy()
     at = int(stray * (rows.shape[1] - 1))
     rows[:, at] = np.where(rows[:, at] < cells // 2, cells - 1, 0)
@@ -131,7 +131,7 @@ def test_every_shape(way, case, data_format, duplicates):
 @pytest.mark.parametrize("threads", [1, 5])
 @pytest.mark.parametrize("duplicates", ["last", "sum"])
 def test_several_blocks(way, case, leading, data_format, threads, duplicates):
-    """Own indices; one that strays into another block, early or late; and any at all."""
+    """Indices in their own windows; the same with one in another block, early or late; and random ones."""
     own, cells = own_indices(case, leading, data_format), int(np.prod(case.size))
     values = bits("float32", own.shape)
     arguments = case.window | {"output_size": case.size, "duplicates": duplicates, "data_format": data_format}
@@ -167,7 +167,7 @@ def test_several_blocks_of_every_width(way, case, leading, data_format, dtype):
 @several
 @pytest.mark.parametrize("threads", [1, 5])
 def test_bad_indices_of_several_blocks(way, case, leading, data_format, threads):
-    """The first is named wherever it is, and nothing is written outside of the planes."""
+    """The error names the first bad index wherever it is, and nothing is written outside the planes."""
     own, cells = own_indices(case, leading, data_format), int(np.prod(case.size))
     values = bits("float32", own.shape)
     guarded = Guarded(case.shape(leading, data_format), "float32", 1)
@@ -230,7 +230,7 @@ def test_gradients_of_several_blocks(case, leading, data_format, threads, duplic
 
 @several
 def test_pooling_several_blocks(case, leading, data_format):
-    """However many threads share a plane, or one row."""
+    """Any number of threads may share a plane, or one row."""
     x = bits("float32", case.shape(leading, data_format))
     found = []
     for threads in 1, 5:
@@ -254,7 +254,7 @@ def test_pooling_several_blocks(case, leading, data_format):
 )
 @pytest.mark.parametrize("threads", [1, 5])
 def test_strides_whose_product_is_more_than_64_bits(way, stride, size, dtype, threads):
-    """They reach past any plane, and say nothing of how much of it a block of windows has."""
+    """Such strides reach past any plane, so the size of a block must not follow from their product."""
     rank = len(stride)
     values = bits(dtype, (2, *(cells if step == 1 else 1 for cells, step in zip(size, stride, strict=True))))
     expected = np.zeros((2, *size), dtype)

@@ -1,4 +1,4 @@
-"""Signals are handled within half a second, whatever a call does, and the process goes on."""
+"""A signal interrupts any call within half a second, and later calls work."""
 
 import signal
 import sys
@@ -18,12 +18,12 @@ NOTICED = 0.5  # seconds
 
 
 class Interrupt(Exception):
-    """What the handler of these tests raises, in the place of KeyboardInterrupt."""
+    """The exception of the tests' signal handler, in place of KeyboardInterrupt."""
 
 
 @pytest.fixture
 def interrupted():
-    """Make a call, send a signal a while after it began, and return how long the call went on after the signal."""
+    """Return a function that sends a signal during a call, and returns the delay until the call ended and its error."""
 
     def handle(number, frame):
         raise Interrupt
@@ -43,11 +43,11 @@ def interrupted():
 
 
 def long_calls():
-    """Each takes a second or many: a window much larger than usual, or overlapping windows in a large plane."""
+    """Return calls that take a second or more: huge windows, or overlapping windows in a large plane."""
     plane = np.zeros((1, 1, 2048, 2048), "float32")
     many = np.zeros((64, 1, 512, 512), "uint8")
     last = np.zeros((1, 512, 512, 64), "uint8")
-    # The map of cells that have a value holds a part of a strip, so all indices are read many times.
+    # The map of cells that have a value covers a part of a strip, so all indices are read many times.
     windows, cells = 1 << 18, 1 << 25
     grad = np.zeros((1, cells, 64), "uint8")
     indices = np.broadcast_to(np.arange(windows, dtype="int32")[:, np.newaxis], (1, windows, 64))
@@ -64,7 +64,7 @@ def long_calls():
 def test_a_signal_is_noticed_soon(interrupted, name):
     late, _ = interrupted(long_calls()[name])
     assert late < NOTICED
-    # The process goes on, and so do its threads.
+    # The process and its threads still work.
     x = np.random.default_rng(0).standard_normal((4, 8, 128, 128))
     values, indices = unpool.max_pool2d(x, 2, return_indices=True)
     restored = unpool.max_unpool2d(values, indices, 2)
@@ -72,7 +72,7 @@ def test_a_signal_is_noticed_soon(interrupted, name):
 
 
 def test_a_signal_is_noticed_soon_by_a_scatter(interrupted):
-    """Scatter, by cells: a plane of half a gigabyte, whose windows overlap."""
+    """Scatter by cells: the windows overlap in a plane of half a gigabyte."""
     values, indices = np.ones((1, 1, 1 << 25), "uint8"), np.arange(1 << 25, dtype="int32").reshape(1, 1, -1)
     out = np.zeros((1, 1, 1 << 29), "uint8")
     late, error = interrupted(
@@ -91,7 +91,7 @@ def test_out_is_said_to_be_touched(interrupted):
 
 
 def test_ctrl_c_is_a_keyboard_interrupt():
-    """As Python's own handler has it."""
+    """Python's own handler raises it."""
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
     timer.start()
@@ -102,7 +102,7 @@ def test_ctrl_c_is_a_keyboard_interrupt():
 
 
 def test_a_handler_that_raises_nothing_does_not_end_a_call():
-    """It may even call unpool itself."""
+    """The handler may even call unpool."""
     x = np.random.default_rng(0).standard_normal((1, 1, 1024, 1024), "float32")
     expected, pooled = unpool.max_pool2d(x, 31, 1), []
     before = signal.signal(signal.SIGALRM, lambda number, frame: pooled.append(unpool.max_pool2d(x, 2)))
@@ -119,7 +119,7 @@ def test_a_handler_that_raises_nothing_does_not_end_a_call():
 
 
 def test_other_threads_leave_signals_to_the_main_one():
-    """Python handles signals in its main thread alone; a call in another one goes on to its end."""
+    """Python runs signal handlers only in the main thread, so a call in another thread is not interrupted."""
     handled = []
     before = signal.signal(signal.SIGALRM, lambda number, frame: handled.append(threading.current_thread()))
     x = np.zeros((1, 1, 1024, 1024), "float32")

@@ -1,4 +1,4 @@
-"""Large results are in memory that may have been in use before, and are arrays like any other all the same."""
+"""Large results reuse freed memory, and behave like any other NumPy array."""
 
 import os
 import re
@@ -31,7 +31,7 @@ def large(dtype="uint8", shape=SHAPE):
 
 
 def is_mapped(address):
-    """Return whether this process has memory at an address."""
+    """Return True if an address is mapped in this process."""
     ranges = re.findall(r"^([0-9a-f]+)-([0-9a-f]+)", Path("/proc/self/maps").read_text(), re.MULTILINE)
     return any(int(start, 16) <= address < int(stop, 16) for start, stop in ranges)
 
@@ -64,7 +64,7 @@ def test_a_view_keeps_it():
 
 
 def test_results_own_their_data():
-    """As NumPy's do: not a view, counted by getsizeof and tracemalloc, and resized in place."""
+    """Like NumPy's, a result is no view, and getsizeof and tracemalloc count it."""
     values, indices = unpool.max_pool2d(np.ones((16, 1024, 1024), "float32"), 2, return_indices=True)
     for _ in range(2):
         tracemalloc.start()
@@ -90,7 +90,7 @@ def test_it_can_be_resized(size):
     array.resize(size, refcheck=False)
     assert array[:50].tolist() == list(range(50))
     assert size < SHAPE[0] or array[SHAPE[0] - 1] == 9
-    assert not array[SHAPE[0] :].any()  # NumPy zeroes what is new
+    assert not array[SHAPE[0] :].any()  # NumPy zeroes the new part
     array.fill(3)
     del array
     assert large()[0] is not None
@@ -113,7 +113,7 @@ def test_only_our_results_come_from_there():
 
 
 def test_a_finalizer_that_allocates_meanwhile_does_not_make_it_pass_for_fresh():
-    """The collection starts at each allocation of a call in turn, in a process that has few objects to go through."""
+    """The garbage collector runs at each allocation of a call in turn, in a new process, where it is fast."""
     program = """
 import gc
 import numpy as np
@@ -121,10 +121,10 @@ import unpool
 
 class Finalizer:
     def __init__(self):
-        self.cycle = self  # which the garbage collector alone ends
+        self.cycle = self  # so that only the garbage collector frees it
 
     def __del__(self):
-        np.empty(10)  # under the handler of this thread
+        np.empty(10)  # uses the allocator that is set in this thread
 
 SIZE = 33 << 20
 pooled, indices = np.ones((1, 1, 1024), "uint8"), np.arange(0, SIZE, SIZE // 1024).reshape(1, 1, 1024)
@@ -145,7 +145,7 @@ for offset in range(1, 60):
 
 
 def test_arrays_of_another_handler_are_not_asked(monkeypatch):
-    """Memory that another allocator served has no header to read."""
+    """Memory of another allocator has no header that unpool could read."""
     dirty = np.ones(SHAPE, "uint8")
     monkeypatch.setattr(np, "empty", lambda shape, dtype: dirty)
     array, used = large()
@@ -161,7 +161,7 @@ def test_keeping_can_be_turned_off_in_one_call():
     del first
     assert is_mapped(addresses[0])
     try:
-        unpool.keep_memory(False)  # frees the memory that is kept, and no array's is kept from now on
+        unpool.keep_memory(False)  # frees the kept memory, and keeps none from now on
         assert not is_mapped(addresses[0])
         del second
         assert not is_mapped(addresses[1])
@@ -181,7 +181,7 @@ def test_keeping_can_be_turned_off_in_one_call():
 
 
 def test_what_is_kept_is_bounded():
-    """Four blocks; and none that is very large."""
+    """At most four blocks are kept, and no very large one."""
     arrays = [large()[0] for _ in range(9)]
     arrays.append(large(shape=(300 << 20,))[0])
     addresses = [array.ctypes.data for array in arrays]
@@ -193,7 +193,7 @@ def test_what_is_kept_is_bounded():
 
 
 def test_the_system_may_have_it_back():
-    """From when a result is gone, its pages are marked as free to take."""
+    """When a result is freed, the system may take its pages (MADV_FREE)."""
     array, _ = large()
     array.fill(1)
     del array

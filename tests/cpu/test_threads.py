@@ -1,4 +1,4 @@
-"""No result depends on how many threads compute it, who calls at the same time, or what was forked."""
+"""Results do not depend on the number of threads, on concurrent calls, or on forks."""
 
 import itertools
 import os
@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 import unpool
 
 THREADS = (1, 2, 3, 8)
-# Where a compiler has no OpenMP, one thread is all there is; CI's has it, so there a serial build fails.
+# A build without OpenMP has one thread. CI's compilers have OpenMP, so there such a build fails.
 needs_openmp = pytest.mark.skipif(
     unpool_backends.cpu.openmp() == 0 and "CI" not in os.environ,
     reason="unpool_backends.cpu was built without OpenMP: one thread",
@@ -24,7 +24,7 @@ needs_openmp = pytest.mark.skipif(
 
 @pytest.fixture(scope="module", params=["channels_first", "channels_last"])
 def work(request):
-    """Every primitive on data large enough for eight threads, as a function without arguments for each."""
+    """Return calls of every primitive on data large enough for eight threads, by their names."""
     data_format = request.param
     generator = np.random.default_rng(7)
 
@@ -36,15 +36,15 @@ def work(request):
     def laid_out(array):
         return array if data_format == "channels_first" else np.ascontiguousarray(np.moveaxis(array, 1, -1))
 
-    # Many planes; and one alone, of which threads take parts or none.
+    # Many planes, and a single one, which threads share or one thread computes.
     inputs = {"many": laid_out(normal((4, 70, 48, 48))), "one": laid_out(normal((1, 1, 1024, 1024)))}
-    # Windows that overlap, so that maxima repeat; and those that do not, which other kernels may serve.
+    # In overlapping windows maxima repeat. Windows apart may take other kernels.
     windows = {"overlapping": {"kernel_size": 3, "stride": 2, "padding": 1}, "apart": {"kernel_size": 2}}
     calls = {}
     for (size, x), (name, window) in itertools.product(inputs.items(), windows.items()):
         window = {**window, "data_format": data_format}
         values, indices = unpool.max_pool2d(x, **window, return_indices=True)
-        # In the upper rows of the plane: many values for each cell, from all over.
+        # Only the first 200 cells, so that each gets values from many windows.
         anywhere = generator.integers(0, 200, indices.shape)
         grads = generator.standard_normal(values.shape, "float32")
         calls |= bind(f"{size}, {name}", x, values, indices, grads, window)
@@ -71,7 +71,7 @@ def bind(name, x, values, indices, grads, window):
 
 
 def worded(call):
-    """The result of a call, or what it said of the indices that it refused."""
+    """Return a function that returns the result of a call, or the message of its ValueError."""
 
     def result():
         try:
@@ -105,7 +105,7 @@ def test_any_number_of_threads_gives_the_same_bits(work):
 @pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("duplicates", ["last", "sum", "error"])
 def test_any_number_of_threads_names_the_same_index(threads, duplicates):
-    """The first in row-major order, however many threads meet one."""
+    """The error names the first one in row-major order, whichever thread finds it."""
     values, indices = np.ones((8, 16, 32, 32), "float32"), np.zeros((8, 16, 32, 32), "int64")
     indices[...] = np.arange(32 * 32).reshape(32, 32)
     indices[3:, 5, 9:, 7] = -1
@@ -130,7 +130,7 @@ def test_many_callers_on_shared_arrays(work):
 
 
 def test_many_callers_make_their_own_mistakes():
-    """An error belongs to the call that made it."""
+    """An error reaches the call that caused it, and no other."""
     values, plane = np.ones((2, 8, 64, 64), "float32"), np.arange(64 * 64).reshape(64, 64)
 
     def call(nth):
@@ -157,7 +157,7 @@ def run(script, **environment):
 
 
 def test_the_first_call_can_be_made_by_many_at_once():
-    """Backends are loaded by the first call, here by sixteen of them together, in a process that has loaded nothing."""
+    """The first call loads a backend. Here sixteen threads make it at once, in a new process."""
     script = """
 import sys
 import threading
@@ -191,7 +191,7 @@ print("done")
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 def test_a_forked_child_works_and_its_parent_goes_on():
-    """The child has none of its parent's threads, and would wait for them forever."""
+    """The child lacks its parent's OpenMP threads, so a parallel region would wait forever."""
     script = """
 import os
 import signal
@@ -201,7 +201,7 @@ import numpy as np
 import unpool
 import unpool_backends.cpu
 
-warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of what is tested here
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of a fork with threads
 x = np.random.default_rng(0).standard_normal((8, 32, 96, 96), "float32")
 
 def call():
@@ -247,7 +247,7 @@ print(before)
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="pages are guarded by the C library of Linux")
 def test_indices_that_change_during_a_call_read_nothing_else():
-    """What comes of that is anybody's guess, but no memory outside the plane is read, nor left in the result."""
+    """The result is undefined, but no memory outside the plane is read, and the result holds none of it."""
     script = """
 import ctypes
 import mmap
@@ -256,7 +256,7 @@ import time
 import numpy as np
 import unpool
 
-# More cells than a map of winners has room for, and after the last one pages that nobody may read.
+# More cells than the map of winners covers at once, followed by pages without read access.
 windows, cells = 2**22, 2**22 + 1
 memory = np.frombuffer(mmap.mmap(-1, 256 << 20), np.uint8)
 edge = -(-cells * 16 // 4096) * 4096
@@ -276,7 +276,7 @@ def call():
         pass
 
 for delay in np.linspace(0.001, 0.04, 30):
-    indices[...] = 0  # right, but repeated: checked first, then looked at again for the winners
+    indices[...] = 0  # valid, but repeated: they are checked first, and then read again for the winners
     caller = threading.Thread(target=call)
     caller.start()
     time.sleep(delay)
@@ -288,11 +288,11 @@ print("done")
     assert run(script) == ["done"]
 
 
-# --- what the system refuses ----------------------------------------------------------------------------------------
+# --- no more threads or memory --------------------------------------------------------------------------------------
 
 
 def limited(setup, call, **environment):
-    """Run a program whose address space ends, between setup and call, a few megabytes above what it takes."""
+    """Run `setup`, limit the address space to 3 MiB more than it uses, and run `call`, in a new process."""
     program = f"""
 import re, resource
 from pathlib import Path
@@ -312,7 +312,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how 
 @needs_openmp
 @linux
 def test_a_call_goes_without_threads_that_the_system_refuses():
-    """OpenMP would end the process."""
+    """OpenMP itself would end the process."""
     setup = """
 x = np.random.default_rng(0).permutation(1 << 21).reshape(1, 8, 512, 512)
 out = np.zeros((1, 8, 256, 256), "int64")

@@ -1,8 +1,8 @@
-"""Why the CUDA backend cannot be used is told apart, and each reason comes with its remedy.
+"""If the CUDA backend cannot be used, the error tells the reason and its remedy.
 
-The answers are those of the runtime that CuPy ships, over a driver that tests/driver/libcuda.c stands in for, so a
-machine needs neither a GPU nor a driver, and one that has them gives the same answers.  A program asks in a process of
-its own, because the runtime asks the driver once a process.
+The tests call the CUDA runtime that CuPy ships. Below it, tests/cuda/driver/libcuda.c stands in for the driver. So
+they need neither a GPU nor a driver, and a machine that has both gives the same results. Each program runs in a new
+process, because the runtime initialises the driver once a process.
 """
 
 import os
@@ -29,9 +29,9 @@ def said(program, first=None):
     return result.stdout.strip()
 
 
-# --- CuPy that does not import --------------------------------------------------------------------------------------
+# --- CuPy does not import -------------------------------------------------------------------------------------------
 
-# As a call does, without the CPU's kernels.
+# The routing of a call, which needs no CPU kernels.
 ROUTE = """
 from unpool import BackendUnavailableError, backends
 array = type("ndarray", (), {"__module__": "cupy"})()
@@ -44,7 +44,7 @@ except BackendUnavailableError as error:
 
 @pytest.fixture
 def broken_cupy(tmp_path):
-    """Let `import cupy` run the text given, whatever is installed; return what a call on its arrays says then."""
+    """Return a function that replaces CuPy by a source and returns the error of a call on its arrays."""
 
     def install(text):
         (tmp_path / "cupy").mkdir()
@@ -91,12 +91,12 @@ def test_an_error_of_the_system_that_names_no_file(broken_cupy):
     assert said.endswith("OSError: libnccl.so: cannot open shared object file. Reinstall what it names")
 
 
-# --- CuPy that does -------------------------------------------------------------------------------------------------
+# --- CuPy imports ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def runtime(request):
-    """The runtime that CuPy ships, of which a test itself asks nothing but the version: that starts nothing."""
+    """Return the runtime that CuPy ships. Tests call only its version function, which does not start CUDA."""
     if request.config.getoption("--cuda-on-cpu"):
         pytest.skip("the stand-in for CuPy has no runtime of CUDA's to ask")
     return require("cupy", "the answers of CUDA's runtime need the one that CuPy ships").cuda.runtime
@@ -145,13 +145,13 @@ def library(tmp_path_factory):
 
 @pytest.fixture
 def driver(runtime, library, tmp_path, monkeypatch):
-    """The stand-in, first on the path that libraries are found by."""
+    """Put the stand-in first on the search path of libraries, and return its controls."""
     shutil.copy(library, tmp_path)
     return Driver(tmp_path, monkeypatch)
 
 
 def test_no_driver(driver, runtime):
-    (driver.folder / "libcuda.so.1").write_bytes(b"")  # the loader looks no further, where there may be a real one
+    (driver.folder / "libcuda.so.1").write_bytes(b"")  # so that the loader does not find a real driver
     assert said(ASK) == (
         f"backend 'cuda' needs an NVIDIA driver, found none: install one for CUDA "
         f"{runtime.runtimeGetVersion() // 1000}; a container is given it with the GPUs (docker run --gpus all)"
@@ -211,7 +211,7 @@ def test_another_error_is_quoted(driver, status, text):
     assert words.endswith(": see what nvidia-smi says, and start Python anew")
 
 
-# The runtime makes sure that the driver is NVIDIA's own before it counts devices: from here on, that is made up.
+# The runtime checks that the driver is NVIDIA's own before it counts devices, so the tests below fake the count.
 A_DEVICE = """
 from cupy.cuda import runtime
 runtime.getDeviceCount = lambda: 1
@@ -219,7 +219,7 @@ runtime.getDeviceCount = lambda: 1
 
 
 def test_no_nvrtc(driver, runtime):
-    """CuPy asks for the library, and what finds libraries for it finds none."""
+    """CuPy loads NVRTC by `pathfinder`, which fails here."""
     program = """
 from cuda import pathfinder
 def find(name):
@@ -237,7 +237,7 @@ def test_all_is_well(driver, nvrtc):
 
 
 def test_it_is_asked_anew(driver, nvrtc):
-    """Not remembered, whether the answer was good or bad."""
+    """Neither a good nor a bad answer is cached."""
     program = """
 from cupy.cuda import runtime
 from unpool_backends.cuda.availability import fault

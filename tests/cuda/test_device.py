@@ -1,7 +1,6 @@
-"""What only a GPU can tell: that the context survives, graphs, streams, arrays of over 2**31 elements, PyTorch's CUDA.
+"""On a GPU: errors leave the context usable, and graphs, streams, large arrays and PyTorch's CUDA give the right bits.
 
-`tools/check_gpu.sh` runs it, with all the rest, on a machine with a GPU (README, "State", says which that was).
-What is compared with is the CPU backend, which has tests of its own.
+`tools/check_gpu.sh` runs this file on a machine with a GPU. Results are compared with the CPU backend's.
 """
 
 import math
@@ -20,11 +19,11 @@ from needs import promised, require
 
 import unpool
 
-# Large enough for several ranges of cells (job.NEAR), small enough for indices of 16 bits.
+# Large enough for several ranges of cells (job.NEAR), and small enough for indices of 16 bits.
 PLANE, POOLED = (2, 3, 128, 120), (2, 3, 64, 60)
 SIZE = PLANE[2:]
 
-# Of values, a plane, and indices, all that a graph can hold: by blocks, and by ranges.
+# Every call that a graph can hold, as a function of values, a plane and indices. Some run by blocks, some by ranges.
 CALLS = {
     "unpool": lambda values, plane, indices, **named: unpool.max_unpool2d(values, indices, 2, **named),
     "unpool, sum": lambda values, plane, indices, **named: unpool.max_unpool2d(
@@ -70,7 +69,7 @@ def cupy(cuda):
 
 
 def inputs(seed, made="by pooling"):
-    """Values, a plane and indices, others for each seed; of strayed indices, some are of cells anywhere."""
+    """Return values, a plane and indices for a seed. If strayed, 2% of the indices name random cells."""
     rng = np.random.default_rng(seed)
     values, plane = (rng.standard_normal(shape).astype("float32") for shape in (POOLED, PLANE))
     _, indices = unpool.max_pool2d(plane, 2, return_indices=True)
@@ -81,7 +80,7 @@ def inputs(seed, made="by pooling"):
 
 
 def assert_same(cuda, actual, expected):
-    """Same bits, of an array or of a pair."""
+    """Compare the bits of an array or of a pair of arrays."""
     pairs = zip(actual, expected, strict=True) if isinstance(expected, tuple) else [(actual, expected)]
     for found, wanted in pairs:
         assert_same_bits(cuda.tonumpy(found), wanted)
@@ -97,7 +96,7 @@ def assert_same(cuda, actual, expected):
 )
 @every_call
 def test_a_bad_index_leaves_the_context_usable(cuda, cupy, call, dtype, bad):
-    """PyTorch's assertion would have cost the process its device."""
+    """In PyTorch, a device-side assertion would end the use of the GPU in this process."""
     values, plane, indices = inputs(0)
     indices = indices.astype(dtype)
     wrong = indices.copy()
@@ -114,7 +113,7 @@ def test_a_bad_index_leaves_the_context_usable(cuda, cupy, call, dtype, bad):
 
 @contextmanager
 def capture(stream):
-    """Capture what the current stream is told, as a graph that is in the list afterwards."""
+    """Capture the work of the current stream. Afterwards the yielded list holds the graph."""
     graphs = []
     stream.begin_capture()
     try:
@@ -125,7 +124,7 @@ def capture(stream):
 
 @contextmanager
 def memory_taken(cupy):
-    """Take the current stream's memory that was given back, and more: no one may write there."""
+    """Allocate the current stream's freed memory, and more, and check at the end that nothing wrote there."""
     taken = [cupy.full(2**size, 0x5A, "uint8") for size in range(20, 8, -1) for _ in range(20)]
     yield
     assert bool((cupy.concatenate(taken) == 0x5A).all())
@@ -152,7 +151,7 @@ def test_a_graph_computes_with_what_it_finds_when_it_is_launched(cuda, cupy, cal
 
 @every_call
 def test_a_graph_keeps_the_copies_that_it_makes(cuda, cupy, call):
-    """Of arrays that kernels cannot read as they lie, and of indices of 16 bits, by a copy of the copy."""
+    """Sliced arrays are copied before a kernel reads them. Sliced indices of 16 bits are copied twice."""
     stream = cupy.cuda.Stream(non_blocking=True)
 
     def lying(seed):
@@ -194,7 +193,7 @@ def test_what_is_refused_in_a_capture_leaves_it_going(cuda, cupy, refused):
 
 @pytest.mark.parametrize("bad", [-1, math.prod(SIZE), 2**32 + 3])
 def test_a_graph_drops_a_bad_index(cuda, cupy, bad):
-    """Its value is written nowhere, and its gradient is zero."""
+    """The value is not written, and its gradient is zero."""
     stream = cupy.cuda.Stream(non_blocking=True)
     with stream:
         values, plane, indices = inputs(0)
@@ -206,7 +205,7 @@ def test_a_graph_drops_a_bad_index(cuda, cupy, bad):
             results = [call(*given) for call in calls]
         given[2][1, 2, 3, 4] = bad
         graphs[-1].launch()
-        # No other window has that cell.
+        # No other window has this cell.
         dropped = values.copy()
         dropped[1, 2, 3, 4] = 0
         plane.reshape(2, 3, -1)[1, 2, indices[1, 2, 3, 4]] = 0
@@ -216,7 +215,7 @@ def test_a_graph_drops_a_bad_index(cuda, cupy, bad):
 
 # --- streams ----------------------------------------------------------------------------------------------------------
 
-# Some tenths of a second, and then a copy.
+# Copies after a delay of some tenths of a second.
 LATE = """
 extern "C" __global__ void late(const float* source, float* target, long long count) {
     const long long start = clock64();
@@ -230,7 +229,7 @@ extern "C" __global__ void late(const float* source, float* target, long long co
 
 @pytest.mark.parametrize("validate", [True, False])
 def test_a_call_comes_after_what_its_stream_was_told_before(cuda, cupy, validate):
-    """On another stream it would find zeros; without validate it does not wait, either."""
+    """On another stream the call would read zeros. Without validate it does not wait."""
     late = cupy.RawKernel(LATE, "late")
     values, _, indices = inputs(0)
     stream = cupy.cuda.Stream(non_blocking=True)
@@ -309,7 +308,7 @@ def test_a_second_device(cuda, cupy):
 
 
 def taken(cupy, call):
-    """Return the bytes of each piece of memory that a call asks CuPy's pool for; all of it is given back."""
+    """Return the sizes of a call's allocations from CuPy's pool, and check that all are freed."""
 
     class Hook(cupy.cuda.MemoryHook):
         name = "pieces"
@@ -326,7 +325,7 @@ def taken(cupy, call):
 
 
 def scratch(strips):
-    """Three numbers and a byte a strip, in the pool's pieces of 512 bytes."""
+    """Return the size of a Status, 24 bytes and a byte for each strip, rounded up to the pool's unit of 512 bytes."""
     return [math.ceil((24 + strips) / 512) * 512]
 
 
@@ -339,7 +338,7 @@ def test_a_call_with_out_takes_a_byte_a_plane(cupy, call, made):
 
 
 def test_a_call_with_out_takes_a_byte_a_few_neighbouring_channels(cupy):
-    """As many as share a sector of 32 bytes of the indices."""
+    """A strip has as many channels as fit into a 32-byte sector of the indices."""
     for dtype, channels in (("int32", 8), ("int64", 4)):
         indices = cupy.zeros((300, 4, 4, 9), dtype)
         values, out = cupy.zeros(indices.shape, "float32"), cupy.empty((300, 8, 8, 9), "float32")
@@ -358,14 +357,14 @@ def test_pooling_with_out_takes_nothing(cupy):
 
 # --- large arrays -----------------------------------------------------------------------------------------------------
 
-# What is large is made of samples of 2**20 cells, a byte each, so many of them: up to 2**31, over it, and over 2**32.
+# Numbers of samples, each of 2**20 cells of a byte: just below 2**31 elements, above 2**31, and above 2**32.
 SAMPLE = 2**20
 BELOW, BEYOND_31, BEYOND_32 = 2047, 2051, 4099
 
 
 @pytest.fixture
 def room(cupy):
-    """Ask for so many bytes of the device's memory, and give them back in the end."""
+    """Return a function that skips the test if the GPU has too little free memory. Free the pool before and after."""
     pool = cupy.get_default_memory_pool()
 
     def ask(needed):
@@ -379,7 +378,7 @@ def room(cupy):
 
 
 def samples(cupy, count, shape):
-    """Bytes, of which no two samples that 2**31 or 2**32 elements lie between are the same."""
+    """Return bytes in which samples that are 2**31 or 2**32 elements apart differ."""
     x, one = cupy.empty((count, *shape), "uint8"), cupy.asarray(bits("uint8", shape))
     for number in range(count):
         cupy.add(one, np.uint8(number % 251), out=x[number])
@@ -387,7 +386,7 @@ def samples(cupy, count, shape):
 
 
 def parts(count):
-    """The first samples, those around 2**31 elements, and the last ones."""
+    """Return slices of the first samples, of those around 2**31 elements, and of the last ones."""
     return [slice(0, 2), slice(min(2047, count - 2), min(2049, count)), slice(count - 2, count)]
 
 
@@ -406,9 +405,10 @@ def parts(count):
 )
 @every_format
 def test_so_many_elements(cuda, cupy, room, data_format, count, index_dtype, window):
-    """Up to 4.3 GB of planes, and as much again unpooled; twice a quarter of it pooled, with up to 8.6 GB of indices.
+    """Arrays may have more than 2**31 or 2**32 elements.
 
-    With windows of one cell, three times 2.2 GB, and 8.6 GB of indices.
+    The planes take up to 4.3 GB, and so does the unpooled array. The values take twice a quarter of that, and the
+    indices up to 8.6 GB. With windows of one cell, three arrays take 2.2 GB each, and the indices 8.6 GB.
     """
     pooled_size = count * SAMPLE // window[1] ** 2
     room(2 * count * SAMPLE + pooled_size * (3 + np.dtype(index_dtype).itemsize) + 2**30)
@@ -416,7 +416,7 @@ def test_so_many_elements(cuda, cupy, room, data_format, count, index_dtype, win
     x = samples(cupy, count, shape)
     named = {"data_format": data_format}
     values, indices = unpool.max_pool2d(x, *window, return_indices=True, index_dtype=index_dtype, **named)
-    # In the last sample, a window that strays to the last cell.
+    # In the last sample, the index of one window names the last cell.
     stray = SAMPLE - 1 if data_format == "channels_first" else 32 * 32 - 1
     indices[-1, 0, 0, 0] = stray
     restored = unpool.max_unpool2d(values, indices, *window, output_size=x.shape, **named)
@@ -432,7 +432,7 @@ def test_so_many_elements(cuda, cupy, room, data_format, count, index_dtype, win
             restored[part].get(), unpool.max_unpool2d(found, wanted, *window, output_size=there.shape, **named)
         )
         assert_same_bits(gathered[part].get(), unpool.max_unpool2d_backward(there, wanted, *window, **named))
-    if window[0] == window[1]:  # all in between: a window that shares no cell gets its own maximum back
+    if window[0] == window[1]:  # the samples between: windows that share no cell get their maxima back
         for begin in range(0, count - 1, 256):
             part = slice(begin, min(begin + 256, count - 1))
             assert bool((gathered[part] == values[part]).all())
@@ -440,13 +440,13 @@ def test_so_many_elements(cuda, cupy, room, data_format, count, index_dtype, win
 
 @pytest.mark.parametrize("window", [(2, 2, 0), (3, 2, 1)], ids=["apart", "overlap"])
 def test_a_plane_of_over_2_31_cells(cuda, cupy, room, window):
-    """2**31 + 2**19 cells: twice 2.2 GB of planes, 0.5 GB of values, and 4.3 GB of indices."""
+    """2**31 + 2**19 cells: two planes of 2.2 GB, values of 0.5 GB, and indices of 4.3 GB."""
     room(11 * 2**30)
     rows, columns = 256 * 4097, 2048
     cells = rows * columns
     x = samples(cupy, 4097, (256, columns)).reshape(1, 1, rows, columns)
     values, indices = unpool.max_pool2d(x, *window, return_indices=True)
-    # Of the pooled planes, the last rows; of the plane, the last ones that these alone reach.
+    # Compares the last rows of the pooled planes, and the last rows of the plane, which only these windows reach.
     begin = (rows - 20) * columns
     there = unpool.max_pool2d(x[:, :, -20:].get(), *window, return_indices=True)
     ends = [array[0, 0, -8:].get() for array in (values, indices)]
@@ -474,7 +474,7 @@ def test_a_plane_of_over_2_31_cells(cuda, cupy, room, window):
 @pytest.fixture(scope="module")
 def torch(cuda):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what PyTorch says of its own dependencies, and of the machine
+        warnings.simplefilter("ignore")  # from PyTorch's dependencies, or about the machine
         torch = require("torch", "its CUDA kernels are a second oracle")
         found = torch.cuda.is_available()
         if found:
@@ -487,7 +487,7 @@ def torch(cuda):
 
 
 def theirs(torch, array):
-    """Have PyTorch take a CuPy array, without a copy."""
+    """Return a CuPy array as a PyTorch tensor, without a copy."""
     if array.dtype.name == "bfloat16":
         return torch.from_dlpack(array.view("int16")).view(torch.bfloat16)
     return torch.from_dlpack(array)
@@ -502,7 +502,7 @@ def back(cupy, torch, tensor):
 
 
 every_dtype = pytest.mark.parametrize("dtype", FLOATS, ids=str)
-PADDED = {name: case for name, case in POOLINGS.items() if not case.same}  # which PyTorch's pooling cannot do
+PADDED = {name: case for name, case in POOLINGS.items() if not case.same}  # PyTorch has no "same"
 UNDILATED = {name: case for name, case in PADDED.items() if max(case.dilation) == 1}
 APART = {name: case for name, case in UNDILATED.items() if all(k <= s for k, s in zip(*case[1:3], strict=True))}
 
@@ -514,7 +514,7 @@ def undilated(case):
 @pytest.mark.parametrize("case", PADDED.values(), ids=PADDED)
 @every_dtype
 def test_pytorch_pools_alike(cuda, cupy, torch, case, dtype):
-    """Ties, NaNs, infinities, denormals; a NaN is a NaN, since PyTorch takes halves through float32."""
+    """Ties, NaNs, infinities and denormals. NaN payloads may differ, since PyTorch converts halves to float32."""
     function = getattr(torch.nn.functional, f"max_pool{case.rank}d")
     for make in (crowded, bits, whole):
         x = cuda.asarray(make(dtype, (2, 3, *case.size)))
@@ -527,7 +527,7 @@ def test_pytorch_pools_alike(cuda, cupy, torch, case, dtype):
 @pytest.mark.parametrize("case", APART.values(), ids=APART)
 @every_dtype
 def test_pytorch_unpools_alike(cuda, cupy, torch, case, dtype):
-    """Where no index repeats, which leaves PyTorch's result to chance."""
+    """No index repeats here; with repeated indices PyTorch's result is not deterministic."""
     indices = cuda.asarray(pooled(case, (2, 3), "channels_first"))
     values = cuda.asarray(bits(dtype, indices.shape))
     function = getattr(torch.nn.functional, f"max_unpool{case.rank}d")
@@ -541,7 +541,7 @@ def test_pytorch_unpools_alike(cuda, cupy, torch, case, dtype):
 @pytest.mark.parametrize("case", APART.values(), ids=APART)
 @every_dtype
 def test_pytorch_has_the_same_gradient_of_unpooling(cuda, cupy, torch, case, dtype):
-    """A NaN is a NaN: PyTorch changes those of halves."""
+    """NaN payloads may differ, since PyTorch changes those of halves."""
     there = pooled(case, (2, 3), "channels_first")
     indices = cuda.asarray(there)
     values = theirs(torch, cuda.asarray(whole(dtype, there.shape))).requires_grad_()
@@ -556,7 +556,7 @@ def test_pytorch_has_the_same_gradient_of_unpooling(cuda, cupy, torch, case, dty
 @pytest.mark.parametrize("case", PADDED.values(), ids=PADDED)
 @every_dtype
 def test_pytorch_has_the_same_gradient_of_pooling(cuda, cupy, torch, case, dtype):
-    """Small integers, which add up exactly in whatever order, to 8 for each of 25 windows at most."""
+    """Small integers add up exactly in any order: at most 8 for each of 25 windows."""
     x = cuda.asarray(whole(dtype, (2, 3, *case.size)))
     expected, actual, _ = gradients(cuda, cupy, torch, case, x, whole)
     assert_same_bits(actual, expected)
@@ -564,7 +564,7 @@ def test_pytorch_has_the_same_gradient_of_pooling(cuda, cupy, torch, case, dtype
 
 @pytest.mark.parametrize("name", ["overlap", "overlap and padding", "wide padding", "volume, overlap and padding"])
 def test_pytorch_has_about_the_same_gradient_of_pooling(cuda, cupy, torch, name):
-    """Of floats whose order PyTorch leaves open: within the rounding of one sum for each window, of all sizes."""
+    """PyTorch adds floats in any order, so the error is at most one rounding of the absolute sum for each tap."""
     case = POOLINGS[name]
 
     def normal(dtype, shape, seed=0):
@@ -576,7 +576,7 @@ def test_pytorch_has_about_the_same_gradient_of_pooling(cuda, cupy, torch, name)
 
 
 def gradients(cuda, cupy, torch, case, x, make):
-    """PyTorch's gradient of a pooling and this library's, and that of all absolute values."""
+    """Return PyTorch's gradient of a pooling, unpool's, and unpool's of the absolute values."""
     leaf = theirs(torch, x).requires_grad_()
     result = getattr(torch.nn.functional, f"max_pool{case.rank}d")(leaf, **case.arguments)
     grad = make(x.dtype, tuple(result.shape), 1)

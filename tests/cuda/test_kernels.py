@@ -1,7 +1,7 @@
-"""What the CUDA backend promises besides the contract: how it waits, where it runs, and that no cut of a call shows.
+"""The CUDA backend waits once a call, runs on the device of its arrays, and gives the same bits for any launch.
 
-Most of it needs the stand-in for CuPy (`--cuda-on-cpu`), which has knobs that a GPU has not: the order of threads, the
-size of shared memory, a count of waits.  test_cuda_device.py has what only a GPU can tell.
+Most tests need the stand-in for CuPy (`--cuda-on-cpu`). It has knobs that a GPU lacks: the order of threads, the size
+of shared memory, a count of waits. test_device.py tests a real GPU.
 """
 
 import re
@@ -33,7 +33,7 @@ def knobs(cuda, request):
 
 @pytest.fixture
 def job(cuda):
-    """The module that cuts calls, with nothing kept from other cuts, before and after."""
+    """Return the module `job`, which cuts calls into launches; its caches are empty before and after the test."""
     from unpool_backends.cuda import _device_of, job
 
     caches = job.pool, job.scatter, job.gather, _device_of
@@ -44,7 +44,7 @@ def job(cuda):
         cache.cache_clear()
 
 
-# One of each way to cut a call: planes together, rows, pieces of a row, runs; ranges; squares; what ends in the middle.
+# One shape for each way to cut a call: planes together, rows, pieces of a row, runs, ranges, squares, partial tiles.
 SHAPES = {
     "planes": (POOLINGS["even"], (2, 3)),
     "planes, odd": (POOLINGS["odd"], (2, 3)),
@@ -67,7 +67,7 @@ SHAPES = {
 
 
 def candidates(case, leading, data_format):
-    """Indices of a pooling, a few of them strayed, and some made by hand."""
+    """Return indices of a pooling, the same with 3% in random cells, random ones, and zeros."""
     own = pooled(case, leading, data_format)
     cells, rng = int(np.prod(case.size)), np.random.default_rng(5)
     strayed = own.copy()
@@ -77,7 +77,7 @@ def candidates(case, leading, data_format):
 
 
 def check(cuda, case, leading, data_format, dtype="float32"):
-    """All that the backend does, with all kinds of indices, against the reference."""
+    """Compare every primitive with the reference, for all kinds of indices."""
     last = data_format == "channels_last"
     x = crowded(dtype, case.shape(leading, data_format))
     arguments = case.window | {"data_format": data_format}
@@ -126,7 +126,7 @@ def test_every_shape_as_it_is_cut(cuda, name, data_format):
 @every_shape
 @pytest.mark.parametrize("shared", [1 << 10, 4 << 10])
 def test_every_shape_cut_small(cuda, knobs, job, monkeypatch, name, shared, data_format):
-    """Little shared memory: many blocks, pieces and ranges."""
+    """Little shared memory gives many blocks, pieces and ranges."""
     monkeypatch.setattr(job, "LEAST_STAGE", 256)
     monkeypatch.setattr(job, "STAGE", shared // 2)
     monkeypatch.setattr(job, "NEAR", shared // 2)
@@ -137,13 +137,13 @@ def test_every_shape_cut_small(cuda, knobs, job, monkeypatch, name, shared, data
 @every_format
 @every_shape
 def test_every_shape_counted_with_64_bits(cuda, job, monkeypatch, name, data_format):
-    """As arrays of 2**31 elements and more are."""
+    """Arrays of 2**31 elements and more are counted this way."""
     monkeypatch.setattr(job, "WIDE", 1)
     check(cuda, *SHAPES[name], data_format, "int16")
 
 
 def test_what_is_counted_with_64_bits(cuda, job):
-    """A count, or a coordinate that a kernel comes to, of 2**31."""
+    """Counts and coordinates of 2**31 and more need 64 bits."""
     from unpool.arguments import window
     from unpool.plan import Plan
     from unpool.plan import plan_unpooling as plan_of
@@ -188,7 +188,7 @@ def launched(cuda, knobs, function, *arguments, **named):
 
 
 def test_which_kernels_run(cuda, knobs):
-    """One pass over the output where windows share no cell; the second kernel does what is marked, mostly nothing."""
+    """If windows share no cell, one pass writes the output. The second kernel redoes marked strips, usually none."""
     even, overlap = np.zeros((1, 2, 4, 4), "int64"), np.zeros((1, 2, 64, 64), "int64")
     assert launched(cuda, knobs, unpool.max_unpool2d, even, even, 2) == ["scatter_blocks", "scatter_ranges"]
     assert launched(cuda, knobs, unpool.max_unpool2d, even, even, 3, 2) == ["scatter_ranges"]
@@ -201,7 +201,7 @@ def test_which_kernels_run(cuda, knobs):
 
 
 def test_large_indices_that_are_near(cuda, knobs, job, monkeypatch):
-    """Windows that overlap are met by ranges of cells that they are near to: none does the strip anew."""
+    """A range reads the indices of only those windows that can reach its cells, and no strip is redone."""
     monkeypatch.setattr(job, "NEAR", 2 << 10)
     for name, (case, leading, data_format) in LARGE.items():
         if case.kernel == case.stride and case.dilation == (1,) * case.rank:
@@ -283,7 +283,7 @@ def test_out_that_was_written_is_told(cuda):
 
 @pytest.fixture
 def captured(cuda, knobs, monkeypatch):
-    """What calls in a capture keep; the stand-in raises if they wait."""
+    """Start a capture, in which a wait raises. Return the list of arrays that calls keep for the graph."""
     import unpool_backends.cuda
 
     monkeypatch.setattr(unpool_backends.cuda, "_captured", [])
@@ -307,7 +307,7 @@ def test_nothing_waits_while_a_graph_is_captured(cuda, knobs, captured, monkeypa
     named = {"duplicates": duplicates, "validate": False}
     assert_same_bits(cuda.tonumpy(results[0]), cuda.tonumpy(unpool.max_unpool2d(*given, 2, **named)))
     assert_same_bits(cuda.tonumpy(results[2]), cuda.tonumpy(unpool.max_pool2d(x, 2)))
-    # A status each, which a graph writes whenever it is launched; the arrays of the user are the user's to keep.
+    # One status for each unpooling, which the graph writes at every launch. The user keeps the user's arrays.
     assert len(captured) == 2
     assert all(kept.dtype == np.uint8 for kept in captured)
 
@@ -323,7 +323,7 @@ def test_a_graph_keeps_the_copies_that_it_reads(cuda, knobs, captured, monkeypat
     monkeypatch.setattr(knobs, "capturing", False)
     turned = cuda.asarray(np.asfortranarray(indices))
     monkeypatch.setattr(knobs, "capturing", True)
-    unpool.max_unpool2d(given[0], turned, 2)  # put in order, and then widened: two copies
+    unpool.max_unpool2d(given[0], turned, 2)  # two copies: made contiguous, then widened
     assert sorted(str(kept.dtype) for kept in captured) == ["float32", "int64", "uint16", "uint8"]
     captured.clear()
     unpool.max_pool2d(given[0], 1)
@@ -418,7 +418,7 @@ def test_indices_are_converted_on_their_device(cuda, target, data_format):
     assert_same_bits(cuda.tonumpy(unpool.convert_indices(there, target, "plane", **named)), indices)
 
 
-# --- what is wrong with the machine -----------------------------------------------------------------------------------
+# --- errors of CUDA, and limits ---------------------------------------------------------------------------------------
 
 
 def test_an_error_of_cuda_is_explained_by_what_the_machine_lacks(cuda, knobs, monkeypatch):
@@ -433,7 +433,7 @@ def test_an_error_of_cuda_is_explained_by_what_the_machine_lacks(cuda, knobs, mo
     monkeypatch.setattr(unpool_backends.cuda.kernels, "kernel", fail)
     with pytest.raises(RuntimeError, match=r"libnvrtc.so is not found") as caught:
         unpool.max_unpool2d(*given, 2)
-    assert caught.value is cause  # nothing is wrong with the machine
+    assert caught.value is cause  # `fault` finds nothing wrong with the machine
     reason = unpool.BackendUnavailableError("install NVRTC")
     monkeypatch.setattr(unpool_backends.cuda, "fault", lambda: reason)
     with pytest.raises(unpool.BackendUnavailableError, match="install NVRTC") as caught:
@@ -442,7 +442,7 @@ def test_an_error_of_cuda_is_explained_by_what_the_machine_lacks(cuda, knobs, mo
 
 
 def test_unique_indices_of_many_planes(cuda):
-    """Made by hand, none twice: "error" lets them pass."""
+    """Unique indices pass `duplicates="error"`, also if no pooling returned them."""
     case = pooling((30, 28), 3, 2)
     for data_format in FORMATS:
         shape = pooled(case, (3, 10), data_format).shape
@@ -457,7 +457,7 @@ def test_unique_indices_of_many_planes(cuda):
 
 
 def test_threads_do_not_take_each_others_shared_memory(cuda, knobs, monkeypatch):
-    """What a kernel may have is the kernel's, not the call's: as much as there is, whatever a call needs."""
+    """The limit on shared memory belongs to the kernel, which threads share. So every call sets it to the maximum."""
     import unpool_backends.cuda
 
     class Kernel:
@@ -477,7 +477,7 @@ def test_threads_do_not_take_each_others_shared_memory(cuda, knobs, monkeypatch)
 
 
 def test_overlap_is_seen_between_memory_that_is_not_cupys(cuda, knobs, monkeypatch):
-    """CuPy asks whether one allocation holds both, which arrays of another library do not say."""
+    """CuPy compares allocations, but arrays of another library do not name theirs."""
     monkeypatch.setattr(cuda.cupy, "may_share_memory", lambda *arrays: False)
     memory = cuda.asarray(np.zeros(100, "float32"))
     values, out = memory[:4].reshape(1, 2, 2), memory[3:19].reshape(1, 4, 4)
@@ -487,7 +487,7 @@ def test_overlap_is_seen_between_memory_that_is_not_cupys(cuda, knobs, monkeypat
 
 
 def test_no_launch_has_more_blocks_than_there_may_be(job):
-    """Slices of one cell, more than 2**31 of them: CuPy would cut the number of blocks to 32 bits."""
+    """More than 2**31 slices have one cell each, and CuPy would truncate that number of blocks to 32 bits."""
     from unpool import arguments, plan
 
     call = plan.plan_unpooling((1, 1024, 2**21, 1, 1), arguments.window(3, (2, 1, 1), None, 0, 1), None, False)
@@ -496,7 +496,7 @@ def test_no_launch_has_more_blocks_than_there_may_be(job):
 
 
 def test_an_argument_has_no_fields_to_describe(job):
-    """CuPy asks a structure to describe itself at every launch, which was most of a small call's time on an H200."""
+    """CuPy parses the fields of a structure at every launch: most of a small call's time on an H200."""
     from unpool import arguments, plan
 
     call = plan.plan_unpooling((1, 2, 3, 3), arguments.window(2, 2, 2, 0, 1), None, False)
@@ -507,7 +507,7 @@ def test_an_argument_has_no_fields_to_describe(job):
 
 @pytest.mark.parametrize("order", ["ascending", "descending", "shuffled"])
 def test_taps_in_the_padding_are_not_walked(cuda, knobs, monkeypatch, order):
-    """A kernel may be far larger than the plane, and as large as a number: 2**24 taps here, and 2**31."""
+    """A window may be far larger than the plane, here up to 2**31 - 1 taps along an axis."""
     monkeypatch.setattr(knobs, "patience", 2**16)
     monkeypatch.setattr(knobs, "order", order)
     x = bits("float32", (1, 3, 2))
@@ -521,7 +521,7 @@ def test_taps_in_the_padding_are_not_walked(cuda, knobs, monkeypatch, order):
 
 @pytest.mark.parametrize("argument", ["input", "indices", "out", "grad_output"])
 def test_a_foreign_byte_order_is_refused(cuda, argument):
-    """CuPy lets such a view be made, and everything that computes with it refuse it."""
+    """CuPy makes such views, but cannot compute with them."""
     small, large = (cuda.cupy.zeros((1, size, size), "float32") for size in (2, 4))
     indices = cuda.cupy.zeros((1, 2, 2), "int64")
     calls = {

@@ -1,6 +1,10 @@
-/* A stand-in for NVIDIA's driver, as much of it as CUDA's runtime asks before it has devices: DRIVER_VERSION says what
-   it serves, DRIVER_STATUS what starting it answers (0 is success), and each start adds a line to the file
-   DRIVER_STARTS.  It cannot get further: the runtime then checks that the driver is NVIDIA's own. */
+/* A stand-in for NVIDIA's driver, with the functions that CUDA's runtime calls before it counts devices.
+
+   DRIVER_VERSION   the CUDA version of the driver
+   DRIVER_STATUS    the result of cuInit; 0 is success
+   DRIVER_STARTS    a file, to which each call of cuInit adds a line
+
+   Counting devices fails, because the runtime first checks that the driver is NVIDIA's own. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +24,7 @@ int cuDriverGetVersion(int *version)
     return SUCCESS;
 }
 
-/* As the real one: a process that was forked after it had started cannot start it. */
+/* As with the real driver, a process that was forked after cuInit cannot call it. */
 int cuInit(unsigned flags)
 {
     static pid_t first;
@@ -32,7 +36,7 @@ int cuInit(unsigned flags)
     return first == getpid() ? number("DRIVER_STATUS") : NOT_INITIALIZED;
 }
 
-/* The runtime looks everything up by this one; what it does not find, it does without as long as nobody calls it. */
+/* The runtime looks up every function by this one. A missing function is an error only when it is called. */
 int cuGetProcAddress_v2(const char *name, void **function, int version, unsigned long flags, int *status)
 {
     if (!strcmp(name, "cuInit"))

@@ -1,57 +1,23 @@
-"""An array finds its backend by its type, strangers enter by the same door, and what is missing says how to get it.
+"""An installed package adds a backend for its own arrays, and a bad plugin disturbs no other backend.
 
-Two kinds of strangers serve here: classes made on the spot that claim to come from a framework, and `gridarray`, a
-whole third-party package under tests/plugin, which tox installs.
+The package of the last tests is `gridarray`, a whole third-party plugin under tests/plugin, which tox installs.
 """
 
 import abc
 import subprocess
 import sys
 import types
-from importlib import import_module, invalidate_caches
-from types import ModuleType
 from typing import Generic, TypeVar
 
 import numpy as np
 import pytest
-import unpool_backends
 from needs import require
+from strangers import INDICES, POOLED, X, stranger
 
 import unpool
-from unpool import backends, registry
+from unpool import registry
 
-X = np.arange(1, 17, dtype="float32").reshape(1, 1, 4, 4)
-POOLED, INDICES = unpool.max_pool2d(X, 2, return_indices=True)
-
-
-def stranger(module, like=X):
-    """An object of shape and dtype whose type says that it was defined in `module`."""
-    return type("Tensor", (), {"__module__": module, "shape": like.shape, "dtype": like.dtype})()
-
-
-@pytest.fixture
-def nothing_loaded(monkeypatch):
-    monkeypatch.setattr(registry, "LOADED", {})
-
-
-@pytest.fixture
-def cuda(monkeypatch, nothing_loaded, tmp_path):
-    """Replace the module `unpool_backends.cuda` by the text given; None stands for a module that is not there."""
-
-    def install(text):
-        if text is None:
-            monkeypatch.setitem(sys.modules, "unpool_backends.cuda", None)
-        else:
-            monkeypatch.delitem(sys.modules, "unpool_backends.cuda", raising=False)
-            (tmp_path / "cuda.py").write_text(text)
-            monkeypatch.setattr(unpool_backends, "__path__", [str(tmp_path), *unpool_backends.__path__])
-            invalidate_caches()
-
-    yield install
-    sys.modules.pop("unpool_backends.cuda", None)
-
-
-# A backend of the least that serves.
+# The smallest valid backend.
 WHOLE = """
 class Backend:
     def pool(self, *_):
@@ -62,7 +28,7 @@ BACKEND = Backend()
 
 
 def plugin(monkeypatch, folder, name, text=WHOLE, points="{0} = {0}:BACKEND", project=None):
-    """Put a third-party backend on the path, as an installer would leave it: a module, and what declares it."""
+    """Put a third-party backend on the path as an installer would: a module, and the metadata that declares it."""
     folder = folder / (project or name)
     info = folder / f"{project or name}-1.0.dist-info"
     info.mkdir(parents=True)
@@ -73,270 +39,6 @@ def plugin(monkeypatch, folder, name, text=WHOLE, points="{0} = {0}:BACKEND", pr
     monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(folder)
     return info
-
-
-# --- which backend --------------------------------------------------------------------------------------------------
-
-
-def test_numpy_arrays_go_to_the_cpu():
-    assert type(backends.route(["input"], [X])).__module__ == "unpool_backends.cpu"
-    assert backends.route(["input"], [X], "cpu") is backends.route(["input"], [X])
-    np.testing.assert_array_equal(unpool.max_pool2d(X, 2, backend="cpu"), POOLED)
-
-
-@pytest.mark.parametrize(
-    ("module", "name"),
-    [
-        ("cupy", "cuda"),
-        ("cupy._core.core", "cuda"),
-        ("tensorflow.python.framework.ops", "tensorflow"),
-        ("torch", "torch"),
-        ("jax", "jax"),
-        ("jaxlib._jax", "jax"),
-    ],
-)
-def test_a_type_is_known_by_the_package_that_defines_it(monkeypatch, module, name):
-    loaded = object()
-    monkeypatch.setattr(registry, "LOADED", {name: loaded})
-    assert backends.route(["input"], [stranger(module)]) is loaded
-    assert backends.route(["input"], [stranger(module)], name) is loaded
-
-
-def test_a_package_is_not_known_by_the_beginning_of_its_name():
-    with pytest.raises(TypeError, match=r"got torchvision\.Tensor"):
-        unpool.max_pool2d(stranger("torchvision"), 2)
-
-
-def test_subclasses_go_where_their_base_goes(monkeypatch):
-    loaded = object()
-    monkeypatch.setattr(registry, "LOADED", {"torch": loaded})
-    parameter = type("Parameter", (type(stranger("torch")),), {"__module__": "somebody"})()
-    assert backends.route(["input"], [parameter]) is loaded
-
-
-class Picture(np.ndarray):
-    """A user's own kind of NumPy array."""
-
-
-def as_picture(array, folder):
-    return array.view(Picture)
-
-
-def as_memmap(array, folder):
-    mapped = np.memmap(folder / str(id(array)), array.dtype, "w+", shape=array.shape)
-    mapped[...] = array
-    return mapped
-
-
-@pytest.mark.parametrize("make", [as_picture, as_memmap])
-def test_subclasses_of_numpy_arrays_come_back_as_plain_ones(make, tmp_path):
-    x, pooled, indices = (make(array, tmp_path) for array in (X, POOLED, INDICES))
-    assert type(x) is not np.ndarray
-    results = [
-        (unpool.max_pool2d(x, 2), POOLED),
-        *zip(unpool.max_pool2d(x, 2, return_indices=True), (POOLED, INDICES), strict=True),
-        (unpool.max_unpool2d(pooled, indices, 2), unpool.max_unpool2d(POOLED, INDICES, 2)),
-        (unpool.max_pool2d_backward(pooled, indices, (4, 4), 2), unpool.max_unpool2d(POOLED, INDICES, 2)),
-        (unpool.max_unpool2d_backward(x, indices, 2), POOLED),
-    ]
-    for result, expected in results:
-        assert type(result) is np.ndarray
-        np.testing.assert_array_equal(result, expected)
-
-
-def test_out_comes_back_as_it_is():
-    out = np.empty(X.shape, X.dtype).view(Picture)
-    assert unpool.max_unpool2d(POOLED, INDICES, 2, out=out) is out
-
-
-# --- backend= -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "conversion"),
-    [
-        ("cuda", "cupy.asarray(input)"),
-        ("tensorflow", "tensorflow.convert_to_tensor(input)"),
-        ("torch", "torch.as_tensor(input)"),
-        ("jax", "jax.numpy.asarray(input)"),
-    ],
-)
-def test_a_backend_of_another_library_is_refused_with_the_conversion(name, conversion):
-    with pytest.raises(TypeError) as caught:
-        unpool.max_pool2d(X, 2, backend=name)
-    assert f"backend='{name}'" in str(caught.value)
-    assert f"pass {conversion}" in str(caught.value)
-
-
-def test_a_backend_never_moves_an_array():
-    with pytest.raises(TypeError, match=r"backend='cpu' serves, got torch\.Tensor: pass numpy\.asarray\(input\)"):
-        unpool.max_pool2d(stranger("torch"), 2, backend="cpu")
-
-
-@pytest.mark.parametrize("name", ["cpus", "CPU", "numpy", "", 0])
-def test_an_unknown_backend_lists_the_names(name):
-    with pytest.raises(ValueError, match="`backend` must be one of") as caught:
-        unpool.max_pool2d(X, 2, backend=name)
-    assert f"got {name!r}" in str(caught.value)
-    for known in registry.BUILT_IN:
-        assert repr(known) in str(caught.value)
-
-
-# --- mixing ---------------------------------------------------------------------------------------------------------
-
-
-def test_two_kinds_in_one_call_are_refused_with_the_conversion():
-    tensor = stranger("torch", POOLED)
-    calls = {
-        "numpy.asarray(indices)": lambda: unpool.max_unpool2d(POOLED, stranger("torch", INDICES), 2),
-        "torch.as_tensor(indices)": lambda: unpool.max_unpool2d(tensor, INDICES, 2),
-        "cupy.asarray(indices)": lambda: unpool.max_unpool2d_backward(
-            stranger("cupy", X), stranger("torch", INDICES), 2
-        ),
-    }
-    for conversion, call in calls.items():
-        with pytest.raises(TypeError, match="must be arrays of one library") as caught:
-            call()
-        assert str(caught.value).endswith(f"pass {conversion}")
-
-
-def test_out_of_another_kind_is_refused():
-    with pytest.raises(TypeError, match=r"`input` and `out` must be arrays of one library"):
-        unpool.max_unpool2d(POOLED, INDICES, 2, out=stranger("cupy", X))
-    with pytest.raises(TypeError, match=r"`input` and `out\[1\]` must be arrays of one library"):
-        unpool.max_pool2d(X, 2, return_indices=True, out=(np.empty_like(POOLED), stranger("cupy", INDICES)))
-
-
-def test_an_array_that_would_convert_itself_is_not_asked_to(cuda):
-    class Tempting:
-        shape, dtype = POOLED.shape, POOLED.dtype
-
-        def __array__(self, *args, **kwargs):
-            raise AssertionError("copied silently")
-
-        __dlpack__ = __array__
-
-    Tempting.__module__ = "cupy"
-    cuda(None)
-    with pytest.raises(TypeError, match="must be arrays of one library"):
-        unpool.max_unpool2d(Tempting(), INDICES, 2)
-    with pytest.raises(unpool.BackendUnavailableError):
-        unpool.max_pool2d(Tempting(), 2)
-
-
-# --- the array API --------------------------------------------------------------------------------------------------
-
-
-def test_numpy_and_cupy_arrays_do_without_naming_their_namespace(monkeypatch):
-    cupy = ModuleType("cupy")
-    monkeypatch.setitem(sys.modules, "cupy", cupy)
-    assert backends.namespace("indices", stranger("cupy")) is cupy
-    assert backends.namespace("indices", X) is np
-
-
-def test_other_arrays_name_their_namespace():
-    array = stranger("jax")
-    with pytest.raises(TypeError, match=r"or one that follows the array API, got jax\.Tensor"):
-        backends.namespace("indices", array)
-    type(array).__array_namespace__ = lambda self: "theirs"
-    assert backends.namespace("indices", array) == "theirs"
-
-
-# --- what is not there ----------------------------------------------------------------------------------------------
-
-
-def test_unavailable_is_an_import_error():
-    assert issubclass(unpool.BackendUnavailableError, ImportError)
-
-
-def test_a_missing_backend_says_what_to_do(cuda):
-    cuda(None)
-    with pytest.raises(unpool.BackendUnavailableError) as caught:
-        unpool.max_pool2d(stranger("cupy"), 2)
-    assert str(caught.value) == (
-        "backend 'cuda' (package unpool_backends.cuda) is not installed: this version of unpool does not have it; "
-        "pass NumPy arrays, for example numpy.asarray(input)"
-    )
-
-
-def test_a_source_tree_that_was_not_built_says_so():
-    """Run beside `unpool/`, without `backends/` on the path."""
-    script = (
-        "import sys; sys.modules['unpool_backends.cpu'] = None\n"  # what import makes of None is a missing module
-        "import unpool; print(unpool.available()['cpu'])"
-    )
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "pip install ." in result.stdout
-
-
-def test_a_missing_framework_names_the_extra(cuda):
-    cuda("raise ModuleNotFoundError(\"No module named 'cupy'\", name='cupy')")
-    with pytest.raises(unpool.BackendUnavailableError) as caught:
-        unpool.max_pool2d(stranger("cupy"), 2)
-    assert str(caught.value) == ("cupy is not installed, which backend 'cuda' needs: pip install \"unpool[cuda]\"")
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("raise OSError('cannot make ~/.cupy')", "OSError: cannot make ~/.cupy"),
-        ("raise ImportError('libcudart.so.13: cannot open')", "ImportError: libcudart.so.13: cannot open"),
-        ("import a_part_of_cupy", "ModuleNotFoundError: No module named 'a_part_of_cupy'"),
-        ("BACKENDS = 1", "AttributeError: module 'unpool_backends.cuda' has no attribute 'BACKEND'"),
-        ("raise SystemExit('no driver')", "SystemExit: no driver"),
-    ],
-)
-def test_a_broken_backend_shows_the_reason(cuda, text, reason):
-    cuda(text)
-    with pytest.raises(unpool.BackendUnavailableError) as caught:
-        unpool.max_pool2d(stranger("cupy"), 2)
-    assert str(caught.value).startswith(f"backend 'cuda' does not load: {reason}")
-    assert caught.value.__cause__ is not None
-
-
-def test_a_failure_is_not_remembered(cuda):
-    cuda(None)
-    with pytest.raises(unpool.BackendUnavailableError):
-        backends.route(["input"], [stranger("cupy")])
-    cuda("BACKEND = 'repaired'")
-    assert backends.route(["input"], [stranger("cupy")]) == "repaired"
-
-
-def test_available_tells_every_name_and_a_remedy(cuda):
-    cuda(None)
-    reasons = unpool.available()
-    assert list(reasons)[: len(registry.BUILT_IN)] == list(registry.BUILT_IN)
-    assert reasons["cpu"] is None
-    assert reasons["cuda"] is not None
-    for name, reason in reasons.items():
-        if reason is not None:
-            assert repr(name) in reason
-            assert any(remedy in reason for remedy in ("pip install", "pass NumPy arrays", "Reinstall"))
-
-
-def test_available_asks_a_backend_for_its_fault_every_time(cuda, monkeypatch):
-    cuda("class BACKEND:\n    answers = []\n    def fault():\n        return BACKEND.answers.pop(0)")
-    answers = import_module("unpool_backends.cuda").BACKEND.answers
-    answers += [unpool.BackendUnavailableError("no device"), None, unpool.BackendUnavailableError("no driver")]
-    assert unpool.available()["cuda"] == "no device"
-    assert unpool.available()["cuda"] is None
-    assert unpool.available()["cuda"] == "no driver"
-
-
-def test_a_fault_that_raises_is_a_reason(cuda):
-    cuda("class BACKEND:\n    def fault():\n        raise SystemExit('no driver')")
-    assert unpool.available()["cuda"].startswith("backend 'cuda' does not load: SystemExit: no driver")
-
-
-def test_a_backend_is_not_asked_for_its_fault_before_a_call(cuda):
-    """Asking takes time and starts what cannot be forked; an array proves that its framework works."""
-    cuda("class BACKEND:\n    def fault():\n        raise AssertionError('asked')")
-    assert backends.route(["input"], [stranger("cupy")]).__name__ == "BACKEND"
-
-
-def test_a_backend_without_a_fault_is_available(cuda):
-    cuda("BACKEND = 'loaded'")
-    assert unpool.available()["cuda"] is None
 
 
 # --- third parties --------------------------------------------------------------------------------------------------
@@ -368,7 +70,7 @@ def test_a_plugin_may_be_a_module(monkeypatch, tmp_path, nothing_loaded):
 
 
 def assert_nothing_else_is_disturbed(good):
-    """See that NumPy arrays, a good plugin, and what nobody knows are served as if there were no bad plugin."""
+    """Check that NumPy arrays, a good plugin and unknown arrays are treated as if there were no bad plugin."""
     np.testing.assert_array_equal(unpool.max_pool2d(X, 2), POOLED)
     np.testing.assert_array_equal(unpool.max_pool2d(X, 2, backend="cpu"), POOLED)
     assert unpool.max_pool2d(stranger(good), 2) == "pooled"
@@ -387,7 +89,7 @@ class Unknown:
 
 
 def assert_passed_over(name, reason, good, arrays=True):
-    """See that a bad plugin is named wherever it is asked for."""
+    """Check that every use of a bad plugin raises the reason, and that nothing else is disturbed."""
     assert unpool.available()[name].startswith(reason)
     calls = [lambda: unpool.max_pool2d(X, 2, backend=name)]
     if arrays:
@@ -401,7 +103,7 @@ def assert_passed_over(name, reason, good, arrays=True):
 
 @pytest.fixture
 def good(monkeypatch, tmp_path, nothing_loaded):
-    """A plugin that stands beside the bad one."""
+    """Install a good plugin beside the bad one, and return its name."""
     plugin(monkeypatch, tmp_path, "acmegood")
     return "acmegood"
 
@@ -536,7 +238,7 @@ def test_a_malformed_rival_changes_nothing(monkeypatch, tmp_path, good):
 
 
 def test_a_distribution_that_is_shadowed_is_no_rival(monkeypatch, tmp_path, good):
-    """An older version, in a folder that comes later on the path, imports nothing either."""
+    """An older version in a later folder of the path is never imported, so its entry points do not count."""
     plugin(monkeypatch, tmp_path / "old", "acmeold", "raise SystemExit", f"{good} = {{0}}:BACKEND\nold = {{0}}", "same")
     plugin(monkeypatch, tmp_path / "new", "acmenew", WHOLE, "{0} = {0}:BACKEND", "same")
     assert_nothing_else_is_disturbed(good)
@@ -550,7 +252,7 @@ def test_mixing_with_a_plugin_advises_nothing_that_cannot_be_written(monkeypatch
     assert "acmemixed(indices)" not in str(caught.value)
 
 
-# --- the whole of one -----------------------------------------------------------------------------------------------
+# --- gridarray, a whole plugin --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -567,7 +269,7 @@ WINDOWS = [
 
 
 class Kinds:
-    """NumPy arrays and Grids side by side through every public function."""
+    """Compares calls on NumPy arrays with the same calls on Grids."""
 
     def __init__(self, gridarray, rank, channels_last, unbatched):
         self.grid_type = gridarray.Grid
@@ -582,7 +284,7 @@ class Kinds:
         return self.grid_type(array.ravel().tolist(), array.shape, array.dtype.name)
 
     def agree(self, function, *arrays, **named):
-        """Call with both kinds, make sure that the results are equal, and return NumPy's."""
+        """Call with both kinds of arrays, check that the results are equal, and return NumPy's."""
         call = getattr(unpool, function.format(self.rank))
         expected = call(*arrays, **named, data_format=self.data_format)
         found = call(*map(self.grid, arrays), **named, data_format=self.data_format)
@@ -657,7 +359,7 @@ def test_a_third_party_backend_refuses_other_kinds(gridarray):
 
 
 def test_a_third_party_backend_is_loaded_only_when_needed(gridarray):
-    """In a process of its own: not by importing unpool, nor by a call on NumPy arrays, but by its name."""
+    """Importing unpool, calls on NumPy arrays and listing the names do not load it; using it does."""
     script = """
 import sys
 import numpy as np

@@ -1,0 +1,48 @@
+"""Every function that builds an exception is reached by a test."""
+
+from wrong_calls.arguments import ARGUMENTS
+from wrong_calls.indices import INDICES
+from wrong_calls.messages import messages, other_messages
+from wrong_calls.outs import OUTS
+
+# Other test files reach these. They need a certain backend, a missing or broken one, or a machine without memory.
+ELSEWHERE = {
+    "backend_class",
+    "broken_backend",
+    "cannot_wait",
+    "devices_differ",
+    "failing_cuda",
+    "fixed_arrays",
+    "foreign_byte_order",
+    "forked_after_cuda",
+    "four_sizes",
+    "inexact_mask",
+    "malformed_plugin",
+    "missing_backend",
+    "missing_driver",
+    "missing_framework",
+    "missing_nvrtc",
+    "no_backend",
+    "no_device",
+    "no_namespace",
+    "not_a_pair",
+    "not_batched",
+    "not_dense",
+    "not_whole",
+    "old_driver",
+    "out_of_gradient",
+    "recorded_sizes",
+    "reserved_plugin",
+    "rival_plugins",
+    "symbolic_array",
+    "two_sizes",
+    "unknown_rank",
+    "unserved_device",
+    "wrong_device",
+}
+
+
+def test_no_message_is_left_out():
+    tables = (*ARGUMENTS.values(), *INDICES.values(), *(case for case, _ in OUTS.values()))
+    reached = {case.by for case in tables} | {"overlapping_out"}
+    assert {*messages(), *other_messages()} == reached | ELSEWHERE

@@ -1,0 +1,68 @@
+"""Calls with an array of a dtype that the function does not take."""
+
+import numpy as np
+
+import unpool
+from wrong_calls.case import PLANE_SHAPE, REALS, VALUES, Case, I, P, X
+
+DTYPES = {
+    "swapped": Case(
+        "wrong_indices",
+        TypeError,
+        "`indices` must be integers (int64 or int32, as max_pool returns them), got float32: floats are exact only up "
+        "to 2**24 (float32), so round and convert them where they are made. The order of the arguments is (values, "
+        "indices)",
+        lambda out: unpool.max_unpool2d(I, P, 2, out=out.plane),
+    ),
+    "float_indices": Case(
+        "wrong_indices",
+        TypeError,
+        "`indices` must be integers (int64 or int32, as max_pool returns them), got float64: floats are exact only up "
+        "to 2**24 (float32), so round and convert them where they are made. The order of the arguments is (values, "
+        "indices)",
+        lambda out: unpool.max_unpool2d_backward(X, I.astype(float), 2, out=out.pooled),
+    ),
+    "mask_for_indices": Case(
+        "wrong_indices",
+        TypeError,
+        "`indices` must be integers (int64 or int32, as max_pool returns them), got bool: convert them to int64. The "
+        "order of the arguments is (values, indices)",
+        lambda out: unpool.max_unpool2d(P, I > 0, 2, out=out.plane),
+    ),
+    "complex_pooling": Case(
+        "wrong_values",
+        TypeError,
+        f"`input` must be of one of the dtypes {REALS}, got complex64: convert it first",
+        lambda out: unpool.max_pool2d(X.astype("complex64"), 2, out=out.pooled),
+    ),
+    "complex_gradient": Case(
+        "wrong_values",
+        TypeError,
+        f"`grad_output` must be of one of the dtypes {REALS}, got complex128: convert it first",
+        lambda out: unpool.max_pool2d_backward(P.astype("complex128"), I, (4, 4), 2, out=out.plane),
+    ),
+    "object_dtype": Case(
+        "wrong_values",
+        TypeError,
+        f"`input` must be of one of the dtypes {VALUES}, got object: convert it first",
+        lambda out: unpool.max_unpool2d(P.astype(object), I, 2, out=out.plane),
+    ),
+    "datetime_dtype": Case(
+        "wrong_values",
+        TypeError,
+        f"`input` must be of one of the dtypes {REALS}, got datetime64[ns]: convert it first",
+        lambda out: unpool.max_pool2d(X.astype("datetime64[ns]"), 2, out=out.pooled),
+    ),
+    "structured_dtype": Case(
+        "wrong_values",
+        TypeError,
+        f"`grad_output` must be of one of the dtypes {VALUES}, got void64: convert it first",
+        lambda out: unpool.max_unpool2d_backward(np.zeros(PLANE_SHAPE, "f4,i4"), I, 2, out=out.pooled),
+    ),
+    "text_dtype": Case(
+        "wrong_values",
+        TypeError,
+        f"`input` must be of one of the dtypes {REALS}, got str64: convert it first",
+        lambda out: unpool.max_pool2d(np.full(PLANE_SHAPE, "ab"), 2, out=out.pooled),
+    ),
+}

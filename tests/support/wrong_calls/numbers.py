@@ -1,0 +1,156 @@
+"""Calls with a wrong `kernel_size`, `stride`, `padding` or `dilation`."""
+
+import unpool
+from wrong_calls.case import PLANE_SHAPE, Case, I, P, X
+
+NUMBERS = {
+    "kernel_float": Case(
+        "not_an_integer",
+        TypeError,
+        "`kernel_size` must be an integer or a sequence of integers, got 2.0: pass 2",
+        lambda out: unpool.max_pool2d(X, 2.0, out=out.pooled),
+    ),
+    "kernel_string": Case(
+        "not_an_integer",
+        TypeError,
+        "`kernel_size` must be an integer or a sequence of integers, got '2': pass one integer, or one for each "
+        "spatial dimension",
+        lambda out: unpool.max_pool2d(X, "2", out=out.pooled),
+    ),
+    "kernel_none": Case(
+        "not_an_integer",
+        TypeError,
+        "`kernel_size` must be an integer or a sequence of integers, got None: pass one integer, or one for each "
+        "spatial dimension",
+        lambda out: unpool.max_unpool2d(P, I, None, out=out.plane),
+    ),
+    "kernel_set": Case(
+        "not_an_integer",
+        TypeError,
+        "`kernel_size` must be an integer or a sequence of integers, got {2}: pass one integer, or one for each "
+        "spatial dimension",
+        lambda out: unpool.max_pool2d(X, {2}, out=out.pooled),
+    ),
+    "kernel_pair_of_floats": Case(
+        "not_an_integer",
+        TypeError,
+        "`kernel_size` must be an integer or a sequence of integers, got (2, 2.0): pass one integer, or one for each "
+        "spatial dimension",
+        lambda out: unpool.max_pool2d(X, (2, 2.0), out=out.pooled),
+    ),
+    "kernel_nested": Case(
+        "not_an_integer",
+        TypeError,
+        "`kernel_size` must be an integer or a sequence of integers, got ((2, 2), 2): pass one integer, or one for "
+        "each spatial dimension",
+        lambda out: unpool.max_pool2d(X, ((2, 2), 2), out=out.pooled),
+    ),
+    "stride_float": Case(
+        "not_an_integer",
+        TypeError,
+        "`stride` must be an integer or a sequence of integers, got 0.5: pass one integer, or one for each spatial "
+        "dimension",
+        lambda out: unpool.max_unpool2d_backward(X, I, 2, 0.5, out=out.pooled),
+    ),
+    "padding_word": Case(
+        "unknown_padding",
+        ValueError,
+        "`padding` must be an integer, a sequence of integers, 'same' or 'valid', got 'full': pass 0 for none",
+        lambda out: unpool.max_pool2d(X, 2, 2, "full", out=out.pooled),
+    ),
+    "dilation_none": Case(
+        "not_an_integer",
+        TypeError,
+        "`dilation` must be an integer or a sequence of integers, got None: pass one integer, or one for each spatial "
+        "dimension",
+        lambda out: unpool.max_pool2d(X, 2, dilation=None, out=out.pooled),
+    ),
+    "kernel_bytes": Case(
+        "not_an_integer",
+        TypeError,
+        "`kernel_size` must be an integer or a sequence of integers, got b'\\x02\\x02': pass one integer, or one for "
+        "each spatial dimension",
+        lambda out: unpool.max_pool2d(X, b"\2\2", out=out.pooled),
+    ),
+    "kernel_zero": Case(
+        "out_of_bounds",
+        ValueError,
+        "`kernel_size` must be between 1 and 2147483647 in every dimension, got 0: pass a number in that range",
+        lambda out: unpool.max_pool2d(X, 0, out=out.pooled),
+    ),
+    "kernel_zero_in_a_pair": Case(
+        "out_of_bounds",
+        ValueError,
+        "`kernel_size` must be between 1 and 2147483647 in every dimension, got (2, 0): pass a number in that range",
+        lambda out: unpool.max_pool2d(X, (2, 0), out=out.pooled),
+    ),
+    "kernel_huge": Case(
+        "out_of_bounds",
+        ValueError,
+        "`kernel_size` must be between 1 and 2147483647 in every dimension, got 2147483648: pass a number in that "
+        "range",
+        lambda out: unpool.max_pool2d(X, 2**31, out=out.pooled),
+    ),
+    "stride_negative": Case(
+        "out_of_bounds",
+        ValueError,
+        "`stride` must be between 1 and 2147483647 in every dimension, got -1: pass a number in that range",
+        lambda out: unpool.max_unpool2d(P, I, 2, -1, out=out.plane),
+    ),
+    "stride_zero": Case(
+        "out_of_bounds",
+        ValueError,
+        "`stride` must be between 1 and 2147483647 in every dimension, got (2, 0): pass a number in that range",
+        lambda out: unpool.max_pool2d(X, 2, (2, 0), out=out.pooled),
+    ),
+    "padding_negative": Case(
+        "out_of_bounds",
+        ValueError,
+        "`padding` must be between 0 and 2147483647 in every dimension, got -1: pass a number in that range",
+        lambda out: unpool.max_pool2d(X, 2, 2, -1, out=out.pooled),
+    ),
+    "dilation_zero": Case(
+        "out_of_bounds",
+        ValueError,
+        "`dilation` must be between 1 and 2147483647 in every dimension, got 0: pass a number in that range",
+        lambda out: unpool.max_pool2d_backward(P, I, (4, 4), 2, dilation=0, out=out.plane),
+    ),
+    "kernel_too_many": Case(
+        "wrong_length",
+        ValueError,
+        "`kernel_size` must be one integer or 2 of them, one per spatial dimension, got (2, 2, 2): pass 2 of them",
+        lambda out: unpool.max_pool2d(X, (2, 2, 2), out=out.pooled),
+    ),
+    "stride_too_few": Case(
+        "wrong_length",
+        ValueError,
+        "`stride` must be one integer or 3 of them, one per spatial dimension, got (2, 2): pass 3 of them",
+        lambda out: unpool.max_pool3d(X, 2, [2, 2], out=out.pooled),
+    ),
+    "padding_empty": Case(
+        "wrong_length",
+        ValueError,
+        "`padding` must be one integer or 2 of them, one per spatial dimension, got (): pass 2 of them",
+        lambda out: unpool.max_unpool2d(P, I, 2, 2, (), out=out.plane),
+    ),
+    "padding_too_large": Case(
+        "padding_too_large",
+        ValueError,
+        "`padding` must be at most half of `kernel_size` (rounded down), got padding=(1, 2) and kernel_size=(3, 3): "
+        "pass a smaller one, since windows of nothing but padding have no maximum",
+        lambda out: unpool.max_pool2d(X, 3, padding=(1, 2), out=out.pooled),
+    ),
+    "padding_in_capitals": Case(
+        "unknown_padding",
+        ValueError,
+        "`padding` must be an integer, a sequence of integers, 'same' or 'valid', got 'SAME': pass 'same'",
+        lambda out: unpool.max_pool2d(X, 2, padding="SAME", out=out.pooled),
+    ),
+    "shape_as_stride": Case(
+        "wrong_length",
+        ValueError,
+        "`stride` must be one integer or 2 of them, one per spatial dimension, got (1, 1, 4, 4): a shape is passed as "
+        "`output_size`",
+        lambda out: unpool.max_unpool2d(P, I, 2, PLANE_SHAPE, out=out.plane),
+    ),
+}
