@@ -13,6 +13,7 @@ from needs import require
 
 keras = require("keras", "its layers are what is tested")
 
+from keras_layers import both_addons, updates_and_mask  # noqa: E402
 from keras_ways import BACKEND, every_way, gradient, quiet, trains  # noqa: E402
 
 from unpool.keras import addons  # noqa: E402
@@ -74,24 +75,12 @@ def picture(*shape):
     return np.random.default_rng(0).permutation(int(np.prod(shape))).reshape(shape).astype("float32") + 1
 
 
-def anywhere(shape, plane, seed=0):
-    """Whole numbers, whose sums are exact, and a mask of any places, so that some repeat."""
-    rng = np.random.default_rng(seed)
-    mask = rng.integers(0, plane[0] * plane[1], shape) * shape[-1] + np.arange(shape[-1])
-    return rng.integers(-99, 99, shape).astype("float32"), mask
-
-
 def array(tensor):
     return keras.ops.convert_to_numpy(tensor)
 
 
 def dtype_of(tensor):
     return keras.backend.standardize_dtype(tensor.dtype)
-
-
-def both(window, padding, plane):
-    """The two layers that restore a plane."""
-    return addons.MaxUnpooling2D(*window, padding), addons.MaxUnpooling2DV2((None, *plane, None))
 
 
 # --- in the place of TensorFlow Addons' -------------------------------------------------------------------------------
@@ -123,10 +112,10 @@ def test_strides_do_not_follow_the_window():
 def test_the_numbers_are_those_of_the_formula(window, padding, dtype):
     shape = (2, 3, 4, 2)
     plane = covered(shape[1:3], window, padding)
-    updates, mask = anywhere(shape, plane)
+    updates, mask = updates_and_mask(shape, plane)
     expected = formula(updates, mask, plane)
     assert (expected != 0).sum() < updates.size  # some repeat
-    for layer in both(window, padding, plane):
+    for layer in both_addons(window, padding, plane):
         assert_same_bits(array(layer(updates, mask.astype(dtype))), expected)
 
 
@@ -135,7 +124,7 @@ def test_words_are_read_whatever_their_case(padding):
     layer = addons.MaxUnpooling2D(3, 2, padding)
     assert layer.padding == padding.upper()
     plane = covered((3, 4), (3, 2), padding.upper())
-    updates, mask = anywhere((2, 3, 4, 2), plane)
+    updates, mask = updates_and_mask((2, 3, 4, 2), plane)
     assert_same_bits(array(layer(updates, mask)), formula(updates, mask, plane))
 
 
@@ -185,15 +174,15 @@ def test_the_size_of_v2_may_be_any_that_has_room():
     """No window is asked, so the layer finds one by which any size pools to any smaller one."""
     for count in range(1, 7):
         for size in range(count, 17):
-            updates, mask = anywhere((1, count, 1, 1), (size, 2), seed=size)
+            updates, mask = updates_and_mask((1, count, 1, 1), (size, 2), seed=size)
             restored = addons.MaxUnpooling2DV2((1, size, 2, 1))(updates, mask)
             assert_same_bits(array(restored), formula(updates, mask, (size, 2)))
 
 
 def test_ways_to_call():
-    updates, mask = anywhere((2, 3, 4, 2), (6, 8))
+    updates, mask = updates_and_mask((2, 3, 4, 2), (6, 8))
     expected = formula(updates, mask, (6, 8))
-    for layer in both((2, 2), "SAME", (6, 8)):
+    for layer in both_addons((2, 2), "SAME", (6, 8)):
         tensors = keras.ops.convert_to_tensor(updates), keras.ops.convert_to_tensor(mask.astype("int32"))
         # Keras takes an argument of this name for one of its own masks; there is no warning.
         for found in (layer(*tensors), layer(updates, mask=mask), layer(updates=updates, mask=mask)):
@@ -201,8 +190,8 @@ def test_ways_to_call():
 
 
 def test_a_batch_may_be_empty():
-    updates, mask = anywhere((0, 3, 4, 2), (6, 8))
-    for layer in both((2, 2), "SAME", (6, 8)):
+    updates, mask = updates_and_mask((0, 3, 4, 2), (6, 8))
+    for layer in both_addons((2, 2), "SAME", (6, 8)):
         assert layer(updates, mask).shape == (0, 6, 8, 2)
 
 
@@ -213,7 +202,7 @@ def test_a_batch_may_be_empty():
 @every_padding
 def test_shapes_are_told_before_they_are_there(window, padding):
     plane = covered((3, 4), window, padding)
-    first, second = both(window, padding, plane)
+    first, second = both_addons(window, padding, plane)
     for known in ((2, 3, 4, 5), (None, 3, 4, 5)):
         expected = (known[0], *plane, 5)
         for layer in (first, second):
@@ -228,14 +217,14 @@ def test_shapes_are_told_before_they_are_there(window, padding):
 
 @pytest.mark.parametrize(("padding", "dtype"), [("SAME", "int32"), ("VALID", "float32")])
 def test_models_for_pictures_of_any_size(padding, dtype):
-    for layer in both((3, 2), padding, covered((3, 4), (3, 2), padding)):
+    for layer in both_addons((3, 2), padding, covered((3, 4), (3, 2), padding)):
         inputs = keras.Input((None, None, 2)), keras.Input((None, None, 2), dtype=dtype)
         model = keras.Model(inputs, layer(inputs[0], mask=inputs[1]))
         for shape in ((2, 3, 4, 2), (3, 2, 2, 2)):
             plane = covered(shape[1:3], (3, 2), padding)
             if isinstance(layer, addons.MaxUnpooling2DV2):
                 plane = layer.output_size[1:3]
-            updates, mask = anywhere(shape, plane)
+            updates, mask = updates_and_mask(shape, plane)
             expected = formula(updates, mask, plane)
             assert_same_bits(array(model([updates, mask.astype(dtype)])), expected)
             assert_same_bits(model.predict([updates, mask.astype(dtype)], verbose=0), expected)
@@ -256,8 +245,8 @@ def graph(layer, dtype, known=(None, None, None, 2), compiled=False):
 @every_padding
 def test_graphs_for_pictures_of_any_size(padding, dtype, compiled):
     plane = covered((3, 4), (3, 2), padding)
-    updates, mask = anywhere((2, 3, 4, 2), plane)
-    for layer in both((3, 2), padding, plane):
+    updates, mask = updates_and_mask((2, 3, 4, 2), plane)
+    for layer in both_addons((3, 2), padding, plane):
         call = graph(layer, dtype, compiled=compiled)
         found = call(updates, mask.astype(dtype))
         assert_same_bits(found.numpy(), formula(updates, mask, plane))
@@ -267,7 +256,7 @@ def test_graphs_for_pictures_of_any_size(padding, dtype, compiled):
 @pytest.mark.parametrize("duplicates", ["last", "sum", "error"])
 def test_graphs_put_nothing_where_no_index_is(duplicates):
     """Windows are made up there, one for each cell: they neither overwrite what is put back, nor repeat an index."""
-    updates, mask = anywhere((1, 2, 3, 1), (5, 7))
+    updates, mask = updates_and_mask((1, 2, 3, 1), (5, 7))
     updates.flat[0], mask = -0.0, np.arange(6).reshape(mask.shape)
     layer = addons.MaxUnpooling2DV2((None, 5, 7, 1), duplicates=duplicates)
     found = graph(layer, "int64", (None, None, None, 1))(updates, mask)
@@ -278,8 +267,8 @@ def test_graphs_put_nothing_where_no_index_is(duplicates):
 def test_graphs_say_what_is_wrong():
     import tensorflow as tf
 
-    updates, mask = anywhere((2, 3, 4, 2), (6, 8))
-    for layer in both((2, 2), "SAME", (6, 8)):
+    updates, mask = updates_and_mask((2, 3, 4, 2), (6, 8))
+    for layer in both_addons((2, 2), "SAME", (6, 8)):
         for known in ((None, None, None, 2), (2, 3, 4, 2)):
             for wrong, dtype, message in (
                 (mask + 1, "int64", "does not fit the convention"),
@@ -295,9 +284,9 @@ def test_graphs_count_positions_when_they_run():
     import tensorflow as tf
 
     call = graph(addons.MaxUnpooling2D(), "float16")
-    updates, mask = anywhere((1, 16, 16, 2), (32, 32))
+    updates, mask = updates_and_mask((1, 16, 16, 2), (32, 32))
     assert_same_bits(call(updates, mask.astype("float16")).numpy(), formula(updates, mask, (32, 32)))
-    updates, mask = anywhere((1, 16, 17, 2), (32, 32))
+    updates, mask = updates_and_mask((1, 16, 17, 2), (32, 32))
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"more than 2048 positions .*, got float16 for 2176"):
         call(updates, mask.astype("float16"))
 
@@ -316,7 +305,7 @@ def test_what_is_bad_is_dropped_where_nothing_raises(dtype):
     kept = [0, 5] if dtype == "float32" else [0, 3, 4, 5]
     expected = np.zeros((1, 4, 6, 1), "float32")
     expected.flat[mask.ravel()[kept].astype(int)] = updates.ravel()[kept]
-    for layer in both((2, 2), "SAME", (4, 6)):
+    for layer in both_addons((2, 2), "SAME", (4, 6)):
         if BACKEND == "jax":
             import jax
 
@@ -347,7 +336,7 @@ def test_masks_stay_exact_whatever_the_policy(policy, dtype):
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32"])
 def test_integers_stay_what_they_are(dtype):
-    updates, mask = anywhere((2, 3, 4, 2), (6, 8))
+    updates, mask = updates_and_mask((2, 3, 4, 2), (6, 8))
     updates = abs(updates).astype(dtype)
     layer = addons.MaxUnpooling2D(dtype="mixed_float16")
     assert_same_bits(array(layer(updates, mask)), formula(updates, mask, (6, 8)))
@@ -391,7 +380,7 @@ def test_doubles_are_exact_further_on():
 def test_the_gradient_is_that_of_the_formula(padding, dtype, way):
     """By finite differences, which are exact for a square; every value of a sum reaches it."""
     plane = covered((2, 3), (3, 2), padding)
-    updates, mask = anywhere((2, 2, 3, 2), plane)
+    updates, mask = updates_and_mask((2, 2, 3, 2), plane)
     weights = np.random.default_rng(1).integers(1, 5, (2, *plane, 2))
 
     def expected_loss(updates):
@@ -403,7 +392,7 @@ def test_the_gradient_is_that_of_the_formula(padding, dtype, way):
         step[at] = 0.25
         expected[at] = (expected_loss(updates + step) - expected_loss(updates - step)) / 0.5
 
-    for layer in both((3, 2), padding, plane):
+    for layer in both_addons((3, 2), padding, plane):
 
         def loss(updates, layer=layer):
             planes = layer(updates, mask.astype(dtype))
@@ -424,7 +413,7 @@ def model_of(layer, rows=4, dtype="int32"):
 @trains
 @pytest.mark.parametrize(("policy", "dtype"), [("float32", "int32"), ("mixed_float16", "float32")])
 def test_models_are_trained_and_saved(tmp_path, policy, dtype):
-    updates, mask = anywhere((6, 2, 3, 2), (4, 6))
+    updates, mask = updates_and_mask((6, 2, 3, 2), (4, 6))
     for layer in (addons.MaxUnpooling2D(dtype=policy), addons.MaxUnpooling2DV2((None, 4, 6, 2), dtype=policy)):
         model = model_of(layer, dtype=dtype)
         model.compile("sgd", "mse")
@@ -481,136 +470,3 @@ def test_a_configuration_makes_the_same_layer(name):
     layer = getattr(addons, name)(**CONFIGS[name], duplicates="last", name="up", dtype="mixed_float16")
     config = keras.saving.serialize_keras_object(layer)
     assert keras.saving.deserialize_keras_object(config).get_config() == layer.get_config()
-
-
-# --- errors -----------------------------------------------------------------------------------------------------------
-
-U, M = np.ones((1, 2, 2, 1), "float32"), np.array([0, 2, 8, 10]).reshape(1, 2, 2, 1)
-INTEGERS = "must be an integer or a sequence of integers, got"
-FOUR = "`output_size` must be the shape (batch, rows, cols, channels) of what was pooled, got "
-ARGUMENTS = {
-    "pool_size 0": (lambda: addons.MaxUnpooling2D(0), ValueError, "`pool_size` must be between 1 and 2147483647"),
-    "pool_size a float": (lambda: addons.MaxUnpooling2D(2.0), TypeError, f"`pool_size` {INTEGERS} 2.0"),
-    "strides of three": (lambda: addons.MaxUnpooling2D(2, (1, 1, 1)), ValueError, "`strides` must be one integer or 2"),
-    "padding": (
-        lambda: addons.MaxUnpooling2D(padding="FULL"),
-        ValueError,
-        "`padding` must be one of 'SAME', 'VALID', got 'FULL'",
-    ),
-    "padding an integer": (lambda: addons.MaxUnpooling2D(padding=1), ValueError, "`padding` must be one of 'SAME', "),
-    "duplicates": (lambda: addons.MaxUnpooling2D(duplicates="mean"), ValueError, "`duplicates` must be one of 'last'"),
-    "no size": (
-        lambda: addons.MaxUnpooling2DV2(None),
-        ValueError,
-        f"{FOUR}None: pass that shape, with None for a batch of any size",
-    ),
-    "a size of two": (lambda: addons.MaxUnpooling2DV2((4, 4)), ValueError, f"{FOUR}(4, 4): pass that shape"),
-    "a size of three": (lambda: addons.MaxUnpooling2DV2((4, 4, 1)), ValueError, f"{FOUR}(4, 4, 1): pass that shape"),
-    "an open size": (
-        lambda: addons.MaxUnpooling2DV2((1, None, 4, 1)),
-        ValueError,
-        "`output_size` must say every spatial size, got (1, None, 4, 1)",
-    ),
-    "a size of floats": (
-        lambda: addons.MaxUnpooling2DV2((1, 4.0, 4, 1)),
-        TypeError,
-        "`output_size` must be a sequence of integers, got (1, 4.0, 4, 1)",
-    ),
-    "an empty size": (
-        lambda: addons.MaxUnpooling2DV2((1, 0, 4, 1)),
-        ValueError,
-        "`output_size` must be between 1 and 2147483647",
-    ),
-    "duplicates of v2": (
-        lambda: addons.MaxUnpooling2DV2((1, 4, 4, 1), duplicates=None),
-        ValueError,
-        "`duplicates` must be one of 'last'",
-    ),
-}
-NOT_WHOLE = (
-    "`mask` must hold integers, which may be of a float dtype, got float32 with something else at flat position 1: "
-    "pass the mask as tf.nn.max_pool_with_argmax returns it"
-)
-CALLS = {
-    "no batch": (
-        lambda call: call(U[0], M[0]),
-        ValueError,
-        "`updates` must have 4 dimensions (N, H, W, C), got shape (2, 2, 1): give a single sample a batch of 1",
-    ),
-    "shapes that differ": (
-        lambda call: call(U, M[:, :1]),
-        ValueError,
-        "`mask` must have the shape of `updates`, (1, 2, 2, 1), got (1, 1, 2, 1)",
-    ),
-    "out of range": (lambda call: call(U, M + 6), IndexError, "indices[0, 1, 1, 0] = 16 does not fit the convention"),
-    "negative": (lambda call: call(U, M - 1), IndexError, "indices[0, 0, 0, 0] = -1 does not fit the convention"),
-    "no integer": (
-        lambda call: call(U, (M + np.array([0, 0.5])[:, None]).astype("float32")),
-        ValueError,
-        NOT_WHOLE,
-    ),
-    "no number": (
-        lambda call: call(U, np.where(M == 2, np.nan, M).astype("float32")),
-        ValueError,
-        NOT_WHOLE,
-    ),
-    "infinite": (
-        lambda call: call(U, np.where(M == 2, np.inf, M).astype("float32")),
-        ValueError,
-        NOT_WHOLE,
-    ),
-    "far out of range": (
-        lambda call: call(U, np.where(M == 2, 2.0**31, M).astype("float32")),
-        IndexError,
-        "does not fit the convention",
-    ),
-    "truth": (lambda call: call(U, M > 1), TypeError, "`indices` must be integers"),
-}
-
-
-@pytest.mark.parametrize(("make", "error", "message"), ARGUMENTS.values(), ids=ARGUMENTS)
-def test_wrong_arguments_are_met_where_they_are_written(make, error, message):
-    with pytest.raises(error, match=re.escape(message)):
-        make()
-
-
-@pytest.mark.parametrize(("call", "error", "message"), CALLS.values(), ids=CALLS)
-def test_wrong_calls(call, error, message):
-    for layer in both((2, 2), "SAME", (4, 4)):
-        with pytest.raises(error, match=re.escape(message)):
-            call(layer)
-
-
-@pytest.mark.parametrize("name", ["no batch", "shapes that differ"])
-def test_wrong_calls_are_met_where_a_model_is_made(name):
-    call, error, message = CALLS[name]
-    for layer in both((2, 2), "SAME", (4, 4)):
-        with pytest.raises(error, match=re.escape(message)):
-            call(lambda *pair, layer=layer: layer(*(keras.KerasTensor(one.shape, one.dtype.name) for one in pair)))
-
-
-def test_a_mask_of_another_place_is_refused():
-    """That of another channel, and the second picture's where the batch was counted, too."""
-    updates, mask = anywhere((2, 3, 4, 2), (6, 8))
-    for layer in both((2, 2), "SAME", (6, 8)):
-        with pytest.raises(IndexError, match=re.escape(f"indices[0, 0, 0, 0] = {mask[0, 0, 0, 1]} does not fit")):
-            layer(updates, mask[..., ::-1].copy())
-        counted = mask + np.arange(2).reshape(-1, 1, 1, 1) * 6 * 8 * 2
-        with pytest.raises(IndexError, match=re.escape(f"indices[1, 0, 0, 0] = {counted[1, 0, 0, 0]} does not fit")):
-            layer(updates, counted)
-
-
-@pytest.mark.parametrize(
-    ("size", "message"),
-    [
-        ((2, 4, 4, 1), "`output_size` must keep the batch and channels"),
-        ((1, 4, 4, 3), "`output_size` must keep the batch and channels"),
-        ((1, 1, 4, 1), "must be 2 in spatial dimension 0 to pool to 2, got output_size=("),
-    ],
-    ids=str,
-)
-def test_a_size_that_does_not_fit(size, message):
-    layer = addons.MaxUnpooling2DV2(size)
-    for arrays in ((U, M % 2), (keras.KerasTensor(U.shape), keras.KerasTensor(U.shape, "int32"))):
-        with pytest.raises(ValueError, match=re.escape(message)):
-            layer(*arrays)

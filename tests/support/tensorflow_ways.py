@@ -9,6 +9,11 @@ import pytest
 import tensorflow as tf
 from unpool_backends.tensorflow import host
 
+import unpool
+
+X = np.random.default_rng(0).permutation(2 * 3 * 4 * 6).reshape(2, 3, 4, 6).astype("float32")
+POOLED, INDICES = unpool.max_pool2d(X, 2, return_indices=True)
+
 
 class Way:
     """One of them: eagerly by the kernels, eagerly by TensorFlow's operations, in a graph, or compiled by XLA."""
