@@ -1,6 +1,6 @@
-"""`unpool.keras.addons` against TensorFlow Addons' formula, written out in NumPy, on whichever backend Keras runs.
+"""Layers of `unpool.keras.addons`, compared with the formula of TensorFlow Addons in NumPy.
 
-KERAS_BACKEND picks that backend, and tox.ini runs this file once with each.
+KERAS_BACKEND chooses the backend of Keras. tox.ini runs this file once with each.
 """
 
 import inspect
@@ -11,7 +11,7 @@ import pytest
 from compare import assert_same_bits
 from needs import require
 
-keras = require("keras", "its layers are what is tested")
+keras = require("keras", "the tests of its layers need it")
 
 from keras_layers import both_addons, updates_and_mask  # noqa: E402
 from keras_ways import BACKEND, every_way, gradient, quiet, trains  # noqa: E402
@@ -21,7 +21,7 @@ from unpool.keras import addons  # noqa: E402
 pytestmark = quiet
 
 NAMES = ("MaxUnpooling2D", "MaxUnpooling2DV2")
-# As pool_size and strides.
+# pool_size and strides.
 WINDOWS = ((2, 2), ((3, 3), (2, 2)), (2, (1, 3)), ((2, 3), 3))
 
 every_window = pytest.mark.parametrize("window", WINDOWS, ids=str)
@@ -33,13 +33,16 @@ def pair(of):
 
 
 def covered(pooled, window, padding):
-    """The size that TensorFlow Addons restored."""
+    """Return the size of the plane that TensorFlow Addons unpools to."""
     along = zip(pooled, *map(pair, window), strict=True)
     return tuple(n * stride if padding == "SAME" else (n - 1) * stride + size for n, size, stride in along)
 
 
 def formula(updates, mask, plane):
-    """TensorFlow Addons': row and column by the mask, sample and channel by the position, and `tf.scatter_nd`."""
+    """Unpool with the formula of TensorFlow Addons, which adds values with `tf.scatter_nd`.
+
+    The mask gives row and column. The position in the mask gives sample and channel.
+    """
     (batch, _, _, channels), (rows, cols) = updates.shape, plane
     mask = mask.astype("int64")
     sample, channel = np.arange(batch)[:, None, None, None], np.arange(channels)
@@ -49,7 +52,7 @@ def formula(updates, mask, plane):
 
 
 def pooled(x, window, padding):
-    """Pool as `tf.nn.max_pool_with_argmax` does, one window after the other."""
+    """Pool like `tf.nn.max_pool_with_argmax`, window by window."""
     batch, rows, cols, channels = x.shape
     kernel, stride = map(pair, window)
     if padding == "SAME":
@@ -83,7 +86,7 @@ def dtype_of(tensor):
     return keras.backend.standardize_dtype(tensor.dtype)
 
 
-# --- in the place of TensorFlow Addons' -------------------------------------------------------------------------------
+# --- drop-in replacements for TensorFlow Addons -----------------------------------------------------------------------
 
 
 def test_all_of_them():
@@ -114,7 +117,7 @@ def test_the_numbers_are_those_of_the_formula(window, padding, dtype):
     plane = covered(shape[1:3], window, padding)
     updates, mask = updates_and_mask(shape, plane)
     expected = formula(updates, mask, plane)
-    assert (expected != 0).sum() < updates.size  # some repeat
+    assert (expected != 0).sum() < updates.size  # some indices repeat
     for layer in both_addons(window, padding, plane):
         assert_same_bits(array(layer(updates, mask.astype(dtype))), expected)
 
@@ -132,7 +135,7 @@ def test_words_are_read_whatever_their_case(padding):
 @every_window
 @every_padding
 def test_every_maximum_of_a_picture_comes_back_to_where_it_was(window, padding, size):
-    """To odd sizes, too, if they are given."""
+    """Odd sizes work too if `output_size` gives them."""
     x = picture(2, *size, 3)
     values, mask = pooled(x, window, padding)
     if BACKEND == "tensorflow":
@@ -149,7 +152,7 @@ def test_every_maximum_of_a_picture_comes_back_to_where_it_was(window, padding, 
 
 
 def test_a_picture_of_odd_size_is_sheared_as_there_where_its_size_is_not_given():
-    """The mask counts by 5 columns, the layer by 6; what neither can know is what the user has to say."""
+    """The mask counts 5 columns and the layer 6. Only the user knows the odd size."""
     x = picture(1, 5, 5, 1)
     values, mask = pooled(x, (2, 2), "SAME")
     sheared = array(addons.MaxUnpooling2D()(values, mask))
@@ -171,7 +174,7 @@ def test_repeated_indices_add_up_unless_told_otherwise(name):
 
 
 def test_the_size_of_v2_may_be_any_that_has_room():
-    """No window is asked, so the layer finds one by which any size pools to any smaller one."""
+    """V2 has no window, so the layer derives one that pools `output_size` to the size of the mask."""
     for count in range(1, 7):
         for size in range(count, 17):
             updates, mask = updates_and_mask((1, count, 1, 1), (size, 2), seed=size)
@@ -184,7 +187,7 @@ def test_ways_to_call():
     expected = formula(updates, mask, (6, 8))
     for layer in both_addons((2, 2), "SAME", (6, 8)):
         tensors = keras.ops.convert_to_tensor(updates), keras.ops.convert_to_tensor(mask.astype("int32"))
-        # Keras takes an argument of this name for one of its own masks; there is no warning.
+        # Keras reads an argument named `mask` as a mask of its own. There must be no warning.
         for found in (layer(*tensors), layer(updates, mask=mask), layer(updates=updates, mask=mask)):
             assert_same_bits(array(found), expected)
 
@@ -195,7 +198,7 @@ def test_a_batch_may_be_empty():
         assert layer(updates, mask).shape == (0, 6, 8, 2)
 
 
-# --- sizes that are not known -----------------------------------------------------------------------------------------
+# --- unknown sizes ----------------------------------------------------------------------------------------------------
 
 
 @every_window
@@ -211,7 +214,7 @@ def test_shapes_are_told_before_they_are_there(window, padding):
     known = (None, None, None, 5)
     assert first.compute_output_shape([known, known]) == known
     assert second.compute_output_shape([known, known]) == (None, *plane, 5)
-    # What one input leaves open, the other may know.
+    # A size that one input leaves open is taken from the other.
     assert first.compute_output_shape([known, (2, 3, 4, 5)]) == (2, *plane, 5)
 
 
@@ -231,7 +234,7 @@ def test_models_for_pictures_of_any_size(padding, dtype):
 
 
 def graph(layer, dtype, known=(None, None, None, 2), compiled=False):
-    """The layer in a graph that leaves sizes open."""
+    """Return the layer as a graph with open sizes."""
     import tensorflow as tf
 
     specs = [tf.TensorSpec(known, "float32"), tf.TensorSpec(known, dtype)]
@@ -239,7 +242,7 @@ def graph(layer, dtype, known=(None, None, None, 2), compiled=False):
     return call.get_concrete_function(*specs) if not compiled else tf.function(call, input_signature=specs)
 
 
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="other backends know all sizes when they run")
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="the other backends run with known sizes")
 @pytest.mark.parametrize("compiled", [False, True], ids=["graph", "xla"])
 @pytest.mark.parametrize("dtype", ["int64", "float32"])
 @every_padding
@@ -252,10 +255,10 @@ def test_graphs_for_pictures_of_any_size(padding, dtype, compiled):
         assert_same_bits(found.numpy(), formula(updates, mask, plane))
 
 
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="other backends know all sizes when they run")
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="the other backends run with known sizes")
 @pytest.mark.parametrize("duplicates", ["last", "sum", "error"])
 def test_graphs_put_nothing_where_no_index_is(duplicates):
-    """Windows are made up there, one for each cell: they neither overwrite what is put back, nor repeat an index."""
+    """The graph pads the mask with bad indices. These neither overwrite a value nor count as repeated."""
     updates, mask = updates_and_mask((1, 2, 3, 1), (5, 7))
     updates.flat[0], mask = -0.0, np.arange(6).reshape(mask.shape)
     layer = addons.MaxUnpooling2DV2((None, 5, 7, 1), duplicates=duplicates)
@@ -263,7 +266,7 @@ def test_graphs_put_nothing_where_no_index_is(duplicates):
     assert_same_bits(found.numpy(), array(layer(updates, mask)))
 
 
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="other backends know all sizes when they run")
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="the other backends run with known sizes")
 def test_graphs_say_what_is_wrong():
     import tensorflow as tf
 
@@ -279,7 +282,7 @@ def test_graphs_say_what_is_wrong():
                     graph(layer, dtype, known)(updates, wrong.astype(dtype))
 
 
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="other backends know all sizes when they run")
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="the other backends run with known sizes")
 def test_graphs_count_positions_when_they_run():
     import tensorflow as tf
 
@@ -291,13 +294,13 @@ def test_graphs_count_positions_when_they_run():
         call(updates, mask.astype("float16"))
 
 
-# --- what is traced ---------------------------------------------------------------------------------------------------
+# --- traced programs --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(BACKEND == "torch", reason="it raises wherever Keras runs it")
+@pytest.mark.skipif(BACKEND == "torch", reason="PyTorch always raises")
 @pytest.mark.parametrize("dtype", ["int32", "float32"])
 def test_what_is_bad_is_dropped_where_nothing_raises(dtype):
-    """Negative, out of range, no integer, no number."""
+    """The mask has negative, out of range, fractional and NaN entries."""
     updates = np.arange(1, 7, dtype="float32").reshape(1, 2, 3, 1)
     mask = np.array([5, -1, 24, 7, 0, 23], dtype).reshape(updates.shape)
     if dtype == "float32":
@@ -321,7 +324,7 @@ def test_what_is_bad_is_dropped_where_nothing_raises(dtype):
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16", "float16"])
 @pytest.mark.parametrize("dtype", ["float32", "int32"])
 def test_masks_stay_exact_whatever_the_policy(policy, dtype):
-    """float16 has 4096 and 4100 and none between, bfloat16 not even 257."""
+    """float16 has no value between 4096 and 4100, and bfloat16 has no 257."""
     mask = np.array([257, 2049, 4095, 4097]).reshape(1, 2, 2, 1)
     updates = np.array([1, 2, 3, 4], "float32").reshape(mask.shape)
     for layer in (
@@ -348,7 +351,7 @@ def test_integers_stay_what_they_are(dtype):
     [("bfloat16", 2**8, (16, 16)), ("float16", 2**11, (64, 32)), ("float32", 2**24, (4096, 4096))],
 )
 def test_float_masks_are_taken_where_they_are_exact(dtype, most, strides):
-    """The last position is one more that the dtype has; with one row more, it would be taken for another."""
+    """The last position is exact in the dtype. With one more row, positions would be rounded to others."""
     updates = np.ones((1, 1, 1, 1), "uint8")
     mask = keras.ops.cast(np.array([most - 1.0]).reshape(updates.shape), dtype)
     restored = array(addons.MaxUnpooling2D(strides=strides)(updates, mask))
@@ -365,7 +368,7 @@ def test_float_masks_are_taken_where_they_are_exact(dtype, most, strides):
             layer(updates, mask)
 
 
-@pytest.mark.skipif(BACKEND == "jax", reason="which has no float64, unless it is told to, and makes it float32")
+@pytest.mark.skipif(BACKEND == "jax", reason="JAX outside of its 64-bit mode turns float64 into float32")
 def test_doubles_are_exact_further_on():
     updates, mask = np.ones((1, 1, 1, 1), "uint8"), np.array([2.0**24 + 1]).reshape(1, 1, 1, 1)
     restored = array(addons.MaxUnpooling2D(strides=(4097, 4096))(updates, mask))
@@ -378,7 +381,7 @@ def test_doubles_are_exact_further_on():
 @every_way
 @pytest.mark.parametrize(("padding", "dtype"), [("SAME", "int32"), ("VALID", "float32")])
 def test_the_gradient_is_that_of_the_formula(padding, dtype, way):
-    """By finite differences, which are exact for a square; every value of a sum reaches it."""
+    """Compare with central differences, exact for a quadratic loss. Every value of a sum has a gradient."""
     plane = covered((2, 3), (3, 2), padding)
     updates, mask = updates_and_mask((2, 2, 3, 2), plane)
     weights = np.random.default_rng(1).integers(1, 5, (2, *plane, 2))
@@ -405,7 +408,7 @@ def test_the_gradient_is_that_of_the_formula(padding, dtype, way):
 
 
 def model_of(layer, rows=4, dtype="int32"):
-    """Shift the channels, weigh them, and put them back."""
+    """Return a model that mixes the channels with a Dense layer and unpools the result."""
     x, mask = keras.Input((rows // 2, 3, 2)), keras.Input((rows // 2, 3, 2), dtype=dtype)
     return keras.Model([x, mask], layer(keras.layers.Dense(2)(x), mask))
 
@@ -419,7 +422,7 @@ def test_models_are_trained_and_saved(tmp_path, policy, dtype):
         model.compile("sgd", "mse")
         before = model.get_weights()
         data = [updates / 99, mask.astype(dtype)]
-        # The last batch is a smaller one.
+        # The last batch is smaller.
         model.fit(data, np.zeros((6, 4, 6, 2), "float32"), batch_size=4, epochs=1, verbose=0)
         assert not np.array_equal(before[0], model.get_weights()[0])
         model.save(tmp_path / "model.keras")
@@ -428,7 +431,7 @@ def test_models_are_trained_and_saved(tmp_path, policy, dtype):
         assert_same_bits(loaded.predict(data, verbose=0), model.predict(data, verbose=0))
 
 
-# As Keras 2 wrote them, as its later versions did, and as ours does.
+# Configurations as written by Keras 2, by Keras 2.13, and without a module.
 SPELLINGS = {
     "Keras 2": lambda name, config: {"class_name": f"Addons>{name}", "config": config},
     "Keras 2.13": lambda name, config: {

@@ -1,6 +1,6 @@
-"""What the layers of `unpool.keras.addons` refuse: wrong arguments, wrong calls, and masks that do not fit.
+"""Errors of the layers of `unpool.keras.addons`: wrong arguments, wrong calls, and masks that do not fit.
 
-The variable KERAS_BACKEND chooses the backend of Keras; tox.ini runs this file once with each.
+KERAS_BACKEND chooses the backend of Keras. tox.ini runs this file once with each.
 """
 
 import re
@@ -123,7 +123,7 @@ def test_wrong_calls_are_met_where_a_model_is_made(name):
 
 
 def test_a_mask_of_another_place_is_refused():
-    """That of another channel, and the second picture's where the batch was counted, too."""
+    """The mask of another channel, and a mask that also counts the batch."""
     updates, mask = updates_and_mask((2, 3, 4, 2), (6, 8))
     for layer in both_addons((2, 2), "SAME", (6, 8)):
         with pytest.raises(IndexError, match=re.escape(f"indices[0, 0, 0, 0] = {mask[0, 0, 0, 1]} does not fit")):

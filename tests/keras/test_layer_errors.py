@@ -1,6 +1,6 @@
-"""What the layers of `unpool.keras` refuse: wrong arguments, wrong calls, and wrong symbolic calls.
+"""Errors of the layers of `unpool.keras`: wrong arguments, wrong calls, and wrong symbolic calls.
 
-The variable KERAS_BACKEND chooses the backend of Keras; tox.ini runs this file once with each.
+KERAS_BACKEND chooses the backend of Keras. tox.ini runs this file once with each.
 """
 
 import re

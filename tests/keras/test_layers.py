@@ -1,6 +1,6 @@
-"""`unpool.keras`, layer by layer, on whichever backend Keras runs: calls, numbers, shapes, dtypes, gradients, errors.
+"""Layers of `unpool.keras`: arguments, values, indices, sizes, shapes, dtypes and gradients.
 
-KERAS_BACKEND picks that backend, and tox.ini runs this file once with each.
+KERAS_BACKEND chooses the backend of Keras. tox.ini runs this file once with each.
 """
 
 import inspect
@@ -13,7 +13,7 @@ from cases import FORMATS, arranged
 from compare import assert_same_bits
 from needs import require
 
-keras = require("keras", "its layers are what is tested")
+keras = require("keras", "the tests of its layers need it")
 
 from keras_layers import pooling, unpooling  # noqa: E402
 from keras_ways import BACKEND, every_way, gradient, quiet  # noqa: E402
@@ -23,7 +23,7 @@ import unpool.keras  # noqa: E402
 pytestmark = quiet
 
 NAMES = [name for rank in (1, 2, 3) for name in (f"MaxPooling{rank}DWithIndices", f"MaxUnpooling{rank}D")]
-# As pool_size and strides: plain, overlapping, an even window that is padded at one side, gaps.
+# pool_size and strides: plain, overlapping, an even window that "same" pads on one side, and gaps.
 WINDOWS = ((2, None), (3, 2), (2, 1), (2, 3))
 
 every_rank = pytest.mark.parametrize("rank", [1, 2, 3])
@@ -33,7 +33,7 @@ every_padding = pytest.mark.parametrize("padding", ["valid", "same"])
 
 
 def data(rank, data_format="channels_last", dtype="float32"):
-    """Numbers that differ, of both signs, in planes of odd and of even sizes."""
+    """Return distinct numbers of both signs, in planes with odd and even sizes."""
     shape = arranged((2, 3), (7, 6, 5)[:rank], data_format)
     numbers = np.random.default_rng(rank).permutation(int(np.prod(shape))).reshape(shape)
     return (numbers - numbers.size // 2).astype(dtype)
@@ -48,12 +48,12 @@ def array(tensor):
 
 
 def arrays(pair):
-    values, indices = pair  # and nothing else
+    values, indices = pair  # exactly two results
     return array(values), array(indices)
 
 
 def of_this_backend(index_dtype):
-    """JAX has no int64, unless it is told to."""
+    """Return int32 for JAX outside of its 64-bit mode, and the given dtype otherwise."""
     if BACKEND != "jax":
         return index_dtype
     import jax
@@ -62,7 +62,7 @@ def of_this_backend(index_dtype):
 
 
 def pooled(x, window, padding, data_format):
-    """Pool by the reference."""
+    """Pool with the reference."""
     rank = x.ndim - 2
     along = padding if isinstance(padding, tuple) else ({"valid": 0}.get(padding, padding),) * rank
     kernel, stride = (window[0],) * rank, (window[1] or window[0],) * rank
@@ -70,7 +70,7 @@ def pooled(x, window, padding, data_format):
 
 
 def restored(x, indices, data_format):
-    """The picture, but for what no window kept, which is zero."""
+    """Return `x` with zero in every cell that no index names."""
     axis = -1 if data_format == "channels_last" else 1
     planes, places = (np.moveaxis(one, axis, 1).reshape(*one.shape[:1], one.shape[axis], -1) for one in (x, indices))
     kept = np.zeros(planes.shape, bool)
@@ -87,7 +87,7 @@ def test_all_of_them():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_name_in_a_file_stays(name):
-    """Models that were saved are found by it."""
+    """Saved models refer to their layers by this name."""
     assert keras.saving.get_registered_name(getattr(unpool.keras, name)) == f"unpool>{name}"
 
 
@@ -182,7 +182,7 @@ def test_indices_have_the_dtype_that_was_asked_for(rank, index_dtype):
     assert layer.get_config()["index_dtype"] == np.dtype(index_dtype).name
 
 
-@pytest.mark.skipif(BACKEND != "jax", reason="the mode is JAX's")
+@pytest.mark.skipif(BACKEND != "jax", reason="only JAX has this mode")
 def test_indices_are_int64_in_the_64_bit_mode_of_jax():
     import jax
 
@@ -240,7 +240,7 @@ def test_ways_to_say_the_size(rank, data_format):
     pair = pooling(rank, **named)(x)
     layer = unpooling(rank, **named)
     sizes = (7, 6, 5)[:rank]
-    # Its sizes alone are looked at.
+    # Only the spatial sizes of `like` count: its batch, channels and dtype may differ.
     other = np.zeros(arranged((1, 9), sizes, data_format), "uint8")
     for found in (
         unpooling(rank, output_size=sizes, **named)(*pair),
@@ -275,11 +275,11 @@ def test_the_size_that_follows_is_what_windows_cover(padding, size):
 @every_rank
 @every_format
 def test_an_odd_plane_is_never_sheared(rank, data_format):
-    """Without its size, all indices would be in range of the even plane that follows, and most in the wrong cell."""
+    """Without the size, the default plane is even: every index is in range, and most name a wrong cell."""
     x = np.random.default_rng(rank).random(arranged((2, 3), (7, 5, 5)[:rank], data_format), "float32")
     named = {"padding": "same", "data_format": data_format}
     pair = pooling(rank, 2, **named)(x)
-    if rank == 1:  # whose indices are the same in any row
+    if rank == 1:  # indices of a row do not depend on its size
         assert unpooling(rank, 2, **named)(*pair).shape[1 if data_format == "channels_last" else 2] == 8
     else:
         with pytest.raises(IndexError, match=r"is outside its own window .* as `like`, or its size as `output_size`"):
@@ -314,7 +314,7 @@ def test_a_batch_may_be_empty(rank):
     assert unpooling(rank)(*pair, like=x).shape == x.shape
 
 
-# --- shapes that are told before ------------------------------------------------------------------------------------
+# --- shapes before a call ---------------------------------------------------------------------------------------------
 
 
 @every_rank
@@ -328,7 +328,7 @@ def test_shapes_are_told_before_they_are_there(rank, data_format, window, paddin
     pair = pool(x)
     picture, small = x.shape, tuple(pair[0].shape)
     sizes, open_shape = (7, 6, 5)[:rank], arranged((None, 3), (None,) * rank, data_format)
-    # Windows cover this much, unless a size is given.
+    # The default size: the cells that the windows cover.
     kernel, stride = window[0], window[1] or window[0]
     more = stride if padding == "same" else kernel
     covers = [(n - 1) * stride + more for n in spatial(small, data_format)]
@@ -354,7 +354,7 @@ def test_shapes_are_told_before_they_are_there(rank, data_format, window, paddin
 
 
 def test_a_size_that_is_computed_is_open():
-    """Here, the sizes are an input of the model."""
+    """The size is an input of the model, so it is unknown when the model is built."""
     size, x = keras.Input(batch_shape=(2,), dtype="int32"), keras.Input((7, 6, 3))
     planes = unpooling(2)(*pooling(2)(x), output_size=size)
     assert planes.shape == (None, None, None, 3)
@@ -377,11 +377,11 @@ def test_floats_get_the_dtype_of_the_policy(policy):
     for one in (values, planes, told[0], back(*told, like=picture)):
         assert keras.backend.standardize_dtype(one.dtype) == dtype
     assert keras.backend.standardize_dtype(indices.dtype) == told[1].dtype == of_this_backend("int64")
-    # Small integers, which all of them have.
+    # Small integers are exact in every dtype.
     assert np.array_equal(array(planes).astype("float32"), restored(x, array(indices), "channels_last"))
 
 
-@pytest.mark.skipif(BACKEND == "jax", reason="which has no float64, unless it is told to")
+@pytest.mark.skipif(BACKEND == "jax", reason="JAX has float64 only in its 64-bit mode")
 def test_doubles_stay_what_they_are():
     x = np.nextafter(data(2, dtype="float64"), np.inf)
     pair = pooling(2, padding="same", dtype="float64")(x)
@@ -405,7 +405,7 @@ def test_integers_stay_what_they_are_whatever_the_policy(dtype, policy):
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("index_dtype", ["int32", "int64"])
 def test_indices_stay_exact_whatever_the_policy(policy, index_dtype):
-    """float16 has 4096 and 4100 and none between, bfloat16 not even 257."""
+    """float16 has no value between 4096 and 4100, and bfloat16 has no 257."""
     x = np.zeros((1, 70, 70, 1), "float32")
     cells = [257, 2049, 4095, 4097, 4899]
     x.reshape(-1)[cells] = 1, 2, 3, 4, 5
@@ -437,7 +437,7 @@ def test_indices_that_are_floats_are_refused(policy):
     ],
 )
 def test_the_gradient_is_that_of_finite_differences(rank, data_format, padding, duplicates, way):
-    """Windows overlap, so most maxima are put back more than once; the loss is a square, so differences are exact."""
+    """Windows overlap, so most indices repeat. The loss is quadratic, so central differences are exact."""
     shape = arranged((1, 2), (7, 4, 3)[:rank], data_format)
     rng = np.random.default_rng(rank)
     x, weights = rng.permutation(int(np.prod(shape))).reshape(shape).astype("float32"), rng.integers(1, 5, shape)
