@@ -1,8 +1,7 @@
 """Tensors of TensorFlow: pictures, memory, variables, and graphs.
 
-The contract itself is tested on them by every other file, through the fixture `backend`.  Gradients are in
-test_tensorflow_gradients.py, sizes that only a run knows in test_tensorflow_sizes.py, saved models and what else runs
-without us in test_tensorflow_saved.py.
+tests/contract tests the contract on tensors, through the fixture `backend`. Gradients are in test_gradients.py, sizes
+of run time in test_sizes.py, saved models and data sets in test_saved.py, errors in test_wrong_calls.py.
 """
 
 import gc
@@ -18,7 +17,7 @@ from processes import python
 
 import unpool
 
-tf = require("tensorflow", "its tensors are what is tested")
+tf = require("tensorflow", "the tests of its tensors need it")
 
 from tensorflow_ways import INDICES, POOLED, X, by_operations, every_way, reporting_ways, tensors  # noqa: E402
 from unpool_backends.tensorflow import host  # noqa: E402
@@ -27,7 +26,8 @@ from unpool_backends.tensorflow import host  # noqa: E402
 
 
 def folk(values, argmax, stride=2):
-    """The recipe that people paste, and TensorFlow Addons': the size is said to be that of the pooled times the stride.
+    """Unpool with the widely copied recipe, also that of TensorFlow Addons. The size is always
+    the pooled size times the stride.
 
     Sources: https://github.com/tensorflow/tensorflow/issues/2169; tfa.layers.MaxUnpooling2D(padding="SAME").
     """
@@ -43,7 +43,7 @@ def folk(values, argmax, stride=2):
 @every_way
 @pytest.mark.parametrize("ceil_mode", [False, True], ids=["VALID", "SAME"])
 def test_a_picture_of_odd_size_is_not_sheared(way, ceil_mode):
-    """Every value that pooling kept is back at its place; the recipe moves it by another column in every row."""
+    """Unpooling puts every maximum back in its cell. The recipe shifts each row by another number of columns."""
     x = np.random.default_rng(0).permutation(301 * 201).reshape(1, 301, 201, 1).astype("float32") + 1
     window = {"kernel_size": 2, "data_format": "channels_last"}
 
@@ -70,7 +70,7 @@ def test_a_picture_of_odd_size_is_not_sheared(way, ceil_mode):
             assert sheared[0, *place, 0] == x[0, row, column, 0]
 
 
-# --- the two ways agree -----------------------------------------------------------------------------------------------
+# --- operations and kernels agree -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("case", POOLINGS.values(), ids=POOLINGS)
@@ -105,7 +105,7 @@ def test_operations_move_every_dtype(dtype):
 
 
 class Witness:
-    """Stands for the kernels, and says where what they were given and what they returned lies."""
+    """Wrap the kernels, and record the arrays that they receive and the addresses of their results."""
 
     def __init__(self, kernels):
         self.kernels, self.given, self.returned = kernels, [], []
@@ -126,7 +126,7 @@ def address(tensor):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "uint8", "bool", "complex128"])
 def test_an_eager_call_copies_nothing(monkeypatch, dtype):
-    """The kernels read the tensors' memory, and the results are theirs."""
+    """Kernels read the memory of the tensors, and the memory of their results becomes tensors."""
     witness = Witness(host._KERNELS)
     monkeypatch.setattr(host, "_KERNELS", witness)
     values, planes, indices = tf.cast(POOLED, dtype), tf.cast(X, dtype), tf.constant(INDICES)
@@ -141,20 +141,20 @@ def test_an_eager_call_copies_nothing(monkeypatch, dtype):
         witness.given, witness.returned = [], []
         results = call()
         assert [array.ctypes.data for array in witness.given] == list(map(address, given))
-        if dtype != "bfloat16":  # whose bits are cast, into a tensor of their own where TensorFlow likes
+        if dtype != "bfloat16":  # TensorFlow may copy in the bitcast
             assert witness.returned == list(map(address, results if isinstance(results, tuple) else (results,)))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "bfloat16", "float32", "complex128"])
 @pytest.mark.parametrize("side", [2, 30, 2100], ids=lambda side: f"{side} x {side}")
 def test_results_are_tensors_like_any(side, dtype):
-    """TensorFlow's kernels take memory at multiples of 64 for granted; it stays as long as the tensor does."""
+    """Results are aligned to 64 bytes, as TensorFlow's kernels require. Their memory lives as long as the tensor."""
     if side == 2100 and dtype == "complex128":
-        pytest.skip("nothing that the other dtypes do not say, in a lot of memory")
+        pytest.skip("the other dtypes test this side with less memory")
     x = np.arange(1, 1 + 3 * side * side).reshape(1, 3, side, side) % 251
     x = tf.cast(x, dtype)
     if side == 2100:
-        assert tf.size(x) * x.dtype.size > 2**25 or dtype != "float32"  # which has its pages from elsewhere
+        assert tf.size(x) * x.dtype.size > 2**25 or dtype != "float32"  # from 32 MB on, pages are fresh
     real = x if not x.dtype.is_complex else tf.math.real(x)
     pooled, indices = unpool.max_pool2d(real, 2, return_indices=True)
     values = tf.cast(pooled, dtype)
@@ -170,14 +170,14 @@ def test_results_are_tensors_like_any(side, dtype):
         assert_same_bits(tensor.numpy(), before)
     del churn, pooled, indices
     gc.collect()
-    # A chain of operations, vectorised ones and others.
+    # A chain of TensorFlow's operations, some of them vectorised.
     chained = tf.transpose(tf.concat([planes[:, 1:], planes[:, :1]], 1) + planes, [0, 2, 3, 1])[:, ::-1]
     rolled = np.concatenate([expected[2][:, 1:], expected[2][:, :1]], 1) + expected[2]
     assert_same_bits(chained.numpy(), np.ascontiguousarray(np.transpose(rolled, [0, 2, 3, 1])[:, ::-1]))
 
 
 def test_results_are_not_what_was_given():
-    """Also where nothing moves: what lies in one tensor must not be another's."""
+    """With kernel size 1 no value moves. Even then, inputs and results must not share memory."""
     x = tf.constant(X)
     values, indices = unpool.max_pool2d(x, 1, return_indices=True)
     planes, taken = unpool.max_unpool2d(values, indices, 1), unpool.max_unpool2d_backward(x, indices, 1)
@@ -188,11 +188,11 @@ def test_results_are_not_what_was_given():
         assert_same_bits(array, X)
 
 
-# --- what else is handed over -----------------------------------------------------------------------------------------
+# --- variables, NumPy arrays, modules ---------------------------------------------------------------------------------
 
 
 def test_a_variable_is_a_tensor():
-    """The value that it has; either array, or both."""
+    """Either argument may be a variable, or both. Its value at the time of the call counts."""
     x, values, indices = tf.Variable(X), tf.Variable(POOLED), tf.Variable(INDICES)
     expected = unpool.max_unpool2d(POOLED, INDICES, 2)
     pooled, found = unpool.max_pool2d(x, 2, return_indices=True)
@@ -209,12 +209,12 @@ def test_a_variable_is_a_tensor():
     assert_same_bits(unpool.max_unpool2d(values, indices, 2).numpy(), 2 * expected)
     assert_same_bits(pooled.numpy(), POOLED)
     x.assign(-X)
-    assert_same_bits(pooled.numpy(), POOLED)  # a result is no view of what was pooled
+    assert_same_bits(pooled.numpy(), POOLED)  # a result is no view of the input
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["function", "xla"])
 def test_arrays_of_numpy_keep_to_themselves(compiled):
-    """Within a graph as elsewhere; a size that only the graph knows is no integer of theirs."""
+    """Within a graph too, NumPy arrays give NumPy arrays, and do not mix with tensors or symbolic sizes."""
 
     @tf.function(autograph=False, jit_compile=compiled)
     def call(x):
@@ -228,7 +228,7 @@ def test_arrays_of_numpy_keep_to_themselves(compiled):
 
     spec = tf.TensorSpec([None] * 4, tf.float32)
     call.get_concrete_function(spec)
-    # Eagerly, a size is known, whoever holds it.
+    # An eager tensor is accepted as a size, since its value is known.
     restored = unpool.max_unpool2d(POOLED, INDICES, 2, output_size=tf.constant([4, 6]))
     assert_same_bits(restored, unpool.max_unpool2d(POOLED, INDICES, 2))
 
@@ -263,7 +263,7 @@ class Log(logging.Handler):
 
 @pytest.fixture
 def warned():
-    """What TensorFlow warns of."""
+    """Return the list of the warnings that TensorFlow logs during the test."""
     log, logger = Log(), tf.get_logger()
     logger.addHandler(log)
     yield log.lines
@@ -272,11 +272,11 @@ def warned():
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["function", "xla"])
 def test_autograph_has_nothing_to_say(warned, compiled):
-    """A `tf.function` as everybody writes it: AutoGraph rewrites what it calls, and warns where it cannot."""
+    """By default, `tf.function` rewrites the functions that it calls with AutoGraph, which warns if it fails."""
 
     @tf.function(jit_compile=compiled)
     def call(x, indices):
-        if tf.reduce_sum(x) > 0:  # which it is for
+        if tf.reduce_sum(x) > 0:  # AutoGraph makes this a `tf.cond`
             values, found = unpool.max_pool2d(x, 2, return_indices=True)
             planes = unpool.MaxUnpool2d(2)(values, found, output_size=tf.shape(x))
             taken = unpool.max_unpool2d_backward(planes, indices, 2, duplicates="error")
@@ -294,7 +294,7 @@ def test_autograph_has_nothing_to_say(warned, compiled):
 
 
 def test_the_first_call_of_a_process_may_be_in_a_graph():
-    """Autograph must not stumble over how the backend is found and imported."""
+    """AutoGraph must not warn while the backend is found and imported."""
     program = """
 import warnings
 warnings.simplefilter("error")
@@ -308,7 +308,7 @@ print(tf.function(lambda x: unpool.max_pool2d(x, 2))(tf.reshape(tf.range(16.0), 
 
 @every_way
 def test_within_conditions_and_loops(way):
-    """Where values that one branch has are not there in the other."""
+    """Tensors made in one branch do not exist in the other."""
 
     @way
     def call(x, times):
@@ -333,7 +333,7 @@ def test_within_conditions_and_loops(way):
 
 @reporting_ways
 def test_one_call_after_a_bad_one(way):
-    """An error leaves nothing behind."""
+    """An error leaves no state behind."""
     call = way(lambda values, indices: unpool.max_unpool2d(values, indices, 2))
     for _ in range(2):
         assert "indices[0, 0, 0, 0] = " in way.error(call, tf.constant(POOLED), tf.constant(INDICES + 100))
@@ -341,7 +341,7 @@ def test_one_call_after_a_bad_one(way):
 
 
 def test_a_graph_that_was_traced_before_is_compiled():
-    """Without asserts, that is: XLA cannot drop those of a graph that was traced without it."""
+    """Only with `validate=False`: XLA cannot drop the assert ops of a graph that was traced without XLA."""
 
     @tf.function(autograph=False)
     def inner(values, indices):

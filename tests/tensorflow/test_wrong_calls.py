@@ -15,7 +15,7 @@ from tensorflow_ways import INDICES, POOLED, X, error_of, every_way, reporting_w
 
 every_format = pytest.mark.parametrize("data_format", FORMATS)
 
-# --- indices that are wrong -------------------------------------------------------------------------------------------
+# --- bad and repeated indices -----------------------------------------------------------------------------------------
 
 BAD = {
     "int64": (-1, 16, 2**31, 2**32 + 3, -(2**32) + 3, 2**63 - 1, -(2**63)),
@@ -39,7 +39,7 @@ CALLS = {
 
 
 def with_a_bad_one(dtype, bad, data_format):
-    """The indices of a pooling, a bad one in the middle, and none that names the last cell."""
+    """Return indices of a pooling with a bad one in the middle. No index names the last cell."""
     x = whole("float32", arranged((2, 3), (4, 4), data_format))
     indices = unpool.max_pool2d(x, 2, return_indices=True, data_format=data_format)[1].astype(dtype)
     indices[indices == 15] = 14
@@ -51,7 +51,7 @@ def with_a_bad_one(dtype, bad, data_format):
 @every_format
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_a_bad_index_is_reported(way, call, data_format):
-    """As NumPy's: 2**32 + 3 is never 3, whether the call is eager or the assert op of a graph."""
+    """The message is that for NumPy arrays, eagerly and in a graph. 2**32 + 3 never wraps to 3."""
     up, down = np.ones(arranged((2, 3), (2, 2), data_format)), np.ones(arranged((2, 3), (4, 4), data_format))
     traced = way(lambda up, down, indices: call(up, down, indices, data_format=data_format))
     for dtype, values in BAD.items():
@@ -66,7 +66,7 @@ def test_a_bad_index_is_reported(way, call, data_format):
 @every_format
 @pytest.mark.parametrize("mode", ["last", "sum"])
 def test_a_bad_index_is_dropped(way, mode, data_format):
-    """With `validate=False`, and by XLA always: its value is nowhere, its gradient zero, all else right."""
+    """With `validate=False`, and always by XLA, the value is dropped and its gradient is zero."""
     up = whole("float32", arranged((2, 3), (2, 2), data_format)) + 1
     down = whole("float32", arranged((2, 3), (4, 4), data_format), 1) + 1
     last = data_format == "channels_last"
@@ -84,7 +84,7 @@ def test_a_bad_index_is_dropped(way, mode, data_format):
             for bad in BAD[dtype]:
                 indices = with_a_bad_one(dtype, bad, data_format)
                 planes, gradient = both(*tensors(up, indices, down))
-                # By way of the last cell, which no other index names.
+                # Expected: bad indices name the last cell, which no other index names, and it is set to zero.
                 harmless, weights = np.where(indices == bad, 15, indices).astype("int64"), down.copy()
                 expected = reference.max_unpool(up, harmless, (4, 4), mode, last)
                 for array in (expected, weights):
@@ -95,7 +95,7 @@ def test_a_bad_index_is_dropped(way, mode, data_format):
 
 @every_way
 def test_a_bad_index_hides_nothing(way):
-    """Where the last one wins, among windows that overlap."""
+    """With "last" and overlapping windows, a dropped index does not hide an earlier value."""
 
     @way
     def both(values, indices):
@@ -113,7 +113,7 @@ def test_a_bad_index_hides_nothing(way):
 @every_way
 @pytest.mark.parametrize("name", ["unpool", "gradient of unpool"])
 def test_a_repeated_index(way, name):
-    """Refused where it can be; XLA lets the last one win."""
+    """A repeated index is an error, except by XLA, where the last one wins."""
     indices = INDICES.copy()
     indices[1, 2, 1, 1] = indices[1, 2, 0, 2]
 
@@ -136,7 +136,7 @@ def test_a_repeated_index(way, name):
 # --- arguments that are refused ---------------------------------------------------------------------------------------
 
 DENSE = "must be a dense tensor, got tensorflow.python."
-# A call of a plane, pooled values and indices; the error, and a part of its words.
+# A function of a plane, pooled values and indices; the error; a part of its message.
 WRONG = {
     "out of unpooling": (
         lambda x, values, indices: unpool.max_unpool2d(values, indices, 2, out=x),
