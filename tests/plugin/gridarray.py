@@ -1,7 +1,7 @@
-"""Arrays as lists of Python numbers, and their backend for unpool: a whole third-party plugin.
+"""Arrays as lists of Python numbers, and their backend for unpool: a complete third-party plugin.
 
-It shows what a backend must do and how little it has to know: everything but the values comes from the Plan.  Speed is
-no concern of it; every number is a Python object and every loop a Python loop.
+It shows the work of a backend: everything but the values comes from the Plan. It is not meant to be fast: every number
+is a Python object, and every loop a Python loop.
 """
 
 from itertools import product
@@ -10,7 +10,7 @@ from unpool import errors
 
 
 class Grid:
-    """Cells in a row-major list, a shape, and the name of a dtype: all that unpool asks of an array."""
+    """Cells in a row-major list, a shape, and the name of a dtype: all that unpool needs of an array."""
 
     def __init__(self, cells, shape, dtype):
         self.cells, self.shape, self.dtype = list(cells), tuple(shape), dtype
@@ -39,7 +39,7 @@ class GridBackend:
         planes = [0] * (plan.batch * plan.channels * plan.cells)
         filled = set()
         for value, target in zip(values.cells, _targets(indices, plan, duplicates), strict=True):
-            # The first of a sum is put, not added to zero, which would lose the sign of -0.0.
+            # Assign the first value of a sum: adding -0.0 to zero would lose its sign.
             planes[target] = planes[target] + value if duplicates == "sum" and target in filled else value
             filled.add(target)
         return _deliver(planes, plan.plane_shape, values.dtype, out)
@@ -58,7 +58,7 @@ BACKEND = GridBackend()
 
 
 def _places(plan):
-    """Yield of every pooled value, in order: its window, where its plane starts, and the step between cells."""
+    """Yield, for every pooled value in order, its window, the start of its plane, and the step between cells."""
     for sample in range(plan.batch):
         start = sample * plan.channels * plan.cells
         if plan.channels_last:
@@ -82,7 +82,7 @@ def _cells(window, plan):
 
 
 def _targets(indices, plan, duplicates):
-    """Return where in the planes' cells every index points, in their order."""
+    """Return the position among the cells of all planes of every index, in order."""
     targets = []
     for at, (_, start, step) in enumerate(_places(plan)):
         index = indices.cells[at]

@@ -26,8 +26,7 @@ from unpool_backends.tensorflow import host  # noqa: E402
 
 
 def folk(values, argmax, stride=2):
-    """Unpool with the widely copied recipe, also that of TensorFlow Addons. The size is always
-    the pooled size times the stride.
+    """Unpool with the recipe that many copy, in which the size is always the pooled size times the stride.
 
     Sources: https://github.com/tensorflow/tensorflow/issues/2169; tfa.layers.MaxUnpooling2D(padding="SAME").
     """

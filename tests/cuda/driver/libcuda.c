@@ -1,6 +1,6 @@
-/* A stand-in for NVIDIA's driver, as much of it as CUDA's runtime asks before it has devices: DRIVER_VERSION says what
-   it serves, DRIVER_STATUS what starting it answers (0 is success), and each start adds a line to the file
-   DRIVER_STARTS.  It cannot get further: the runtime then checks that the driver is NVIDIA's own. */
+/* A stand-in for NVIDIA's driver, with the functions that CUDA's runtime calls before it has devices. It reads the
+   environment: DRIVER_VERSION is the CUDA version of the driver, and DRIVER_STATUS the result of cuInit (0 is success).
+   Each cuInit adds a line to the file DRIVER_STARTS. The runtime then checks that the driver is NVIDIA's, and stops. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@ int cuDriverGetVersion(int *version)
     return SUCCESS;
 }
 
-/* As the real one: a process that was forked after it had started cannot start it. */
+/* Like the real driver, fail in a process that was forked after the first cuInit. */
 int cuInit(unsigned flags)
 {
     static pid_t first;
@@ -32,7 +32,7 @@ int cuInit(unsigned flags)
     return first == getpid() ? number("DRIVER_STATUS") : NOT_INITIALIZED;
 }
 
-/* The runtime looks everything up by this one; what it does not find, it does without as long as nobody calls it. */
+/* The runtime looks up all functions here. A missing function is an error only once it is called. */
 int cuGetProcAddress_v2(const char *name, void **function, int version, unsigned long flags, int *status)
 {
     if (!strcmp(name, "cuInit"))
