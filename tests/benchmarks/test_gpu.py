@@ -55,7 +55,7 @@ def test_a_case_makes_a_plan_and_knows_its_bytes(case):
         assert gpu.traffic(case) == (pooled * (value + index), plane * value)
 
 
-# --- what a process does ----------------------------------------------------------------------------------------------
+# --- the process of a peer --------------------------------------------------------------------------------------------
 
 
 @named

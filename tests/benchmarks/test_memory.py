@@ -26,7 +26,7 @@ def test_a_call_takes_less_than_a_megabyte_a_thread(case):
         try:
             output, extra = memory.measure(case, THREADS)
         except OSError as error:
-            pytest.skip(f"this system does not say how much memory a call takes: {error}")
+            pytest.skip(f"this system does not report the memory of a call: {error}")
         if extra < THREADS * memory.LIMIT:
             break
     assert output > 5
