@@ -1,7 +1,6 @@
-"""One problem in every library: what one of them pooled, any other unpools, to the same bits.
+"""Arrays across libraries: one library pools, any other unpools, and the bits are the same.
 
-And what is refused between them, and all of them in one process, imported in any order.  What each backend computes is
-tested elsewhere; here are the ways from one to the other.
+Arrays of two libraries in one call are an error. All libraries work in one process, imported in any order.
 """
 
 import itertools
@@ -16,7 +15,7 @@ from processes import python
 import unpool
 from unpool.registry import BUILT_IN
 
-# One kind a library; those that are compiled are compared with these elsewhere.
+# One kind of array for each library. tests/contract tests the compiled kinds.
 LIBRARIES = [name for name in KINDS if name in BUILT_IN]
 NAMES = [name for name in LIBRARIES if KINDS[name].installed()]
 PAIRS = list(itertools.permutations(NAMES, 2))
@@ -26,7 +25,7 @@ CONVENTIONS = ("tensorflow", "tensorflow_batch", "onnx", "window")
 
 @pytest.fixture(scope="module")
 def library():
-    """Make a kind of arrays once; skip where its library is not installed."""
+    """Return a function that makes each kind of array once, and skips if its library is not installed."""
     made = {}
 
     def make(name):
@@ -64,7 +63,7 @@ def test_pooled_here_unpooled_there(library, one, other, case, data_format):
 @pytest.mark.parametrize("data_format", FORMATS)
 @pytest.mark.parametrize(("one", "other"), PAIRS, ids=map("-".join, PAIRS))
 def test_conventions_are_carried_through(library, one, other, data_format, convention):
-    """Pooled in one library, converted there, taken over, converted back and unpooled in the other."""
+    """Pool and convert in one library, then convert back and unpool in the other."""
     here, there = library(one), library(other)
     case = POOLINGS["overlap and padding"]
     pool, up, _ = functions(case)
@@ -85,7 +84,7 @@ def test_conventions_are_carried_through(library, one, other, data_format, conve
 
 @pytest.mark.parametrize(("one", "other"), PAIRS, ids=map("-".join, PAIRS))
 def test_two_kinds_in_one_call(library, one, other):
-    """A TypeError, before anything is computed, with what to write."""
+    """Arrays of two libraries raise a TypeError that names the conversion to write."""
     values, indices = unpool.max_pool2d(np.ones((1, 1, 4, 4), "float32"), 2, return_indices=True)
     mine, foreign = library(one).asarray(values), library(other).asarray(indices)
     with pytest.raises(TypeError) as caught:
@@ -130,6 +129,6 @@ def test_all_of_them_in_one_process(library, order):
 
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_every_library_is_there(library, name):
-    """The tests above are about those that are installed; this one says which were missing."""
+    """The tests above cover the installed libraries. This test reports the missing ones."""
     library(name)
     assert name in NAMES

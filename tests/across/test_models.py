@@ -1,6 +1,6 @@
-"""What one Keras backend saved opens on the others, with the same numbers; what JAX exports, TensorFlow serves.
+"""Models across the backends of Keras: one backend saves and the others load; JAX exports and TensorFlow serves.
 
-Keras runs one backend in a process, so each does its part in one of its own.
+Keras has one backend in a process, so each backend runs in a process of its own.
 """
 
 import itertools
@@ -13,7 +13,7 @@ from needs import require
 from processes import python
 
 for module in ("keras", "tensorflow", "jax", "torch"):
-    require(module, "models go from one Keras backend to the others")
+    require(module, "the tests move models between the backends of Keras")
 
 BACKENDS = ("tensorflow", "jax", "torch")
 X = np.random.default_rng(0).standard_normal((2, 7, 10, 3), "float32")
@@ -32,7 +32,7 @@ def numbers(model):
 def configurations(model):
     return json.dumps([layer.get_config() for layer in model.layers])
 """
-# What comes out: a picture without a sum in it, so that backends agree in every bit; and one with weights.
+# Two outputs: one without sums, which is the same on all backends to the bit, and one of a convolution.
 SAVE = (
     START
     + """
@@ -96,7 +96,7 @@ def others(backend):
 
 
 def test_a_model_opens_on_every_other_backend(tmp_path):
-    """All in one test, since each of six processes has to import a framework."""
+    """One test covers all pairs, since each of its six processes imports a framework."""
     np.save(tmp_path / "x.npy", X)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda backend: run(SAVE, tmp_path, backend), BACKENDS))
@@ -113,7 +113,7 @@ def test_a_model_opens_on_every_other_backend(tmp_path):
 
 
 def test_tensorflow_serves_what_jax_exported(tmp_path):
-    """Pictures of any size, without Keras, JAX and unpool; there are weights, so gradients are exported, too."""
+    """Serve pictures of any size without Keras, JAX and unpool. With weights, gradients are exported too."""
     np.save(tmp_path / "x.npy", X)
     run(EXPORT, tmp_path, "jax")
     run(SERVE, tmp_path)

@@ -1,4 +1,4 @@
-"""`benchmarks/gpu.py` without a GPU: all but the times of the device, with stand-ins that compute on the CPU."""
+"""`benchmarks/gpu.py` without a GPU: stand-ins compute on the CPU. Only the times of a device are untested."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def test_a_case_makes_a_plan_and_knows_its_bytes(case):
     plane, pooled = prod(shape), prod(pool.pooled_shape)
     if case.operation == "pool":
         assert gpu.traffic(case) == (plane * value, pooled * (value + index))
-    elif case.operation != "unpool_backward":  # which needs the indices: below
+    elif case.operation != "unpool_backward":  # it depends on the indices: tested below
         assert gpu.traffic(case) == (pooled * (value + index), plane * value)
 
 
-# --- what a process does ----------------------------------------------------------------------------------------------
+# --- the process of a peer --------------------------------------------------------------------------------------------
 
 
 @named
@@ -66,7 +66,7 @@ def test_every_case_runs_on_a_stand_in(case):
     read, written = answer["bytes"]
     if case.operation == "unpool_backward":
         assert written == data.values.nbytes
-        assert data.indices.nbytes < read <= data.indices.nbytes + data.plane.nbytes + 2 * 64  # lines, not bytes
+        assert data.indices.nbytes < read <= data.indices.nbytes + data.plane.nbytes + 2 * 64  # in cache lines
     else:
         pooled = data.values.nbytes + data.indices.nbytes
         assert [read, written] == (
@@ -134,7 +134,7 @@ def test_differences():
     one = np.array([[1.0, 0.0]], "float32")
     assert not gpu.difference(one, one, rounded=False)
     assert gpu.difference(-one, one, rounded=False) == "-1.0 at (0, 0) instead of 1.0, 2 of 2 differ"
-    assert gpu.difference(np.array([[1.0, -0.0]], "float32"), one, rounded=False)  # by a bit
+    assert gpu.difference(np.array([[1.0, -0.0]], "float32"), one, rounded=False)  # the sign bit differs
     assert gpu.difference(one + np.float32(1e-6), one, rounded=False)
     assert not gpu.difference(one + np.float32(1e-6), one, rounded=True)
     assert gpu.difference(one + np.float32(1e-3), one, rounded=True)
@@ -160,7 +160,7 @@ def test_more_copies_run_ahead_until_the_host_is_in_time(monkeypatch, late):
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return python(str(SCRIPT), *arguments, first=SCRIPT.parent)  # it imports its neighbours
+    return python(str(SCRIPT), *arguments, first=SCRIPT.parent)  # it imports modules of its folder
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_wrong_arguments(tmp_path, saved, arguments, said):
 
 def test_without_a_gpu_it_says_so_and_does_nothing(monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(ON_CPU)])  # which has some
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(ON_CPU)])  # its stand-in has devices
     file = tmp_path / "gpu.json"
     result = run("--json", str(file))
     assert (result.returncode, result.stdout) == (1, "")
@@ -194,7 +194,7 @@ def test_without_a_gpu_it_says_so_and_does_nothing(monkeypatch, tmp_path):
 
 
 def report_of(*answers: dict) -> dict:
-    """A report of a device whose copy takes 1000 GB/s, and of two cases."""
+    """Return a report of two cases, on a device that copies 1000 GB/s."""
     state = {"case": "", "device": "Abacus", "l2": 50 * 2**20, "driver": "1.2", "clocks": "9 MHz and memory 8 MHz"}
     report = start([Case("unpool k2", "unpool"), Case("pool k2", "pool")], threads=1)
     report |= {"copied": 2**30, "columns": ["unpool", "PyTorch"]}
@@ -258,14 +258,14 @@ def test_a_report_without_a_device():
 
 
 def stand_in(column: str, peer: str = "numpy_peer()") -> Peer:
-    """A peer whose process has a stand-in for CuPy."""
+    """Return a peer whose process has a stand-in for CuPy."""
     program = f"import gpu_stand_in as stand_in; stand_in.gpu.serve(stand_in.{peer})"
     return Peer(needs=("numpy",), install="", columns=(column,), program=program)
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """The command in this process, with stand-ins for both peers, on small cases."""
+    """Return a function that runs the command in this process, with stand-in peers and small cases."""
     cases = tuple(small(case) for case in gpu.ALL if case.name in {"unpool k2", "pool k2"})
     monkeypatch.setattr(gpu, "ALL", cases)
     monkeypatch.setattr(gpu, "SECONDS", 0.01)
@@ -304,11 +304,11 @@ def test_a_wrong_result_ends_it(quick, capsys):
     assert stopped.value.code == 1
     said = capsys.readouterr()
     assert "unpool, all cases: ended with 1: unpool k2: not the CPU backend's result: " in said.out
-    assert "PyTorch" not in said.out + said.err  # was not started
+    assert "PyTorch" not in said.out + said.err  # its process was not started
 
 
 def test_the_kernels_on_the_cpu(quick, request, monkeypatch, tmp_path):
-    """All of unpool's process with its CUDA backend, whose results are compared with the CPU backend's."""
+    """Run unpool's process with the CUDA backend, and compare its results with the CPU backend's."""
     if not request.config.getoption("--cuda-on-cpu"):
         pytest.skip("only with --cuda-on-cpu")
     monkeypatch.setattr(gpu, "ALL", tuple(small(case, 20) for case in EVERY))

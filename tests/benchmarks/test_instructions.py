@@ -1,4 +1,4 @@
-"""What `benchmarks/instructions.py` says of counts beside the record; the counting itself is the env `perf`."""
+"""`benchmarks/instructions.py` compares counts with the record. The tox env `perf` tests the counting."""
 
 import json
 import re
@@ -39,5 +39,5 @@ def test_another_compiler_is_compared_with_nothing():
 
 
 def test_the_record_has_every_case():
-    """Which needs no valgrind to be told."""
+    """Compare the names of cases, without valgrind."""
     assert json.loads(instructions.RECORD.read_text())["counts"].keys() == instructions.cases().keys()

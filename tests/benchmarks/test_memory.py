@@ -1,4 +1,4 @@
-"""A call takes less than a megabyte a thread beyond what it returns, as `benchmarks/memory.py` measures it."""
+"""A call takes less than a megabyte per thread beyond its results, as `benchmarks/memory.py` measures it."""
 
 import pytest
 from tree import load
@@ -8,7 +8,7 @@ from unpool.bench.cases import Case
 memory = load("memory")
 
 THREADS = 2
-SHAPE = (4, 32, 224, 224)  # whose indices, and planes, are many times the limit
+SHAPE = (4, 32, 224, 224)  # indices and planes are many times the limit
 
 
 @pytest.mark.parametrize(
@@ -21,12 +21,12 @@ SHAPE = (4, 32, 224, 224)  # whose indices, and planes, are many times the limit
     ids=lambda case: case.name,
 )
 def test_a_call_takes_less_than_a_megabyte_a_thread(case):
-    # Some Linux counts in steps, of up to half a megabyte a core where cores are many: what is real comes again.
+    # With many cores, some Linux systems count in steps of up to half a megabyte per core. A real excess recurs.
     for _ in range(3):
         try:
             output, extra = memory.measure(case, THREADS)
         except OSError as error:
-            pytest.skip(f"this system does not say how much memory a call takes: {error}")
+            pytest.skip(f"this system does not report the memory of a call: {error}")
         if extra < THREADS * memory.LIMIT:
             break
     assert output > 5

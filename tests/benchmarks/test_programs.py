@@ -1,4 +1,4 @@
-"""`benchmarks/programs.py` on small shapes: its peers have the results of unpool."""
+"""`benchmarks/programs.py` on small shapes: its peers return the results of unpool."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COLUMNS = {
 @pytest.mark.parametrize(("framework", "ours"), COLUMNS)
 @pytest.mark.parametrize("case", EVERY, ids=lambda case: case.name)
 def test_every_peer_has_the_result_of_unpool(case, framework, ours):
-    module = require(framework, "the benchmark is of its arrays")
+    module = require(framework, "the benchmark measures its arrays")
     require_backend(framework)
     if framework == "jax":
         module.config.update("jax_enable_x64", True)

@@ -1,4 +1,4 @@
-"""`benchmarks/run.py` refuses what it cannot do before it measures, shows again what it saved, and ends at Ctrl-C."""
+"""`benchmarks/run.py`: wrong arguments, saved reports, output that cannot be written, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SCRIPT = BENCHMARKS / "run.py"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return python(str(SCRIPT), *arguments, first=SCRIPT.parent)  # it imports its neighbours
+    return python(str(SCRIPT), *arguments, first=SCRIPT.parent)  # it imports modules of its folder
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> str:
-    """The file of a report of two cases, which took both peers 2 ms, and of a peer that died."""
+    """Return the file of a report: two cases that took both peers 2 ms, and a peer that failed."""
     report = start([Case("unpool k2", "unpool"), Case("other", "pool")], threads=1)
     report["columns"] = ["unpool", "NumPy"]
     report["rounds"] = [
@@ -64,7 +64,7 @@ def test_a_pattern_without_cases() -> None:
 
 
 def test_a_picture_in_a_format_that_is_none() -> None:
-    require("matplotlib", "it knows the formats")
+    require("matplotlib", "the program asks it for the formats of pictures")
     result = run("--plot", "picture.doc")
     assert result.returncode == 2
     assert "argument --plot: must end in one of ." in result.stderr
@@ -89,7 +89,7 @@ def test_output_that_cannot_be_written(saved: str, output: str, unbuffered: str)
 
 
 def test_a_saved_report_is_drawn(saved: str, tmp_path: Path) -> None:
-    require("matplotlib", "it draws")
+    require("matplotlib", "the program draws with it")
     assert run("--from", saved, "--plot", str(tmp_path / "x.png")).returncode == 0
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 

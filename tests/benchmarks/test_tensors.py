@@ -1,4 +1,4 @@
-"""`benchmarks/tensors.py` on small shapes: its peers have the results of unpool, and all that it measures is shown."""
+"""`benchmarks/tensors.py` on small shapes: its peers return the results of unpool, and its table is complete."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from unpool.bench.cases import Case, prepare
 from unpool.bench.measure import timings
 from unpool.bench.report import start
 
-tf = require("tensorflow", "the benchmark is of its tensors")
+tf = require("tensorflow", "the benchmark measures its tensors")
 require_backend("tensorflow")
 
 tensors = load("tensors")
@@ -23,7 +23,7 @@ EVERY = [replace(case, shape=(2, 3, 9, 11) if case.overlaps else (2, 3, 8, 10)) 
 
 
 def answers(name: str, case: Case) -> list[dict]:
-    """What the process of a peer says of a case."""
+    """Return the answers of a peer's process for a case."""
     said = timings(partial(tensors.calls, tf, name), prepare(case), 0.0)
     return [{"peer": name, "case": case.name} | answer for answer in said]
 
@@ -42,7 +42,7 @@ def test_every_peer_has_the_result_of_unpool(case, name):
 
 
 def test_a_step_goes_forward_in_a_graph_too():
-    """Its forward pass is not left out for want of anyone who uses it."""
+    """A step returns the planes of its forward pass, so that a graph does not prune them."""
     case = next(case for case in EVERY if case.operation == "unpool_backward")
     for call in tensors.calls(tf, "tf.scatter_nd", prepare(case)).values():
         planes, gradient = call.run()
@@ -70,10 +70,10 @@ def test_the_table():
 
 
 def test_all_of_it(monkeypatch, tmp_path, capsys):
-    """The command, whose cases are small, with the process of one peer."""
+    """Run the command on a small case, with the process of one peer."""
     file = tmp_path / "tensors.json"
     for name in tensors.KEEPING:
-        monkeypatch.setenv(name, "")  # so that it is what it was, afterwards
+        monkeypatch.setenv(name, "")  # so that monkeypatch restores it afterwards
     monkeypatch.syspath_prepend(BENCHMARKS)
     monkeypatch.setattr(tensors, "CASES", EVERY[:1])
     monkeypatch.setattr(tensors, "QUICK", 0.01)

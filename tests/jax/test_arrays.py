@@ -1,6 +1,6 @@
-"""What is peculiar to JAX: whose memory it is, transformations, programs, 64 bits, devices, export.
+"""Arrays of JAX: memory, 64 bits, derivatives, transformations, errors, export, and devices.
 
-The contract itself is tested on JAX arrays by every other file, through the fixture `backend`.
+tests/contract tests the contract on arrays of JAX, through the fixture `backend`.
 """
 
 import re
@@ -15,7 +15,7 @@ from processes import python
 import unpool
 from unpool import arguments, plan
 
-jax = require("jax", "its arrays are what is tested")
+jax = require("jax", "the tests of its arrays need it")
 require_backend("jax")
 
 import jax.numpy as jnp  # noqa: E402
@@ -24,7 +24,7 @@ from unpool_backends.jax import host  # noqa: E402
 
 X = np.random.default_rng(0).permutation(2 * 3 * 8 * 6).reshape(2, 3, 8, 6).astype("float32")
 POOLED, INDICES = unpool.max_pool2d(X, 2, return_indices=True)
-# Each is compiled in many ways; windows of "wide padding" overlap too often for the window path.
+# Few, since each is compiled in many ways. Windows of "wide padding" overlap too much for the window path.
 SMALL = {name: POOLINGS[name] for name in ("overlap and padding", "wide padding", "row, gaps")}
 DUPLICATED = np.array([[[3, 3, 7, 0]]])  # of planes of 2 x 4 cells
 
@@ -77,7 +77,7 @@ def test_an_eager_call_copies_nothing(monkeypatch, dtype):
 
 
 def test_what_was_put_on_a_device_stays_there():
-    """And what was not goes where it is wanted, as with JAX's own functions."""
+    """A result is committed to a device if an input is, as with JAX's own functions."""
     values, indices = jnp.array(POOLED), jnp.array(INDICES)
     assert not unpool.max_unpool2d(values, indices, 2).committed
     put = jax.device_put(values, jax.devices("cpu")[0])
@@ -87,7 +87,7 @@ def test_what_was_put_on_a_device_stays_there():
 
 
 def test_a_result_is_nobody_elses():
-    """The memory of large NumPy results is used again once they are gone; not while JAX has it."""
+    """unpool reuses the memory of large results once they are freed, but not while JAX holds it."""
     x = jnp.array(np.random.default_rng(0).random((4, 16, 512, 512), "float32"))
     kept = [unpool.max_pool2d(x, 1) for _ in range(3)]
     assert all((array == x).all() for array in kept)
@@ -101,7 +101,7 @@ def test_without_64_bits():
         x = jnp.array(X)
         for pool in (unpool.max_pool2d, jax.jit(unpool.max_pool2d, static_argnums=1, static_argnames="return_indices")):
             values, indices = pool(x, 2, return_indices=True)
-            assert indices.dtype == "int32"  # as JAX makes of int64
+            assert indices.dtype == "int32"  # JAX turns int64 into int32
             assert_same_bits(
                 np.asarray(unpool.max_unpool2d(values, indices, 2)), unpool.max_unpool2d(POOLED, INDICES, 2)
             )
@@ -116,7 +116,7 @@ def test_what_32_bits_cannot_count():
         shape = jax.ShapeDtypeStruct((1, 1, 1, 2**31 + 4), "uint8")
         with pytest.raises(ValueError, match=r"`input` must be counted by 64 bits .* got 2147483652: call jax.config"):
             jax.eval_shape(lambda x: unpool.max_pool2d(x, (1, 4), return_indices=True), shape)
-        with pytest.raises(ValueError, match="`input` must be counted by 64 bits"):  # for values alone, too
+        with pytest.raises(ValueError, match="`input` must be counted by 64 bits"):  # also without indices
             jax.eval_shape(lambda x: unpool.max_pool2d(x, (1, 4)), shape)
         given = [jax.ShapeDtypeStruct((1, 1, 1, 2**29 + 1), dtype) for dtype in ("uint8", "int32")]
         with pytest.raises(ValueError, match=r"`indices` must be counted by 64 bits"):
@@ -130,7 +130,7 @@ def test_what_32_bits_cannot_count():
 
 @pytest.mark.parametrize("dtype", ["float64", "int64", "uint64", "complex128"])
 def test_arrays_of_64_bits_without_the_mode(dtype):
-    """Made within it, they keep their dtype, eagerly and traced."""
+    """Arrays made in the 64-bit mode keep their dtype outside of it, eagerly and traced."""
     values, indices = jnp.array(POOLED, dtype), jnp.array(INDICES)
     expected = unpool.max_unpool2d(np.asarray(values), INDICES, 2)
     with jax.enable_x64(False):
@@ -144,7 +144,7 @@ def test_arrays_of_64_bits_without_the_mode(dtype):
 @pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
 @pytest.mark.parametrize("case", SMALL.values(), ids=SMALL)
 def test_pooling_has_its_gradients(case, data_format):
-    """Forward and reverse; of a function whose every step is far from the next."""
+    """Check forward and reverse mode. Inputs differ by 1 or more, far more than the step of 1e-3."""
     x = np.random.default_rng(1).permutation(np.prod(case.shape((1, 2), data_format))).astype("float64")
     x = jnp.array(x.reshape(case.shape((1, 2), data_format)))
     pool, _ = functions(case)
@@ -167,7 +167,7 @@ def test_unpooling_has_its_gradients(case, duplicates, foreign):
     x = bits("float64", case.shape((1, 2), "channels_first"))
     pool, up = functions(case)
     values, indices = pool(x, **case.arguments, return_indices=True)
-    if foreign:  # and many a repeated one
+    if foreign:  # many of them repeat
         indices = np.random.default_rng(0).integers(0, min(3, np.prod(case.size)), indices.shape)
     values, places = jnp.array(whole("float64", values.shape)), jnp.array(indices)
 
@@ -194,7 +194,7 @@ def test_the_gradient_of_a_gradient(duplicates):
 
 @pytest.mark.parametrize("places", [[0, 2, 4], [0, 1, 4]], ids=["own", "foreign"])
 def test_a_sum_of_a_negative_zero(places):
-    """It is 0.0, and has its derivative all the same."""
+    """The sum of -0.0 is 0.0, and its derivative is still 1."""
     indices = jnp.array([places])
 
     def call(values):
@@ -361,7 +361,7 @@ def test_windows_far_larger_than_the_plane(window, pooled, wide):
         np.testing.assert_array_equal(actual, expected)
 
 
-# --- programs that are kept -------------------------------------------------------------------------------------------
+# --- compiled and exported programs -----------------------------------------------------------------------------------
 
 
 def test_a_program_is_compiled_once():
@@ -426,7 +426,7 @@ def test_padding_that_follows_from_a_symbol(kernel, stride):
 
 
 def count(x, duplicates):
-    """How many windows a value was the largest of; of those that are the last, one."""
+    """Return how many windows each value is the maximum of, or 1 for "last"."""
     if duplicates == "last":
         return 1
     values, indices = unpool.max_pool2d(x, 3, 2, 1, return_indices=True)
@@ -457,7 +457,7 @@ def test_symbols_obey_the_rule_of_sizes():
     text = "`output_size` must be between 2*w - 1 and 2*w + 1 (both allowed) in spatial dimension 1 to pool to w"
     with pytest.raises(ValueError, match=re.escape(text)):
         call((2 * height, 2 * width + 2))
-    with pytest.raises(jax.errors.InconclusiveDimensionOperation):  # which says how to assume something of h
+    with pytest.raises(jax.errors.InconclusiveDimensionOperation):  # the message shows how to constrain h
         call((8, 2 * width))
 
 
@@ -510,7 +510,7 @@ for place in (one, NamedSharding(mesh, P("a", "b"))):
 
 
 def test_several_devices():
-    """Sharded arrays stay sharded, in both of JAX's ways to say so, and a device keeps what is its own."""
+    """Results keep the sharding of their input, with automatic and explicit axes, and its device."""
     result = python("-c", DEVICES)
     assert result.stdout.splitlines() == [
         "cpu:1 and cpu:2: pass jax.device_put(indices, input.sharding)",

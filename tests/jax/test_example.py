@@ -1,4 +1,4 @@
-"""`examples/jax_layers.py` runs, and the losses that it prints fall."""
+"""`examples/jax_layers.py` runs, and its losses fall."""
 
 import re
 
@@ -8,9 +8,9 @@ from tree import EXAMPLES
 
 
 def test_jax_layers():
-    """Both nets learn."""
-    require("equinox", "the example is about it")
-    require("flax", "the example is about it")
+    """Both networks learn."""
+    require("equinox", "the example needs it")
+    require("flax", "the example needs it")
     result = python(str(EXAMPLES / "jax_layers.py"))
     said = re.findall(r"^(\w+): mean squared error (\S+) at first, (\S+) after", result.stdout, re.MULTILINE)
     assert [name for name, *_ in said] == ["Equinox", "Flax"], result.stderr

@@ -1,6 +1,6 @@
-"""`unpool.keras.addons` against TensorFlow Addons' formula, written out in NumPy, on whichever backend Keras runs.
+"""Layers of `unpool.keras.addons`, compared with the formula of TensorFlow Addons in NumPy.
 
-KERAS_BACKEND picks that backend, and tox.ini runs this file once with each.
+KERAS_BACKEND chooses the backend of Keras. tox.ini runs this file once with each.
 """
 
 import inspect
@@ -11,8 +11,9 @@ import pytest
 from compare import assert_same_bits
 from needs import require
 
-keras = require("keras", "its layers are what is tested")
+keras = require("keras", "the tests of its layers need it")
 
+from keras_layers import both_addons, updates_and_mask  # noqa: E402
 from keras_ways import BACKEND, every_way, gradient, quiet, trains  # noqa: E402
 
 from unpool.keras import addons  # noqa: E402
@@ -20,7 +21,7 @@ from unpool.keras import addons  # noqa: E402
 pytestmark = quiet
 
 NAMES = ("MaxUnpooling2D", "MaxUnpooling2DV2")
-# As pool_size and strides.
+# pool_size and strides.
 WINDOWS = ((2, 2), ((3, 3), (2, 2)), (2, (1, 3)), ((2, 3), 3))
 
 every_window = pytest.mark.parametrize("window", WINDOWS, ids=str)
@@ -32,13 +33,16 @@ def pair(of):
 
 
 def covered(pooled, window, padding):
-    """The size that TensorFlow Addons restored."""
+    """Return the size of the plane that TensorFlow Addons unpools to."""
     along = zip(pooled, *map(pair, window), strict=True)
     return tuple(n * stride if padding == "SAME" else (n - 1) * stride + size for n, size, stride in along)
 
 
 def formula(updates, mask, plane):
-    """TensorFlow Addons': row and column by the mask, sample and channel by the position, and `tf.scatter_nd`."""
+    """Unpool with the formula of TensorFlow Addons, which adds values with `tf.scatter_nd`.
+
+    The mask gives row and column. The position in the mask gives sample and channel.
+    """
     (batch, _, _, channels), (rows, cols) = updates.shape, plane
     mask = mask.astype("int64")
     sample, channel = np.arange(batch)[:, None, None, None], np.arange(channels)
@@ -48,7 +52,7 @@ def formula(updates, mask, plane):
 
 
 def pooled(x, window, padding):
-    """Pool as `tf.nn.max_pool_with_argmax` does, one window after the other."""
+    """Pool like `tf.nn.max_pool_with_argmax`, window by window."""
     batch, rows, cols, channels = x.shape
     kernel, stride = map(pair, window)
     if padding == "SAME":
@@ -74,13 +78,6 @@ def picture(*shape):
     return np.random.default_rng(0).permutation(int(np.prod(shape))).reshape(shape).astype("float32") + 1
 
 
-def anywhere(shape, plane, seed=0):
-    """Whole numbers, whose sums are exact, and a mask of any places, so that some repeat."""
-    rng = np.random.default_rng(seed)
-    mask = rng.integers(0, plane[0] * plane[1], shape) * shape[-1] + np.arange(shape[-1])
-    return rng.integers(-99, 99, shape).astype("float32"), mask
-
-
 def array(tensor):
     return keras.ops.convert_to_numpy(tensor)
 
@@ -89,12 +86,7 @@ def dtype_of(tensor):
     return keras.backend.standardize_dtype(tensor.dtype)
 
 
-def both(window, padding, plane):
-    """The two layers that restore a plane."""
-    return addons.MaxUnpooling2D(*window, padding), addons.MaxUnpooling2DV2((None, *plane, None))
-
-
-# --- in the place of TensorFlow Addons' -------------------------------------------------------------------------------
+# --- drop-in replacements for TensorFlow Addons -----------------------------------------------------------------------
 
 
 def test_all_of_them():
@@ -123,10 +115,10 @@ def test_strides_do_not_follow_the_window():
 def test_the_numbers_are_those_of_the_formula(window, padding, dtype):
     shape = (2, 3, 4, 2)
     plane = covered(shape[1:3], window, padding)
-    updates, mask = anywhere(shape, plane)
+    updates, mask = updates_and_mask(shape, plane)
     expected = formula(updates, mask, plane)
-    assert (expected != 0).sum() < updates.size  # some repeat
-    for layer in both(window, padding, plane):
+    assert (expected != 0).sum() < updates.size  # some indices repeat
+    for layer in both_addons(window, padding, plane):
         assert_same_bits(array(layer(updates, mask.astype(dtype))), expected)
 
 
@@ -135,7 +127,7 @@ def test_words_are_read_whatever_their_case(padding):
     layer = addons.MaxUnpooling2D(3, 2, padding)
     assert layer.padding == padding.upper()
     plane = covered((3, 4), (3, 2), padding.upper())
-    updates, mask = anywhere((2, 3, 4, 2), plane)
+    updates, mask = updates_and_mask((2, 3, 4, 2), plane)
     assert_same_bits(array(layer(updates, mask)), formula(updates, mask, plane))
 
 
@@ -143,7 +135,7 @@ def test_words_are_read_whatever_their_case(padding):
 @every_window
 @every_padding
 def test_every_maximum_of_a_picture_comes_back_to_where_it_was(window, padding, size):
-    """To odd sizes, too, if they are given."""
+    """Odd sizes work too if `output_size` gives them."""
     x = picture(2, *size, 3)
     values, mask = pooled(x, window, padding)
     if BACKEND == "tensorflow":
@@ -160,7 +152,7 @@ def test_every_maximum_of_a_picture_comes_back_to_where_it_was(window, padding, 
 
 
 def test_a_picture_of_odd_size_is_sheared_as_there_where_its_size_is_not_given():
-    """The mask counts by 5 columns, the layer by 6; what neither can know is what the user has to say."""
+    """The mask counts 5 columns and the layer 6. Only the user knows the odd size."""
     x = picture(1, 5, 5, 1)
     values, mask = pooled(x, (2, 2), "SAME")
     sheared = array(addons.MaxUnpooling2D()(values, mask))
@@ -182,38 +174,38 @@ def test_repeated_indices_add_up_unless_told_otherwise(name):
 
 
 def test_the_size_of_v2_may_be_any_that_has_room():
-    """No window is asked, so the layer finds one by which any size pools to any smaller one."""
+    """V2 has no window, so the layer derives one that pools `output_size` to the size of the mask."""
     for count in range(1, 7):
         for size in range(count, 17):
-            updates, mask = anywhere((1, count, 1, 1), (size, 2), seed=size)
+            updates, mask = updates_and_mask((1, count, 1, 1), (size, 2), seed=size)
             restored = addons.MaxUnpooling2DV2((1, size, 2, 1))(updates, mask)
             assert_same_bits(array(restored), formula(updates, mask, (size, 2)))
 
 
 def test_ways_to_call():
-    updates, mask = anywhere((2, 3, 4, 2), (6, 8))
+    updates, mask = updates_and_mask((2, 3, 4, 2), (6, 8))
     expected = formula(updates, mask, (6, 8))
-    for layer in both((2, 2), "SAME", (6, 8)):
+    for layer in both_addons((2, 2), "SAME", (6, 8)):
         tensors = keras.ops.convert_to_tensor(updates), keras.ops.convert_to_tensor(mask.astype("int32"))
-        # Keras takes an argument of this name for one of its own masks; there is no warning.
+        # Keras reads an argument named `mask` as a mask of its own. There must be no warning.
         for found in (layer(*tensors), layer(updates, mask=mask), layer(updates=updates, mask=mask)):
             assert_same_bits(array(found), expected)
 
 
 def test_a_batch_may_be_empty():
-    updates, mask = anywhere((0, 3, 4, 2), (6, 8))
-    for layer in both((2, 2), "SAME", (6, 8)):
+    updates, mask = updates_and_mask((0, 3, 4, 2), (6, 8))
+    for layer in both_addons((2, 2), "SAME", (6, 8)):
         assert layer(updates, mask).shape == (0, 6, 8, 2)
 
 
-# --- sizes that are not known -----------------------------------------------------------------------------------------
+# --- unknown sizes ----------------------------------------------------------------------------------------------------
 
 
 @every_window
 @every_padding
 def test_shapes_are_told_before_they_are_there(window, padding):
     plane = covered((3, 4), window, padding)
-    first, second = both(window, padding, plane)
+    first, second = both_addons(window, padding, plane)
     for known in ((2, 3, 4, 5), (None, 3, 4, 5)):
         expected = (known[0], *plane, 5)
         for layer in (first, second):
@@ -222,27 +214,27 @@ def test_shapes_are_told_before_they_are_there(window, padding):
     known = (None, None, None, 5)
     assert first.compute_output_shape([known, known]) == known
     assert second.compute_output_shape([known, known]) == (None, *plane, 5)
-    # What one input leaves open, the other may know.
+    # A size that one input leaves open is taken from the other.
     assert first.compute_output_shape([known, (2, 3, 4, 5)]) == (2, *plane, 5)
 
 
 @pytest.mark.parametrize(("padding", "dtype"), [("SAME", "int32"), ("VALID", "float32")])
 def test_models_for_pictures_of_any_size(padding, dtype):
-    for layer in both((3, 2), padding, covered((3, 4), (3, 2), padding)):
+    for layer in both_addons((3, 2), padding, covered((3, 4), (3, 2), padding)):
         inputs = keras.Input((None, None, 2)), keras.Input((None, None, 2), dtype=dtype)
         model = keras.Model(inputs, layer(inputs[0], mask=inputs[1]))
         for shape in ((2, 3, 4, 2), (3, 2, 2, 2)):
             plane = covered(shape[1:3], (3, 2), padding)
             if isinstance(layer, addons.MaxUnpooling2DV2):
                 plane = layer.output_size[1:3]
-            updates, mask = anywhere(shape, plane)
+            updates, mask = updates_and_mask(shape, plane)
             expected = formula(updates, mask, plane)
             assert_same_bits(array(model([updates, mask.astype(dtype)])), expected)
             assert_same_bits(model.predict([updates, mask.astype(dtype)], verbose=0), expected)
 
 
 def graph(layer, dtype, known=(None, None, None, 2), compiled=False):
-    """The layer in a graph that leaves sizes open."""
+    """Return the layer as a graph with open sizes."""
     import tensorflow as tf
 
     specs = [tf.TensorSpec(known, "float32"), tf.TensorSpec(known, dtype)]
@@ -250,36 +242,36 @@ def graph(layer, dtype, known=(None, None, None, 2), compiled=False):
     return call.get_concrete_function(*specs) if not compiled else tf.function(call, input_signature=specs)
 
 
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="other backends know all sizes when they run")
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="the other backends run with known sizes")
 @pytest.mark.parametrize("compiled", [False, True], ids=["graph", "xla"])
 @pytest.mark.parametrize("dtype", ["int64", "float32"])
 @every_padding
 def test_graphs_for_pictures_of_any_size(padding, dtype, compiled):
     plane = covered((3, 4), (3, 2), padding)
-    updates, mask = anywhere((2, 3, 4, 2), plane)
-    for layer in both((3, 2), padding, plane):
+    updates, mask = updates_and_mask((2, 3, 4, 2), plane)
+    for layer in both_addons((3, 2), padding, plane):
         call = graph(layer, dtype, compiled=compiled)
         found = call(updates, mask.astype(dtype))
         assert_same_bits(found.numpy(), formula(updates, mask, plane))
 
 
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="other backends know all sizes when they run")
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="the other backends run with known sizes")
 @pytest.mark.parametrize("duplicates", ["last", "sum", "error"])
 def test_graphs_put_nothing_where_no_index_is(duplicates):
-    """Windows are made up there, one for each cell: they neither overwrite what is put back, nor repeat an index."""
-    updates, mask = anywhere((1, 2, 3, 1), (5, 7))
+    """The graph pads the mask with bad indices. These neither overwrite a value nor count as repeated."""
+    updates, mask = updates_and_mask((1, 2, 3, 1), (5, 7))
     updates.flat[0], mask = -0.0, np.arange(6).reshape(mask.shape)
     layer = addons.MaxUnpooling2DV2((None, 5, 7, 1), duplicates=duplicates)
     found = graph(layer, "int64", (None, None, None, 1))(updates, mask)
     assert_same_bits(found.numpy(), array(layer(updates, mask)))
 
 
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="other backends know all sizes when they run")
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="the other backends run with known sizes")
 def test_graphs_say_what_is_wrong():
     import tensorflow as tf
 
-    updates, mask = anywhere((2, 3, 4, 2), (6, 8))
-    for layer in both((2, 2), "SAME", (6, 8)):
+    updates, mask = updates_and_mask((2, 3, 4, 2), (6, 8))
+    for layer in both_addons((2, 2), "SAME", (6, 8)):
         for known in ((None, None, None, 2), (2, 3, 4, 2)):
             for wrong, dtype, message in (
                 (mask + 1, "int64", "does not fit the convention"),
@@ -290,25 +282,25 @@ def test_graphs_say_what_is_wrong():
                     graph(layer, dtype, known)(updates, wrong.astype(dtype))
 
 
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="other backends know all sizes when they run")
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="the other backends run with known sizes")
 def test_graphs_count_positions_when_they_run():
     import tensorflow as tf
 
     call = graph(addons.MaxUnpooling2D(), "float16")
-    updates, mask = anywhere((1, 16, 16, 2), (32, 32))
+    updates, mask = updates_and_mask((1, 16, 16, 2), (32, 32))
     assert_same_bits(call(updates, mask.astype("float16")).numpy(), formula(updates, mask, (32, 32)))
-    updates, mask = anywhere((1, 16, 17, 2), (32, 32))
+    updates, mask = updates_and_mask((1, 16, 17, 2), (32, 32))
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"more than 2048 positions .*, got float16 for 2176"):
         call(updates, mask.astype("float16"))
 
 
-# --- what is traced ---------------------------------------------------------------------------------------------------
+# --- traced programs --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(BACKEND == "torch", reason="it raises wherever Keras runs it")
+@pytest.mark.skipif(BACKEND == "torch", reason="PyTorch always raises")
 @pytest.mark.parametrize("dtype", ["int32", "float32"])
 def test_what_is_bad_is_dropped_where_nothing_raises(dtype):
-    """Negative, out of range, no integer, no number."""
+    """The mask has negative, out of range, fractional and NaN entries."""
     updates = np.arange(1, 7, dtype="float32").reshape(1, 2, 3, 1)
     mask = np.array([5, -1, 24, 7, 0, 23], dtype).reshape(updates.shape)
     if dtype == "float32":
@@ -316,7 +308,7 @@ def test_what_is_bad_is_dropped_where_nothing_raises(dtype):
     kept = [0, 5] if dtype == "float32" else [0, 3, 4, 5]
     expected = np.zeros((1, 4, 6, 1), "float32")
     expected.flat[mask.ravel()[kept].astype(int)] = updates.ravel()[kept]
-    for layer in both((2, 2), "SAME", (4, 6)):
+    for layer in both_addons((2, 2), "SAME", (4, 6)):
         if BACKEND == "jax":
             import jax
 
@@ -332,7 +324,7 @@ def test_what_is_bad_is_dropped_where_nothing_raises(dtype):
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16", "float16"])
 @pytest.mark.parametrize("dtype", ["float32", "int32"])
 def test_masks_stay_exact_whatever_the_policy(policy, dtype):
-    """float16 has 4096 and 4100 and none between, bfloat16 not even 257."""
+    """float16 has no value between 4096 and 4100, and bfloat16 has no 257."""
     mask = np.array([257, 2049, 4095, 4097]).reshape(1, 2, 2, 1)
     updates = np.array([1, 2, 3, 4], "float32").reshape(mask.shape)
     for layer in (
@@ -347,7 +339,7 @@ def test_masks_stay_exact_whatever_the_policy(policy, dtype):
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32"])
 def test_integers_stay_what_they_are(dtype):
-    updates, mask = anywhere((2, 3, 4, 2), (6, 8))
+    updates, mask = updates_and_mask((2, 3, 4, 2), (6, 8))
     updates = abs(updates).astype(dtype)
     layer = addons.MaxUnpooling2D(dtype="mixed_float16")
     assert_same_bits(array(layer(updates, mask)), formula(updates, mask, (6, 8)))
@@ -359,7 +351,7 @@ def test_integers_stay_what_they_are(dtype):
     [("bfloat16", 2**8, (16, 16)), ("float16", 2**11, (64, 32)), ("float32", 2**24, (4096, 4096))],
 )
 def test_float_masks_are_taken_where_they_are_exact(dtype, most, strides):
-    """The last position is one more that the dtype has; with one row more, it would be taken for another."""
+    """The last position is exact in the dtype. With one more row, positions would be rounded to others."""
     updates = np.ones((1, 1, 1, 1), "uint8")
     mask = keras.ops.cast(np.array([most - 1.0]).reshape(updates.shape), dtype)
     restored = array(addons.MaxUnpooling2D(strides=strides)(updates, mask))
@@ -376,7 +368,7 @@ def test_float_masks_are_taken_where_they_are_exact(dtype, most, strides):
             layer(updates, mask)
 
 
-@pytest.mark.skipif(BACKEND == "jax", reason="which has no float64, unless it is told to, and makes it float32")
+@pytest.mark.skipif(BACKEND == "jax", reason="JAX outside of its 64-bit mode turns float64 into float32")
 def test_doubles_are_exact_further_on():
     updates, mask = np.ones((1, 1, 1, 1), "uint8"), np.array([2.0**24 + 1]).reshape(1, 1, 1, 1)
     restored = array(addons.MaxUnpooling2D(strides=(4097, 4096))(updates, mask))
@@ -389,9 +381,9 @@ def test_doubles_are_exact_further_on():
 @every_way
 @pytest.mark.parametrize(("padding", "dtype"), [("SAME", "int32"), ("VALID", "float32")])
 def test_the_gradient_is_that_of_the_formula(padding, dtype, way):
-    """By finite differences, which are exact for a square; every value of a sum reaches it."""
+    """Compare with central differences, exact for a quadratic loss. Every value of a sum has a gradient."""
     plane = covered((2, 3), (3, 2), padding)
-    updates, mask = anywhere((2, 2, 3, 2), plane)
+    updates, mask = updates_and_mask((2, 2, 3, 2), plane)
     weights = np.random.default_rng(1).integers(1, 5, (2, *plane, 2))
 
     def expected_loss(updates):
@@ -403,7 +395,7 @@ def test_the_gradient_is_that_of_the_formula(padding, dtype, way):
         step[at] = 0.25
         expected[at] = (expected_loss(updates + step) - expected_loss(updates - step)) / 0.5
 
-    for layer in both((3, 2), padding, plane):
+    for layer in both_addons((3, 2), padding, plane):
 
         def loss(updates, layer=layer):
             planes = layer(updates, mask.astype(dtype))
@@ -416,7 +408,7 @@ def test_the_gradient_is_that_of_the_formula(padding, dtype, way):
 
 
 def model_of(layer, rows=4, dtype="int32"):
-    """Shift the channels, weigh them, and put them back."""
+    """Return a model that mixes the channels with a Dense layer and unpools the result."""
     x, mask = keras.Input((rows // 2, 3, 2)), keras.Input((rows // 2, 3, 2), dtype=dtype)
     return keras.Model([x, mask], layer(keras.layers.Dense(2)(x), mask))
 
@@ -424,13 +416,13 @@ def model_of(layer, rows=4, dtype="int32"):
 @trains
 @pytest.mark.parametrize(("policy", "dtype"), [("float32", "int32"), ("mixed_float16", "float32")])
 def test_models_are_trained_and_saved(tmp_path, policy, dtype):
-    updates, mask = anywhere((6, 2, 3, 2), (4, 6))
+    updates, mask = updates_and_mask((6, 2, 3, 2), (4, 6))
     for layer in (addons.MaxUnpooling2D(dtype=policy), addons.MaxUnpooling2DV2((None, 4, 6, 2), dtype=policy)):
         model = model_of(layer, dtype=dtype)
         model.compile("sgd", "mse")
         before = model.get_weights()
         data = [updates / 99, mask.astype(dtype)]
-        # The last batch is a smaller one.
+        # The last batch is smaller.
         model.fit(data, np.zeros((6, 4, 6, 2), "float32"), batch_size=4, epochs=1, verbose=0)
         assert not np.array_equal(before[0], model.get_weights()[0])
         model.save(tmp_path / "model.keras")
@@ -439,7 +431,7 @@ def test_models_are_trained_and_saved(tmp_path, policy, dtype):
         assert_same_bits(loaded.predict(data, verbose=0), model.predict(data, verbose=0))
 
 
-# As Keras 2 wrote them, as its later versions did, and as ours does.
+# Configurations as written by Keras 2, by Keras 2.13, and without a module.
 SPELLINGS = {
     "Keras 2": lambda name, config: {"class_name": f"Addons>{name}", "config": config},
     "Keras 2.13": lambda name, config: {
@@ -481,136 +473,3 @@ def test_a_configuration_makes_the_same_layer(name):
     layer = getattr(addons, name)(**CONFIGS[name], duplicates="last", name="up", dtype="mixed_float16")
     config = keras.saving.serialize_keras_object(layer)
     assert keras.saving.deserialize_keras_object(config).get_config() == layer.get_config()
-
-
-# --- errors -----------------------------------------------------------------------------------------------------------
-
-U, M = np.ones((1, 2, 2, 1), "float32"), np.array([0, 2, 8, 10]).reshape(1, 2, 2, 1)
-INTEGERS = "must be an integer or a sequence of integers, got"
-FOUR = "`output_size` must be the shape (batch, rows, cols, channels) of what was pooled, got "
-ARGUMENTS = {
-    "pool_size 0": (lambda: addons.MaxUnpooling2D(0), ValueError, "`pool_size` must be between 1 and 2147483647"),
-    "pool_size a float": (lambda: addons.MaxUnpooling2D(2.0), TypeError, f"`pool_size` {INTEGERS} 2.0"),
-    "strides of three": (lambda: addons.MaxUnpooling2D(2, (1, 1, 1)), ValueError, "`strides` must be one integer or 2"),
-    "padding": (
-        lambda: addons.MaxUnpooling2D(padding="FULL"),
-        ValueError,
-        "`padding` must be one of 'SAME', 'VALID', got 'FULL'",
-    ),
-    "padding an integer": (lambda: addons.MaxUnpooling2D(padding=1), ValueError, "`padding` must be one of 'SAME', "),
-    "duplicates": (lambda: addons.MaxUnpooling2D(duplicates="mean"), ValueError, "`duplicates` must be one of 'last'"),
-    "no size": (
-        lambda: addons.MaxUnpooling2DV2(None),
-        ValueError,
-        f"{FOUR}None: pass that shape, with None for a batch of any size",
-    ),
-    "a size of two": (lambda: addons.MaxUnpooling2DV2((4, 4)), ValueError, f"{FOUR}(4, 4): pass that shape"),
-    "a size of three": (lambda: addons.MaxUnpooling2DV2((4, 4, 1)), ValueError, f"{FOUR}(4, 4, 1): pass that shape"),
-    "an open size": (
-        lambda: addons.MaxUnpooling2DV2((1, None, 4, 1)),
-        ValueError,
-        "`output_size` must say every spatial size, got (1, None, 4, 1)",
-    ),
-    "a size of floats": (
-        lambda: addons.MaxUnpooling2DV2((1, 4.0, 4, 1)),
-        TypeError,
-        "`output_size` must be a sequence of integers, got (1, 4.0, 4, 1)",
-    ),
-    "an empty size": (
-        lambda: addons.MaxUnpooling2DV2((1, 0, 4, 1)),
-        ValueError,
-        "`output_size` must be between 1 and 2147483647",
-    ),
-    "duplicates of v2": (
-        lambda: addons.MaxUnpooling2DV2((1, 4, 4, 1), duplicates=None),
-        ValueError,
-        "`duplicates` must be one of 'last'",
-    ),
-}
-NOT_WHOLE = (
-    "`mask` must hold integers, which may be of a float dtype, got float32 with something else at flat position 1: "
-    "pass the mask as tf.nn.max_pool_with_argmax returns it"
-)
-CALLS = {
-    "no batch": (
-        lambda call: call(U[0], M[0]),
-        ValueError,
-        "`updates` must have 4 dimensions (N, H, W, C), got shape (2, 2, 1): give a single sample a batch of 1",
-    ),
-    "shapes that differ": (
-        lambda call: call(U, M[:, :1]),
-        ValueError,
-        "`mask` must have the shape of `updates`, (1, 2, 2, 1), got (1, 1, 2, 1)",
-    ),
-    "out of range": (lambda call: call(U, M + 6), IndexError, "indices[0, 1, 1, 0] = 16 does not fit the convention"),
-    "negative": (lambda call: call(U, M - 1), IndexError, "indices[0, 0, 0, 0] = -1 does not fit the convention"),
-    "no integer": (
-        lambda call: call(U, (M + np.array([0, 0.5])[:, None]).astype("float32")),
-        ValueError,
-        NOT_WHOLE,
-    ),
-    "no number": (
-        lambda call: call(U, np.where(M == 2, np.nan, M).astype("float32")),
-        ValueError,
-        NOT_WHOLE,
-    ),
-    "infinite": (
-        lambda call: call(U, np.where(M == 2, np.inf, M).astype("float32")),
-        ValueError,
-        NOT_WHOLE,
-    ),
-    "far out of range": (
-        lambda call: call(U, np.where(M == 2, 2.0**31, M).astype("float32")),
-        IndexError,
-        "does not fit the convention",
-    ),
-    "truth": (lambda call: call(U, M > 1), TypeError, "`indices` must be integers"),
-}
-
-
-@pytest.mark.parametrize(("make", "error", "message"), ARGUMENTS.values(), ids=ARGUMENTS)
-def test_wrong_arguments_are_met_where_they_are_written(make, error, message):
-    with pytest.raises(error, match=re.escape(message)):
-        make()
-
-
-@pytest.mark.parametrize(("call", "error", "message"), CALLS.values(), ids=CALLS)
-def test_wrong_calls(call, error, message):
-    for layer in both((2, 2), "SAME", (4, 4)):
-        with pytest.raises(error, match=re.escape(message)):
-            call(layer)
-
-
-@pytest.mark.parametrize("name", ["no batch", "shapes that differ"])
-def test_wrong_calls_are_met_where_a_model_is_made(name):
-    call, error, message = CALLS[name]
-    for layer in both((2, 2), "SAME", (4, 4)):
-        with pytest.raises(error, match=re.escape(message)):
-            call(lambda *pair, layer=layer: layer(*(keras.KerasTensor(one.shape, one.dtype.name) for one in pair)))
-
-
-def test_a_mask_of_another_place_is_refused():
-    """That of another channel, and the second picture's where the batch was counted, too."""
-    updates, mask = anywhere((2, 3, 4, 2), (6, 8))
-    for layer in both((2, 2), "SAME", (6, 8)):
-        with pytest.raises(IndexError, match=re.escape(f"indices[0, 0, 0, 0] = {mask[0, 0, 0, 1]} does not fit")):
-            layer(updates, mask[..., ::-1].copy())
-        counted = mask + np.arange(2).reshape(-1, 1, 1, 1) * 6 * 8 * 2
-        with pytest.raises(IndexError, match=re.escape(f"indices[1, 0, 0, 0] = {counted[1, 0, 0, 0]} does not fit")):
-            layer(updates, counted)
-
-
-@pytest.mark.parametrize(
-    ("size", "message"),
-    [
-        ((2, 4, 4, 1), "`output_size` must keep the batch and channels"),
-        ((1, 4, 4, 3), "`output_size` must keep the batch and channels"),
-        ((1, 1, 4, 1), "must be 2 in spatial dimension 0 to pool to 2, got output_size=("),
-    ],
-    ids=str,
-)
-def test_a_size_that_does_not_fit(size, message):
-    layer = addons.MaxUnpooling2DV2(size)
-    for arrays in ((U, M % 2), (keras.KerasTensor(U.shape), keras.KerasTensor(U.shape, "int32"))):
-        with pytest.raises(ValueError, match=re.escape(message)):
-            layer(*arrays)

@@ -1,4 +1,4 @@
-"""`examples/segnet_keras.py` runs on each of Keras' backends: the losses that it prints fall."""
+"""`examples/segnet_keras.py` runs on each backend of Keras, and its losses fall."""
 
 import re
 
@@ -8,11 +8,11 @@ from tree import EXAMPLES
 
 
 def test_segnet_keras(tmp_path, monkeypatch):
-    """Both nets learn, whatever Keras runs on, and the picture is there."""
-    require("keras", "the example is about it")
-    require("skimage", "the example's page is from it")
+    """Both networks learn on every backend, and the picture is written."""
+    require("keras", "the example needs it")
+    require("skimage", "the example takes its page from it")
     image = require("matplotlib.image", "the example draws with it")
-    # PyTorch's threads wait for each other in a loop, which takes minutes where other tests want the same cores.
+    # Waiting OpenMP threads of PyTorch spin: beside other tests on the same cores, that takes minutes.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     picture = tmp_path / "picture.png"
     result = python(str(EXAMPLES / "segnet_keras.py"), "--quick", "--out", str(picture))

@@ -1,6 +1,6 @@
-"""`unpool.keras`, layer by layer, on whichever backend Keras runs: calls, numbers, shapes, dtypes, gradients, errors.
+"""Layers of `unpool.keras`: arguments, values, indices, sizes, shapes, dtypes and gradients.
 
-KERAS_BACKEND picks that backend, and tox.ini runs this file once with each.
+KERAS_BACKEND chooses the backend of Keras. tox.ini runs this file once with each.
 """
 
 import inspect
@@ -13,10 +13,9 @@ from cases import FORMATS, arranged
 from compare import assert_same_bits
 from needs import require
 
-import unpool
+keras = require("keras", "the tests of its layers need it")
 
-keras = require("keras", "its layers are what is tested")
-
+from keras_layers import pooling, unpooling  # noqa: E402
 from keras_ways import BACKEND, every_way, gradient, quiet  # noqa: E402
 
 import unpool.keras  # noqa: E402
@@ -24,7 +23,7 @@ import unpool.keras  # noqa: E402
 pytestmark = quiet
 
 NAMES = [name for rank in (1, 2, 3) for name in (f"MaxPooling{rank}DWithIndices", f"MaxUnpooling{rank}D")]
-# As pool_size and strides: plain, overlapping, an even window that is padded at one side, gaps.
+# pool_size and strides: plain, overlapping, an even window that "same" pads on one side, and gaps.
 WINDOWS = ((2, None), (3, 2), (2, 1), (2, 3))
 
 every_rank = pytest.mark.parametrize("rank", [1, 2, 3])
@@ -33,16 +32,8 @@ every_window = pytest.mark.parametrize("window", WINDOWS, ids=str)
 every_padding = pytest.mark.parametrize("padding", ["valid", "same"])
 
 
-def pooling(rank, *args, **named):
-    return getattr(unpool.keras, f"MaxPooling{rank}DWithIndices")(*args, **named)
-
-
-def unpooling(rank, *args, **named):
-    return getattr(unpool.keras, f"MaxUnpooling{rank}D")(*args, **named)
-
-
 def data(rank, data_format="channels_last", dtype="float32"):
-    """Numbers that differ, of both signs, in planes of odd and of even sizes."""
+    """Return distinct numbers of both signs, in planes with odd and even sizes."""
     shape = arranged((2, 3), (7, 6, 5)[:rank], data_format)
     numbers = np.random.default_rng(rank).permutation(int(np.prod(shape))).reshape(shape)
     return (numbers - numbers.size // 2).astype(dtype)
@@ -57,12 +48,12 @@ def array(tensor):
 
 
 def arrays(pair):
-    values, indices = pair  # and nothing else
+    values, indices = pair  # exactly two results
     return array(values), array(indices)
 
 
 def of_this_backend(index_dtype):
-    """JAX has no int64, unless it is told to."""
+    """Return int32 for JAX outside of its 64-bit mode, and the given dtype otherwise."""
     if BACKEND != "jax":
         return index_dtype
     import jax
@@ -71,7 +62,7 @@ def of_this_backend(index_dtype):
 
 
 def pooled(x, window, padding, data_format):
-    """Pool by the reference."""
+    """Pool with the reference."""
     rank = x.ndim - 2
     along = padding if isinstance(padding, tuple) else ({"valid": 0}.get(padding, padding),) * rank
     kernel, stride = (window[0],) * rank, (window[1] or window[0],) * rank
@@ -79,7 +70,7 @@ def pooled(x, window, padding, data_format):
 
 
 def restored(x, indices, data_format):
-    """The picture, but for what no window kept, which is zero."""
+    """Return `x` with zero in every cell that no index names."""
     axis = -1 if data_format == "channels_last" else 1
     planes, places = (np.moveaxis(one, axis, 1).reshape(*one.shape[:1], one.shape[axis], -1) for one in (x, indices))
     kept = np.zeros(planes.shape, bool)
@@ -96,7 +87,7 @@ def test_all_of_them():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_name_in_a_file_stays(name):
-    """Models that were saved are found by it."""
+    """Saved models refer to their layers by this name."""
     assert keras.saving.get_registered_name(getattr(unpool.keras, name)) == f"unpool>{name}"
 
 
@@ -191,7 +182,7 @@ def test_indices_have_the_dtype_that_was_asked_for(rank, index_dtype):
     assert layer.get_config()["index_dtype"] == np.dtype(index_dtype).name
 
 
-@pytest.mark.skipif(BACKEND != "jax", reason="the mode is JAX's")
+@pytest.mark.skipif(BACKEND != "jax", reason="only JAX has this mode")
 def test_indices_are_int64_in_the_64_bit_mode_of_jax():
     import jax
 
@@ -249,7 +240,7 @@ def test_ways_to_say_the_size(rank, data_format):
     pair = pooling(rank, **named)(x)
     layer = unpooling(rank, **named)
     sizes = (7, 6, 5)[:rank]
-    # Its sizes alone are looked at.
+    # Only the spatial sizes of `like` count: its batch, channels and dtype may differ.
     other = np.zeros(arranged((1, 9), sizes, data_format), "uint8")
     for found in (
         unpooling(rank, output_size=sizes, **named)(*pair),
@@ -284,11 +275,11 @@ def test_the_size_that_follows_is_what_windows_cover(padding, size):
 @every_rank
 @every_format
 def test_an_odd_plane_is_never_sheared(rank, data_format):
-    """Without its size, all indices would be in range of the even plane that follows, and most in the wrong cell."""
+    """Without the size, the default plane is even: every index is in range, and most name a wrong cell."""
     x = np.random.default_rng(rank).random(arranged((2, 3), (7, 5, 5)[:rank], data_format), "float32")
     named = {"padding": "same", "data_format": data_format}
     pair = pooling(rank, 2, **named)(x)
-    if rank == 1:  # whose indices are the same in any row
+    if rank == 1:  # indices of a row do not depend on its size
         assert unpooling(rank, 2, **named)(*pair).shape[1 if data_format == "channels_last" else 2] == 8
     else:
         with pytest.raises(IndexError, match=r"is outside its own window .* as `like`, or its size as `output_size`"):
@@ -323,7 +314,7 @@ def test_a_batch_may_be_empty(rank):
     assert unpooling(rank)(*pair, like=x).shape == x.shape
 
 
-# --- shapes that are told before ------------------------------------------------------------------------------------
+# --- shapes before a call ---------------------------------------------------------------------------------------------
 
 
 @every_rank
@@ -337,7 +328,7 @@ def test_shapes_are_told_before_they_are_there(rank, data_format, window, paddin
     pair = pool(x)
     picture, small = x.shape, tuple(pair[0].shape)
     sizes, open_shape = (7, 6, 5)[:rank], arranged((None, 3), (None,) * rank, data_format)
-    # Windows cover this much, unless a size is given.
+    # The default size: the cells that the windows cover.
     kernel, stride = window[0], window[1] or window[0]
     more = stride if padding == "same" else kernel
     covers = [(n - 1) * stride + more for n in spatial(small, data_format)]
@@ -363,7 +354,7 @@ def test_shapes_are_told_before_they_are_there(rank, data_format, window, paddin
 
 
 def test_a_size_that_is_computed_is_open():
-    """Here, the sizes are an input of the model."""
+    """The size is an input of the model, so it is unknown when the model is built."""
     size, x = keras.Input(batch_shape=(2,), dtype="int32"), keras.Input((7, 6, 3))
     planes = unpooling(2)(*pooling(2)(x), output_size=size)
     assert planes.shape == (None, None, None, 3)
@@ -386,11 +377,11 @@ def test_floats_get_the_dtype_of_the_policy(policy):
     for one in (values, planes, told[0], back(*told, like=picture)):
         assert keras.backend.standardize_dtype(one.dtype) == dtype
     assert keras.backend.standardize_dtype(indices.dtype) == told[1].dtype == of_this_backend("int64")
-    # Small integers, which all of them have.
+    # Small integers are exact in every dtype.
     assert np.array_equal(array(planes).astype("float32"), restored(x, array(indices), "channels_last"))
 
 
-@pytest.mark.skipif(BACKEND == "jax", reason="which has no float64, unless it is told to")
+@pytest.mark.skipif(BACKEND == "jax", reason="JAX has float64 only in its 64-bit mode")
 def test_doubles_stay_what_they_are():
     x = np.nextafter(data(2, dtype="float64"), np.inf)
     pair = pooling(2, padding="same", dtype="float64")(x)
@@ -414,7 +405,7 @@ def test_integers_stay_what_they_are_whatever_the_policy(dtype, policy):
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("index_dtype", ["int32", "int64"])
 def test_indices_stay_exact_whatever_the_policy(policy, index_dtype):
-    """float16 has 4096 and 4100 and none between, bfloat16 not even 257."""
+    """float16 has no value between 4096 and 4100, and bfloat16 has no 257."""
     x = np.zeros((1, 70, 70, 1), "float32")
     cells = [257, 2049, 4095, 4097, 4899]
     x.reshape(-1)[cells] = 1, 2, 3, 4, 5
@@ -446,7 +437,7 @@ def test_indices_that_are_floats_are_refused(policy):
     ],
 )
 def test_the_gradient_is_that_of_finite_differences(rank, data_format, padding, duplicates, way):
-    """Windows overlap, so most maxima are put back more than once; the loss is a square, so differences are exact."""
+    """Windows overlap, so most indices repeat. The loss is quadratic, so central differences are exact."""
     shape = arranged((1, 2), (7, 4, 3)[:rank], data_format)
     rng = np.random.default_rng(rank)
     x, weights = rng.permutation(int(np.prod(shape))).reshape(shape).astype("float32"), rng.integers(1, 5, shape)
@@ -490,223 +481,3 @@ def test_stateless_calls_can_be_differentiated():
         return (planes**2).sum() / 2
 
     assert_same_bits(np.asarray(call(x)), restored(x, array(pool(x)[1]), "channels_last"))
-
-
-# --- errors -----------------------------------------------------------------------------------------------------------
-
-INTEGERS = "must be an integer or a sequence of integers, got"
-WRONG = {
-    "pool_size 0": ({"pool_size": 0}, ValueError, "`pool_size` must be between 1 and 2147483647"),
-    "pool_size a float": ({"pool_size": 2.0}, TypeError, f"`pool_size` {INTEGERS} 2.0"),
-    "pool_size a word": ({"pool_size": "2"}, TypeError, f"`pool_size` {INTEGERS} '2'"),
-    "pool_size None": ({"pool_size": None}, TypeError, f"`pool_size` {INTEGERS} None"),
-    "pool_size of three": ({"pool_size": (2, 2, 2)}, ValueError, "`pool_size` must be one integer or 2 of them"),
-    "strides 0": ({"strides": (1, 0)}, ValueError, "`strides` must be between 1 and 2147483647"),
-    "strides a float": ({"strides": 0.5}, TypeError, f"`strides` {INTEGERS} 0.5"),
-    "strides of one": ({"strides": [2]}, ValueError, "`strides` must be one integer or 2 of them"),
-    "padding a wrong word": ({"padding": "full"}, ValueError, "'same' or 'valid', got 'full'"),
-    "padding None": ({"padding": None}, TypeError, f"`padding` {INTEGERS} None"),
-    "padding negative": ({"padding": -1}, ValueError, "`padding` must be between 0 and 2147483647"),
-    "padding of words": ({"padding": ("same", "same")}, TypeError, f"`padding` {INTEGERS} ('same', 'same')"),
-    "padding too large": ({"padding": 2}, ValueError, "`padding` must be at most half of "),
-    "data_format": (
-        {"data_format": "NHWC"},
-        ValueError,
-        "`data_format` must be one of 'channels_first', 'channels_last', got ",
-    ),
-    "data_format unhashable": ({"data_format": ["channels_last"]}, ValueError, "`data_format` must be one of "),
-}
-WRONG_POOLING = {
-    "index_dtype": ({"index_dtype": "int16"}, ValueError, "`index_dtype` must be one of 'int64', 'int32', got 'int16'"),
-    "index_dtype a float": ({"index_dtype": "float32"}, ValueError, "`index_dtype` must be one of "),
-    "index_dtype unhashable": ({"index_dtype": ["int64"]}, ValueError, "`index_dtype` must be one of "),
-}
-WRONG_UNPOOLING = {
-    "output_size 0": ({"output_size": (4, 0)}, ValueError, "`output_size` must be between 1 and "),
-    "output_size a float": ({"output_size": 4.0}, TypeError, f"`output_size` {INTEGERS} 4.0"),
-    "output_size with the batch": ({"output_size": (1, 4, 4, 3)}, ValueError, "`output_size` must be one integer or 2"),
-    "output_size open": ({"output_size": (None, 4)}, TypeError, f"`output_size` {INTEGERS} (None, 4)"),
-    "duplicates": (
-        {"duplicates": "mean"},
-        ValueError,
-        "`duplicates` must be one of 'last', 'sum', 'error', got 'mean'",
-    ),
-    "duplicates None": ({"duplicates": None}, ValueError, "`duplicates` must be one of "),
-    "duplicates unhashable": ({"duplicates": ["last"]}, ValueError, "`duplicates` must be one of "),
-}
-TABLE = {
-    f"{make.__name__}, {name}": (make, *case)
-    for make, more in ((pooling, WRONG_POOLING), (unpooling, WRONG_UNPOOLING))
-    for name, case in (WRONG | more).items()
-}
-
-
-@pytest.mark.parametrize(("make", "named", "error", "message"), TABLE.values(), ids=TABLE)
-def test_wrong_arguments_are_met_where_they_are_written(make, named, error, message):
-    with pytest.raises(error, match=re.escape(message)):
-        make(2, **named)
-
-
-def test_arguments_that_nobody_knows_are_refused():
-    for make in (pooling, unpooling):
-        with pytest.raises((TypeError, ValueError), match="dilation"):
-            make(2, dilation=2)
-
-
-V, I = np.ones((1, 2, 2, 1), "float32"), np.array([0, 2, 8, 10]).reshape(1, 2, 2, 1)
-BATCH = "(N, H, W, C), got shape (2, 2, 1): give a single sample a batch of 1"
-PAIR = (
-    "`inputs` must be the values where `indices` are given, and a pair [values, indices] where they are not, got "
-    "{}: call layer(values, indices), or layer([values, indices])"
-)
-SAME = "kernel_size=(2, 2), stride=(2, 2), padding='same', dilation=(1, 1)"
-CALLS = {
-    "pooling without the batch": (lambda: pooling(2)(V[0]), ValueError, f"`inputs` must have 4 dimensions {BATCH}"),
-    "unpooling without the batch": (
-        lambda: unpooling(2)(V[0], I[0]),
-        ValueError,
-        f"`inputs` must have 4 dimensions {BATCH}",
-    ),
-    "like without the batch": (
-        lambda: unpooling(2)(V, I, like=V[0]),
-        ValueError,
-        f"`like` must have 4 dimensions {BATCH}",
-    ),
-    "another rank": (
-        lambda: pooling(1, data_format="channels_first")(V),
-        ValueError,
-        "`inputs` must have 3 dimensions (N, C, L), got shape (1, 2, 2, 1)",
-    ),
-    "values alone": (lambda: unpooling(2)(V), TypeError, "are not, got "),
-    "a pair, and indices": (lambda: unpooling(2)([V, I], I), TypeError, "got a list of 2 and "),
-    "three": (lambda: unpooling(2)([V, I, V]), TypeError, PAIR.format("a list of 3 and NoneType")),
-    "one": (lambda: unpooling(2)((V,)), TypeError, PAIR.format("a tuple of 1 and NoneType")),
-    "two sizes": (
-        lambda: unpooling(2)(V, I, like=V, output_size=(4, 4)),
-        ValueError,
-        "`output_size` must be left out where `like` is given, got both: pass the one that has the size of",
-    ),
-    "indices and values, swapped": (
-        lambda: unpooling(2)(I, V),
-        TypeError,
-        "The order of the arguments is (values, indices)",
-    ),
-    "shapes that differ": (lambda: unpooling(2)(V, I[:, :1]), ValueError, "`indices` must have the shape of `input"),
-    "a size that does not pool to it": (
-        lambda: unpooling(2)(V, I, output_size=(6, 4)),
-        ValueError,
-        "`output_size` must be between 3 and 5 (both allowed) in spatial dimension 0",
-    ),
-    "another batch": (
-        lambda: unpooling(2)(V, I, output_size=(2, 4, 4, 1)),
-        ValueError,
-        "`output_size` must keep the batch and channels of `input",
-    ),
-    "an odd one of even windows": (
-        lambda: unpooling(2, padding="same")(V, I, output_size=(5, 4)),
-        ValueError,
-        "`output_size` must be between 3 and 4 (both allowed) in spatial dimension 0",
-    ),
-    "smaller than a window": (lambda: pooling(2, 3)(V), ValueError, "must be at least as large as one window"),
-    "complex": (lambda: pooling(2)(V.astype("complex64")), TypeError, "must be of one of the dtypes float16"),
-    "an index past the plane": (
-        lambda: unpooling(2)(V, I + 6),
-        IndexError,
-        "indices[0, 1, 1, 0] = 16 is out of range for an output plane of 4 x 4: expected 0..15",
-    ),
-    "an odd picture without its size": (
-        lambda: unpooling(2, padding="same")(*pooling(2, padding="same")(np.arange(9.0).reshape(1, 3, 3, 1))),
-        IndexError,
-        f"= 5 is outside its own window in an output plane of 4 x 4, with {SAME}: pass what was pooled as `like`",
-    ),
-    "a wrong size, asked about windows": (
-        lambda: unpooling(2, validate="windows")(V, I, output_size=(5, 5)),
-        IndexError,
-        "outside its own window in an output plane of 5 x 5",
-    ),
-    "a decoder that is a cell off": (
-        lambda: unpooling(2)(np.zeros((1, 4, 4, 1), "float32"), np.zeros((1, 5, 5, 1), "int64")),
-        ValueError,
-        "if `inputs` comes out of an unpooling, pass that call the size that was pooled as `like` or `output_size`",
-    ),
-    "indices of TensorFlow's": (
-        lambda: unpooling(2)(np.repeat(V, 2, -1), 2 * np.repeat(I, 2, -1) + [0, 1]),
-        IndexError,
-        "convert indices of TensorFlow, ONNX or Chainer by unpool.convert_indices",
-    ),
-    "a word for nothing": (
-        lambda: unpooling(2, validate="window"),
-        ValueError,
-        "`validate` must be one of True, False, 'w",
-    ),
-    "a negative index": (lambda: unpooling(2)(V, I - 1), IndexError, "indices[0, 0, 0, 0] = -1 is out of range"),
-}
-
-
-@pytest.mark.parametrize(("call", "error", "message"), CALLS.values(), ids=CALLS)
-def test_wrong_calls(call, error, message):
-    with pytest.raises(error, match=re.escape(message)):
-        call()
-
-
-def symbol(array):
-    return keras.KerasTensor(array.shape, array.dtype.name)
-
-
-SYMBOLIC = {
-    "a function": (
-        lambda: unpool.max_pool2d(keras.Input((4, 4, 1)), 2, data_format="channels_last"),
-        TypeError,
-        "`input` must be an array with values, got keras.",
-    ),
-    "a function of indices": (
-        lambda: unpool.max_unpool2d(symbol(V), symbol(I), 2, data_format="channels_last"),
-        TypeError,
-        "call a layer of unpool.keras where a model is made",
-    ),
-    "pooling without the batch": (lambda: pooling(2)(symbol(V[0])), ValueError, CALLS["pooling without the batch"][2]),
-    "values alone": (lambda: unpooling(2)(symbol(V)), TypeError, "a pair [values, indices] where they are not, got "),
-    "three": (lambda: unpooling(2)([symbol(V)] * 3), TypeError, CALLS["three"][2]),
-    "two sizes": (
-        lambda: unpooling(2)(symbol(V), symbol(I), like=symbol(V), output_size=(4, 4)),
-        ValueError,
-        CALLS["two sizes"][2],
-    ),
-    "shapes that differ": (
-        lambda: unpooling(2)(symbol(V), symbol(I[:, :1])),
-        ValueError,
-        "`indices` must have the shape of `inputs`, (1, 2, 2, 1), got (1, 1, 2, 1)",
-    ),
-    "a size that does not pool to it": (
-        lambda: unpooling(2)(symbol(V), symbol(I), output_size=(6, 4)),
-        ValueError,
-        CALLS["a size that does not pool to it"][2],
-    ),
-    "like, of a size that does not pool to it": (
-        lambda: unpooling(2)(symbol(V), symbol(I), like=keras.Input((None, 6, 3))),
-        ValueError,
-        "must be between 3 and 5 (both allowed) in spatial dimension 1",
-    ),
-    "smaller than a window": (lambda: pooling(2, 3)(symbol(V)), ValueError, CALLS["smaller than a window"][2]),
-    "complex": (
-        lambda: pooling(2)(keras.KerasTensor(V.shape, "complex64")),
-        TypeError,
-        "`inputs` must be of one of the dtypes float16",
-    ),
-    "an open size": (
-        lambda: unpooling(2)(symbol(V), symbol(I), output_size=keras.Input((None, None, 1)).shape),
-        ValueError,
-        "`output_size` must say every spatial size, got (None, None, None, 1)",
-    ),
-    "one shape for two": (
-        lambda: unpooling(2).compute_output_shape((None, 2, 2, 1)),
-        TypeError,
-        "`inputs` must be the values where `indices` are given, and a pair",
-    ),
-}
-
-
-@pytest.mark.parametrize(("call", "error", "message"), SYMBOLIC.values(), ids=SYMBOLIC)
-def test_wrong_calls_are_met_where_a_model_is_made(call, error, message):
-    with pytest.raises(error, match=re.escape(message)):
-        call()

@@ -1,6 +1,6 @@
-"""Models of `unpool.keras`, on whichever backend Keras runs: built, trained, kept in files, exported.
+"""Models of `unpool.keras`: built, trained, saved and exported.
 
-KERAS_BACKEND picks that backend, and tox.ini runs this file once with each.
+KERAS_BACKEND chooses the backend of Keras. tox.ini runs this file once with each.
 """
 
 import inspect
@@ -13,7 +13,7 @@ from compare import assert_same_bits
 from needs import require
 from processes import python
 
-keras = require("keras", "models of its layers are what is tested")
+keras = require("keras", "the tests of its models need it")
 
 from keras_ways import BACKEND, quiet, trains  # noqa: E402
 
@@ -23,12 +23,12 @@ from unpool.keras import MaxPooling2DWithIndices, MaxUnpooling2D  # noqa: E402
 pytestmark = quiet
 
 LAYERS = [getattr(unpool.keras, name) for name in unpool.keras.__all__]
-# torch.compile is PyTorch's, takes half a minute for the smallest of these models, and has tests of its own
-# (test_torch_compiled.py); on NumPy, Keras does not train.
+# torch.compile takes half a minute for the smallest of these models; tests/torch/test_compiled.py tests it.
+# Keras does not train on its NumPy backend.
 COMPILED = {"tensorflow": (False, True), "jax": (False, True), "torch": (False,)}.get(BACKEND, ())
-tensorflow_alone = pytest.mark.skipif(BACKEND != "tensorflow", reason="it is TensorFlow's")
-torch_alone = pytest.mark.skipif(BACKEND != "torch", reason="it is PyTorch's")
-# What takes the least time.
+tensorflow_alone = pytest.mark.skipif(BACKEND != "tensorflow", reason="only TensorFlow can do this")
+torch_alone = pytest.mark.skipif(BACKEND != "torch", reason="only PyTorch can do this")
+# The `jit_compile` that takes the least time.
 FAST = BACKEND == "jax"
 
 
@@ -47,7 +47,7 @@ def layers(rank, *window, **named):
 
 
 def functional(rank=2, window=(3, 2), shape=None, **named):
-    """Pool and restore, for planes of any size."""
+    """Return a model that pools and unpools planes of any size."""
     named = {"padding": "same", "data_format": "channels_last"} | named
     x = keras.Input(shape or arranged((3,), (None,) * rank, named["data_format"]))
     pool, back = layers(rank, *window, **named)
@@ -56,7 +56,7 @@ def functional(rank=2, window=(3, 2), shape=None, **named):
 
 
 def autoencoder(shape=(None, None, 3)):
-    """With weights before, between and after."""
+    """Return a model with weights before, between and after pooling and unpooling."""
     x = keras.Input(shape)
     values, indices = MaxPooling2DWithIndices(3, 2, "same")(keras.layers.Conv2D(4, 3, padding="same")(x))
     values = keras.layers.Conv2D(4, 1)(values)
@@ -66,7 +66,7 @@ def autoencoder(shape=(None, None, 3)):
 
 @keras.saving.register_keras_serializable("tests")
 class Subclassed(keras.Model):
-    """Two levels, as SegNet has them."""
+    """A model of two levels, like SegNet."""
 
     def __init__(self, **named):
         super().__init__(**named)
@@ -107,7 +107,7 @@ def test_a_model_takes_planes_of_any_size(rank, window, named):
 
 
 def test_layers_one_after_the_other():
-    """What the first returns is what the second takes."""
+    """The pair that pooling returns is the input of unpooling."""
     x = data()
     pool, back = MaxPooling2DWithIndices(), MaxUnpooling2D(output_size=x.shape[1:3])
     expected = array(back(*pool(x)))
@@ -179,7 +179,7 @@ def test_a_model_of_mixed_precision_learns():
 
 
 def predict(bad, jit_compile=False, **named):
-    """Have a model unpool pictures of 4 x 4 by indices, the second of which is given."""
+    """Unpool to 4 x 4 with a model, and return the cells that are not zero. `bad` is the second index."""
     values, indices = keras.Input((2, 2, 1)), keras.Input((2, 2, 1), dtype="int32")
     model = keras.Model([values, indices], MaxUnpooling2D(**named)(values, indices))
     model.compile(jit_compile=jit_compile)
@@ -187,7 +187,7 @@ def predict(bad, jit_compile=False, **named):
     return model.predict([np.ones((1, 2, 2, 1), "float32"), there], verbose=0).ravel().nonzero()[0].tolist()
 
 
-@pytest.mark.skipif(BACKEND == "jax", reason="whose programs do not look at indices")
+@pytest.mark.skipif(BACKEND == "jax", reason="programs of JAX do not check indices")
 def test_a_bad_index_is_an_error_of_the_run():
     error = IndexError
     if BACKEND == "tensorflow":
@@ -200,7 +200,7 @@ def test_a_bad_index_is_an_error_of_the_run():
             predict(bad)
 
 
-@pytest.mark.skipif(BACKEND == "jax", reason="whose programs do not look at indices")
+@pytest.mark.skipif(BACKEND == "jax", reason="programs of JAX do not check indices")
 def test_indices_of_another_size_are_an_error_of_the_run():
     x = keras.Input((None, None, 3))
     pool, back = layers(2, 2, padding="same", data_format="channels_last")
@@ -211,7 +211,7 @@ def test_indices_of_another_size_are_an_error_of_the_run():
         model.predict(data(sizes=(7, 5)), verbose=0)
 
 
-@pytest.mark.skipif(BACKEND not in ("tensorflow", "jax"), reason="it is XLA's")
+@pytest.mark.skipif(BACKEND not in ("tensorflow", "jax"), reason="XLA compiles for TensorFlow and JAX only")
 def test_a_compiled_program_drops_a_bad_index():
     for bad in (16, -1):
         assert predict(bad, jit_compile=True) == [0, 8, 10]
@@ -222,11 +222,11 @@ def test_a_graph_drops_a_bad_index_when_told_to():
     assert predict(16, validate=False) == [0, 8, 10]
 
 
-# --- kept -------------------------------------------------------------------------------------------------------------
+# --- saved ------------------------------------------------------------------------------------------------------------
 
 
 def arguments(cls):
-    """Something else than the default for each argument."""
+    """Return a value other than the default for each argument."""
     rank = cls.rank
     every = {
         "pool_size": (3, 4, 5)[:rank],
@@ -265,7 +265,7 @@ def test_every_argument_is_kept(cls, padding):
 
 
 def test_integers_are_kept_with_one_entry_an_axis():
-    """A sequence of any kind, so that configurations compare equal."""
+    """Integers and sequences of any type are saved alike, so that configurations compare equal."""
     for one, other in (
         (
             MaxPooling2DWithIndices(3, 2, 1, name="a"),
@@ -292,7 +292,7 @@ np.save(f"{folder}/loaded.npy", keras.ops.convert_to_numpy(model(np.load(f"{fold
 
 
 def test_a_saved_model_is_the_same_model(tmp_path):
-    """In this process, and in a new one that has but imported `unpool.keras`."""
+    """Load the model in this process, and in a new one that has only imported `unpool.keras`."""
     x, model = data(), autoencoder()
     expected = array(model(x))
     model.save(tmp_path / "model.keras")
@@ -353,7 +353,7 @@ def test_a_model_is_exported_for_pictures_of_any_size(tmp_path):
     import torch
 
     model = functional()
-    # PyTorch takes a size of 1, here of what is pooled, for one that is always 1: so give it a larger sample.
+    # torch.export treats a size of 1 as constant. This sample is large enough that no pooled size is 1.
     sample, dim = keras.InputSpec("float32", (2, 8, 10, 3)), torch.export.Dim
     sizes = {0: dim("batch"), 1: dim("rows", min=3), 2: dim("cols", min=3)}
     model.export(tmp_path / "model.pt2", format="torch", verbose=False, input_signature=[sample], dynamic_shapes=sizes)

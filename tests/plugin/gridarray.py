@@ -1,7 +1,7 @@
-"""Arrays as lists of Python numbers, and their backend for unpool: a whole third-party plugin.
+"""Arrays as lists of Python numbers, and their backend for unpool: a complete third-party plugin.
 
-It shows what a backend must do and how little it has to know: everything but the values comes from the Plan.  Speed is
-no concern of it; every number is a Python object and every loop a Python loop.
+It shows the work of a backend: everything but the values comes from the Plan. It is not meant to be fast: every number
+is a Python object, and every loop a Python loop.
 """
 
 from itertools import product
@@ -10,7 +10,7 @@ from unpool import errors
 
 
 class Grid:
-    """Cells in a row-major list, a shape, and the name of a dtype: all that unpool asks of an array."""
+    """Cells in a row-major list, a shape, and the name of a dtype: all that unpool needs of an array."""
 
     def __init__(self, cells, shape, dtype):
         self.cells, self.shape, self.dtype = list(cells), tuple(shape), dtype
@@ -37,11 +37,8 @@ class GridBackend:
 
     def scatter(self, values, indices, plan, duplicates, out):
         planes = [0] * (plan.batch * plan.channels * plan.cells)
-        filled = set()
         for value, target in zip(values.cells, _targets(indices, plan, duplicates), strict=True):
-            # The first of a sum is put, not added to zero, which would lose the sign of -0.0.
-            planes[target] = planes[target] + value if duplicates == "sum" and target in filled else value
-            filled.add(target)
+            planes[target] = planes[target] + value if duplicates == "sum" else value
         return _deliver(planes, plan.plane_shape, values.dtype, out)
 
     def gather(self, grad, indices, plan, duplicates, out):
@@ -58,7 +55,7 @@ BACKEND = GridBackend()
 
 
 def _places(plan):
-    """Yield of every pooled value, in order: its window, where its plane starts, and the step between cells."""
+    """Yield, for every pooled value in order, its window, the start of its plane, and the step between cells."""
     for sample in range(plan.batch):
         start = sample * plan.channels * plan.cells
         if plan.channels_last:
@@ -70,32 +67,31 @@ def _places(plan):
 
 
 def _cells(window, plan):
-    """Yield the cells of a plane that a window reads."""
+    """Return the cells of a plane that a window reads."""
     along = []
     for axis, at in enumerate(_position(window, plan.pooled)):
         corner = at * plan.stride[axis] - plan.padding[axis]
         reach = range(corner, corner + plan.kernel[axis] * plan.dilation[axis], plan.dilation[axis])
-        along.append([step for step in reach if 0 <= step < plan.plane[axis]])
+        along.append([step for step in range(plan.plane[axis]) if step in reach])
     _, height, width = plan.plane
-    for d, h, w in product(*along):
-        yield (d * height + h) * width + w
+    return [(d * height + h) * width + w for d, h, w in product(*along)]
 
 
 def _targets(indices, plan, duplicates):
-    """Return where in the planes' cells every index points, in their order."""
-    targets = []
-    for at, (_, start, step) in enumerate(_places(plan)):
-        index = indices.cells[at]
+    """Return the cell of the planes that each index points to; raise for the first bad index, or else repeated one."""
+    targets, first, repeated = [], {}, None
+    for at, (window, start, step) in enumerate(_places(plan)):
+        index, position = int(indices.cells[at]), _position(at, indices.shape)
         if not 0 <= index < plan.cells:
-            raise errors.bad_index(_position(at, indices.shape), index, plan.spatial, plan.sized_by)
-        targets.append(start + index * step)
-    if duplicates == "error":
-        for at, target in enumerate(targets):
-            first = targets.index(target)
-            if first < at:
-                raise errors.duplicate_index(
-                    _position(first, indices.shape), _position(at, indices.shape), indices.cells[at]
-                )
+            raise errors.bad_index(position, index, plan.spatial, plan.sized_by)
+        if plan.validate == "windows" and index not in _cells(window, plan):
+            raise errors.outside_window(position, index, plan.spatial, plan.window, plan.sized_by)
+        target = start + index * step
+        targets.append(target)
+        if first.setdefault(target, position) != position and repeated is None:
+            repeated = first[target], position, index
+    if duplicates == "error" and repeated is not None:
+        raise errors.duplicate_index(*repeated)
     return targets
 
 

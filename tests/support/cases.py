@@ -1,4 +1,4 @@
-"""What the tests feed the library: dtypes, values that are hard on it, pooling arguments, memory layouts."""
+"""Inputs of the tests: dtypes, difficult values, pooling arguments, and memory layouts."""
 
 from functools import cache
 from typing import NamedTuple
@@ -33,7 +33,7 @@ class Pooling(NamedTuple):
         return len(self.size)
 
     def shape(self, leading, data_format):
-        """Shape of an array of such planes; `leading` is (batch, channels) or (channels,)."""
+        """Return the shape of an array of such planes; `leading` is (batch, channels) or (channels,)."""
         return arranged(leading, self.size, data_format)
 
     def function(self, name):
@@ -43,7 +43,7 @@ class Pooling(NamedTuple):
 
     @property
     def window(self):
-        """The arguments that all public functions share."""
+        """Return the arguments that all public functions share."""
         padding = "same" if self.same else self.padding
         return {"kernel_size": self.kernel, "stride": self.stride, "padding": padding, "dilation": self.dilation}
 
@@ -52,7 +52,7 @@ class Pooling(NamedTuple):
         return "same" in self.padding
 
     def default_size(self, pooled):
-        """The size that so many windows cover."""
+        """Return the default size of a plane for so many windows."""
         if self.same:
             return tuple(n * s for n, s in zip(pooled, self.stride, strict=True))
         along = zip(pooled, *self[1:5], strict=True)
@@ -60,16 +60,16 @@ class Pooling(NamedTuple):
 
     @property
     def arguments(self):
-        """The arguments of pooling."""
+        """Return the arguments of pooling."""
         return self.window | {"ceil_mode": self.ceil_mode}
 
     def pool(self, x, data_format):
-        """Pool by the reference."""
+        """Pool with the reference."""
         return reference.max_pool(x, *self[1:], channels_last=data_format == "channels_last")
 
 
 def pooling(size, kernel, stride=None, padding=0, dilation=1, ceil_mode=False):
-    """Make a Pooling, spelling integers out."""
+    """Make a Pooling; an integer applies to every axis."""
     along = [entry if isinstance(entry, tuple) else (entry,) * len(size) for entry in (kernel, padding, dilation)]
     steps = along[0] if stride is None else stride if isinstance(stride, tuple) else (stride,) * len(size)
     return Pooling(size, along[0], steps, along[1], along[2], ceil_mode)
@@ -126,7 +126,7 @@ POOLINGS = {
 }
 
 
-# More than one thread's work: a pooling, (batch, channels) or (channels,), a data format.
+# Work for several threads: a pooling, (batch, channels) or (channels,), a data format.
 LARGE = {
     "many planes": (pooling((60, 62), 2), (4, 12), "channels_first"),
     "many small planes": (pooling((7, 6), 2), (16, 200), "channels_first"),
@@ -143,7 +143,7 @@ LARGE = {
 
 
 def bits(dtype, shape, seed=0):
-    """Random bytes: of floats, every exponent, denormals and NaNs of many payloads."""
+    """Return random bytes. Floats have every exponent, denormals, and NaNs of many payloads."""
     dtype, rng = np.dtype(dtype), np.random.default_rng(seed)
     if dtype.kind == "b":
         return rng.integers(0, 2, shape).astype(bool)
@@ -151,11 +151,12 @@ def bits(dtype, shape, seed=0):
 
 
 def crowded(dtype, shape, seed=0):
-    """Few different values, so that most windows have equal ones: the extremes, both zeros, NaNs that differ."""
+    """Return values drawn from a few special ones, so that most windows have equal values."""
     return np.random.default_rng(seed).choice(special(dtype), shape)
 
 
 def special(dtype):
+    """Return the extremes of a dtype, and for floats both zeros, infinities, denormals and different NaNs."""
     dtype = np.dtype(dtype)
     if dtype.kind == "b":
         return np.array([False, True])
@@ -178,34 +179,34 @@ def special(dtype):
 
 
 def whole(dtype, shape, seed=0):
-    """Small integers, which add up exactly."""
+    """Return small integers, whose sums are exact."""
     return np.random.default_rng(seed).integers(0, 2 if np.dtype(dtype) == bool else 9, shape).astype(dtype)
 
 
 def anywhere(shape, cells, seed=0, dtype="int64"):
-    """Indices made by hand: anywhere in the plane, most of them more than once."""
+    """Return random indices of a plane, most of which repeat."""
     return np.random.default_rng(seed).integers(0, cells, shape).astype(dtype)
 
 
 @cache
 def solved(case, leading, data_format):
-    """Return an input, and the values and indices of its pooling by the reference; not to be written to."""
+    """Return an input, and its values and indices by the reference. They are cached: do not write into them."""
     x = crowded("float32", case.shape(leading, data_format))
     return x, *case.pool(x, data_format)
 
 
 def pooled(case, leading, data_format):
-    """Return the indices of a pooling; not to be written to."""
+    """Return the indices of a pooling. They are cached: do not write into them."""
     return solved(case, leading, data_format)[2]
 
 
 def planes_of(indices, rank, data_format):
-    """View an array channels first, to write into a plane of it."""
+    """Return a channels-first view of an array, to write into its planes."""
     return np.moveaxis(indices, -1, -rank - 1) if data_format == "channels_last" else indices
 
 
 def unique(shape, cells, rank, data_format, seed=0):
-    """Indices made by hand, anywhere in the plane, none of them twice."""
+    """Return random indices of a plane, none of which repeats."""
     rng = np.random.default_rng(seed)
     indices = np.empty(shape, "int64")
     planes = planes_of(indices, rank, data_format)
@@ -222,13 +223,13 @@ def fortran(array):
 
 
 def backwards(array):
-    """Negative strides along every axis."""
+    """Return an array with negative strides along every axis."""
     flip = (slice(None, None, -1),) * array.ndim
     return np.ascontiguousarray(array[flip])[flip]
 
 
 def sliced(array):
-    """Every second element of a larger array, along every axis."""
+    """Return every second element, along every axis, of a larger array."""
     larger = bits(array.dtype, [2 * size + 1 for size in array.shape], 99)
     part = larger[(slice(1, None, 2),) * array.ndim]
     part[...] = array
@@ -236,20 +237,20 @@ def sliced(array):
 
 
 def turned(array):
-    """Axes stored in another order."""
+    """Return an array whose axes are stored in another order."""
     order = [*range(1, array.ndim), 0]
     return np.ascontiguousarray(array.transpose(order)).transpose(np.argsort(order))
 
 
 def unaligned(array):
-    """One byte off any alignment."""
+    """Return an array one byte off any alignment."""
     memory = np.empty(array.nbytes + 1, np.uint8)
     memory[1:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     return memory[1:].view(array.dtype).reshape(array.shape)
 
 
 def swapped(array):
-    """The other byte order."""
+    """Return an array in the other byte order."""
     return array.byteswap().view(array.dtype.newbyteorder())
 
 
@@ -267,7 +268,7 @@ LAYOUTS = (fortran, backwards, sliced, turned, unaligned, swapped, swapped_backw
 
 
 def suits(layout, dtype):
-    """NumPy has other byte orders of its own dtypes only, not of bfloat16."""
+    """Return whether a dtype can have a layout. NumPy cannot change the byte order of bfloat16."""
     return np.dtype(dtype).kind != "V" or layout not in (swapped, swapped_backwards)
 
 
@@ -284,7 +285,7 @@ def laid_out(dtypes):
 # --- windows far larger than the plane --------------------------------------------------------------------------------
 
 LONG = 2**31 - 1
-# Nothing that is computed may have the window's size.  Where pooling refuses a window, a shape of indices is given.
+# No intermediate array may grow with the window. If pooling refuses a window, the pooled size is given.
 FAR = {
     "one window": ({"kernel_size": 70000, "padding": "same"}, None),
     "one window, wide apart": ({"kernel_size": 10**5, "stride": LONG, "padding": "same"}, None),
@@ -301,7 +302,7 @@ FAR = {
 
 
 def far(window, pooled):
-    """Return a function of a plane, pooled values and indices, and those three."""
+    """Return a function that pools and unpools, and its arguments: a plane, pooled values and indices."""
     x = whole("float32", (1, 2, 4, 5))
     back = {name: entry for name, entry in window.items() if name != "ceil_mode"}
     if pooled is None:

@@ -1,4 +1,4 @@
-"""How the tests compare: bit for bit, and around what was written too."""
+"""Comparisons of results: bit for bit, up to NaNs, up to denormals, and of the memory around a result."""
 
 import math
 
@@ -8,7 +8,7 @@ from kinds import NumPyArrays
 
 
 def assert_same_bits(actual, expected):
-    """Same shape, dtype and bytes: -0.0 is not 0.0, and a NaN keeps its payload."""
+    """Assert equal shapes, dtypes and bytes: -0.0 is not 0.0, and a NaN keeps its payload."""
     assert actual.shape == expected.shape
     assert actual.dtype == expected.dtype
     differ = np.any(_bytes(actual) != _bytes(expected), axis=-1)
@@ -21,14 +21,14 @@ def assert_same_bits(actual, expected):
 
 
 def assert_same_numbers(actual, expected):
-    """Same bits, except that a NaN is a NaN: adding two leaves it to the processor which payload survives."""
+    """Assert equal bits, but take all NaNs for equal: the payload of a sum of NaNs depends on the processor."""
     assert_same_bits(_one_nan(actual), _one_nan(expected))
 
 
 def assert_same_sums(kind, actual, expected):
-    """Same numbers, of a kind of arrays that adds up as NumPy does; of others, one may be flushed to zero.
+    """Assert equal numbers. If the kind does not round as NumPy does, sums may differ by a few denormals.
 
-    Those are TensorFlow's, whose threads take denormals for zero, so that a sum may differ by a few of them.
+    The threads of TensorFlow flush denormals to zero.
     """
     if not kind.rounds and actual.shape == expected.shape and actual.dtype == expected.dtype:
         parts = [array.reshape(-1).view(array.real.dtype) for array in map(_one_nan, (actual, expected))]
@@ -47,10 +47,10 @@ def at(position):
 
 
 class Guarded:
-    """An array in the middle of a larger buffer, every byte of which holds a pattern; `intact` says if the rest does.
+    """An array in the middle of a buffer that is filled with a pattern. `intact` tests whether the rest still is.
 
-    `shift` moves the array that many of its alignments off a cache line, so that a kernel which writes in wider steps
-    than one element meets every remainder.
+    `shift` moves the array off a cache line by so many elements. A kernel that writes several elements at a time then
+    meets every remainder.
     """
 
     PATTERN = 0xA5
@@ -80,7 +80,7 @@ def _one_nan(array):
     if array.dtype.kind in "biu":
         return array
     parts = np.array(array, order="C").reshape(-1)
-    parts = parts.view(parts.real.dtype)  # the real and imaginary ones; a real number is its own
-    with np.errstate(invalid="ignore"):  # a signalling NaN says so
+    parts = parts.view(parts.real.dtype)  # real and imaginary parts; a real number is one part
+    with np.errstate(invalid="ignore"):  # a signalling NaN warns
         parts[parts != parts] = np.nan
     return parts.view(array.dtype).reshape(array.shape)

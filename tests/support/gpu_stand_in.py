@@ -1,4 +1,4 @@
-"""Stand-ins for CuPy with which `benchmarks/gpu.py` runs on the CPU, in the process of a test or in one of its own."""
+"""Stand-ins for CuPy that run `benchmarks/gpu.py` on the CPU, in the process of a test or in a new one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ gpu.MOST_COPIES = 2
 
 
 class Event:
-    """An event of both CuPy's and PyTorch's kind, on the CPU, which has always done what it was asked for."""
+    """An event with the methods of CuPy's and PyTorch's events. On the CPU it is always done."""
 
     done = True
 
@@ -34,7 +34,7 @@ class Event:
         return (other.at - self.at) * 1e3
 
 
-# What the benchmark takes from CuPy besides its devices.  The arrays are NumPy's, so unpool's CPU backend computes.
+# Functions of CuPy that the benchmark calls. The arrays are NumPy's, so unpool's CPU backend computes.
 NUMPY = {"asarray": np.array, "asnumpy": np.asarray, "copyto": np.copyto, "empty_like": np.empty_like}
 
 
@@ -59,7 +59,7 @@ def numpy_peer(**other):
 
 
 def kernels_peer():
-    """The peer whose arrays are those of `cuda_on_cpu`, on which unpool's CUDA kernels compute."""
+    """Return the peer with arrays of `cuda_on_cpu`, on which unpool's CUDA kernels compute."""
     import cupy
 
     def copyto(target, source):
@@ -73,5 +73,5 @@ def kernels_peer():
 
 
 def small(case: Case, most: int = 232) -> Case:
-    """The case for one sample of two channels, whose sides are no longer than `most`."""
+    """Return the case with one sample of two channels, and sides of at most `most`."""
     return replace(case, shape=(1, 2, *(min(size, most) for size in case.spatial)))

@@ -1,13 +1,13 @@
-"""The ways in which the frameworks below Keras differentiate, for the tests of its layers."""
+"""Gradients of a loss by each backend of Keras, eager and compiled."""
 
 import keras
 import pytest
 
 BACKEND = keras.backend.backend()
-# Keras turns PyTorch's tensors into NumPy's arrays by a protocol that NumPy has moved on from.
+# Keras converts PyTorch's tensors through an `__array__` without a `copy` argument, which NumPy 2 deprecates.
 quiet = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 WAYS = {"tensorflow": ("eager", "graph", "compiled"), "jax": ("eager", "compiled"), "torch": ("eager",)}
-# On others, NumPy's, Keras neither differentiates nor trains.
+# Keras neither differentiates nor trains on its NumPy backend.
 trains = pytest.mark.skipif(BACKEND not in WAYS, reason="Keras does not train on this backend")
 
 
@@ -16,7 +16,7 @@ def every_way(test):
 
 
 def gradient(loss, x, way):
-    """Have the framework differentiate a loss."""
+    """Return the gradient of a loss at `x`, computed by the backend of Keras."""
     if BACKEND == "tensorflow":
         import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Programs in processes of their own, as a user starts them."""
+"""Run programs in new processes, as a user starts them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 
 def environment(first: Path | None = None) -> dict[str, str]:
-    """This process's, with its import path, which `first` precedes."""
+    """Return the environment of this process, with its import path. `first` precedes the path."""
     path = os.pathsep.join(str(Path(entry).resolve()) for entry in ([first] if first else []) + sys.path if entry)
     return os.environ | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
 
@@ -32,7 +32,7 @@ def python(*arguments: str, first: Path | None = None) -> subprocess.CompletedPr
 def unwritable(
     output: str, *arguments: str, stream: str = "stdout", first: Path | None = None, **more: str
 ) -> tuple[int, str, str]:
-    """Run a program with a stream that is a full disk, a pipe that nobody reads, or closed; return what remains."""
+    """Run a program whose stream is a full disk, a pipe without a reader, or closed; return status and streams."""
     number = {"stdout": 1, "stderr": 2}[stream]
     target = None
     if output == "a full disk":
@@ -56,9 +56,9 @@ def unwritable(
 
 
 def interrupt(*arguments: str, line: str, everyone: bool, first: Path | None = None) -> None:
-    """Send Ctrl-C's signal after a line of stderr; all must be over soon, with nothing more said.
+    """Send SIGINT after a line of stderr. The program and its children must end soon, without more output.
 
-    A terminal sends it to `everyone`, the program's own processes included; others to the program alone.
+    A terminal sends SIGINT to `everyone`, the children of the program included. Otherwise the program alone gets it.
     """
     process = subprocess.Popen(
         [sys.executable, *arguments],
@@ -66,12 +66,12 @@ def interrupt(*arguments: str, line: str, everyone: bool, first: Path | None = N
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        start_new_session=True,  # a group of its own, as a terminal's foreground job is one
+        start_new_session=True,  # a process group of its own, like a terminal's foreground job
     )
     assert process.stderr
     try:
         assert line in iter(process.stderr.readline, "")
-        time.sleep(0.5)  # for what it starts next
+        time.sleep(0.5)  # time to start its children
         os.killpg(process.pid, signal.SIGINT) if everyone else process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=60) == ("", "")
         assert process.returncode == 130
@@ -82,16 +82,16 @@ def interrupt(*arguments: str, line: str, everyone: bool, first: Path | None = N
             os.killpg(process.pid, signal.SIGKILL)
 
 
-# How a test is called that interrupts a program.
+# The parameters of tests that interrupt a program.
 interrupts = pytest.mark.parametrize("everyone", [True, False], ids=["Ctrl-C", "the program alone"])
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals, pipes and links")
-full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is a full disk")
-# How a test is called whose output cannot be written: Python fails at the first `print`, or where it empties a buffer.
+full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+# The parameters of tests with unwritable output. Python fails at the first `print`, or when it flushes a buffer.
 outputs = pytest.mark.parametrize(
     "output", [pytest.param("a full disk", marks=full_disk), "a pipe", "closed"], ids=lambda output: output.split()[-1]
 )
 buffering = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
-# The exit status and the errors of a program whose output is one of them.
+# The exit status and stderr of a program with each of these outputs.
 REFUSED = {
     "a full disk": (
         1,

@@ -1,8 +1,8 @@
-"""What the library promises, computed one window at a time: slow, short, and independent of what it checks.
+"""The reference: the contract, computed window by window. It is slow, short, and independent of the library.
 
-Every function moves its arrays to rows, one row a plane, and works on all planes at once; a Python loop goes through
-the windows of a plane in row-major order, which is what "first" and "last" mean everywhere below.  Kernels, strides and
-sizes are tuples of one entry per spatial dimension.
+Every function copies its arrays to rows, one row for each plane, and works on all planes at once. A Python loop visits
+the windows of a plane in row-major order; "first" and "last" below refer to this order. Kernels, strides and sizes are
+tuples with one entry for each axis.
 """
 
 import math
@@ -15,7 +15,7 @@ quiet = np.errstate(all="ignore")  # sums overflow and NaNs are compared, on pur
 
 @quiet
 def max_pool(x, kernel, stride, padding, dilation, ceil_mode=False, channels_last=False):
-    """Return values and int64 indices; ValueError where a window reads nothing but padding."""
+    """Return values and int64 indices; raise ValueError if a window reads only padding."""
     spatial = _spatial(x, len(kernel), channels_last)
     along = [_windows(*axis, ceil_mode) for axis in zip(spatial, kernel, stride, padding, dilation, strict=True)]
     rows = _rows(x, len(kernel), channels_last)
@@ -42,7 +42,7 @@ def max_pool(x, kernel, stride, padding, dilation, ceil_mode=False, channels_las
 
 @quiet
 def max_unpool(values, indices, plane_size, duplicates="last", channels_last=False):
-    """Return planes of zeros with each value put at its index, or added to it; every index must be in range."""
+    """Return planes of zeros with each value written, or added, at its index. Every index must be in range."""
     rows, wanted = (_rows(array, len(plane_size), channels_last) for array in (values, indices))
     planes = np.zeros((len(rows), math.prod(plane_size)), rows.dtype)
     every = np.arange(len(rows))
@@ -57,7 +57,7 @@ def max_pool_backward(grad, indices, plane_size, channels_last=False):
 
 
 def max_unpool_backward(grad, indices, rank, duplicates="last", channels_last=False):
-    """Return what each value's cell has; where only the last of several values counts, zero for the others."""
+    """Return the gradient of each value: that of its cell, or zero if a later value overwrote it."""
     rows, wanted = (_rows(array, rank, channels_last) for array in (grad, indices))
     values = np.zeros(wanted.shape, rows.dtype)
     winner = np.empty(rows.shape, np.int64)
@@ -72,7 +72,7 @@ def max_unpool_backward(grad, indices, rank, duplicates="last", channels_last=Fa
 
 
 def dropped(given, indices, kept, plane_size, duplicates, gathers, channels_last=False):
-    """Return what comes of indices of which some are not kept: those point to a cell more, which is taken away."""
+    """Return the result without the indices that are not `kept`: they name an extra cell, which is cut off."""
     rank, cells, axis = len(plane_size), math.prod(plane_size), -2 if channels_last else -1
     wanted = np.where(kept, indices, indices.dtype.type(0)).astype(np.int64)
     wanted[~kept] = cells
@@ -105,7 +105,7 @@ def own(indices, size, kernel, stride, padding, dilation, ceil_mode=False, chann
 
 
 def first_repeated(indices, rank, channels_last=False):
-    """Return the first position whose index stood in its own plane before, after the one where it did; or None."""
+    """Return the earlier and the later position of the first repeated index, or None."""
     seen = {}
     for at in np.ndindex(indices.shape):
         plane = (at[: -rank - 1], at[-1]) if channels_last else at[:-rank]
@@ -116,7 +116,7 @@ def first_repeated(indices, rank, channels_last=False):
 
 
 def _windows(size, kernel, stride, padding, dilation, ceil_mode):
-    """List the cells of each window along one axis, those in the padding left out."""
+    """List the cells of each window along one axis, without the padding."""
     reach = dilation * (kernel - 1) + 1
     if padding == "same":  # as TensorFlow defines it
         count = math.ceil(size / stride)
@@ -139,13 +139,13 @@ def _spatial(array, rank, channels_last):
 
 
 def _rows(array, rank, channels_last):
-    """Copy an array (N, C, *spatial) or (C, *spatial), or with the channels last, to one row a plane."""
+    """Copy an array, (N, C, *spatial) or (C, *spatial) or channels last, to one row for each plane."""
     first = np.moveaxis(array, -1, -rank - 1) if channels_last else array
     return first.reshape(math.prod(first.shape[:-rank]), math.prod(first.shape[-rank:])).copy()
 
 
 def _array(rows, like, spatial, channels_last):
-    """Give rows the batch and channels of an array, and a C-contiguous copy in its data format."""
+    """Return rows as a C-contiguous array with the batch, channels and data format of `like`."""
     rank = len(spatial)
     if channels_last:
         first = rows.reshape(*like.shape[: -rank - 1], like.shape[-1], *spatial)

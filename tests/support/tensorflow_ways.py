@@ -1,4 +1,4 @@
-"""The ways in which TensorFlow runs a function of tensors, for the tests that are about TensorFlow alone."""
+"""Ways to run a function of tensors in TensorFlow: kernels, operations, graphs, and XLA."""
 
 import re
 from functools import wraps
@@ -9,17 +9,23 @@ import pytest
 import tensorflow as tf
 from unpool_backends.tensorflow import host
 
+import unpool
+
+# An input, and the results of its pooling.
+X = np.random.default_rng(0).permutation(2 * 3 * 4 * 6).reshape(2, 3, 4, 6).astype("float32")
+POOLED, INDICES = unpool.max_pool2d(X, 2, return_indices=True)
+
 
 class Way:
-    """One of them: eagerly by the kernels, eagerly by TensorFlow's operations, in a graph, or compiled by XLA."""
+    """One way: eager with the kernels, eager with TensorFlow's operations, in a graph, or compiled by XLA."""
 
     def __init__(self, name):
         self.name = name
         self.eager = name in ("kernels", "operations")
-        self.reports = name != "xla"  # whether a bad index is an error; else, it is dropped
+        self.reports = name != "xla"  # a bad index is an error; otherwise it is dropped
 
     def __call__(self, function, **options):
-        """Return the function, to be called with tensors."""
+        """Return a function of tensors that runs `function` this way."""
         if self.name == "kernels":
             return function
         if self.name == "operations":
@@ -27,7 +33,7 @@ class Way:
         return tf.function(function, autograph=False, jit_compile=self.name == "xla", **options)
 
     def error(self, call, *arguments):
-        """Return what the error says that a call gives: the contract's, or the one of an assert op."""
+        """Return the message of the error that a call raises: the contract's, or an assert op's."""
         with pytest.raises((IndexError, ValueError) if self.eager else tf.errors.InvalidArgumentError) as caught:
             call(*arguments)
         return str(caught.value) if self.eager else asserted(caught.value)
@@ -45,7 +51,7 @@ reporting_ways = ways("kernels", "operations", "function")
 
 
 def by_operations(function):
-    """Run a function eagerly without the kernels, as on devices other than the CPU."""
+    """Return a function that runs eagerly without the kernels, as on devices other than the CPU."""
 
     @wraps(function)
     def run(*arguments):
@@ -56,7 +62,7 @@ def by_operations(function):
 
 
 def asserted(error):
-    """Return the text of the assert op that failed, which puts backslashes before quotes."""
+    """Return the message of a failed assert op, without the backslashes that it puts before quotes."""
     return re.search(r"assertion failed: \[(.*?)\]$", error.message, re.MULTILINE)[1].replace("\\'", "'")
 
 
@@ -65,7 +71,7 @@ def tensors(*arrays):
 
 
 def error_of(call, *arguments, **named):
-    """Return what the error says that a call gives for NumPy arrays."""
+    """Return the message of the error that a call with NumPy arrays raises."""
     assert any(isinstance(argument, np.ndarray) for argument in arguments)
     with pytest.raises((IndexError, TypeError, ValueError)) as caught:
         call(*arguments, **named)

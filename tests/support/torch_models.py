@@ -1,4 +1,4 @@
-"""The layers of `unpool.torch`, and a model of them, for the tests of layers and of what traces models."""
+"""Names of the layers of `unpool.torch`, and a model of them, for the tests of layers and of tracers."""
 
 import torch
 

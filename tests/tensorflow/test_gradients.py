@@ -1,7 +1,7 @@
-"""TensorFlow differentiates every call, in every way it has: tapes, tapes in tapes, forward mode, Jacobians.
+"""Gradients by TensorFlow: tapes, nested tapes, forward mode, and Jacobians.
 
-For its values, every call is a matrix: it moves them, or adds some of them up.  So its derivatives of any order are
-made of that matrix and its transpose, which the reference has; and with whole numbers, all of it is exact.
+For fixed indices every call is linear in its values, so it is a matrix. The reference computes the matrix and its
+transpose, which give the derivatives of any order. Values are integers, so results are exact.
 """
 
 import numpy as np
@@ -13,11 +13,11 @@ from needs import require
 
 import unpool
 
-tf = require("tensorflow", "its gradients are what is tested")
+tf = require("tensorflow", "the tests of its gradients need it")
 
 from tensorflow_ways import WAYS, Way, every_way, reporting_ways, tensors, ways  # noqa: E402
 
-# A pooling, (batch, channels) or (channels,), a data format; windows that overlap and windows that do not.
+# A pooling, with or without overlap; (batch, channels) or (channels,); a data format.
 PLACES = {
     "row": (pooling((9,), 3, 2, 1), (2,), "channels_first"),
     "row, last": (pooling((9,), 2, 1), (1, 2), "channels_last"),
@@ -36,21 +36,21 @@ CALLS = {
     "gradient of unpool, sum": ("max_unpool_backward", "sum"),
     "gradient of pool": ("max_pool_backward", "sum"),
 }
-# What the others are the gradients of.
+# The other calls are the gradients of these.
 FIRST = [call for call in CALLS if "gradient" not in call]
 every_call = pytest.mark.parametrize("call", CALLS)
 first_calls = pytest.mark.parametrize("call", FIRST)
 
 
 class Map:
-    """A call for one set of indices, and its matrix: `there` multiplies by it, and `back` by its transpose."""
+    """A call with fixed indices, and its matrix: `there` multiplies by it, and `back` by its transpose."""
 
     def __init__(self, call, place, made="by pooling", leading=None):
         self.case, usual, self.data_format = PLACES[place]
         self.name, self.mode = CALLS[call]
         self.last = self.data_format == "channels_last"
         large, cells = self.case.shape(leading or usual, self.data_format), int(np.prod(self.case.size))
-        # Values lie 4 apart, so that no step of 1 makes another one the maximum.
+        # Values are 4 apart, so that a step of 1 does not change the maximum.
         apart = 4.0 * np.random.default_rng(0).permutation(int(np.prod(large))).reshape(large)
         self.indices = self.case.pool(apart, self.data_format)[1]
         small = self.indices.shape
@@ -80,7 +80,7 @@ class Map:
         return self._down(y) if self.widens else self._up(y)
 
     def matrix(self):
-        """All derivatives: of the shape of the output and that of the input."""
+        """Return the matrix, whose shape is the output's followed by the input's."""
         units = np.eye(self.x.size, dtype=self.x.dtype).reshape(-1, *self.x.shape)
         columns = np.stack([self.there(unit) for unit in units], -1)
         return columns.reshape(*self.weights.shape, *self.x.shape)
@@ -93,17 +93,17 @@ class Map:
 
 
 def maps(call, place):
-    """One for the indices of a pooling, which repeat where windows overlap, and one for some made by hand."""
+    """Return a Map for the indices of a pooling and, if the call takes indices, one for random indices."""
     made = ["by pooling"] if call in ("pool", "unpool, error") else ["by pooling", "by hand"]
     return [Map(call, place, how) for how in made]
 
 
 def cubed(y):
-    """A sum whose derivatives are whole numbers, up to the third."""
+    """Return the sum of cubes, whose first three derivatives are integers."""
     return tf.reduce_sum(y * y * y)
 
 
-# --- in reverse -------------------------------------------------------------------------------------------------------
+# --- reverse mode -----------------------------------------------------------------------------------------------------
 
 
 @every_way
@@ -112,7 +112,7 @@ def cubed(y):
     [(place, call) for place in PLACES for call in FIRST if call != "unpool, error" or place in TWO],
 )
 def test_first_order(way, place, call):
-    """By finite differences, and by the transpose."""
+    """Compare with the transpose and with finite differences."""
 
     @way
     def both(x, indices, weights):
@@ -185,7 +185,7 @@ def test_other_dtypes(way, call, dtype):
 
 @every_way
 def test_a_loser_of_last_gets_no_gradient(way):
-    """What was overwritten had no part in the output; where values add up, all had."""
+    """With "last", an overwritten value has a gradient of zero. With "sum", every value has a gradient."""
     values, indices = tf.constant([[1.0, 2.0, 3.0, 4.0]]), tf.constant([[3, 3, 0, 3]])
     weights = tf.constant([[10.0, 20.0, 30.0, 40.0, 50.0]])
 
@@ -215,7 +215,7 @@ def test_integers_have_no_gradient(way):
             scaled = tf.cast(places, tf.float32) * x[0, 0]
         assert tape.gradient(restored, indices) is None
         assert tape.gradient(places, x) is None
-        assert tape.gradient(scaled, x) is not None  # by the factor
+        assert tape.gradient(scaled, x) is not None  # the gradient of the factor
         assert tape.gradient(unpool.max_pool1d(indices, 2), indices) is None
         return tape.gradient(pooled, x), tape.gradient(restored, values)
 
@@ -228,7 +228,7 @@ def test_integers_have_no_gradient(way):
 @pytest.mark.parametrize("place", ["row", "plane, apart", "volume"])
 @pytest.mark.parametrize("mode", ["last", "sum"])
 def test_through_both(way, mode, place):
-    """An encoder and its decoder: what is pooled is restored by the very indices."""
+    """An encoder and its decoder: unpooling takes the indices of pooling."""
     pool, up = Map("pool", place), Map(f"unpool, {mode}", place)
     assert np.array_equal(pool.indices, up.indices)
     window = pool.case.window | {"data_format": pool.data_format}
@@ -263,7 +263,7 @@ def test_a_variable(way):
 
 @ways("function", "xla")
 def test_in_a_loop_of_a_graph(way):
-    """Gradients of a while loop keep what its body computed in lists."""
+    """The gradient of a while loop keeps the tensors of its body in tensor lists."""
     subject = Map("pool", "plane, apart")
 
     @way
@@ -278,14 +278,14 @@ def test_in_a_loop_of_a_graph(way):
         return tape.gradient(y, x, weights)
 
     weights = whole("float64", subject.x.shape, 3)
-    # Every round keeps the maxima, and the largest of a window stays the largest.
+    # Each iteration triples the maxima, and the maximum of a window stays the maximum.
     expected = subject.back(27 * subject.there(weights))
     assert_same_bits(gradient(tf.constant(subject.x), tf.constant(weights)).numpy(), expected)
 
 
 @reporting_ways
 def test_recomputed(way):
-    """`tf.recompute_grad` runs the call again, in the gradient."""
+    """`tf.recompute_grad` runs the call again in the backward pass."""
     subject = Map("pool", "plane")
 
     @way
@@ -300,14 +300,14 @@ def test_recomputed(way):
     assert_same_bits(actual.numpy(), subject.back(subject.weights))
 
 
-# --- forwards ---------------------------------------------------------------------------------------------------------
+# --- forward mode -----------------------------------------------------------------------------------------------------
 
 
 def over(function):
     return tf.function(function, autograph=False)
 
 
-# By the kernels, also over a call of a `tf.function`.
+# The kernels run twice: directly, and within a call of a `tf.function`.
 forward_ways = pytest.mark.parametrize(
     ("way", "within"),
     [(Way("kernels"), over), *[(Way(name), None) for name in WAYS]],
@@ -319,7 +319,7 @@ forward_ways = pytest.mark.parametrize(
 @every_call
 @pytest.mark.parametrize("place", ["row"])
 def test_forward_mode(way, place, call, within):
-    """Also over a call of a `tf.function`."""
+    """Compare with the matrix, also over a call of a `tf.function`."""
 
     def inner(x, indices):
         return subject(x, indices)
@@ -341,7 +341,7 @@ def test_forward_mode(way, place, call, within):
 @first_calls
 @pytest.mark.parametrize("place", ["plane, apart"])
 def test_forward_over_reverse(way, place, call, within):
-    """A Hessian times a vector."""
+    """Compute a Hessian-vector product."""
 
     def inner(x, indices):
         return subject(x, indices)
@@ -388,7 +388,7 @@ def forward(function, x, tangent):
 
 
 COMPILED = [{"kernel_size": 2}, {"kernel_size": (1, 3), "stride": 1}, {"kernel_size": 2, "padding": 1}]
-# Longer than those that are cut out cell by cell; forward mode does not go through its loop.
+# Too long to be unrolled tap by tap, so the program has a loop. Forward mode does not support the loop.
 LONG = {"kernel_size": (1, 20), "stride": (1, 5)}
 
 
@@ -401,7 +401,7 @@ LONG = {"kernel_size": (1, 20), "stride": (1, 5)}
 )
 @pytest.mark.parametrize("call", ["pool", "both"])
 def test_what_is_compiled_is_for_any_values(call, window, derivative, sizes):
-    """XLA compiles anew for values where it needs to know them: of shapes it does, of arrays it must not."""
+    """XLA recompiles for each value that must be constant. Sizes may be constants, arrays may not."""
     shape = (1, 2, 4, 25) if window is LONG else (1, 2, 4, 4)
     x, tangent = np.random.default_rng(0).permutation(4.0 * np.arange(2 * np.prod(shape))).reshape(2, *shape)
 
@@ -422,7 +422,7 @@ def test_what_is_compiled_is_for_any_values(call, window, derivative, sizes):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_second_order_by_xla_without_values(seed):
-    """Of padded windows, where nobody asks for more than what was at the positions."""
+    """Windows are padded, and the program returns neither the maxima nor their indices."""
     x = np.random.default_rng(seed).permutation(np.arange(18.0)).reshape(2, 9)
 
     @tf.function(autograph=False, jit_compile=True)
@@ -442,7 +442,7 @@ def test_second_order_by_xla_without_values(seed):
 
 @pytest.mark.parametrize("place", ["row", "volume"])
 def test_forward_mode_by_xla_without_indices(place):
-    """Of padded windows, where nobody asks for anything but the derivative."""
+    """Windows are padded, and the program returns nothing but the derivative."""
     subject = Map("pool", place)
 
     @tf.function(autograph=False, jit_compile=True)
@@ -457,7 +457,7 @@ def test_forward_mode_by_xla_without_indices(place):
         assert_same_bits(actual.numpy(), subject.there(tangent.astype("float64")))
 
 
-# --- many at once -----------------------------------------------------------------------------------------------------
+# --- Jacobians and maps -----------------------------------------------------------------------------------------------
 
 
 @ways("kernels", "function")
@@ -497,7 +497,7 @@ def test_batch_jacobian(way, call, pfor):
 @ways("kernels", "function")
 @first_calls
 def test_mapped_over_samples(way, call):
-    """Sample by sample is as all at once; and so is the gradient."""
+    """Mapping over samples gives the result and the gradient of one call on the batch."""
     subject = Map(call, "plane", leading=(3, 2))
 
     @way

@@ -1,7 +1,7 @@
-"""What runs without us, or many times over: saved models, TensorFlow Lite, data sets, replicas.
+"""Saved models, TensorFlow Lite, data sets, replicas and devices.
 
-A saved model is read by a process that cannot import unpool: what we trace must be TensorFlow's alone, gradients of
-any order included.
+A process without unpool loads the saved models, so their graphs must hold TensorFlow's operations only. That includes
+gradients of any order.
 """
 
 import warnings
@@ -15,13 +15,13 @@ from processes import python
 
 import unpool
 
-tf = require("tensorflow", "its saved models are what is tested")
+tf = require("tensorflow", "the tests of its saved models need it")
 
 from tensorflow_ways import tensors  # noqa: E402
 
 
 class Model(tf.Module):
-    """Pools and restores pictures, with trainable weights between."""
+    """A model that pools and unpools pictures, with trainable weights between."""
 
     def __init__(self, window, shape=(None, None, None, 3), validate=True):
         super().__init__()
@@ -42,7 +42,7 @@ class Model(tf.Module):
         return unpool.max_unpool2d(values, indices, **self.window)
 
 
-# The gradient of a restored picture, by its pixels and by the weights; and its own.
+# First and second derivatives of the unpooled picture, with respect to its pixels and the weights.
 DERIVATIVES = """
 def first(tf, model, x):
     with tf.GradientTape() as tape:
@@ -89,9 +89,9 @@ if not compiled:
 
 
 def run_saved(model, folder, way):
-    """Save a model, have a process that cannot import unpool run it, and compare."""
+    """Save a model, run it in a process that cannot import unpool, and compare the results."""
     x = whole("float32", (2, 7, 5, 3))
-    # Of a size that is the default one.
+    # A picture whose size is the default size.
     fitting = x[:, :6, :4] if model.window["kernel_size"] == 2 else x
     values, indices = unpool.max_pool2d(fitting, **model.window, return_indices=True)
     derivatives = first if way == "compiled" else second  # noqa: F821
@@ -107,14 +107,14 @@ def run_saved(model, folder, way):
 
 
 def test_a_saved_model(tmp_path):
-    """Forward, first and second order, and errors: as before it was saved, for sizes that it has never seen."""
+    """Results, first and second derivatives and errors are those of the unsaved model, also for new sizes."""
     run_saved(Model({"kernel_size": (3, 1), "stride": (2, 1), "padding": (1, 0)}), tmp_path, "as saved")
 
 
 def test_a_saved_model_is_compiled(tmp_path):
-    """If it has no checks of the run, whose texts XLA does not compile in a graph that was not traced for it.
+    """XLA compiles a saved graph only without checks at run time, whose messages it cannot compile.
 
-    Nor does it compile the second order there, which is a derivative of a condition.
+    Nor can it compile second derivatives of a saved graph, since they differentiate a condition.
     """
     run_saved(Model({"kernel_size": 2}, shape=(2, 7, 5, 3), validate=False), tmp_path, "compiled")
 
@@ -125,7 +125,7 @@ def test_a_saved_model_is_compiled(tmp_path):
 @pytest.mark.parametrize("shape", [(1, 8, 6, 3), (1, 7, 5, 3)], ids=["even", "odd"])
 @pytest.mark.parametrize("window", [{"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1}], ids=str)
 def test_tensorflow_lite(window, shape):
-    """By its built-in operations alone, with all checks on, which it drops."""
+    """Convert to built-in operations only. All checks are on, and the converter drops them."""
     window = window | {"data_format": "channels_last"}
 
     def restore(x):
@@ -148,12 +148,12 @@ def test_tensorflow_lite(window, shape):
         assert_same_bits(interpreter.get_tensor(returned["index"]), restore(x))
 
 
-# --- many times over --------------------------------------------------------------------------------------------------
+# --- data sets, replicas, devices -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batched", [False, True], ids=["samples", "batches"])
 def test_a_data_set(batched):
-    """Its functions are graphs, run by threads of its own; the last batch is a smaller one."""
+    """A data set runs its functions as graphs on its own threads. The last batch is smaller."""
     x = bits("float32", (5, 7, 5, 3))
 
     def restore(x):
@@ -218,7 +218,7 @@ print("both")
 
 
 def test_replicas():
-    """Two at once, whose gradients are added up; eagerly each of them is a thread."""
+    """Two replicas run at once and add up their gradients. Eagerly, each replica is a thread."""
     result = python("-c", REPLICAS)
     assert result.stdout == "both\n", result.stderr
 
@@ -240,13 +240,13 @@ for device in ("CPU:0", "CPU:1"):
 
 
 def test_results_are_on_the_device_of_the_call():
-    """A processor may be two, and a replica's device is one of them."""
+    """One CPU may be several logical devices, and each replica has its own."""
     result = python("-c", DEVICES)
     assert result.stdout.splitlines() == ["CPU:0 {'CPU:0'}", "CPU:1 {'CPU:1'}"], result.stderr
 
 
 def test_arrays_of_numpy_import_no_tensorflow():
-    """Its backend is loaded by the first tensor, whose maker has imported TensorFlow already."""
+    """The first tensor loads the backend, and whoever made the tensor has imported TensorFlow."""
     program = "import sys, numpy, unpool; unpool.max_pool2d(numpy.ones((1, 2, 2)), 2); print(*sys.modules)"
     result = python("-c", program)
     assert result.returncode == 0, result.stderr

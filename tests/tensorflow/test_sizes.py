@@ -1,4 +1,4 @@
-"""Sizes that only a run knows: results are as ever, and what breaks a rule is told in the words of the contract."""
+"""Sizes that are unknown until run time: results and messages are those for known sizes."""
 
 import itertools
 
@@ -10,15 +10,15 @@ from needs import require
 
 import unpool
 
-tf = require("tensorflow", "its graphs are what is tested")
+tf = require("tensorflow", "the tests of its graphs need it")
 
 from tensorflow_ways import Way, asserted, error_of, every_way, reporting_ways, tensors, ways  # noqa: E402
 
 every_format = pytest.mark.parametrize("data_format", FORMATS)
-# Axes whose sizes are not known.
+# Axes of unknown size.
 HIDDEN = [(0,), (1,), (2,), (3,), (0, 1, 2, 3)]
 every_hidden = pytest.mark.parametrize("hidden", HIDDEN, ids=str)
-CASE = POOLINGS["odd"]  # whose default size is another
+CASE = POOLINGS["odd"]  # its default size is another
 
 
 def spec_of(array, hidden):
@@ -31,12 +31,12 @@ def graph(function, *specs, compiled=False):
 
 
 def entries(x, axes):
-    """Integers where they are known, and scalar tensors elsewhere."""
+    """Return known sizes as integers, and unknown ones as scalar tensors."""
     shape = tf.shape(x)
     return [shape[axis] if x.shape[axis] is None else x.shape[axis] for axis in axes]
 
 
-# How the size of what was pooled is passed, of a tensor and its spatial axes.
+# Ways to pass the size of the input `x` of pooling, whose spatial axes are `axes`.
 PASSED = {
     "tf.shape(x)": lambda x, axes: tf.shape(x),
     "tf.shape(x), int64": lambda x, axes: tf.shape(x, tf.int64),
@@ -63,7 +63,7 @@ def axes_of(data_format):
     ids=str,
 )
 def test_a_size_that_a_run_knows(passed, data_format, hidden):
-    """There and back, with what is known of a shape kept."""
+    """Pool and unpool. Sizes that are known of the input are known of the results."""
     x, values, indices = solved(CASE, (2, 3), data_format)
     axes, shapes, passed = axes_of(data_format), [], PASSED[passed]
 
@@ -86,7 +86,7 @@ def test_a_size_that_a_run_knows(passed, data_format, hidden):
         assert [shape[axis] is None for shape in shapes[:2]] == [unknown] * 2
         if axis not in range(*axes.indices(4)):
             assert (shapes[2][axis] is None) == unknown
-    # Integers are kept, too.
+    # Integers in a list are known sizes of the result.
     if isinstance(passed(tf.constant(x), axes), list):
         assert [size is None for size in shapes[2]] == [axis in hidden for axis in range(4)]
 
@@ -94,7 +94,7 @@ def test_a_size_that_a_run_knows(passed, data_format, hidden):
 @every_hidden
 @every_format
 def test_the_default_size(hidden, data_format):
-    """Follows from what the windows are, at the run or, where it is known, before; padding and strides count."""
+    """The default size follows from windows, stride and padding: while tracing if possible, else at run time."""
     x = whole("float32", arranged((2, 3), (9, 5), data_format))
     window = {"kernel_size": 2, "stride": 3, "padding": (1, 0), "data_format": data_format}
     shapes = []
@@ -118,7 +118,7 @@ def test_the_default_size(hidden, data_format):
 @every_format
 @pytest.mark.parametrize("call", ["unpool, last", "unpool, sum", "pool", "backward"])
 def test_gradients(call, data_format):
-    """Of sizes of which nothing is known; windows overlap."""
+    """All sizes are unknown, and windows overlap."""
     case = POOLINGS["row, overlap and padding"]
     named = case.window | {"data_format": data_format}
     x = whole("float32", case.shape((2, 3), data_format))
@@ -156,7 +156,7 @@ def test_gradients(call, data_format):
     ("kernel", "stride", "data_format"), [(3, 2, "channels_last"), (4, 3, "channels_first"), (3, 4, "channels_last")]
 )
 def test_padding_that_follows_from_a_size(way, kernel, stride, data_format):
-    """Which may be another at every run."""
+    """The padding of "same" may differ from run to run."""
     window = {"kernel_size": kernel, "stride": stride, "padding": "same", "data_format": data_format}
 
     def call(x):
@@ -181,7 +181,7 @@ def test_padding_that_follows_from_a_size(way, kernel, stride, data_format):
 
 @pytest.mark.parametrize("given", ["at once", "at the run"])
 def test_a_size_that_same_does_not_pool_is_refused_at_the_run(given):
-    """Of 2 windows of 2 are 3 and 4, and not 5."""
+    """With stride 2, the sizes 3 and 4 pool to 2 windows, and 5 does not."""
     values, indices = np.ones((1, 1, 2), "float32"), np.zeros((1, 1, 2), "int64")
     size = (5,) if given == "at once" else tf.constant([5])
 
@@ -212,7 +212,7 @@ def test_a_size_that_same_does_not_pool_is_refused_at_the_run(given):
 
 @pytest.mark.parametrize("size", ["default", "tf.shape(x)"])
 def test_one_compiled_function_for_several_sizes(size):
-    """XLA compiles it anew for each; the trace is one."""
+    """The function is traced once. XLA compiles it once for each size."""
     traces = []
 
     @tf.function(autograph=False, jit_compile=True, input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)])
@@ -233,7 +233,7 @@ def test_one_compiled_function_for_several_sizes(size):
 @every_way
 @pytest.mark.parametrize("hidden", [(), (0,), (0, 1, 2, 3)], ids=str)
 def test_no_samples(way, hidden):
-    """A batch may be empty, also where nobody knew; nothing is there to have a gradient."""
+    """A batch may be empty, even if its size is unknown while tracing."""
     if way.eager and hidden:
         pytest.skip("eagerly, every size is known")
     data_format = "channels_first" if hidden else "channels_last"
@@ -254,11 +254,11 @@ def test_no_samples(way, hidden):
     assert (values.dtype, indices.dtype, restored.dtype) == (tf.float32, tf.int64, tf.float32)
 
 
-# --- what is wrong, and known at once ---------------------------------------------------------------------------------
+# --- mistakes found while tracing -------------------------------------------------------------------------------------
 
 
 def test_a_shape_that_leaves_spatial_sizes_open():
-    """`x.shape` is no size where it has None; the message says what is."""
+    """`x.shape` is no size if a spatial entry is None. The message names an alternative."""
 
     def call(x):
         values, indices = unpool.max_pool2d(x, 2, return_indices=True)
@@ -300,11 +300,11 @@ def test_an_unknown_rank():
             graph(call, *specs)
 
 
-# --- what is wrong, and known at the run ------------------------------------------------------------------------------
+# --- mistakes found at run time ---------------------------------------------------------------------------------------
 
 
 def like(shape):
-    """Indices of a kernel of one cell: all are 0."""
+    """Return indices that are all 0."""
     return np.zeros(shape, "int64")
 
 
@@ -312,7 +312,7 @@ def ones(*shape):
     return np.ones(shape, "float32")
 
 
-# A call of arrays, and those: what NumPy refuses at once, a graph of no size refuses when it runs.
+# A call and its arrays. With NumPy arrays it raises at once; a graph of unknown sizes raises at run time.
 MISTAKES = {
     "shapes differ": (lambda v, i: unpool.max_unpool2d(v, i, 2), (ones(1, 2, 3, 3), like((1, 2, 3, 4)))),
     "shapes differ, broadcast": (lambda v, i: unpool.max_unpool2d(v, i, 2), (ones(2, 2, 3, 3), like((1, 2, 3, 3)))),
@@ -397,14 +397,14 @@ MISTAKES = {
 
 @pytest.mark.parametrize(("call", "arrays"), MISTAKES.values(), ids=MISTAKES)
 def test_mistakes(call, arrays):
-    """Word for word, whatever of the sizes was known when the graph was made."""
+    """Messages are those for NumPy arrays, whichever sizes are known while tracing."""
     expected = error_of(call, *arrays)
     traced = graph(call, *[spec_of(array, range(array.ndim)) for array in arrays])
-    for _ in range(5):  # whichever thread comes first
+    for _ in range(5):  # the order of threads must not matter
         with pytest.raises(tf.errors.InvalidArgumentError) as caught:
             traced(*tensors(*arrays))
         assert asserted(caught.value) == expected
-    # Where all sizes but the batch are known: at once, or when it runs.
+    # If only the batch is unknown, the error is raised while tracing or at run time.
     with pytest.raises((ValueError, IndexError, tf.errors.InvalidArgumentError)) as caught:
         graph(call, *[spec_of(array, (0,)) for array in arrays])(*tensors(*arrays))
     if isinstance(caught.value, tf.errors.InvalidArgumentError):
@@ -414,7 +414,7 @@ def test_mistakes(call, arrays):
 
 
 def test_sizes_of_a_run_that_are_wrong():
-    """The size itself is what only the run knows."""
+    """`output_size` alone is unknown while tracing."""
     values, indices = ones(1, 2, 3, 3), like((1, 2, 3, 3))
     specs = [spec_of(values, ()), spec_of(indices, ())]
     for size in ((6, 8), (3, 6), (2, 2, 6, 6), (1, 3, 6, 6), (1, 2, 6, 4)):
@@ -444,7 +444,7 @@ def test_sizes_of_a_run_that_are_wrong():
 
 @pytest.mark.parametrize("size", [(8, 8), (11, 4), (18, 2), (110, 2), (88,), (80, 2, 2), (1800, 1)], ids=str)
 def test_a_plane_has_its_article(size):
-    """An 8 x 8 plane, a 110 x 2 plane: where only the run knows the size, it finds the word."""
+    """Messages say "an 8 x 8 plane" and "a 110 x 2 plane", also for a size known only at run time."""
     rank = len(size)
     arrays = ones(1, 1, *[1] * rank), np.full((1, 1, *[1] * rank), 10**6)
     call = getattr(unpool, f"max_unpool{rank}d")
@@ -473,12 +473,12 @@ CONVENTIONS = ("plane", "tensorflow", "tensorflow_batch", "onnx", "window")
     ids=["kernels", "function", "xla"],
 )
 def test_conventions(way, data_format, dtype):
-    """Every pair, in one graph; where only the run knows the sizes, an index is one of int64."""
+    """Convert pairs of conventions in one graph. With unknown sizes, the result may be int64."""
     case = POOLINGS["row, dilated"]
     _, _, plane = solved(case, (2, 3), data_format)
     size = case.shape((2, 3), data_format)
     named = case.window | {"data_format": data_format}
-    # Every one from the plane and to it, and one of the others.
+    # Every convention to and from "plane", and one other pair.
     pairs = [(a, b) for a, b in itertools.product(CONVENTIONS, CONVENTIONS) if "plane" in (a, b)]
     pairs.append(("window", "tensorflow_batch"))
     given = [
@@ -509,7 +509,7 @@ def test_conventions(way, data_format, dtype):
 @pytest.mark.parametrize("batch", [False, True], ids=["no batch in the index", "batch in the index"])
 @pytest.mark.parametrize("padding", ["VALID", "SAME"])
 def test_what_tensorflow_pools(way, padding, batch):
-    """Its own indices, converted, go straight into unpooling; `SAME` of a size that is odd is our `ceil_mode`."""
+    """Unpool with converted indices of TensorFlow. `SAME` with an odd size equals `ceil_mode=True`."""
     x = np.random.default_rng(0).permutation(2 * 7 * 5 * 3).reshape(2, 7, 5, 3).astype("float32") + 1
     source = "tensorflow_batch" if batch else "tensorflow"
 
@@ -531,7 +531,7 @@ def test_what_tensorflow_pools(way, padding, batch):
 
 @reporting_ways
 def test_an_index_of_another_convention(way):
-    """As NumPy's, word for word."""
+    """Messages are those for NumPy arrays."""
     size = (2, 3, 4, 4)
     for source, bad in (
         ("plane", 16),
@@ -556,7 +556,7 @@ def test_an_index_of_another_convention(way):
     expected = error_of(unpool.convert_indices, away, "plane", "window", output_size=size, kernel_size=2)
     assert "is outside its own window" in expected
     assert way.error(call, tf.constant(away)) == expected
-    # A size that only the run knows, and that is another array's.
+    # A size that is known only at run time, and does not fit the indices.
     call = way(lambda i, size: unpool.convert_indices(i, "plane", "onnx", output_size=size))
     for wrong in ((3, 3, 4, 4), (2, 1, 4, 4), (2, 3, 0, 4)):
         expected = error_of(unpool.convert_indices, plane, "plane", "onnx", output_size=wrong)
@@ -568,7 +568,7 @@ def test_an_index_of_another_convention(way):
 
 @pytest.mark.parametrize(("window", "pooled"), FAR.values(), ids=FAR)
 def test_windows_far_larger_than_the_plane(window, pooled):
-    """Where the sizes are known; where only a run knows them, each tap of a long window is a step of a loop."""
+    """Sizes are known here. With unknown sizes, every tap of a long window would be a step of a loop."""
     call, arrays = far(window, pooled)
     run = tf.function(call, autograph=False, input_signature=[spec_of(array, ()) for array in arrays])
     for actual, expected in zip(run(*tensors(*arrays)), call(*arrays), strict=True):

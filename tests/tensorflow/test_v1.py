@@ -1,6 +1,6 @@
-"""TensorFlow 1: graphs that are built once and run by sessions, with today's behaviour and with that of then.
+"""TensorFlow 1: graphs that sessions run, with the behaviour of version 2 and with that of version 1.
 
-In such a graph `==` compares tensors as objects, and after `disable_v2_behavior` shapes hold objects, too.
+In these graphs `==` compares tensors by identity. After `disable_v2_behavior`, shapes hold objects, not integers.
 """
 
 import os
@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from needs import require
 
-tf = require("tensorflow", "its graphs and sessions are what is used here")
+tf = require("tensorflow", "the tests of its graphs and sessions need it")
 
-import unpool  # noqa: E402 - after what it needs
+import unpool  # noqa: E402 - after `require`
 from unpool.conventions import CONVENTIONS  # noqa: E402
 
 LAST = {"data_format": "channels_last"}
@@ -61,7 +61,7 @@ def test_unpooling(known, duplicates, validate, size):
 @sizes
 @pytest.mark.parametrize("duplicates", ["last", "sum"])
 def test_gradients_of_repeated_indices(known, duplicates):
-    """As functions, and by TensorFlow's own differentiation."""
+    """Call the gradient function, and differentiate with TensorFlow."""
     indices = INDICES * 0 + np.array([0, 5, 5])
     named = {"duplicates": duplicates, **LAST}
     expected = unpool.max_unpool2d_backward(X, indices, 2, **named)
@@ -123,9 +123,9 @@ def test_errors(known):
 OLD = "disable_v2_behavior"
 
 
-@pytest.mark.skipif(os.environ.get("UNPOOL_TEST_TENSORFLOW") == OLD, reason="this is the process that it starts")
+@pytest.mark.skipif(os.environ.get("UNPOOL_TEST_TENSORFLOW") == OLD, reason="the test itself started this process")
 def test_with_the_behaviour_of_tensorflow_1():
-    """All of the above, in a process of its own, since the behaviour cannot be changed back."""
+    """Run all tests above in a new process, since the behaviour cannot be changed back."""
     program = f"import sys, pytest, tensorflow as tf; tf.compat.v1.{OLD}(); sys.exit(pytest.main(sys.argv[1:]))"
     result = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program, "-q", "-p", "no:cacheprovider", "-p", "no:xdist", __file__],

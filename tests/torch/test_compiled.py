@@ -1,4 +1,4 @@
-"""Programs that PyTorch traces, compiles and exports: a call stays one operator, whatever its sizes."""
+"""`torch.compile` and `torch.export`: a call stays one operator, for all sizes."""
 
 import io
 import shutil
@@ -12,10 +12,10 @@ from processes import python
 
 import unpool
 
-torch = require("torch", "its programs are what is tested")
+torch = require("torch", "the tests of its compiler and exporter need it")
 require_backend("torch")
 
-# PyTorch warns of itself when it loads its compiler, and its exporter.
+# Loading PyTorch's compiler and exporter raises warnings about PyTorch itself.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec:FutureWarning"),
@@ -33,7 +33,7 @@ def compiled(function, backend="aot_eager", **named):
 
 
 def there_and_back(case, **more):
-    """Pool and unpool, as a function of a tensor."""
+    """Return a function that pools and unpools a tensor."""
     pool, up = getattr(unpool, f"max_pool{case.rank}d"), getattr(unpool, f"max_unpool{case.rank}d")
 
     def function(x):
@@ -97,7 +97,7 @@ def test_memory_formats():
         assert actual.stride() == expected.stride()
 
 
-@pytest.mark.skipif(not shutil.which("g++"), reason="PyTorch compiles with g++ here, and there is none")
+@pytest.mark.skipif(not shutil.which("g++"), reason="inductor compiles with g++, which is not installed")
 def test_by_inductor():
     function = there_and_back(POOLINGS["odd"])
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, 7, 5))).requires_grad_()
@@ -128,7 +128,7 @@ def test_functional_derivatives():
 
 
 def test_out():
-    """What is written into has what the call returned."""
+    """After the call, `out` holds the result."""
     x = torch.from_numpy(bits("float32", (2, 3, 8, 6)))
 
     def call(x, out):
@@ -152,7 +152,7 @@ def test_parameters_and_windows_that_vary():
         assert torch.equal(pool(x, kernel), unpool.max_pool2d(x, kernel))
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # PyTorch's own looking
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # PyTorch itself reads .grad
 def test_a_backward_pass_that_is_compiled():
     x = torch.rand((2, 3, 7, 5), dtype=torch.float64, requires_grad=True)
     function = there_and_back(POOLINGS["odd"])
@@ -173,7 +173,7 @@ def test_a_batch_that_only_the_run_knows():
 
 
 def test_conventions():
-    """Nobody looks whether an index fits its convention where a program is traced."""
+    """A traced program does not check that indices fit their convention."""
     indices = unpool.max_pool2d(torch.rand((2, 3, 8, 6)), 2, return_indices=True)[1]
     for target in ("tensorflow", "tensorflow_batch", "onnx", "window"):
         named = {"output_size": (2, 3, 8, 6), "kernel_size": 2}
@@ -226,7 +226,7 @@ WINDOW = [2, 2], [2, 2], [0, 0], [1, 1]
 @pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last], ids=["plain", "channels last"])
 @pytest.mark.parametrize("name", ["max_pool", "max_pool_with_indices", "max_unpool", "max_unpool_backward"])
 def test_operators_are_what_they_say(name, format):
-    """Schema, derivatives, shapes of what has no values: PyTorch has a test for each."""
+    """Test schema, derivatives, and shapes of tensors without values, with PyTorch's `opcheck`."""
     x = torch.rand((2, 3, 8, 6), dtype=torch.float64).contiguous(memory_format=format).requires_grad_()
     values, indices = (t.detach() for t in unpool.max_pool2d(x, 2, return_indices=True))
     arguments = {
@@ -267,7 +267,7 @@ def test_exported_with_open_sizes(tmp_path):
 
 
 def test_a_size_that_only_the_run_knows():
-    """The rule of sizes is for the operator to apply."""
+    """The operator checks the size at run time."""
 
     class Up(torch.nn.Module):
         def forward(self, values, indices, like):

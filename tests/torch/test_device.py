@@ -1,6 +1,6 @@
-"""PyTorch's tensors on a GPU, which only a GPU can tell of: the kernels of CUDA, on PyTorch's stream and memory.
+"""PyTorch's tensors on a GPU: the CUDA kernels on PyTorch's stream and memory.
 
-`tools/check_gpu.sh` runs it.  What is compared with is the same call on tensors of the CPU, which other files test.
+`tools/check_gpu.sh` runs this file. Results are compared with the same call on CPU tensors, which other files test.
 """
 
 import pytest
@@ -9,14 +9,14 @@ from needs import promised, require, require_backend
 
 import unpool
 
-torch = require("torch", "its tensors are what is tested")
+torch = require("torch", "the tests of its tensors need it")
 require_backend("torch")
 
 if not torch.cuda.is_available():
     if {"torch", "cupy"} <= promised():
         pytest.fail("UNPOOL_REQUIRE promises torch and cuda, and PyTorch finds no GPU", pytrace=False)
-    pytest.skip("PyTorch finds no GPU, whose tensors are what is tested", allow_module_level=True)
-require("cupy", "PyTorch's tensors become its arrays")
+    pytest.skip("PyTorch finds no GPU: the tests of its tensors need one", allow_module_level=True)
+require("cupy", "the kernels take PyTorch's tensors as CuPy arrays")
 require_backend("cuda")
 
 import unpool.torch  # noqa: E402
@@ -26,11 +26,11 @@ DTYPES = [
     for name in ("float16", "bfloat16", "float32", "float64", "uint8", "int64", "bool", "complex64", "complex128")
 ]
 WHERE = torch.device("cuda", 0)
-quiet = pytest.mark.filterwarnings("ignore")  # of what PyTorch's compiler warns of itself
+quiet = pytest.mark.filterwarnings("ignore")  # PyTorch's compiler warns about itself
 
 
 def some(dtype, shape, seed=0):
-    """Numbers that each dtype holds exactly, so that sums do not depend on their order."""
+    """Return integers that every dtype represents exactly, so sums do not depend on their order."""
     made = torch.randint(-4, 5, shape, generator=torch.Generator().manual_seed(seed))
     return made.abs().to(dtype) if dtype in (torch.uint8, torch.bool) else made.to(dtype)
 
@@ -53,7 +53,7 @@ def test_the_same_as_on_the_cpu(name, dtype):
     case, shape, (pool, up) = case_of(name)
     down = getattr(unpool, f"max_unpool{case.rank}d_backward")
     x = some(dtype, shape)
-    if dtype.is_complex:  # has no order
+    if dtype.is_complex:  # complex numbers have no order
         values, indices = pool(x.real, **case.arguments, return_indices=True)
         values = values.to(dtype)
     else:
@@ -100,7 +100,7 @@ def test_memory_formats_and_vmap(memory_format):
 
 
 def test_a_call_comes_after_what_its_stream_was_told_before():
-    """PyTorch's current stream, and no other, is what the kernels run on."""
+    """Kernels run on PyTorch's current stream."""
     x = torch.rand((4, 16, 256, 256), device=WHERE)
     values, indices = unpool.max_pool2d(x, 2, return_indices=True)
     expected = unpool.max_unpool2d(values, indices, 2)
@@ -140,7 +140,7 @@ def test_bad_calls():
         unpool.max_unpool2d(values, indices.cpu(), 2)
     with pytest.raises(ValueError, match="must not repeat"):
         unpool.max_unpool2d(values, torch.zeros_like(indices), 2, duplicates="error")
-    assert torch.equal(unpool.max_unpool2d(values, indices, 2).sum(), values.sum())  # the context lives
+    assert torch.equal(unpool.max_unpool2d(values, indices, 2).sum(), values.sum())  # the CUDA context still works
 
 
 @quiet

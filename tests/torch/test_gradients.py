@@ -1,4 +1,4 @@
-"""Derivatives of tensors: of any order, in both modes, through `torch.func`, and right where indices repeat."""
+"""Derivatives by PyTorch: of any order, in both modes, with `torch.func`, and for repeated indices."""
 
 import functools
 
@@ -10,10 +10,10 @@ from needs import require, require_backend
 
 import unpool
 
-torch = require("torch", "its derivatives are what is tested")
+torch = require("torch", "the tests of its derivatives need it")
 require_backend("torch")
 
-# PyTorch warns of itself when it first differentiates in forward mode.
+# The first forward-mode derivative raises a warning about PyTorch itself.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 checked = {"check_batched_grad": True, "check_forward_ad": True, "check_batched_forward_grad": True}
 EVERY = {name: case for name, case in POOLINGS.items() if np.prod(case.size) <= 80}
@@ -22,7 +22,7 @@ formats = pytest.mark.parametrize("data_format", ["channels_first", "channels_la
 
 
 class Map:
-    """A pooling, an unpooling of indices that repeat, or its gradient, as a function of one tensor of float64."""
+    """Pooling, unpooling of repeated indices, or its gradient, as a function of one float64 tensor."""
 
     def __init__(self, call, case, data_format="channels_first", mode="last", leading=(2, 2)):
         self.call, self.case = call, case
@@ -81,7 +81,7 @@ def test_without_a_batch_and_with_the_channels_last(call, mode):
 
 
 def test_where_torch_nn_fails():
-    """Indices that repeat: PyTorch gives a gradient to values that never reached the output (issues 80204, 80827)."""
+    """For repeated indices, PyTorch gives a gradient to overwritten values (issues 80204, 80827)."""
     values = torch.tensor([[[1.0, 2.0, 3.0]]], dtype=torch.float64, requires_grad=True)
     indices = torch.tensor([[[2, 2, 3]]])
     for mode in ("last", "sum"):
@@ -143,7 +143,7 @@ def test_a_bad_index_is_told_in_the_forward_pass():
 
 
 def test_autocast():
-    """Pooling and unpooling keep the dtype that they get; layers around them may change it."""
+    """Pooling and unpooling keep the dtype of their input. Layers around them may change it."""
     convolve = torch.nn.Conv2d(1, 2, 3, padding=1)
     x = torch.rand((1, 1, 5, 5), requires_grad=True)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -205,7 +205,7 @@ def test_functional_derivatives(mode):
 @pytest.mark.parametrize("order", ["jvp of grad", "grad of grad", "jvp of jvp", "grad of jvp", "hessian"])
 @pytest.mark.parametrize("where", ["nowhere", "inside", "outside"])
 def test_what_is_not_recorded(order, where):
-    """`torch.no_grad` means for every level of `torch.func` what it means for PyTorch's own operations."""
+    """`torch.no_grad` acts at every level of `torch.func` as it does on PyTorch's own operations."""
 
     def derivative(pool):
         def function(x):
@@ -234,7 +234,7 @@ def test_what_is_not_recorded(order, where):
 @pytest.mark.parametrize("batched", [True, False], ids=["batch", "no batch"])
 @formats
 def test_mapped(mode, batched, data_format):
-    """As many calls as there are samples, in one; whichever argument is mapped over, and along which axis."""
+    """`torch.vmap` equals one call for each sample, for every mapped argument and axis."""
     rng = np.random.default_rng(0)
     shape = arranged((2, 3) if batched else (3,), (6, 5), data_format)
     x = torch.from_numpy(rng.standard_normal((4, *shape)))

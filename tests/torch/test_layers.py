@@ -1,4 +1,4 @@
-"""`unpool.torch`: layers in the place of `torch.nn`'s, and what the exporter to ONNX makes of them."""
+"""`unpool.torch`: drop-in replacements for layers of `torch.nn`, and their export to ONNX."""
 
 import copy
 import inspect
@@ -12,7 +12,7 @@ from needs import require, require_backend
 
 import unpool
 
-torch = require("torch", "its layers are what is tested")
+torch = require("torch", "the tests of its layers need it")
 require_backend("torch")
 
 from torch_models import NAMES, Net  # noqa: E402
@@ -22,7 +22,7 @@ import unpool.torch  # noqa: E402
 every_rank = pytest.mark.parametrize("rank", [1, 2, 3])
 
 
-# --- in the place of torch.nn's ---------------------------------------------------------------------------------------
+# --- drop-in replacements for torch.nn --------------------------------------------------------------------------------
 
 
 def test_all_of_them():
@@ -31,7 +31,7 @@ def test_all_of_them():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_signatures(name):
-    """Theirs first, in their order; what we have more is named."""
+    """Arguments of `torch.nn` come first, in its order. Additional arguments are keyword-only."""
     ours, theirs = (inspect.signature(getattr(module, name)).parameters for module in (unpool.torch, torch.nn))
     assert list(ours)[: len(theirs)] == list(theirs)
     for more in list(ours)[len(theirs) :]:
@@ -59,7 +59,7 @@ def test_the_same_numbers(rank, window):
         assert torch.equal(up(values, indices, list(x.shape[2:])), planes)
         (gradient,) = torch.autograd.grad((planes**2).sum(), x)
         results.append((values, indices, planes, gradient, getattr(module, f"MaxPool{rank}d")(**window)(x)))
-    if window.get("padding"):  # they overlap, and PyTorch's gradient counts what was overwritten, too
+    if window.get("padding"):  # windows overlap, and PyTorch's gradient includes overwritten values
         results = [result[:3] + result[4:] for result in results]
     for ours, theirs in zip(*results, strict=True):
         assert torch.equal(ours, theirs)
@@ -82,7 +82,7 @@ def test_they_show_what_theirs_show(name):
 
 
 def test_attributes_are_what_is_used():
-    """As when the pooling of a model that somebody trained is told to return its indices."""
+    """Changed attributes take effect, such as `return_indices` of a trained model's pooling."""
     x = torch.rand((1, 2, 8, 8))
     ours, theirs = unpool.torch.MaxPool2d(2), torch.nn.MaxPool2d(2)
     for pool in (ours, theirs):
@@ -99,7 +99,7 @@ def test_attributes_are_what_is_used():
 
 
 def test_what_theirs_refuse():
-    """Sizes of a sample without a batch, and dilation: `torch.nn` does not take what its own pooling returned."""
+    """`torch.nn` cannot unpool results of its own pooling without a batch, or with dilation."""
     x = torch.rand((3, 7, 5))
     pool, up = unpool.torch.MaxPool2d(2, return_indices=True), unpool.torch.MaxUnpool2d(2)
     assert up(*pool(x), output_size=x.shape).shape == x.shape
@@ -148,13 +148,13 @@ def test_a_model_takes_them_for_theirs():
 
 # --- ONNX -------------------------------------------------------------------------------------------------------------
 
-quiet = pytest.mark.filterwarnings("ignore")  # of what PyTorch's exporter warns of itself
+quiet = pytest.mark.filterwarnings("ignore")  # PyTorch's exporter warns about itself
 
 
 class Exporter:
     def __init__(self):
-        require("onnxscript", "PyTorch's exporter to ONNX is made of it")
-        self.runtime = require("onnxruntime", "it computes what was exported")
+        require("onnxscript", "PyTorch's exporter to ONNX needs it")
+        self.runtime = require("onnxruntime", "it runs the exported models")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
 
     def __call__(self, model, x, **named):
@@ -174,7 +174,7 @@ def export():
 
 
 class Levels(torch.nn.Module):
-    """Pooled with and without indices, and unpooled to the size of what was pooled."""
+    """A model that pools with and without indices, and unpools to the size of its input."""
 
     def __init__(self, rank, window, data_format, duplicates, index_dtype):
         super().__init__()
@@ -222,7 +222,7 @@ def test_onnx_runtime_has_the_same_numbers(export, rank, window, data_format, du
 
 @quiet
 def test_the_layer_becomes_max_unpool(export):
-    """`torch.nn`'s was refused since 2019, and is scattered now."""
+    """The exporter refused the layer of `torch.nn` from 2019 on, and now turns it into ScatterND."""
     x = torch.rand((2, 3, 9, 7))
     model = Net(unpool.torch)
     exported = export(model, x)
@@ -251,7 +251,7 @@ def test_onnx_of_open_sizes(export, padding):
 
 @quiet
 def test_onnx_of_integers(export):
-    """ONNX unpools floats alone; others are scattered."""
+    """MaxUnpool of ONNX takes floats only, so other dtypes are scattered."""
 
     class Whole(torch.nn.Module):
         def forward(self, x):

@@ -1,7 +1,7 @@
-"""Where PyTorch defines a result, this library's is the same, bit for bit; where it does not, the contract does.
+"""Results are PyTorch's, bit for bit, wherever PyTorch defines them.
 
-PyTorch leaves indices that repeat undefined: on one thread the last one wins, which is this library's rule on any
-number of them.  What it pools to an index outside the plane (a dilated window of nothing but padding) is refused here.
+PyTorch leaves repeated indices undefined: on one thread the last value wins, as it does here on any number of threads.
+For a dilated window of only padding, PyTorch returns an index outside the plane. Here such a window is an error.
 """
 
 import numpy as np
@@ -12,10 +12,10 @@ from needs import require
 
 import unpool
 
-torch = require("torch", "it is what results are compared with")
+torch = require("torch", "results are compared with it")
 functional = torch.nn.functional
 
-PADDED = {name: case for name, case in POOLINGS.items() if not case.same}  # which PyTorch's pooling cannot do
+PADDED = {name: case for name, case in POOLINGS.items() if not case.same}  # PyTorch cannot pool with padding "same"
 every_pooling = pytest.mark.parametrize("case", PADDED.values(), ids=PADDED)
 every_leading = pytest.mark.parametrize("leading", [(2, 3), (3,)], ids=["batch", "no batch"])
 UNDILATED = {name: case for name, case in PADDED.items() if max(case.dilation) == 1}
@@ -30,7 +30,7 @@ def one_thread():
 
 
 def theirs(array):
-    """NumPy to PyTorch; a copy, which may be written to."""
+    """Return a NumPy array as a tensor: a writable copy."""
     if array.dtype.name == "bfloat16":
         return torch.from_numpy(array.copy().view(np.uint16)).view(torch.bfloat16)
     return torch.from_numpy(array.copy())
@@ -43,14 +43,14 @@ def ours(tensor, dtype):
 
 
 def max_pool(case, x):
-    """Pool by PyTorch."""
+    """Pool with PyTorch."""
     function = getattr(functional, f"max_pool{case.rank}d")
     values, indices = function(theirs(x), **case.arguments, return_indices=True)
     return ours(values, x.dtype), ours(indices, np.int64)
 
 
 def max_unpool(case, values, indices, **named):
-    """Unpool by PyTorch, which has no dilation there."""
+    """Unpool with PyTorch, whose function has no dilation."""
     function = getattr(functional, f"max_unpool{case.rank}d")
     result = function(theirs(values), theirs(indices), case.kernel, case.stride, case.padding, **named)
     return ours(result, values.dtype)
@@ -77,13 +77,13 @@ def test_pooling_of_other_dtypes(dtype):
         x = crowded(dtype, (2, 3, *case.size))
         expected = max_pool(case, x)
         actual = unpool.max_pool2d(x, **case.arguments, return_indices=True)
-        assert_same_numbers(actual[0], expected[0])  # PyTorch takes halves through float32, which changes a NaN's bits
+        assert_same_numbers(actual[0], expected[0])  # PyTorch pools halves as float32, which changes a NaN's bits
         assert_same_bits(actual[1], expected[1])
 
 
 @every_pooling
 def test_pooling_with_the_channels_last(case):
-    """The same indices as in the other memory order, which PyTorch has kernels of its own for."""
+    """Indices are those of PyTorch in the other data format. PyTorch has separate kernels for channels_last."""
     x = crowded("float32", (2, 5, *case.size))
     expected = max_pool(case, x)
     last = np.ascontiguousarray(np.moveaxis(x, 1, -1))
@@ -94,7 +94,7 @@ def test_pooling_with_the_channels_last(case):
 
 @every_pooling
 def test_pooling_of_nothing_but_the_smallest(case):
-    """-inf everywhere: the first cell of each window, never a padded one."""
+    """If all cells are -inf, the index is the first cell of each window, never padding."""
     x = np.full((1, 2, *case.size), -np.inf, "float32")
     expected = max_pool(case, x)
     actual = case.function("max_pool")(x, **case.arguments, return_indices=True)
@@ -103,7 +103,7 @@ def test_pooling_of_nothing_but_the_smallest(case):
 
 
 def test_a_window_of_nothing_but_padding():
-    """What this library refuses, since PyTorch's index is outside the plane."""
+    """A window of only padding is an error, since PyTorch's index for it is outside the plane."""
     case = pooling((4,), 2, 1, 1, 5)
     x = np.ones((1, 4), "float32")
     values, indices = max_pool(case, x)
@@ -129,7 +129,7 @@ def test_the_example():
 @every_leading
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_unpooling(case, leading, dtype):
-    """What pooling found, where an index that repeats has one value."""
+    """Unpool the results of pooling, in which equal indices have equal values."""
     x = crowded(dtype, (*leading, *case.size))
     values, indices = case.function("max_pool")(x, **case.arguments, return_indices=True)
     actual = case.function("max_unpool")(values, indices, **case.window, output_size=x.shape)
@@ -140,7 +140,7 @@ def test_unpooling(case, leading, dtype):
 @pytest.mark.parametrize("case", UNDILATED.values(), ids=UNDILATED)
 @every_leading
 def test_unpooling_of_any_indices(case, leading):
-    """Anywhere in the plane, with a value of its own for each index that repeats."""
+    """Unpool random indices, where equal indices have different values."""
     shape = pooled(case, leading, "channels_first").shape
     indices = anywhere(shape, int(np.prod(case.size)))
     values = bits("float32", shape)
@@ -151,7 +151,7 @@ def test_unpooling_of_any_indices(case, leading):
 
 @pytest.mark.parametrize("case", UNDILATED.values(), ids=UNDILATED)
 def test_sizes(case):
-    """The default, and which ones are taken."""
+    """The default size and the accepted sizes are those of PyTorch."""
     shape = pooled(case, (1, 2), "channels_first").shape
     values, indices = np.ones(shape, "float32"), np.zeros(shape, "int64")
     function = case.function("max_unpool")
@@ -179,7 +179,7 @@ def accepts(function, size):
 @every_pooling
 @every_leading
 def test_gradient_of_pooling(case, leading):
-    """Small integers, which add up exactly in whatever order."""
+    """Sums of small integers are exact in any order."""
     x = whole("float64", (*leading, *case.size))
     given = theirs(x).requires_grad_()
     values = getattr(functional, f"max_pool{case.rank}d")(given, **case.arguments)
@@ -193,7 +193,7 @@ def test_gradient_of_pooling(case, leading):
 @pytest.mark.parametrize("case", UNDILATED.values(), ids=UNDILATED)
 @every_leading
 def test_gradient_of_unpooling(case, leading):
-    """Of windows that may overlap, PyTorch's is that of "sum": it gives a value that was overwritten a gradient."""
+    """PyTorch's gradient is that of "sum": it gives overwritten values a gradient."""
     indices = pooled(case, leading, "channels_first")
     values = theirs(bits("float32", indices.shape)).requires_grad_()
     size = case.shape(leading, "channels_first")

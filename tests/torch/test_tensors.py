@@ -1,7 +1,7 @@
-"""What is peculiar to PyTorch: whose memory it is, memory formats, devices, and what else a tensor may be.
+"""Tensors of PyTorch: memory, memory formats, devices, `out`, and wrong calls.
 
-The contract itself is tested on tensors by every other file, through the fixture `backend`.  Derivatives are in
-test_torch_gradients.py, programs that are traced in test_torch_compiled.py, layers in test_torch_layers.py.
+tests/contract tests the contract on tensors, through the fixture `backend`. Derivatives are in test_gradients.py,
+compiled and exported programs in test_compiled.py, other tracers in test_tracers.py, layers in test_layers.py.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from needs import require, require_backend
 import unpool
 from unpool import arguments, plan
 
-torch = require("torch", "its tensors are what is tested")
+torch = require("torch", "the tests of its tensors need it")
 require_backend("torch")
 
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
@@ -37,7 +37,7 @@ def tensors(*arrays):
 
 
 class Witness:
-    """Stands for the CPU's kernels, and keeps where what they were given and returned lies."""
+    """Wrap the CPU kernels, and record the addresses of the arrays that they receive and return."""
 
     def __init__(self, kernels):
         self.kernels, self.seen = kernels, []
@@ -69,7 +69,7 @@ def test_a_call_copies_nothing(monkeypatch, dtype):
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_an_operator_names_sizes_in_the_order_of_the_user(memory_format):
-    """Whoever calls the operator itself has no plan that was checked before."""
+    """A direct call of the operator has no Plan that was checked before."""
     indices = torch.zeros((2, 3, 4, 5), dtype=torch.int64)
     planes = torch.ones((2, 2, 8, 10)).contiguous(memory_format=memory_format)
     window = [2, 2], [2, 2], [0, 0], [1, 1]
@@ -80,14 +80,14 @@ def test_an_operator_names_sizes_in_the_order_of_the_user(memory_format):
 @pytest.mark.parametrize("case", POOLINGS.values(), ids=POOLINGS)
 @pytest.mark.parametrize("dtype", ["float32", "int16"])
 def test_memory_formats(case, dtype):
-    """What lies with its channels last is computed as it lies, and so do the results."""
+    """channels_last tensors are not copied; results are channels_last too."""
     x = bits(dtype, case.shape((2, 3), "channels_first"))
     names = f"max_pool{case.rank}d", f"max_unpool{case.rank}d", f"max_unpool{case.rank}d_backward"
     pool, up, down = (getattr(unpool, name) for name in names)
     values, indices = pool(x, **case.arguments, return_indices=True)
     plain = tensors(x, values, indices)
     if case.rank == 1:
-        lying = [tensor.mT.contiguous().mT for tensor in plain]  # of no format that PyTorch has
+        lying = [tensor.mT.contiguous().mT for tensor in plain]  # PyTorch has no memory format for this order
     else:
         lying = [tensor.contiguous(memory_format=FORMATS[case.rank]) for tensor in plain]
     for given in (lying, [lying[0], lying[1], plain[2]], [plain[0], plain[1], lying[2]]):
@@ -112,7 +112,7 @@ def test_memory_formats(case, dtype):
 
 
 def test_an_error_speaks_of_the_users_order():
-    """Where a picture is computed as it lies, its first bad index is another one."""
+    """In channels_last memory another bad index comes first. The error names the first in row-major order."""
     indices = INDICES.copy()
     indices[0, 2, 0, 0], indices[0, 1, 1, 1] = 70, 71
     values, indices = tensors(POOLED, indices)
@@ -128,7 +128,7 @@ def test_an_error_speaks_of_the_users_order():
 
 @pytest.mark.parametrize("dtype", VALUES, ids=str)
 def test_views(dtype):
-    """Any strides, also none; a conjugate is one that is not yet computed."""
+    """Tensors may have any strides, also 0. A conjugate view is computed lazily."""
     values, indices = bits(dtype, (4, 3, 3, 2)), INDICES
     name = np.dtype(dtype).name
     words = values.view(np.uint16) if name == "bfloat16" else values
@@ -149,7 +149,7 @@ def test_results_are_like_any_tensor():
     x = torch.from_numpy(X.copy())
     values = unpool.max_pool2d(x, 2)
     values.mul_(2)
-    assert_same_bits(x.numpy(), X)  # no view of what was pooled
+    assert_same_bits(x.numpy(), X)  # results are no views of the input
     assert type(unpool.max_pool2d(torch.nn.Parameter(x), 2)) is torch.Tensor
     values.resize_(1)
     assert not values.requires_grad
@@ -173,7 +173,7 @@ def test_tensors_without_values():
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "bool", "complex64"])
 def test_the_way_to_the_kernels_of_cuda(monkeypatch, dtype):
-    """Tensors become CuPy's arrays within PyTorch's current stream, and results tensors; NumPy stands for CuPy."""
+    """Tensors become CuPy arrays on PyTorch's current stream, and results become tensors. NumPy replaces CuPy."""
     streams = []
 
     @contextlib.contextmanager
@@ -213,7 +213,7 @@ def test_the_way_to_the_kernels_of_cuda(monkeypatch, dtype):
 
 
 def test_out_and_gradients():
-    """Nothing is written where a gradient would have to pass, and anything without one."""
+    """`out` is refused if a gradient has to pass through the call, and accepted otherwise."""
     x, values, indices = tensors(X, POOLED, INDICES)
     calls = {
         "input": lambda t, out: unpool.max_unpool2d(t, indices, 2, out=out),
@@ -234,7 +234,7 @@ def test_out_and_gradients():
 
 
 def test_autograd_hears_of_what_is_written():
-    """What it kept of a tensor that is written into is no longer there."""
+    """Writing into `out` bumps its version counter, so a backward pass that saved it raises."""
     values, indices = tensors(POOLED, INDICES)
     x, weights = torch.from_numpy(X.copy()), torch.zeros((2, 3, 8, 6), requires_grad=True)
     calls = [
@@ -279,7 +279,7 @@ def test_a_part_of_a_picture_with_its_channels_last():
 
 
 def test_out_of_a_mapped_call():
-    """Where a call is transformed, what it returns is copied over."""
+    """Within `torch.vmap`, the result is copied into `out`."""
 
     def call(values, indices, out):
         return unpool.max_unpool2d(values, indices, 2, out=out)
@@ -289,7 +289,7 @@ def test_out_of_a_mapped_call():
     assert_same_bits(out.numpy(), unpool.max_unpool2d(POOLED, INDICES, 2))
 
 
-# --- what is refused --------------------------------------------------------------------------------------------------
+# --- wrong calls ------------------------------------------------------------------------------------------------------
 
 WRONG = {
     "sparse": (
@@ -380,7 +380,7 @@ class Watch(TorchDispatchMode):
 
 
 def test_an_index_is_looked_at_wherever_it_has_a_value():
-    """Also of a class of the user's, within a mode that watches, and while another thread compiles."""
+    """Indices are checked in tensor subclasses, within dispatch modes, and while another thread compiles."""
     bad = torch.tensor([[[[10**6]]]])
 
     def convert(indices):
@@ -409,7 +409,7 @@ def test_modules():
 
 
 def test_determinism_may_be_demanded():
-    """`torch.nn` has nothing deterministic to offer."""
+    """Unpooling has a deterministic implementation, and that of `torch.nn` has none."""
     values, indices = tensors(POOLED, INDICES)
     torch.use_deterministic_algorithms(True)
     try:

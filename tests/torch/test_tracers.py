@@ -1,6 +1,6 @@
-"""PyTorch's other tracers: a call is recorded with sizes that follow the input, or refused in words of unpool.
+"""PyTorch's other tracers: a trace follows the sizes of its input, or unpool raises an error of its own.
 
-`torch.compile` and `torch.export` have a file of their own.  And a tool that looks layers up by their type.
+test_compiled.py tests `torch.compile` and `torch.export`. Captum, which looks up layers by type, is tested here.
 """
 
 import copy
@@ -14,7 +14,7 @@ from needs import require, require_backend
 import unpool
 from unpool import max_pool2d
 
-torch = require("torch", "its tracers are what is tested")
+torch = require("torch", "the tests of its tracers need it")
 require_backend("torch")
 
 from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
@@ -38,7 +38,7 @@ SYMBOLIC = (
     "name"
 )
 SHAPES = ((1, 3, 5, 5), (1, 3, 4, 4), (2, 3, 7, 9))
-EVEN = ((1, 3, 6, 6), (1, 3, 4, 4), (2, 3, 8, 10))  # the sizes that follow from a window of 2
+EVEN = ((1, 3, 6, 6), (1, 3, 4, 4), (2, 3, 8, 10))  # default sizes of a window of 2
 X = torch.rand(SHAPES[0])
 P, I = unpool.max_pool2d(X, 2, return_indices=True)
 
@@ -56,7 +56,7 @@ class Levels(torch.nn.Module):
 
 
 class Unsized(Levels):
-    """Takes the size that follows from the window."""
+    """A model that unpools to the default size."""
 
     def forward(self, x):
         values, indices = self.pool(x)
@@ -76,7 +76,7 @@ def message(error, call):
 # --- TorchScript ------------------------------------------------------------------------------------------------------
 
 old = pytest.mark.filterwarnings("ignore:.*(torch.jit|TorchScript|The feature will be removed):DeprecationWarning")
-# Each with the argument that is refused.
+# The argument that the error names, and the call.
 CALLS = {
     "max_pool2d": ("input", lambda x, p, i: unpool.max_pool2d(x, 2)),
     "max_pool2d of an object": ("input", lambda x, p, i: unpool.MaxPool2d(2)(x)),
@@ -97,7 +97,7 @@ CALLS = {
 def test_no_call_is_recorded_with_the_sizes_of_an_example(argument, call):
     expected = RECORDED.format(argument)
     assert message(RuntimeError, lambda: torch.jit.trace(call, (X, P, I))) == expected
-    call(X, P, I)  # as ever, once nothing is recorded
+    call(X, P, I)  # works outside of the trace
 
 
 @old
@@ -144,7 +144,7 @@ def test_make_fx_with_symbols_follows_the_sizes(model, shapes):
 
 @pytest.mark.parametrize("mode", ["real", "fake"])
 def test_make_fx_without_symbols_is_for_one_size(mode):
-    """As it is for `torch.nn`'s layers: the call is an operator of its graph."""
+    """The call is an operator of the graph, as it is for the layers of `torch.nn`."""
     traced = make_fx(Levels(), tracing_mode=mode)(X)
     x = torch.rand(X.shape)
     assert torch.equal(traced(x), Levels()(x))
@@ -225,7 +225,7 @@ COPIES = {
 
 @pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
 def test_symbolic_trace(copied):
-    """One graph for every size, which is copied and saved as that of `torch.nn`'s layers is."""
+    """One graph serves every size, and can be copied and saved."""
     model = Net(unpool.torch)
     traced = copied(torch.fx.symbolic_trace(model))
     for shape in SHAPES:
@@ -265,9 +265,9 @@ def test_a_symbolic_trace_is_compiled():
     assert torch.equal(traced(X), model(X))
 
 
-@pytest.mark.filterwarnings("ignore")  # of what PyTorch deprecates of its own quantisation
+@pytest.mark.filterwarnings("ignore")  # PyTorch deprecates its own quantisation
 def test_quantisation():
-    """The graph is traced, observed and converted; the values that reach the layers are pooled as they are."""
+    """The graph is traced, observed and converted. Pooling and unpooling are not quantised."""
     from torch.ao.quantization import get_default_qconfig_mapping, quantize_fx
 
     model = Net(unpool.torch).eval()
@@ -284,7 +284,7 @@ def test_quantisation():
 
 
 def test_functions_of_a_symbolic_trace():
-    """They need the name that `torch.fx.wrap` is given, and say so."""
+    """Functions need `torch.fx.wrap`, and the error says so."""
     calls = {
         "input": lambda x: unpool.max_pool2d(x, 2),
         "grad_output": lambda x: unpool.max_unpool2d_backward(x, x, 2),
@@ -304,8 +304,8 @@ def test_functions_of_a_symbolic_trace():
 @pytest.mark.filterwarnings("ignore:Setting forward, backward hooks:UserWarning")  # Captum's
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_deep_lift_has_the_rule_that_is_registered(rank, monkeypatch):
-    """By the line of docs/migration.md; the attributions of a model sum up to what its result differs by."""
-    require("captum", "its DeepLift is what is tested")
+    """Register the rule as in docs/migration.md. Attributions sum up to the difference of the two outputs."""
+    require("captum", "the test of its DeepLift needs it")
     from captum.attr import DeepLift
     from captum.attr._core import deep_lift
 

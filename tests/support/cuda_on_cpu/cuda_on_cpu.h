@@ -1,7 +1,8 @@
-// CUDA C++ for a CPU: what a kernel may use, included before its source.  It includes nothing, as NVRTC does not.
+// CUDA C++ for a CPU: the definitions that a kernel may use. This file precedes the kernel's source. Like NVRTC, it
+// includes nothing.
 //
-// Threads take turns on one CPU core (machine.cpp), so no two ever run at once, and built-in variables are plain ones.
-// Alignment, bounds and the like are the business of g++'s sanitizers, whose reports the machine receives.
+// Threads take turns on one CPU core (machine.cpp). No two run at once, so built-in variables are plain variables. The
+// sanitizers of g++ check alignment, bounds and the like, and report to the machine.
 #pragma once
 
 #define __global__
@@ -13,7 +14,7 @@
 #define __restrict__ __restrict
 #define __align__(bytes) __attribute__((aligned(bytes)))
 #define __launch_bounds__(...)
-// A section of its own, so that the machine finds the static shared memory of a module, and fills it before each block.
+// Static shared memory has its own section, so that the machine finds it and fills it before each block.
 #define __shared__ static __attribute__((section("cuda_shared")))
 
 struct uint3 { unsigned x, y, z; };
@@ -26,7 +27,7 @@ static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
 static inline ulonglong2 make_ulonglong2(unsigned long long x, unsigned long long y) { return {x, y}; }
 
 extern "C" {
-#ifndef CUDA_ON_CPU_MACHINE  // the machine's own are not const
+#ifndef CUDA_ON_CPU_MACHINE  // not const in the machine, which writes them
 extern const uint3 threadIdx, blockIdx;
 extern const dim3 blockDim, gridDim;
 #endif
@@ -39,7 +40,7 @@ void* cuda_on_cpu_memcpy(void* to, const void* from, unsigned long bytes);
 void* cuda_on_cpu_memset(void* to, int value, unsigned long bytes);
 }
 
-// Macros, for the line of a barrier says which one it is: the compiler may copy or merge calls.
+// Macros, because __LINE__ identifies a barrier: the compiler may copy or merge calls.
 #define __syncthreads() ((void)cuda_on_cpu_sync_block(__LINE__, 0))
 #define __syncthreads_or(predicate) cuda_on_cpu_sync_block(__LINE__, (predicate) != 0)
 #define __syncwarp(...) cuda_on_cpu_sync_warp(__LINE__, cuda_on_cpu::mask(__VA_ARGS__))
@@ -47,7 +48,7 @@ void* cuda_on_cpu_memset(void* to, int value, unsigned long bytes);
 #define memcpy cuda_on_cpu_memcpy
 #define memset cuda_on_cpu_memset
 
-// What `extern __shared__ TYPE NAME[];` is rewritten to, in a function or outside of one.
+// The replacement of `extern __shared__ TYPE NAME[];`, inside or outside of a function.
 #define CUDA_ON_CPU_DYNAMIC_SHARED(TYPE, NAME) \
     TYPE* const& NAME = reinterpret_cast<TYPE* const&>(cuda_on_cpu_dynamic_shared)
 
@@ -95,7 +96,7 @@ static inline double __longlong_as_double(long long value) { return cuda_on_cpu:
 template <class T> static inline T min(T a, T b) { return b < a ? b : a; }
 template <class T> static inline T max(T a, T b) { return a < b ? b : a; }
 
-// The types that CUDA has each function for, and no others: NVRTC would refuse them.
+// Only for the types for which CUDA has these functions: NVRTC refuses all others.
 #define CUDA_ON_CPU_CACHED(T) \
     static inline T __ldg(const T* from) { return *from; } \
     static inline T __ldca(const T* from) { return *from; } \
@@ -124,7 +125,7 @@ CUDA_ON_CPU_CACHED(uint2)
 CUDA_ON_CPU_CACHED(uint4)
 CUDA_ON_CPU_CACHED(ulonglong2)
 
-// One step, whatever the threads' turns are.
+// One step: no other thread runs between the read and the write.
 #define CUDA_ON_CPU_ATOMIC(NAME, T, RESULT) \
     __attribute__((no_sanitize("thread"))) static inline T NAME(T* address, T value) { \
         cuda_on_cpu_atomic(address, sizeof(T)); \
@@ -150,7 +151,7 @@ CUDA_ON_CPU_ATOMIC(atomicAdd, int, (int)((unsigned)old + (unsigned)value))  // w
 CUDA_ON_CPU_ATOMIC(atomicAdd, unsigned, old + value)
 CUDA_ON_CPU_ATOMIC(atomicAdd, unsigned long long, old + value)
 
-// What is appended to a module's source.
+// The code that is appended to a module's source.
 #define CUDA_ON_CPU_EXPORT extern "C" __attribute__((visibility("default")))
 #define CUDA_ON_CPU_MODULE \
     extern "C" __attribute__((weak, visibility("hidden"))) char __start_cuda_shared[], __stop_cuda_shared[]; \

@@ -1,7 +1,7 @@
-// The machine behind cuda_on_cpu.h: device memory, the blocks and threads of a launch, and what is checked meanwhile.
+// The machine behind cuda_on_cpu.h: device memory, the blocks and threads of a launch, and the checks during a launch.
 //
-// Modules are compiled with -fsanitize=thread, which calls __tsan_read4 and its like before each access, and with
-// -fsanitize=alignment and others, which call __ubsan_handle_...: those functions are here, not in a library.
+// Modules are compiled with -fsanitize=thread, which calls __tsan_read4 and the like before each access, and with
+// -fsanitize=alignment and others, which call __ubsan_handle_... This file defines these functions.
 #include <algorithm>
 #include <cstdarg>
 #include <cstdint>
@@ -28,7 +28,7 @@ char* cuda_on_cpu_dynamic_shared;
 
 namespace {
 
-// ---- what went wrong: the first error ends the launch
+// ---- errors: the first error ends the launch
 
 char message[1024];
 jmp_buf launch_over;
@@ -43,14 +43,14 @@ jmp_buf launch_over;
     _longjmp(launch_over, 1);
 }
 
-// ---- device memory: an allocation has slots of one range of addresses to itself, so that an address says at once
-// in which allocation it is, or near which
+// ---- device memory: slots of one range of addresses. No two allocations share a slot, so an address gives its
+// allocation, or a near one, in one step
 
 struct Slot { uintptr_t begin, end; int device; };
 
 constexpr uintptr_t SLOT = 1 << 20, SLOTS = 1 << 17, PAGE = 4096;
-constexpr uintptr_t MARGIN = SLOTS / 8;  // slots at both ends that are never used: what is near is in the range, too
-constexpr uintptr_t ALIGNMENT = 512;  // CuPy's, and no more: an allocation begins at an odd multiple of it
+constexpr uintptr_t MARGIN = SLOTS / 8;  // unused slots at both ends, so that near addresses are in the range, too
+constexpr uintptr_t ALIGNMENT = 512;  // that of CuPy and no more: an allocation begins at an odd multiple of it
 Slot slots[SLOTS];
 uintptr_t arena, lowest_free = MARGIN;
 int current_device;
@@ -95,7 +95,7 @@ void release(uintptr_t begin) {
 inline void check(const volatile void* address, size_t bytes, const char* access) {
     const uintptr_t begin = (uintptr_t)address, from = begin - arena;
     if (begin < SLOT) fail("%s of %zu bytes at %zu, as of None or an empty array", access, bytes, (size_t)begin);
-    if (from >= SLOT * SLOTS) return;  // the thread's own, or static shared memory; a wild pointer ends the process
+    if (from >= SLOT * SLOTS) return;  // a thread's stack or static shared memory; a wild pointer ends the process
     const Slot& slot = slots[from / SLOT];
     if (begin >= slot.begin && begin + bytes <= slot.end && slot.device == current_device) return;
     if (!slot.end) fail("%s of %zu bytes where no memory is allocated", access, bytes);
@@ -126,7 +126,7 @@ void arrange(std::vector<unsigned>& numbers) {
         for (unsigned left = numbers.size(); left > 1; --left) std::swap(numbers[left - 1], numbers[roll(left)]);
 }
 
-// ---- threads: a fiber runs one after another, until one has to wait; then another fiber takes over the others
+// ---- threads: a fiber runs threads one after another. If a thread has to wait, another fiber runs the rest
 
 enum State { NEW, READY, AT_BLOCK, AT_WARP, DONE };
 
@@ -145,7 +145,7 @@ struct Thread {
 };
 
 constexpr size_t STACK = 256 << 10;
-constexpr unsigned TURN = 32;  // after so many accesses at most, a shuffled thread lets others go on
+constexpr unsigned TURN = 32;  // a shuffled thread yields after at most so many accesses
 
 void (*run)(void* const*);
 void* const* arguments;
@@ -153,10 +153,10 @@ jmp_buf scheduler;
 std::vector<Fiber*> fibers, idle;
 Thread threads[1024];
 std::vector<unsigned> thread_order, block_order;
-size_t turn;  // whose it is next, in thread_order
+size_t turn;  // the position in thread_order of the next thread
 unsigned current;
-uint64_t patience;  // accesses and barriers until a launch is taken for endless
-uint64_t left_of_turn = UINT64_MAX;  // accesses until another's turn: outside of a launch there are none
+uint64_t patience;  // accesses and barriers left until a launch fails as endless
+uint64_t left_of_turn = UINT64_MAX;  // accesses left until the thread yields: never outside of a launch
 bool vote;
 
 void enter(unsigned thread) {
@@ -219,7 +219,7 @@ void spend(uint64_t amount) {
     patience -= amount;
 }
 
-// Before each access: a shuffled thread may have to let others go on, who see what it does in several steps.
+// Run before each access. A shuffled thread may yield here, so that others see its writes one by one.
 inline void step() {
     if (--left_of_turn) return;
     const bool stops = order == SHUFFLED;
@@ -243,7 +243,7 @@ void wait(State state, int line, int its_vote, unsigned mask) {
     leave();
 }
 
-// Let the warps go on of which every thread of the mask waits: true if there is one.
+// Release each warp in which every thread of the mask waits. Return true if there is one.
 bool release_warps() {
     bool released = false;
     const unsigned count = thread_order.size();
@@ -268,7 +268,7 @@ bool release_warps() {
     return released;
 }
 
-// Let the block go on, of which every thread waits at one barrier.
+// Release the block, in which every thread waits at one barrier.
 void release_block() {
     const Thread* first = nullptr;
     vote = false;
@@ -308,7 +308,7 @@ void run_block() {
 
 extern "C" {
 
-// ---- what kernels call
+// ---- functions for kernels
 
 int cuda_on_cpu_sync_block(int line, int its_vote) {
     wait(AT_BLOCK, line, its_vote, 0);
@@ -368,13 +368,13 @@ UNDEFINED(negate_overflow, "signed negation overflows")
 UNDEFINED(divrem_overflow, "division by zero, or overflow")
 UNDEFINED(load_invalid_value, "neither true nor false")
 
-// ---- what Python calls
+// ---- functions for Python
 
 uintptr_t cuda_on_cpu_allocate(size_t bytes, int device) { return allocate(bytes, device, ALIGNMENT); }
 
 void cuda_on_cpu_release(uintptr_t begin) { release(begin); }
 
-// Run a kernel; returns null, or what went wrong.
+// Run a kernel. Return null, or the message of the error.
 const char* cuda_on_cpu_launch(void (*kernel)(void* const*), void* const* its_arguments, const unsigned* sizes,
                                size_t dynamic_shared, char* shared_begin, char* shared_end, int device, int its_order,
                                unsigned seed, uint64_t its_patience) {
@@ -397,7 +397,7 @@ const char* cuda_on_cpu_launch(void (*kernel)(void* const*), void* const* its_ar
     cuda_on_cpu_dynamic_shared = (char*)dynamic;
     const bool failed = _setjmp(launch_over);
     if (failed) {
-        for (Fiber* fiber : fibers) fiber->born = false;  // they are in the midst of something
+        for (Fiber* fiber : fibers) fiber->born = false;  // they stopped within a kernel
         idle = fibers;
     } else {
         for (unsigned block : block_order) {

@@ -1,7 +1,7 @@
-"""A stand-in for CuPy that runs real CUDA C++ kernels on the CPU: as strict as the real one in what we use.
+"""A stand-in for CuPy that runs real CUDA C++ kernels on the CPU. It is as strict as CuPy in the parts that we use.
 
-It is found before the real one where this folder is first on ``sys.path``.  Its knobs and counters are those of
-`cupy.cuda_on_cpu`; all its other public names are CuPy's.
+It is imported in place of CuPy if this folder is first on ``sys.path``. `cupy.cuda_on_cpu` holds its settings and
+counters; all its other public names are CuPy's.
 """
 
 import ctypes
@@ -37,7 +37,7 @@ _COMPARISONS = ("equal", "greater", "greater_equal", "less", "less_equal", "not_
 
 
 def _check_dtype(dtype, *, swapped=False):
-    """Refuse what there are no arrays of; `swapped` byte order is for views, which the real CuPy does not look at."""
+    """Raise for dtypes that CuPy does not have. `swapped` allows byte orders of views, which CuPy does not check."""
     if dtype.char not in "?bhilqBHILQefdFD" and dtype.name != "bfloat16":
         raise ValueError(f"Unsupported dtype {dtype}")
     if not dtype.isnative and not swapped:
@@ -57,7 +57,7 @@ class _Flags:
 
 
 class ndarray(numpy.lib.mixins.NDArrayOperatorsMixin):  # noqa: N801
-    """NumPy computes on a view of the memory, which nothing outside of this file gets hold of."""
+    """An array on a device. NumPy computes on a view of its memory, which never leaves this file."""
 
     __slots__ = ("_host", "base", "data")
     __array_priority__ = 100
@@ -73,7 +73,7 @@ class ndarray(numpy.lib.mixins.NDArrayOperatorsMixin):  # noqa: N801
                 raise ValueError("memptr is required if strides is given.")
             memptr = cuda.alloc(math.prod(shape) * dtype.itemsize)
         memory = (ctypes.c_ubyte * memptr.mem.size).from_address(memptr.mem.ptr)
-        if math.prod(shape):  # NumPy checks that there is room
+        if math.prod(shape):  # NumPy checks the bounds
             host = numpy.ndarray(shape, dtype, memory, memptr.ptr - memptr.mem.ptr, strides, order)
         else:
             host = numpy.empty(shape, dtype, order)
@@ -85,7 +85,7 @@ class ndarray(numpy.lib.mixins.NDArrayOperatorsMixin):  # noqa: N801
         self.base = base
 
     def _view(self, host):
-        """Return the array of a view that NumPy made of this one's memory."""
+        """Return a NumPy view of this array's memory as an array."""
         view = ndarray.__new__(ndarray)
         offset = host.ctypes.data - self._host.ctypes.data if host.size else 0
         view._set(host, self.data + offset, self if self.base is None else self.base)
@@ -115,7 +115,7 @@ class ndarray(numpy.lib.mixins.NDArrayOperatorsMixin):  # noqa: N801
             raise TypeError("iteration over a 0-d array")
         return (self[at] for at in range(len(self)))
 
-    # --- what the host gets ---
+    # --- copies to the host ---
 
     def _to_host(self, how):
         if self.size:
@@ -231,9 +231,9 @@ class ndarray(numpy.lib.mixins.NDArrayOperatorsMixin):  # noqa: N801
         return self if host is self._host else _to_device(host)
 
     def copy(self, order="C"):
-        return _to_device(self._host.copy(order))  # of another device's array, too
+        return _to_device(self._host.copy(order))  # also from another device
 
-    # --- what is computed ---
+    # --- computations ---
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **named):
         if method != "__call__" or ufunc.nout != 1:
@@ -270,7 +270,7 @@ class ndarray(numpy.lib.mixins.NDArrayOperatorsMixin):  # noqa: N801
 
 
 def _here(array):
-    """Return NumPy's view of an array that is on the current device, as CuPy's own kernels want them."""
+    """Return the NumPy view of an array. Raise for another device's array, as CuPy's own kernels do."""
     device, current = array.data.device_id, cuda.Device().id
     if device != current:
         raise ValueError(
@@ -286,7 +286,7 @@ def _scalar(value):
 
 
 def _to_device(host, out=None):
-    """Return an array in memory of its own with what NumPy computed, in its memory order."""
+    """Copy a result of NumPy to a new array in the same memory order, or to `out`."""
     host = numpy.asarray(host)
     if out is None:
         out = ndarray(host.shape, host.dtype, cuda.alloc(host.nbytes), numpy.empty_like(host).strides)

@@ -1,4 +1,4 @@
-"""Builds C++ by g++, once for all processes, and calls it."""
+"""Compile C++ with g++, cache the libraries for all processes, and call them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _HERE = Path(__file__).resolve().parent.parent
 _HEADER = _HERE / "cuda_on_cpu.h"
 _MACHINE = _HERE / "machine.cpp"
 
-_SHARED = ["-shared", "-fPIC", "-U_FORTIFY_SOURCE"]  # fortified, longjmp suspects a change of stacks
+_SHARED = ["-shared", "-fPIC", "-U_FORTIFY_SOURCE"]  # a fortified longjmp refuses to change stacks
 _MACHINE_OPTIONS = [*_SHARED, "-std=c++17", "-O2"]
 _MODULE_OPTIONS = [
     *_SHARED,
     *("-O1", "-w", "-fno-exceptions", "-fno-strict-aliasing"),
-    # What is called before each access, and where something is undefined, is in the machine: no library is needed.
+    # machine.cpp defines the functions that the sanitizers call, so their libraries are not linked.
     "-nostdlib",
     "-fsanitize=thread,alignment,null,bounds,bool,shift-exponent,signed-integer-overflow,integer-divide-by-zero",
     "--param=tsan-instrument-func-entry-exit=0",
-    # What a kernel has not set is odd, if full redundancy elimination does not take it for what is convenient.
+    # Uninitialized variables hold a pattern. Full redundancy elimination would assume convenient values instead.
     *("-ftrivial-auto-var-init=pattern", "-fno-tree-fre"),
-    # A module's names are its own: others have the same.
+    # Names are local to a module, since other modules define the same names.
     *("-fvisibility=hidden", "-fno-gnu-unique"),
     *("-include", str(_HEADER)),
 ]
@@ -40,7 +40,7 @@ _KERNEL = re.compile(
 
 
 class CompileError(Exception):
-    """What g++ says of a source."""
+    """The errors of g++ for a source."""
 
 
 @cache
@@ -61,17 +61,17 @@ def _compile(source, *options):
 
 
 def _library(source, complete, options, **loading):
-    """Load the library of a source, which is completed and built if it is not kept."""
+    """Load the library of a source. Complete and build the source if the library is not kept."""
     compiler = (_compiler(), str(os.stat(_compiler()).st_mtime_ns))
     parts = (source, *options, *compiler, _HEADER.read_text(), Path(__file__).read_text())
     path = keep("cuda_on_cpu", parts, ".so", lambda path: _compile(complete(source), *options, "-o", str(path)))
-    # Its functions keep the interpreter's lock: there is one machine, and it runs one launch at a time.
+    # PyDLL keeps the GIL: the machine is global and runs one launch at a time.
     return ctypes.PyDLL(str(path), **loading)
 
 
 @cache
 def machine():
-    # For all modules, which do not name it.
+    # RTLD_GLOBAL: modules use its symbols without linking to it.
     library = _library(_MACHINE.read_text(), str, _MACHINE_OPTIONS, mode=ctypes.RTLD_GLOBAL)
     library.cuda_on_cpu_allocate.argtypes = ctypes.c_size_t, ctypes.c_int
     library.cuda_on_cpu_allocate.restype = ctypes.c_size_t
@@ -87,15 +87,15 @@ def machine():
 
 
 class Module:
-    """A compiled source: its kernels, and where its static shared memory begins and ends."""
+    """A compiled source: its kernels, and the begin and end of its static shared memory."""
 
     def __init__(self, code, options):
         machine()
-        kept = ["-nostdinc", "-std=c++17"]  # as for NVRTC, there are no headers
+        kept = ["-nostdinc", "-std=c++17"]  # no headers, like NVRTC
         kept += [option.replace("--std", "-std") for option in options if re.match("-D|-U|--?std=", option)]
 
         def complete(source):
-            # The preprocessor decides which kernels there are; it does not know our macros, which are found after it.
+            # Search the preprocessor's output: it lacks excluded kernels, and keeps `__global__` and the like.
             found = _KERNEL.finditer(_compile(source, *kept, "-E", "-P"))
             kernels = {kernel["name"]: kernel["before"] or kernel["after"] or "1024" for kernel in found}
             exports = [f"CUDA_ON_CPU_KERNEL({name}, {bounds})" for name, bounds in kernels.items()]
@@ -111,7 +111,7 @@ class Module:
         return function
 
     def kernel(self, name):
-        """Return a kernel's address, the sizes of its parameters and its most threads; or None, if it is not there."""
+        """Return the address of a kernel, the sizes of its parameters and its largest block, or None if missing."""
         try:
             run = self._function(f"run_{name}", None)
         except AttributeError:

@@ -1,4 +1,4 @@
-"""`cupy.RawModule` and `cupy.RawKernel`: what CuPy and CUDA check of a launch, and what they should."""
+"""`cupy.RawModule` and `cupy.RawKernel`, with the checks that CuPy and CUDA make of a launch, and more."""
 
 import ctypes
 import math
@@ -10,7 +10,7 @@ from cupy import _machine, cuda, cuda_on_cpu
 _GRID = (2**31 - 1, 2**16 - 1, 2**16 - 1)
 _BLOCK = (1024, 1024, 64)
 _DEFAULT_DYNAMIC_SHARED = 48 << 10
-_PARAMETER = 16  # bytes that the place of each is a multiple of: the most that a type of CUDA's asks for
+_PARAMETER = 16  # alignment of each parameter in bytes: the largest of any CUDA type
 
 
 class RawModule:
@@ -50,7 +50,7 @@ class RawKernel:
             raise cuda.driver.CUDADriverError(500)
         self._run, self._sizes, self._most_threads = found
         self._static_shared = module._module.shared
-        self._dynamic_shared = {}  # of each device on which it was set
+        self._dynamic_shared = {}  # by device; absent where it was not set
         return self
 
     @property
@@ -94,7 +94,7 @@ class RawKernel:
             raise cuda_on_cpu.KernelError(f"{self.name}: {error.decode()} ({order}, seed {seed})")
 
     def _parameters(self, args):
-        """Return pointers to what is passed, which CuPy does not compare to what the kernel takes."""
+        """Return pointers to the arguments. Check their number and sizes, which CuPy does not."""
         if len(args) != len(self._sizes):
             raise TypeError(f"{self.name} takes {len(self._sizes)} arguments, and {len(args)} were passed")
         values = [_passed(value) for value in args]
@@ -111,7 +111,7 @@ class RawKernel:
         for place, value in zip(places, values, strict=False):
             ctypes.memmove(begin + place, value, len(value))
         pointers = (ctypes.c_void_p * len(places))(*(begin + place for place in places))
-        pointers.memory = memory  # which lives as long
+        pointers.memory = memory  # keeps the memory alive
         return pointers
 
 

@@ -1,6 +1,7 @@
-"""The knobs and counters of the stand-in, in the one place that the real CuPy does not have.
+"""Settings and counters of the stand-in. The real CuPy has no module of this name.
 
-A test sets them by ``monkeypatch.setattr(cupy.cuda_on_cpu, "order", "descending")``, or by ``setitem`` in `attributes`.
+A test changes a setting by ``monkeypatch.setattr(cupy.cuda_on_cpu, "order", "descending")``, and an entry of
+`attributes` by ``monkeypatch.setitem``.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ from typing import NamedTuple
 ORDERS = ("ascending", "descending", "shuffled")
 
 order = "rotating"
-"""One of ORDERS, in which threads and blocks run; "rotating" takes the next one for each launch of a kernel.
+"""The order of threads and blocks: one of ORDERS, or "rotating" for the next one at each launch of a kernel.
 
-In the first two a thread runs until it has to wait; a shuffled one also stops before some of its accesses to memory.
+A thread runs until it waits at a barrier. In the shuffled order it also stops before some memory accesses.
 """
 
 seed = 0
-"""Of the next launch that is shuffled, which adds one."""
+"""The seed of the next shuffled launch, which adds 1 to it."""
 
 patience = 2**32
-"""Accesses to memory and barriers after which a launch is taken for endless."""
+"""The number of memory accesses and barriers after which a launch fails as endless."""
 
 device_count = 2
 
@@ -30,10 +31,10 @@ attributes = {
     "MultiProcessorCount": 4,
     "WarpSize": 32,
 }
-"""Of every device."""
+"""The attributes of every device."""
 
 capturing = False
-"""Whether streams say that they capture a graph: what waits for the device then raises RuntimeError, as CUDA does."""
+"""Whether streams report that they capture a graph. Waits for the device then raise RuntimeError, as in CUDA."""
 
 synchronised: Counter[str] = Counter()
 """How often the host waited for the device, by "get", "item", "__int__", "synchronize" and the like."""
@@ -51,11 +52,11 @@ class Launch(NamedTuple):
 
 
 launches: deque[Launch] = deque(maxlen=1000)
-"""The last ones, the newest at the end."""
+"""The last launches, the newest at the end."""
 
 
 class KernelError(RuntimeError):
-    """A kernel did what costs a GPU its context, or is undefined."""
+    """A kernel had undefined behaviour, or an error that destroys the context of a GPU."""
 
 
 _launched: Counter[str] = Counter()

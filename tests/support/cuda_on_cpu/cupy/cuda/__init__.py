@@ -21,7 +21,7 @@ _current = _Current()
 
 
 def _synchronise(how):
-    """Have the host wait for the device, which it has no reason to do but to be counted."""
+    """Count a wait of the host for the device. Launches are synchronous, so the wait itself is empty."""
     if cuda_on_cpu.capturing:
         raise runtime.CUDARuntimeError(900)
     cuda_on_cpu.synchronised[how] += 1
@@ -66,7 +66,7 @@ class Device:
 
 
 class Stream:
-    """In name only: all that is asked of any of them is done at once."""
+    """A stream in name only: all work on any stream is done at once."""
 
     _pointers = itertools.count(16, 16)
 

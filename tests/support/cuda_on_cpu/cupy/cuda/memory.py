@@ -1,4 +1,4 @@
-"""Device memory, which only kernels and this package touch."""
+"""Device memory. Only kernels and this package access it."""
 
 import ctypes
 
@@ -11,7 +11,7 @@ class OutOfMemoryError(MemoryError):
 
 class Memory:
     def __init__(self, size):
-        self.ptr = 0  # where nothing is, too
+        self.ptr = 0  # remains 0 for an empty allocation
         self.size = size
         self.device_id = cuda.Device().id
         self._machine = _machine.machine()
@@ -66,7 +66,7 @@ class MemoryPointer:
         self.copy_from_device(src, size)
 
     def _bytes(self, size):
-        """Return the address of so many bytes of the allocation; CUDA would go on behind them."""
+        """Return the address of so many bytes of the allocation. Check the bounds, which CUDA does not."""
         begin = self.ptr - self.mem.ptr
         if not 0 <= begin <= begin + size <= self.mem.size:
             raise ValueError(f"bytes {begin} to {begin + size} of an allocation of {self.mem.size}")

@@ -1,0 +1,236 @@
+"""Errors of the layers of `unpool.keras`: wrong arguments, wrong calls, and wrong symbolic calls.
+
+KERAS_BACKEND chooses the backend of Keras. tox.ini runs this file once with each.
+"""
+
+import re
+
+import numpy as np
+import pytest
+from needs import require
+
+import unpool
+
+keras = require("keras", "the tests of its layers need it")
+
+from keras_layers import pooling, unpooling  # noqa: E402
+from keras_ways import quiet  # noqa: E402
+
+pytestmark = quiet
+
+INTEGERS = "must be an integer or a sequence of integers, got"
+WRONG = {
+    "pool_size 0": ({"pool_size": 0}, ValueError, "`pool_size` must be between 1 and 2147483647"),
+    "pool_size a float": ({"pool_size": 2.0}, TypeError, f"`pool_size` {INTEGERS} 2.0"),
+    "pool_size a word": ({"pool_size": "2"}, TypeError, f"`pool_size` {INTEGERS} '2'"),
+    "pool_size None": ({"pool_size": None}, TypeError, f"`pool_size` {INTEGERS} None"),
+    "pool_size of three": ({"pool_size": (2, 2, 2)}, ValueError, "`pool_size` must be one integer or 2 of them"),
+    "strides 0": ({"strides": (1, 0)}, ValueError, "`strides` must be between 1 and 2147483647"),
+    "strides a float": ({"strides": 0.5}, TypeError, f"`strides` {INTEGERS} 0.5"),
+    "strides of one": ({"strides": [2]}, ValueError, "`strides` must be one integer or 2 of them"),
+    "padding a wrong word": ({"padding": "full"}, ValueError, "'same' or 'valid', got 'full'"),
+    "padding None": ({"padding": None}, TypeError, f"`padding` {INTEGERS} None"),
+    "padding negative": ({"padding": -1}, ValueError, "`padding` must be between 0 and 2147483647"),
+    "padding of words": ({"padding": ("same", "same")}, TypeError, f"`padding` {INTEGERS} ('same', 'same')"),
+    "padding too large": ({"padding": 2}, ValueError, "`padding` must be at most half of "),
+    "data_format": (
+        {"data_format": "NHWC"},
+        ValueError,
+        "`data_format` must be one of 'channels_first', 'channels_last', got ",
+    ),
+    "data_format unhashable": ({"data_format": ["channels_last"]}, ValueError, "`data_format` must be one of "),
+}
+WRONG_POOLING = {
+    "index_dtype": ({"index_dtype": "int16"}, ValueError, "`index_dtype` must be one of 'int64', 'int32', got 'int16'"),
+    "index_dtype a float": ({"index_dtype": "float32"}, ValueError, "`index_dtype` must be one of "),
+    "index_dtype unhashable": ({"index_dtype": ["int64"]}, ValueError, "`index_dtype` must be one of "),
+}
+WRONG_UNPOOLING = {
+    "output_size 0": ({"output_size": (4, 0)}, ValueError, "`output_size` must be between 1 and "),
+    "output_size a float": ({"output_size": 4.0}, TypeError, f"`output_size` {INTEGERS} 4.0"),
+    "output_size with the batch": ({"output_size": (1, 4, 4, 3)}, ValueError, "`output_size` must be one integer or 2"),
+    "output_size open": ({"output_size": (None, 4)}, TypeError, f"`output_size` {INTEGERS} (None, 4)"),
+    "duplicates": (
+        {"duplicates": "mean"},
+        ValueError,
+        "`duplicates` must be one of 'last', 'sum', 'error', got 'mean'",
+    ),
+    "duplicates None": ({"duplicates": None}, ValueError, "`duplicates` must be one of "),
+    "duplicates unhashable": ({"duplicates": ["last"]}, ValueError, "`duplicates` must be one of "),
+}
+TABLE = {
+    f"{make.__name__}, {name}": (make, *case)
+    for make, more in ((pooling, WRONG_POOLING), (unpooling, WRONG_UNPOOLING))
+    for name, case in (WRONG | more).items()
+}
+
+
+@pytest.mark.parametrize(("make", "named", "error", "message"), TABLE.values(), ids=TABLE)
+def test_wrong_arguments_are_met_where_they_are_written(make, named, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        make(2, **named)
+
+
+def test_arguments_that_nobody_knows_are_refused():
+    for make in (pooling, unpooling):
+        with pytest.raises((TypeError, ValueError), match="dilation"):
+            make(2, dilation=2)
+
+
+V, I = np.ones((1, 2, 2, 1), "float32"), np.array([0, 2, 8, 10]).reshape(1, 2, 2, 1)
+BATCH = "(N, H, W, C), got shape (2, 2, 1): give a single sample a batch of 1"
+PAIR = (
+    "`inputs` must be the values where `indices` are given, and a pair [values, indices] where they are not, got "
+    "{}: call layer(values, indices), or layer([values, indices])"
+)
+SAME = "kernel_size=(2, 2), stride=(2, 2), padding='same', dilation=(1, 1)"
+CALLS = {
+    "pooling without the batch": (lambda: pooling(2)(V[0]), ValueError, f"`inputs` must have 4 dimensions {BATCH}"),
+    "unpooling without the batch": (
+        lambda: unpooling(2)(V[0], I[0]),
+        ValueError,
+        f"`inputs` must have 4 dimensions {BATCH}",
+    ),
+    "like without the batch": (
+        lambda: unpooling(2)(V, I, like=V[0]),
+        ValueError,
+        f"`like` must have 4 dimensions {BATCH}",
+    ),
+    "another rank": (
+        lambda: pooling(1, data_format="channels_first")(V),
+        ValueError,
+        "`inputs` must have 3 dimensions (N, C, L), got shape (1, 2, 2, 1)",
+    ),
+    "values alone": (lambda: unpooling(2)(V), TypeError, "are not, got "),
+    "a pair, and indices": (lambda: unpooling(2)([V, I], I), TypeError, "got a list of 2 and "),
+    "three": (lambda: unpooling(2)([V, I, V]), TypeError, PAIR.format("a list of 3 and NoneType")),
+    "one": (lambda: unpooling(2)((V,)), TypeError, PAIR.format("a tuple of 1 and NoneType")),
+    "two sizes": (
+        lambda: unpooling(2)(V, I, like=V, output_size=(4, 4)),
+        ValueError,
+        "`output_size` must be left out where `like` is given, got both: pass the one that has the size of",
+    ),
+    "indices and values, swapped": (
+        lambda: unpooling(2)(I, V),
+        TypeError,
+        "The order of the arguments is (values, indices)",
+    ),
+    "shapes that differ": (lambda: unpooling(2)(V, I[:, :1]), ValueError, "`indices` must have the shape of `input"),
+    "a size that does not pool to it": (
+        lambda: unpooling(2)(V, I, output_size=(6, 4)),
+        ValueError,
+        "`output_size` must be between 3 and 5 (both allowed) in spatial dimension 0",
+    ),
+    "another batch": (
+        lambda: unpooling(2)(V, I, output_size=(2, 4, 4, 1)),
+        ValueError,
+        "`output_size` must keep the batch and channels of `input",
+    ),
+    "an odd one of even windows": (
+        lambda: unpooling(2, padding="same")(V, I, output_size=(5, 4)),
+        ValueError,
+        "`output_size` must be between 3 and 4 (both allowed) in spatial dimension 0",
+    ),
+    "smaller than a window": (lambda: pooling(2, 3)(V), ValueError, "must be at least as large as one window"),
+    "complex": (lambda: pooling(2)(V.astype("complex64")), TypeError, "must be of one of the dtypes float16"),
+    "an index past the plane": (
+        lambda: unpooling(2)(V, I + 6),
+        IndexError,
+        "indices[0, 1, 1, 0] = 16 is out of range for an output plane of 4 x 4: expected 0..15",
+    ),
+    "an odd picture without its size": (
+        lambda: unpooling(2, padding="same")(*pooling(2, padding="same")(np.arange(9.0).reshape(1, 3, 3, 1))),
+        IndexError,
+        f"= 5 is outside its own window in an output plane of 4 x 4, with {SAME}: pass what was pooled as `like`",
+    ),
+    "a wrong size, asked about windows": (
+        lambda: unpooling(2, validate="windows")(V, I, output_size=(5, 5)),
+        IndexError,
+        "outside its own window in an output plane of 5 x 5",
+    ),
+    "a decoder that is a cell off": (
+        lambda: unpooling(2)(np.zeros((1, 4, 4, 1), "float32"), np.zeros((1, 5, 5, 1), "int64")),
+        ValueError,
+        "if `inputs` comes out of an unpooling, pass that call the size that was pooled as `like` or `output_size`",
+    ),
+    "indices of TensorFlow's": (
+        lambda: unpooling(2)(np.repeat(V, 2, -1), 2 * np.repeat(I, 2, -1) + [0, 1]),
+        IndexError,
+        "convert indices of TensorFlow, ONNX or Chainer by unpool.convert_indices",
+    ),
+    "a word for nothing": (
+        lambda: unpooling(2, validate="window"),
+        ValueError,
+        "`validate` must be one of True, False, 'w",
+    ),
+    "a negative index": (lambda: unpooling(2)(V, I - 1), IndexError, "indices[0, 0, 0, 0] = -1 is out of range"),
+}
+
+
+@pytest.mark.parametrize(("call", "error", "message"), CALLS.values(), ids=CALLS)
+def test_wrong_calls(call, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        call()
+
+
+def symbol(array):
+    return keras.KerasTensor(array.shape, array.dtype.name)
+
+
+SYMBOLIC = {
+    "a function": (
+        lambda: unpool.max_pool2d(keras.Input((4, 4, 1)), 2, data_format="channels_last"),
+        TypeError,
+        "`input` must be an array with values, got keras.",
+    ),
+    "a function of indices": (
+        lambda: unpool.max_unpool2d(symbol(V), symbol(I), 2, data_format="channels_last"),
+        TypeError,
+        "call a layer of unpool.keras where a model is made",
+    ),
+    "pooling without the batch": (lambda: pooling(2)(symbol(V[0])), ValueError, CALLS["pooling without the batch"][2]),
+    "values alone": (lambda: unpooling(2)(symbol(V)), TypeError, "a pair [values, indices] where they are not, got "),
+    "three": (lambda: unpooling(2)([symbol(V)] * 3), TypeError, CALLS["three"][2]),
+    "two sizes": (
+        lambda: unpooling(2)(symbol(V), symbol(I), like=symbol(V), output_size=(4, 4)),
+        ValueError,
+        CALLS["two sizes"][2],
+    ),
+    "shapes that differ": (
+        lambda: unpooling(2)(symbol(V), symbol(I[:, :1])),
+        ValueError,
+        "`indices` must have the shape of `inputs`, (1, 2, 2, 1), got (1, 1, 2, 1)",
+    ),
+    "a size that does not pool to it": (
+        lambda: unpooling(2)(symbol(V), symbol(I), output_size=(6, 4)),
+        ValueError,
+        CALLS["a size that does not pool to it"][2],
+    ),
+    "like, of a size that does not pool to it": (
+        lambda: unpooling(2)(symbol(V), symbol(I), like=keras.Input((None, 6, 3))),
+        ValueError,
+        "must be between 3 and 5 (both allowed) in spatial dimension 1",
+    ),
+    "smaller than a window": (lambda: pooling(2, 3)(symbol(V)), ValueError, CALLS["smaller than a window"][2]),
+    "complex": (
+        lambda: pooling(2)(keras.KerasTensor(V.shape, "complex64")),
+        TypeError,
+        "`inputs` must be of one of the dtypes float16",
+    ),
+    "an open size": (
+        lambda: unpooling(2)(symbol(V), symbol(I), output_size=keras.Input((None, None, 1)).shape),
+        ValueError,
+        "`output_size` must say every spatial size, got (None, None, None, 1)",
+    ),
+    "one shape for two": (
+        lambda: unpooling(2).compute_output_shape((None, 2, 2, 1)),
+        TypeError,
+        "`inputs` must be the values where `indices` are given, and a pair",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "error", "message"), SYMBOLIC.values(), ids=SYMBOLIC)
+def test_wrong_calls_are_met_where_a_model_is_made(call, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        call()
