@@ -9,6 +9,7 @@ import kinds
 import needs
 import pytest
 from hypothesis import Phase, settings
+from keeping import folder
 from thinning import thinned
 
 CORE = Path(__file__).parent / "core"
@@ -56,6 +57,10 @@ def pytest_configure(config):
     if missing:
         raise pytest.UsageError(f"UNPOOL_REQUIRE promises what is not installed: {', '.join(missing)}")
     config.kinds = chosen(config.getoption("--arrays"))
+    if find_spec("jax"):  # read when JAX is imported, by the processes that tests start, too
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder("jax")))
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 
 def chosen(names):

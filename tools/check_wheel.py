@@ -1,11 +1,15 @@
-"""Build an sdist and a wheel from it, and check both outside the source tree: ``check_wheel.py PROJECT FOLDER``.
+"""Check a wheel, and an sdist built here, outside the source tree: ``check_wheel.py PROJECT FOLDER``.
 
-The wheel must hold every source of the tree and nothing else.  Its metadata must render.  It may use only symbols
-of the stable ABI.  It must work in an environment with NumPy alone.
+Both must hold every source of the tree and nothing else, so a wheel of the sdist is the same.  Their metadata must
+render.  The wheel may use only symbols of the stable ABI.  It must work in an environment with NumPy alone.
+
+TOX_PACKAGE names the wheel; tox sets it.
 """
 
+import os
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -16,24 +20,30 @@ assert doctest.testmod(unpool).failed == doctest.testmod(unpool.functional).fail
 extra = {name.partition(".")[0] for name in sys.modules} & {"pytest", "ml_dtypes", "matplotlib", "torch"}
 assert not extra, extra
 """
+# Of an sdist, beside the packages.
+FILES = {"LICENSE", "PKG-INFO", "README.md", "pyproject.toml", "setup.cfg", "setup.py"}
 
 
 def main() -> None:
-    project, folder = (Path(argument).resolve() for argument in sys.argv[1:])
+    project, folder, wheel = (Path(argument).resolve() for argument in (*sys.argv[1:], os.environ["TOX_PACKAGE"]))
     dist = folder / "dist"
     for old in dist.glob("*"):
         old.unlink()
-    run(sys.executable, "-m", "build", "--outdir", dist, project)
-    (wheel,) = dist.glob("*.whl")
-    run(sys.executable, "-m", "twine", "check", "--strict", *dist.iterdir())
+    run(sys.executable, "-m", "build", "--sdist", "--outdir", dist, project)
+    (sdist,) = dist.iterdir()
+    run(sys.executable, "-m", "twine", "check", "--strict", sdist, wheel)
     run(sys.executable, "-m", "abi3audit", "--strict", wheel)
 
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     compiled = {name for name in names if ".abi3." in name}
     modules = {name.replace(".pyx", "") for name in names if name.endswith(".pyx")}
     assert {name.partition(".abi3.")[0] for name in compiled} == modules, f"modules {modules}, compiled {compiled}"
-    odd = names - compiled ^ sources(project)
-    assert not odd, f"in the wheel or the tree alone: {odd}"
+    same("the wheel", names - compiled, sources(project))
+    with tarfile.open(sdist) as archive:
+        files = {
+            name.partition("/")[2] for name, member in zip(archive.getnames(), archive, strict=True) if member.isfile()
+        }
+    same("the sdist", {name for name in files if ".egg-info/" not in name}, sources(project, "backends/") | FILES)
 
     bare = folder / "bare"
     venv.create(bare, clear=True, with_pip=True)
@@ -41,14 +51,17 @@ def main() -> None:
     run(python, "-m", "pip", "install", "--quiet", wheel)
     run(python, "-c", SMOKE, cwd=folder)
     run(python, "-m", "unpool", "info", cwd=folder)
-    run(sys.executable, "-m", "pip", "install", "--quiet", "--force-reinstall", "--no-deps", wheel)
 
 
-def sources(project: Path) -> set[str]:
-    """Return the source files of every package in the tree, without built files, as paths in the wheel."""
+def same(archive: str, found: set[str], expected: set[str]) -> None:
+    assert found == expected, f"in {archive} alone: {found - expected}; missing there: {expected - found}"
+
+
+def sources(project: Path, backends: str = "") -> set[str]:
+    """Return the source files of every package in the tree, without built files; paths of backends get a prefix."""
     return {
-        path.relative_to(root).as_posix()
-        for root, packages in ((project, "unpool"), (project / "backends", "*"))
+        prefix + path.relative_to(root).as_posix()
+        for root, packages, prefix in ((project, "unpool", ""), (project / "backends", "*", backends))
         for path in root.glob(f"{packages}/**/*")
         if path.is_file() and path.parent.name != "__pycache__" and path.suffix not in {".so", ".pyd"}
     }

@@ -118,7 +118,11 @@ print("done")
 """
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(["jax", "tensorflow", "torch"])), ids="-".join)
+# Of every two libraries, each is imported first in one of these orders.
+ORDERS = [("jax", "tensorflow", "torch"), ("torch", "tensorflow", "jax")]
+
+
+@pytest.mark.parametrize("order", ORDERS, ids="-".join)
 def test_all_of_them_in_one_process(library, order):
     for name in order:
         library(name)

@@ -4,7 +4,6 @@ import doctest
 import inspect
 
 import pytest
-from needs import require
 
 import unpool
 from unpool import registry
@@ -69,12 +68,6 @@ def signature(function):
     return str(found.replace(parameters=bare, return_annotation=inspect.Signature.empty))
 
 
-def positional(function):
-    """Return the names of the parameters that can be passed by position."""
-    parameters = inspect.signature(function).parameters.values()
-    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self"]
-
-
 # --- the public API -------------------------------------------------------------------------------------------------
 
 
@@ -131,32 +124,6 @@ def test_every_callable_has_an_example(name):
     examples = doctest.DocTestParser().get_examples(CALLABLES[name].__doc__)
     assert any(f"{name}(" in example.source for example in examples)
     assert any(example.want for example in examples)
-
-
-# --- PyTorch's order ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def torch():
-    return require("torch", "its signatures are what ours are compared with")
-
-
-@pytest.mark.parametrize("rank", RANKS)
-@pytest.mark.parametrize("name", MODULES)
-def test_modules_have_the_order_of_torch(torch, name, rank):
-    ours, theirs = getattr(unpool, name.format(rank)), getattr(torch.nn, name.format(rank))
-    assert positional(ours) == positional(theirs)
-    assert positional(ours.__call__) == positional(theirs.forward)
-
-
-@pytest.mark.parametrize("rank", RANKS)
-def test_functions_have_the_order_of_torch(torch, rank):
-    functional = torch.nn.functional
-    name = f"max_unpool{rank}d"
-    assert positional(getattr(unpool, name)) == positional(getattr(functional, name))
-    # PyTorch's max_pool dispatches on return_indices, and this is the variant with all arguments.
-    theirs = positional(getattr(functional, f"max_pool{rank}d_with_indices"))
-    assert positional(getattr(unpool, f"max_pool{rank}d")) == theirs
 
 
 # --- backends -------------------------------------------------------------------------------------------------------
