@@ -69,8 +69,8 @@ tests() { # tests SECONDS [ARGUMENT...]
 contract() { # in several processes, if xdist is installed: compiling kernels and the reference take most of the time
     local many=()
     "$python" -c "import xdist" 2>/dev/null && many=(-p xdist.plugin -n $(($(nproc) < 12 ? $(nproc) : 12)))
-    tests 480 ${many[@]+"${many[@]}"} -k cuda --ignore tests/test_cuda_device.py --ignore tests/test_cuda_compile.py \
-        --ignore tests/test_cuda_on_cpu.py --ignore tests/test_pytorch_parity.py
+    tests 480 ${many[@]+"${many[@]}"} --arrays cuda tests/contract tests/cuda --ignore tests/cuda/test_device.py \
+        --ignore tests/cuda/test_compile.py --ignore-glob 'tests/cuda/test_stand_in_*'
 }
 
 sanitizer() { # sanitizer [OPTION...]
@@ -89,8 +89,8 @@ for name in "${steps[@]}"; do
     case $name in
     build) build ;;
     contract) contract ;;
-    device) tests 400 tests/test_cuda_device.py ;;
-    torch) tests 200 tests/test_torch_device.py ;;
+    device) tests 400 tests/cuda/test_device.py ;;
+    torch) tests 200 tests/torch/test_device.py ;;
     sanitize) step 200 "$python" tools/sanitize.py ;; # without compute-sanitizer: checks results, compiles kernels
     memcheck) sanitizer --padding 256 ;;              # so that no array begins where another one ends
     quick) benchmark 240 --quick ;;
