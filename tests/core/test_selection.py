@@ -1,0 +1,80 @@
+"""A test run takes the arrays and the part of the cases that its options choose, and always the same ones."""
+
+import pytest
+from keeping import keep
+from processes import python
+from thinning import thinned
+from tree import ROOT
+
+CASES = [("one", f"test_one[{number}]", 8) for number in range(800)]
+
+
+def names(cases):
+    return {name for (_, name, _), runs in zip(cases, thinned(cases), strict=True) if runs}
+
+
+def test_about_one_case_in_several_runs():
+    assert 60 <= len(names(CASES)) <= 140
+    assert names([(group, name, 1) for group, name, _ in CASES]) == {name for _, name, _ in CASES}
+
+
+def test_a_new_case_moves_no_other():
+    new = [("one", "test_one[new]", 8), ("other", "test_other[new]", 8)]
+    assert names(new + CASES) - {name for _, name, _ in new} == names(CASES)
+    assert names(CASES[::-1]) == names(CASES)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_some_case_of_each_test_runs(count):
+    cases = [(f"group {group}", f"test_{group}[{case}]", 10**6) for group in range(50) for case in range(count)]
+    assert len(names(cases)) == 50
+
+
+def listed(*arguments):
+    """Collect the tests of a file of the contract in a process of its own."""
+    file = str(ROOT / "tests" / "contract" / "test_indices.py")
+    return python("-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", file, *arguments)
+
+
+def test_the_kinds_of_arrays_that_an_option_names():
+    found = listed("--arrays", "cpu,kinds:NumPyArrays", "--one-in", "100")
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "[cpu-" in found.stdout
+    assert "[kinds:NumPyArrays-" in found.stdout
+    assert len(found.stdout.splitlines()) < 100
+
+
+@pytest.mark.parametrize("name", ["numpy", "kinds"])
+def test_an_unknown_kind_of_arrays_is_refused(name):
+    refused = listed("--arrays", name)
+    assert refused.returncode == 4
+    assert "--arrays must name cpu, cuda, tensorflow, tensorflow-function, " in refused.stderr
+    assert f"or module:Class, got '{name}'" in refused.stderr
+
+
+def test_results_are_kept_for_what_they_depend_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNPOOL_TEST_CACHE", str(tmp_path))
+    made = []
+
+    def make(path):
+        made.append(path)
+        path.write_text("result")
+
+    first = keep("some", ("source", "options"), ".txt", make)
+    assert first.read_text() == "result"
+    assert first.is_relative_to(tmp_path)
+    assert keep("some", ("source", "options"), ".txt", make) == first
+    assert keep("some", ("source", "other options"), ".txt", make) != first
+    assert len(made) == 2
+
+
+def test_nothing_is_kept_of_a_failure(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNPOOL_TEST_CACHE", str(tmp_path))
+
+    def fail(path):
+        path.write_text("half")
+        raise OSError("no compiler")
+
+    with pytest.raises(OSError, match="no compiler"):
+        keep("some", ("source",), ".txt", fail)
+    assert not list((tmp_path / "some").iterdir())
