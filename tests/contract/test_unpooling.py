@@ -9,6 +9,7 @@ import pytest
 import reference
 from cases import (
     DUPLICATES,
+    FLOATS,
     FORMATS,
     INTEGERS,
     LARGE,
@@ -165,6 +166,19 @@ def test_pooling_what_was_unpooled_changes_nothing(backend, name, leading, data_
 
 
 # --- every dtype ------------------------------------------------------------------------------------------------------
+
+
+def test_signalling_nans_keep_their_bits(backend):
+    """A framework that moves a narrow float as a wider one sets a bit of them."""
+    for dtype in FLOATS:
+        bits_of = np.dtype(f"uint{8 * dtype.itemsize}")
+        x = (np.array(np.inf, dtype).view(bits_of) + np.arange(1, 17).astype(bits_of)).view(dtype).reshape(1, 1, 4, 4)
+        values, indices = backend.call(unpool.max_pool2d, x, 2, return_indices=True)
+        assert_same_bits(values, x[:, :, 1::2, 1::2])  # the last NaN of each window
+        for places in (indices, np.array([[[[15, 0], [3, 5]]]])):  # in their own windows, and elsewhere
+            planes = backend.call(unpool.max_unpool2d, values, places, 2)
+            assert_same_bits(planes, reference.max_unpool(values, places, (4, 4)))
+            assert_same_bits(backend.call(unpool.max_unpool2d_backward, planes, places, 2), values)
 
 
 @every_format

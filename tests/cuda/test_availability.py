@@ -208,7 +208,7 @@ def test_another_error_is_quoted(driver, status, text):
     driver.answers(status=status)
     words = said(ASK)
     assert words.startswith(f"backend 'cuda' needs CUDA to start, found {text}")
-    assert words.endswith(": see what nvidia-smi says, and start Python anew")
+    assert words.endswith(": run nvidia-smi for the reason, then start Python anew")
 
 
 # The runtime checks that the driver is NVIDIA's own before it counts devices, so the tests below fake the count.

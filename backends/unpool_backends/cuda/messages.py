@@ -22,8 +22,8 @@ def foreign_byte_order(argument: str, dtype: object) -> ValueError:
 
 def cannot_wait() -> ValueError:
     return ValueError(
-        "`duplicates` must be 'last' or 'sum' while a CUDA graph is captured, got 'error', which waits to hear whether "
-        "an index repeats: check the indices before the capture"
+        "`duplicates` must be 'last' or 'sum' while a CUDA graph is captured, got 'error', which waits for the "
+        "kernel's report: check the indices before the capture"
     )
 
 
@@ -61,7 +61,7 @@ def forked_after_cuda(cause: BaseException) -> BackendUnavailableError:
 
 def failing_cuda(cause: BaseException) -> BackendUnavailableError:
     return BackendUnavailableError(
-        f"backend 'cuda' needs CUDA to start, found {cause}: see what nvidia-smi says, and start Python anew"
+        f"backend 'cuda' needs CUDA to start, found {cause}: run nvidia-smi for the reason, then start Python anew"
     )
 
 

@@ -26,7 +26,7 @@ from jax import lax
 from unpool.plan import Plan
 from unpool.protocol import Duplicates
 from unpool.sizes import LARGEST, taps_inside
-from unpool_backends.jax import window_path
+from unpool_backends.jax import bits, window_path
 from unpool_backends.jax.sort_keys import keys, unordered
 
 
@@ -40,30 +40,14 @@ def pool(input: Any, plan: Plan[Any]) -> tuple[Any, Any]:
 
 @partial(jax.jit, static_argnames=("plan", "duplicates"), inline=True)
 def scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
-    def general(given: Any, indices: Any) -> Any:
-        function = partial(_scatter, duplicates=duplicates, plan=plan)
-        planes = _planewise(function, plan.plane, _six(given, plan.pooled, plan), _numbers(indices, plan))
-        return planes.reshape(plan.plane_shape)
-
-    def own(given: Any, indices: Any) -> Any:
-        pooled, numbers = _six(given, plan.pooled, plan), _numbers(indices, plan)
-        return window_path.scatter(pooled, numbers, plan, adds=duplicates == "sum").reshape(plan.plane_shape)
-
-    @partial(jax.checkpoint, prevent_cse=False)
-    def moved(given: Any, indices: Any) -> Any:
-        if not window_path.serve(plan):
-            return general(given, indices)
-        # Branches take and return arrays in the user's shape, because XLA copies an array that is reshaped outside.
-        return lax.cond(window_path.inside(_numbers(indices, plan), plan), own, general, given, indices)
-
-    return moved(_positive_zero(values) if duplicates == "sum" else values, indices)
+    if duplicates == "sum":
+        return _scattered(plan, duplicates, _positive_zero(values), indices)
+    return _moved(_scattered, plan, duplicates, values, indices)
 
 
 @partial(jax.jit, static_argnames=("plan", "duplicates"), inline=True)
 def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
-    planes, numbers = _six(grad, plan.plane, plan), _numbers(indices, plan)
-    values = _planewise(partial(_gather, duplicates=duplicates, plan=plan), plan.pooled, planes, numbers)
-    return values.reshape(plan.pooled_shape)
+    return _moved(_gathered, plan, duplicates, grad, indices)
 
 
 @partial(jax.jit, static_argnames=("plan", "duplicates"), inline=True)
@@ -139,6 +123,35 @@ def _planewise(function: Any, spatial: tuple[int, ...], *arrays: Any) -> Any:
     return found.reshape(*found.shape[:2], *spatial, found.shape[-1])
 
 
+# --- both paths -------------------------------------------------------------------------------------------------------
+
+
+def _scattered(plan: Plan[Any], duplicates: Duplicates, values: Any, indices: Any) -> Any:
+    def general(given: Any, indices: Any) -> Any:
+        function = partial(_scatter, duplicates=duplicates, plan=plan)
+        planes = _planewise(function, plan.plane, _six(given, plan.pooled, plan), _numbers(indices, plan))
+        return planes.reshape(plan.plane_shape)
+
+    def own(given: Any, indices: Any) -> Any:
+        pooled, numbers = _six(given, plan.pooled, plan), _numbers(indices, plan)
+        return window_path.scatter(pooled, numbers, plan, adds=duplicates == "sum").reshape(plan.plane_shape)
+
+    @partial(jax.checkpoint, prevent_cse=False)
+    def scattered(given: Any, indices: Any) -> Any:
+        if not window_path.serve(plan):
+            return general(given, indices)
+        # Branches take and return arrays in the user's shape, because XLA copies an array that is reshaped outside.
+        return lax.cond(window_path.inside(_numbers(indices, plan), plan), own, general, given, indices)
+
+    return scattered(values, indices)
+
+
+def _gathered(plan: Plan[Any], duplicates: Duplicates, grad: Any, indices: Any) -> Any:
+    planes, numbers = _six(grad, plan.plane, plan), _numbers(indices, plan)
+    values = _planewise(partial(_gather, duplicates=duplicates, plan=plan), plan.pooled, planes, numbers)
+    return values.reshape(plan.pooled_shape)
+
+
 # --- the general path, for one plane ----------------------------------------------------------------------------------
 
 
@@ -172,6 +185,23 @@ def _gather(planes: Any, numbers: Any, *, duplicates: Duplicates, plan: Plan[Any
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
+def _moved(move: Any, plan: Plan[Any], duplicates: Duplicates, given: Any, indices: Any) -> Any:
+    """Move values bit for bit: `move` is `_scattered` or `_gathered`."""
+    if bits.changes(given):
+        return _moved_bits(move, plan, duplicates, given, indices)
+    return move(plan, duplicates, given, indices)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def _moved_bits(move: Any, plan: Plan[Any], duplicates: Duplicates, given: Any, indices: Any) -> Any:
+    return bits.from_bits(move(plan, duplicates, bits.to_bits(given), indices), given.dtype)
+
+
+@_moved_bits.defjvp  # type: ignore[untyped-decorator]
+def _(move: Any, plan: Plan[Any], duplicates: Duplicates, primals: Any, tangents: Any) -> Any:
+    return _moved_bits(move, plan, duplicates, *primals), move(plan, duplicates, tangents[0], primals[1])
+
+
 @jax.custom_jvp  # type: ignore[untyped-decorator]
 def _positive_zero(values: Any) -> Any:
     """Turn -0.0 into 0.0, since a sum that starts at 0.0 is never -0.0."""
@@ -200,15 +230,15 @@ def _pool(cells: Any, plan: Plan[Any]) -> tuple[Any, Any]:
     numbers: Any = 0
     for axis, size in enumerate(plan.plane):
         numbers = numbers * jnp.asarray(size, wide) + window_path.along(size, 2 + axis, 6, wide)
-    best = _Best(keys(cells), numbers + jnp.zeros_like(cells, wide), cells)
+    best = _Best(keys(cells), numbers + jnp.zeros_like(cells, wide), bits.to_bits(cells))
     # One axis after the other, the last axis first, so that the first of equal maxima in row-major order stays.
     empty = False
     for axis in (2, 1, 0):
-        best, empty = _pooled(best, axis, plan, empty)
-    return best.values, best.numbers
+        best, empty = _pooled(best, axis, plan, empty, cells.dtype)
+    return bits.from_bits(best.values, cells.dtype), best.numbers
 
 
-def _pooled(best: _Best, axis: int, plan: Plan[Any], empty: bool) -> tuple[_Best, bool]:
+def _pooled(best: _Best, axis: int, plan: Plan[Any], empty: bool, dtype: Any) -> tuple[_Best, bool]:
     """Pool along one axis; also return True if a window may be `empty` so far, wholly in the padding."""
     count, size = plan.pooled[axis], plan.plane[axis]
     kernel, stride, padding, dilation = (
@@ -236,7 +266,7 @@ def _pooled(best: _Best, axis: int, plan: Plan[Any], empty: bool) -> tuple[_Best
     found = tap(first)
     for place in others:
         other = tap(place)
-        better = (other.keys > found.keys) | unordered(other.keys, found.values.dtype)
+        better = (other.keys > found.keys) | unordered(other.keys, dtype)
         if empty:
             better = (other.numbers >= 0) & (better | (found.numbers < 0))
         found = _Best(*[jnp.where(better, new, old) for new, old in zip(other, found, strict=True)])

@@ -88,7 +88,7 @@ def _dense(argument: str, tensor: Any) -> Any:
     if isinstance(tensor, tf.Variable):
         return tensor.value()
     if not isinstance(tensor, tf.Tensor):
-        convert = f"tf.convert_to_tensor({argument}), or what makes one of it, such as tf.sparse.to_dense"
+        convert = f"tf.convert_to_tensor({argument}), or a conversion such as tf.sparse.to_dense"
         raise errors.not_dense(argument, errors.kind_of(tensor), convert)
     return tensor
 

@@ -24,6 +24,7 @@ from unpool.protocol import Duplicates
 from unpool.sizes import LARGEST, Number
 from unpool.taps import taps_of
 from unpool_backends.tensorflow.asserts import after, compiles, known, require
+from unpool_backends.tensorflow.bits import from_bits, to_bits, with_gradient_of
 from unpool_backends.tensorflow.pooling import pool
 from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, of_gathering, of_unpooling, reshaped
 from unpool_backends.tensorflow.window_path import Matches, serve, windows_per_cell
@@ -41,7 +42,8 @@ def scatter(
     """
     sizes = of_unpooling(values, indices, plan, given)
     targets = _Targets(after(sizes.checks, indices), sizes, plan, own)
-    values = tf.reshape(values, targets.shape)
+    dtype = values.dtype
+    values = tf.reshape(values if duplicates == "sum" else to_bits(values), targets.shape)
 
     def general() -> Any:
         checks = targets.good() if plan.validate else []
@@ -62,7 +64,7 @@ def scatter(
         alone = duplicates != "error" or targets.apart
         way = targets.inside if alone else targets.inside & targets.unrepeated()
         planes = matches.scatter(values, adds) if own else tf.cond(way, lambda: matches.scatter(values, adds), general)
-    planes = tf.reshape(planes, as_shape(*sizes.plane_shape))
+    planes = tf.reshape(from_bits(planes, dtype), as_shape(*sizes.plane_shape))
     planes.set_shape(plan.plane_shape)
     return planes, lambda upstream: targets.take(upstream, duplicates)
 
@@ -73,7 +75,11 @@ def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> 
     checks = targets.good() if plan.validate else []
     if duplicates == "error":
         checks = checks + targets.once()
-    return targets.take(after(checks, grad), duplicates)
+    grad = after(checks, grad)
+    values = targets.take(grad, duplicates)
+    if grad.dtype != tf.bfloat16:
+        return values
+    return with_gradient_of(values, from_bits(targets.take(to_bits(grad), duplicates), grad.dtype))
 
 
 class _Targets:

@@ -16,6 +16,7 @@ from unpool.plan import Plan
 from unpool.sizes import taps_inside
 from unpool_backends.tensorflow import sort_keys
 from unpool_backends.tensorflow.asserts import after, known
+from unpool_backends.tensorflow.bits import from_bits, to_bits
 from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, chosen, of_pooling, pairs, reshaped
 
 # Cells along an axis up to which a window's cells are sliced out one by one; a longer window is a loop in the graph.
@@ -28,7 +29,8 @@ def pool(cells: Any, plan: Plan[Any]) -> tuple[Any, Any]:
     sizes = of_pooling(cells, plan)
     cells, dtype = after(sizes.checks, cells), cells.dtype
     positions = tf.int32 if sizes.small else tf.int64
-    found = cells, None, None
+    # Keys come from the values, so bfloat16 has them before it is replaced by its bits.
+    found = to_bits(cells), sort_keys.keys(cells) if dtype == tf.bfloat16 else None, None
     plane = list(sizes.plane)
     for axis in (2, 1, 0):
         around = prod([sizes.lead, *plane[:axis]]), prod([*plane[axis + 1 :], sizes.trail])
@@ -36,7 +38,7 @@ def pool(cells: Any, plan: Plan[Any]) -> tuple[Any, Any]:
         found = stage.pooled(*found)
         plane[axis] = sizes.pooled[axis]
     values, _, places = found
-    values = tf.reshape(values, as_shape(*sizes.pooled_shape))
+    values = tf.reshape(from_bits(values, dtype), as_shape(*sizes.pooled_shape))
     indices = tf.cast(tf.reshape(places, as_shape(*sizes.pooled_shape)), plan.index_dtype or "int64")
     for tensor in (values, indices):
         tensor.set_shape(plan.pooled_shape)

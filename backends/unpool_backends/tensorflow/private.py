@@ -12,7 +12,7 @@ NAMES = Names()
 
 _in_xla: Any = NAMES.find(
     "tensorflow.python.ops.control_flow_util.GraphOrParentsInXlaContext",
-    use="Tells that TensorFlow traces for XLA, which drops asserts but does not compile the text of an error.",
+    use="Test that TensorFlow traces for XLA, which drops asserts but does not compile the text of an error.",
     breaks="Programs of XLA with a check of an index or a size: TensorFlow raises for the operation `AsString`.",
     instead="Every graph is traced as one that is not for XLA. Known sizes and `validate=False` leave no check in it.",
 )

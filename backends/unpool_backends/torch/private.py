@@ -71,13 +71,13 @@ set_forward_mode_enabled: Any = NAMES.find(
 )
 _are_transforms_active: Any = NAMES.find(
     "torch._C._are_functorch_transforms_active",
-    use="Tells that a transform of `torch.func` is active.",
+    use="Test that a transform of `torch.func` is active.",
     breaks=f"{_BREAKS} And `convert_indices` inside `torch.vmap`, which reads values there.",
     instead=f"{_INSTEAD} With `out=`, the operator's result is copied. `convert_indices` reads values.",
 )
 _level: Any = NAMES.find(
     "torch.autograd.forward_ad._current_level",
-    use="Tells that a level of forward mode is open: -1 is none.",
+    use="Test that a level of forward mode is open: -1 is none.",
     breaks=_BREAKS,
     instead=f"{_INSTEAD} With `out=`, the operator's result is copied.",
 )
@@ -133,13 +133,13 @@ def _has_tangent(argument: Any) -> bool:
 
 _modes: Any = NAMES.find(
     "torch._C._len_torch_dispatch_stack",
-    use="Tells that a dispatch mode intercepts operators, so that a kernel must not write into `out=` without one.",
+    use="Test that a dispatch mode intercepts operators, so that a kernel must not write into `out=` without one.",
     breaks="Nothing.",
     instead="With `out=`, the operator's result is copied.",
 )
 _is_fake: Any = NAMES.find(
     "torch._subclasses.fake_tensor.is_fake",
-    use="Tells that a tensor of a trace has no values, which `convert_indices` would check.",
+    use="Test that a tensor of a trace has no values, which `convert_indices` would check.",
     breaks="`convert_indices` does not check the values of a subclass of `torch.Tensor`.",
     instead="The type of the tensor.",
 )
