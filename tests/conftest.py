@@ -45,7 +45,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--every",
         action="store_true",
-        help="run all cases of the kinds of arrays that are traced or compiled for each, not one in several",
+        help="run all cases on the kinds of arrays that by default get one in several",
     )
 
 

@@ -5,7 +5,6 @@ none, and compiled by XLA.
 """
 
 import ctypes
-import gc
 import re
 from importlib import import_module
 from importlib.util import find_spec
@@ -14,6 +13,9 @@ import needs
 import numpy as np
 import pytest
 
+# Kinds of arrays that only hand their memory to the CPU kernels get one in this many cases: the cpu kind gets all.
+SHARED = 4
+
 
 class Arrays:
     """One kind of array: how it is made of a NumPy array, and how it becomes one again."""
@@ -21,13 +23,13 @@ class Arrays:
     name: str
     writes = True  # whether there is `out=`
     reports = True  # whether a bad or repeated index is an error; else, a bad one is dropped
-    one_in = 1  # of so many cases of a test, one is run
+    one_in = 1  # one in this many cases of a test runs
     rounds = True  # whether sums are rounded at every step, and keep denormals, as NumPy's
 
     def some(self, values):
         """Return the values that a test goes through: two of them where each call takes long."""
         values = list(values)
-        return values if self.one_in == 1 else values[:: max(1, -(-len(values) // 2))]
+        return values if self.one_in <= SHARED else values[:: max(1, -(-len(values) // 2))]
 
     @classmethod
     def installed(cls):
@@ -120,6 +122,7 @@ class TensorFlowArrays(Arrays):
 
     name = "tensorflow"
     writes = False
+    one_in = SHARED
 
     def __init__(self):
         self.tf = needs.require("tensorflow", "its tensors are what the backend is for")
@@ -158,7 +161,6 @@ class TensorFlowFunctionArrays(TensorFlowArrays):
         if key not in self.kept:
             if len(self.kept) == 32:
                 self.kept.clear()
-                gc.collect()  # graphs are in circles
 
             def call(**given):
                 positional = [given.get(f"argument_{place}", value) for place, value in enumerate(arguments)]
@@ -195,6 +197,7 @@ class TorchArrays(Arrays):
     """Tensors of the CPU."""
 
     name = "torch"
+    one_in = SHARED
 
     def __init__(self):
         self.torch = needs.require("torch", "its tensors are what the backend is for")
@@ -238,6 +241,7 @@ class JAXArrays(Arrays):
 
     name = "jax"
     writes = False
+    one_in = SHARED
 
     def __init__(self):
         self.jax = needs.require("jax", "its arrays are what the backend is for")

@@ -4,7 +4,6 @@ tests/contract tests the contract on tensors, through the fixture `backend`. Gra
 of run time in test_sizes.py, saved models and data sets in test_saved.py, errors in test_wrong_calls.py.
 """
 
-import gc
 import logging
 from itertools import product
 
@@ -165,12 +164,10 @@ def test_results_are_tensors_like_any(side, dtype):
     for tensor in (pooled, indices, planes, taken):
         assert address(tensor) % 64 == 0
     del values, real, x
-    gc.collect()
     churn = [tf.fill([1, 3, side, side], np.int64(number)) for number in range(4)]
     for tensor, before in zip((pooled, indices, planes, taken), expected, strict=True):
         assert_same_bits(tensor.numpy(), before)
     del churn, pooled, indices
-    gc.collect()
     # A chain of TensorFlow's operations, some of them vectorised.
     chained = tf.transpose(tf.concat([planes[:, 1:], planes[:, :1]], 1) + planes, [0, 2, 3, 1])[:, ::-1]
     rolled = np.concatenate([expected[2][:, 1:], expected[2][:, :1]], 1) + expected[2]

@@ -17,13 +17,19 @@ from unpool_backends.tensorflow import private
 
 
 class Asserts(Demand):
-    """Demands on sizes that may be tensors; `checks` has the tensors that a graph must run first, for `after`."""
+    """Demands on sizes that may be tensors."""
 
     def __init__(self) -> None:
-        self.checks: list[Any] = []
+        self._rules: list[tuple[Any, Problem]] = []
 
     def __call__(self, right: Any, problem: Problem) -> None:
-        self.checks += require(right, problem)
+        if _decided(right, problem):
+            return
+        self._rules.append((right, problem))
+
+    def checks(self) -> list[Any]:
+        """Return the tensors that a graph must run first, for `after`."""
+        return _asserted(self._rules)
 
     def equal(self, one: Any, other: Any) -> Any:
         return one == other if known(one, other) else tf.equal(tf.cast(one, tf.int64), tf.cast(other, tf.int64))
@@ -43,18 +49,34 @@ class Asserts(Demand):
 
 def require(right: Any, problem: Problem) -> list[Any]:
     """Demand that a condition holds; return the tensors that a graph must run first, for `after`."""
+    return [] if _decided(right, problem) else _asserted([(right, problem)])
+
+
+def _decided(right: Any, problem: Problem) -> bool:
+    """Raise if a condition is known to be broken; return True if a graph needs no assert for it."""
     if isinstance(right, bool) or tf.executing_eagerly():
         if not right:
             raise problem(int)
-        return []
-    if compiles():
+        return True
+    return compiles()
+
+
+def _asserted(rules: list[tuple[Any, Problem]]) -> list[Any]:
+    """Return a tensor, in a list, that fails with the message of the first broken rule."""
+    if not rules:
         return []
 
     def fail() -> Any:
-        with tf.control_dependencies([tf.debugging.Assert(tf.constant(False), [_text(problem)])]):
+        done: list[Any] = []
+        for right, problem in rules:
+            with tf.control_dependencies(done):
+                done = [tf.debugging.Assert(right, [_text(problem)])]
+        with tf.control_dependencies(done):
             return tf.constant(True)
 
-    return [tf.cond(right, lambda: tf.constant(True), fail)]
+    # One branch for all rules, because TensorFlow takes 20 ms to trace one.
+    every = tf.reduce_all(tf.stack([right for right, _ in rules])) if len(rules) > 1 else rules[0][0]
+    return [tf.cond(every, lambda: tf.constant(True), fail)]
 
 
 def after(checks: list[Any], tensor: Any) -> Any:

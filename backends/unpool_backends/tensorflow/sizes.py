@@ -125,7 +125,7 @@ def of_pooling(cells: Any, plan: Plan[Any]) -> Sizes:
     if plan.cells is None:
         demand_small_planes(sizes, plan.window, plan.index_dtype, demand)
     pooled_shape = [*plane_shape[: axes.start], *pooled, *plane_shape[axes.stop :]]
-    return _sizes(plan, pooled_shape, plane_shape, demand.checks)
+    return _sizes(plan, pooled_shape, plane_shape, demand.checks())
 
 
 def of_unpooling(values: Any, indices: Any, plan: Plan[Any], given: Any) -> Sizes:
@@ -168,7 +168,7 @@ def _bounded(
         if not known(sizes[axis], windows):
             demand_size(axis, windows, sizes[axis], plan.window, given, plan.sized_by, demand)
     plane_shape = [*pooled_shape[: axes.start], *sizes, *pooled_shape[axes.stop :]]
-    return _sizes(plan, pooled_shape, plane_shape, demand.checks, follows)
+    return _sizes(plan, pooled_shape, plane_shape, demand.checks(), follows)
 
 
 def _sizes(
