@@ -256,6 +256,6 @@ def _padding_too_large(padding: Sequence[int], kernel: Sequence[int]) -> ValueEr
 
 def _size_left_open(argument: str, value: Sequence[int | None]) -> ValueError:
     return ValueError(
-        f"`{argument}` must say every spatial size, got {tuple(value)}: where only a run will know one, pass the shape "
-        f"as an array that the run computes"
+        f"`{argument}` must have every spatial size, got {tuple(value)}: for a size unknown before the run, pass the "
+        f"shape as an array that the run computes"
     )

@@ -123,8 +123,8 @@ def _not_an_array(argument: str, value: object) -> TypeError:
 
 def _unknown_rank(argument: str) -> ValueError:
     return ValueError(
-        f"`{argument}` must have a known number of dimensions, got an array of unknown rank: say its shape where it is "
-        f"made, with None for sizes that only a run will know"
+        f"`{argument}` must have a known number of dimensions, got an array of unknown rank: give it a shape, with "
+        f"None for each unknown size"
     )
 
 

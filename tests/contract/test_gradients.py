@@ -1,7 +1,7 @@
-"""Gradients are those of the calls they belong to: by finite differences, by the adjoint, and by the reference.
+"""Gradients agree with finite differences, with the adjoint and with the reference.
 
-Both calls are linear, or piecewise linear, in their values; with integers for values and gradients, and steps of 1 that
-change no maximum, finite differences are exact.  So nothing here has a tolerance.
+Pooling and unpooling are piecewise linear in their values.  Values and gradients are integers here, and steps of 1
+change no maximum, so finite differences are exact and need no tolerance.
 """
 
 import re
@@ -46,12 +46,12 @@ def cells_of(case):
 
 
 def taken(grad, indices, case, duplicates, data_format):
-    """The gradient of unpooling, by the reference."""
+    """Return the gradient of unpooling, by the reference."""
     return reference.max_unpool_backward(grad, indices, case.rank, duplicates, data_format == "channels_last")
 
 
 def added(grad, indices, case, data_format):
-    """The gradient of pooling, by the reference."""
+    """Return the gradient of pooling, by the reference."""
     return reference.max_pool_backward(grad, indices, case.size, data_format == "channels_last")
 
 
@@ -74,7 +74,7 @@ SMALL = ["row, overlap and padding", "odd", "overlap", "ceil", "dilated and padd
 @every_mode
 @pytest.mark.parametrize("name", SMALL)
 def test_gradient_of_unpooling(backend, name, duplicates, data_format):
-    """With indices that repeat, except where they may not."""
+    """Indices repeat, unless the mode forbids it."""
     case = POOLINGS[name]
     shape = pooled(case, (2,), data_format).shape
     indices = anywhere(shape, min(cells_of(case), int(np.prod(shape)) // 2))
@@ -96,7 +96,7 @@ def test_gradient_of_unpooling(backend, name, duplicates, data_format):
 @every_format
 @pytest.mark.parametrize("name", SMALL)
 def test_gradient_of_pooling(backend, name, data_format):
-    """Values lie 4 apart, so that no step of 1 makes another one the maximum."""
+    """Values lie 4 apart, so a step of 1 changes no maximum."""
     case = POOLINGS[name]
     shape = case.shape((2,), data_format)
     x = 4.0 * np.random.default_rng(0).permutation(int(np.prod(shape))).reshape(shape)
@@ -118,7 +118,7 @@ def test_gradient_of_pooling(backend, name, data_format):
 @every_format
 @every_leading
 def test_the_gradient_of_sum_is_its_adjoint(backend, case, data_format, leading):
-    """``<unpool(v), g> == <v, backward(g)>``, whatever the indices."""
+    """``<unpool(v), g> == <v, backward(g)>``, for any indices."""
     shape = pooled(case, leading, data_format).shape
     indices = anywhere(shape, cells_of(case))
     values, grad = whole("float64", shape, 1), whole("float64", case.shape(leading, data_format), 2)
@@ -136,7 +136,7 @@ def test_the_gradient_of_sum_is_its_adjoint(backend, case, data_format, leading)
 @every_leading
 @every_mode
 def test_every_shape(backend, case, data_format, leading, duplicates):
-    """The indices of a pooling, which repeat where windows overlap, and ones made by hand."""
+    """Test indices of a pooling, which repeat where windows overlap, and indices made by hand."""
     last = data_format == "channels_last"
     candidates = [pooled(case, leading, data_format)]
     candidates.append(anywhere(candidates[0].shape, cells_of(case)))
@@ -173,7 +173,7 @@ def test_input_size_in_every_length(backend, full, leading, data_format):
 @every_format
 @every_mode
 def test_every_width(backend, data_format, duplicates):
-    """Kernels that take several elements at a time have a rest to take one by one."""
+    """Kernels that copy several elements at a time copy the rest one by one."""
     for width in backend.some(range(2, 70)):
         case = pooling((4, width), 2)
         for dtype in ("uint8", "float32"):
@@ -217,7 +217,7 @@ def test_no_samples(backend, duplicates, data_format):
 
 
 def test_the_modes(backend):
-    """In "last" the value that was overwritten had no part in the output; in "sum" all had."""
+    """With "last", an overwritten value has no gradient; with "sum", every value has one."""
     grad, indices = np.array([[1.0, 2.0, 3.0, 4.0, 5.0]]), np.array([[3, 3, 0, 3]])
     arguments = {"kernel_size": 2, "stride": 1}
     last = backend.call(unpool.max_unpool1d_backward, grad, indices, **arguments)
@@ -233,7 +233,7 @@ def test_the_modes(backend):
 
 @every_format
 def test_a_huge_plane(backend, data_format):
-    """The winners of "last" are found with a map of 2**22 cells at a time; this plane has cells at every border."""
+    """The kernel finds the last index of a cell in maps of 2**22 cells; this plane has cells at each border."""
     span = 2**22
     for channels in (1, 3):
         case = pooling((2300, 2300), 230)
@@ -257,7 +257,7 @@ def test_a_huge_plane(backend, data_format):
 @every_mode
 @pytest.mark.parametrize("dtype", VALUES, ids=str)
 def test_every_dtype_of_unpooling(backend, dtype, duplicates, data_format):
-    """Any bits pass through, NaNs with their payload too; a value that was overwritten has +0."""
+    """All bits are copied, payloads of NaN included; the gradient of an overwritten value is +0."""
     for case in (POOLINGS["even"], POOLINGS["overlap and padding"], POOLINGS["volume, odd"]):
         shape = pooled(case, (2, 3), data_format).shape
         indices = anywhere(shape, cells_of(case))
@@ -280,7 +280,7 @@ def test_every_dtype_of_unpooling(backend, dtype, duplicates, data_format):
 @pytest.mark.parametrize("make", [bits, crowded, whole])
 @pytest.mark.parametrize("dtype", REALS, ids=str)
 def test_every_dtype_of_pooling(backend, dtype, make, data_format):
-    """Sums round after each step, in row-major order."""
+    """Sums are rounded at each step, in row-major order."""
     for case in (POOLINGS["even"], POOLINGS["overlap and padding"], POOLINGS["volume, odd"]):
         found = pooled(case, (2, 3), data_format)
         for indices in (found, anywhere(found.shape, cells_of(case))):
@@ -293,7 +293,7 @@ def test_every_dtype_of_pooling(backend, dtype, make, data_format):
 
 @pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
 def test_windows_past_the_plane_own_no_cell(backend, data_format):
-    """With gaps between windows, the smallest legal size ends before the last one: what it holds may be a repeat."""
+    """With gaps between windows, the smallest allowed size ends before the last window, whose indices may repeat."""
     indices = np.array([[0, 6], [6, 10]])
     grad = np.arange(1.0, 13).reshape(6, 2)
     if data_format == "channels_first":
@@ -352,7 +352,7 @@ def test_every_memory_order(backend, layout, dtype):
 
 @every_mode
 def test_a_gradient_of_ones_without_memory(backend, duplicates):
-    """The gradient of a sum is a broadcast one: strides of zero along every axis."""
+    """The gradient of a sum is broadcast: its strides are zero along every axis."""
     case = POOLINGS["even"]
     indices = pooled(case, (2, 3), "channels_first")
     down, up = np.broadcast_to(1.0, (2, 3, *case.size)), np.broadcast_to(1.0, indices.shape)
@@ -408,7 +408,7 @@ def test_out_must_not_be_what_is_read(backend):
 
 @cache
 def large(name, made):
-    """Return indices, gradients of both sizes, and what the reference makes of them in both directions."""
+    """Return indices, gradients of both sizes, and the reference's results for them in both directions."""
     case, leading, data_format = LARGE[name]
     indices = pooled(case, leading, data_format)
     if made == "by hand":

@@ -1,4 +1,4 @@
-"""Wrong indices are reported, the first one in row-major order, and never followed: nothing around `out` changes."""
+"""The first wrong index in row-major order is reported, and none is followed: no memory around `out` changes."""
 
 import re
 from itertools import product
@@ -19,9 +19,9 @@ every_call = pytest.mark.parametrize("call", CALLS)
 
 
 def assert_error(backend, error, text, case, values, indices, data_format, call, *, untouched=None):
-    """Make a call with `out` and without: both must raise, and write nothing around `out`.
+    """Make a call with `out` and without it: both must raise, and leave the memory around `out` alone.
 
-    `untouched` is a byte that stands in no element but those that must not be moved.
+    `untouched` is a byte that occurs only in elements that must not be moved.
     """
     backward = call.endswith("backward")
     name = "max_pool_backward" if call == "pool_backward" else "max_unpool_backward" if backward else "max_unpool"
@@ -50,7 +50,7 @@ def assert_error(backend, error, text, case, values, indices, data_format, call,
         assert text in str(caught.value)
         return
     written = Guarded(indices.shape if gathers else planes, values.dtype, 1, backend)
-    for out in (written.array, None):  # where a bug would do no harm, first
+    for out in (written.array, None):  # first with guards, where a bug does no harm
         with pytest.raises(error) as caught:
             backend.run(case.function(name), given, indices, **arguments, out=out)
         assert text in str(caught.value)
@@ -61,7 +61,7 @@ def assert_error(backend, error, text, case, values, indices, data_format, call,
 
 PLANES = {
     "few": (pooling((8, 9), 2), (2, 3)),
-    "many": (pooling((24, 26), 2), (8, 70)),  # channels enough for several threads, with the channels last too
+    "many": (pooling((24, 26), 2), (8, 70)),  # enough channels for several threads, also channels last
     "one": (pooling((300, 280), 2), (1, 1)),
 }
 every_planes = pytest.mark.parametrize("name", PLANES)
@@ -72,7 +72,7 @@ every_planes = pytest.mark.parametrize("name", PLANES)
 
 @needs_reports
 def test_the_message(backend):
-    """As the design has it."""
+    """The message is the one in the design."""
     indices = np.arange(2 * 4 * 4 * 4).reshape(2, 4, 4, 4) % 16
     indices[1, 3, 0, 2] = 64
     text = "indices[1, 3, 0, 2] = 64 is out of range for an output plane of 8 x 8: expected 0..63"
@@ -97,7 +97,7 @@ BAD = {
 @every_call
 @pytest.mark.parametrize("dtype", BAD)
 def test_a_bad_index_is_reported_and_not_followed(backend, dtype, call, data_format):
-    """At the first and at the last position of the array, where a wrong write or read leaves the planes."""
+    """The index is the first or the last of the array, where a wrong access leaves the planes."""
     case = POOLINGS["even"]
     valid = pooled(case, (2, 3), data_format).astype(dtype)
     for bad, flat in product(BAD[dtype], (0, valid.size - 1)):
@@ -130,7 +130,7 @@ def test_a_bad_index_in_every_kind_of_plane(backend, name, dtype, call):
 @every_call
 @every_planes
 def test_the_first_bad_index_in_row_major_order_is_reported(backend, name, call, data_format):
-    """Whichever plane a thread came to first."""
+    """The report does not depend on the plane that a thread reads first."""
     case, leading = PLANES[name]
     valid = pooled(case, leading, data_format)
     cells = int(np.prod(case.size))
@@ -150,7 +150,7 @@ def test_the_first_bad_index_in_row_major_order_is_reported(backend, name, call,
 @pytest.mark.parametrize("call", ["error", "error backward"])
 @pytest.mark.parametrize("bad_first", [False, True])
 def test_a_bad_index_goes_before_a_repeated_one(backend, name, bad_first, call, data_format):
-    """Both wrong at once is an IndexError, wherever the two are."""
+    """If an index is bad and another one repeats, the error is an IndexError, at any two places."""
     case, leading = PLANES[name]
     indices = pooled(case, leading, data_format).copy()
     planes = planes_of(indices, case.rank, data_format)
@@ -172,7 +172,7 @@ def test_a_bad_index_goes_before_a_repeated_one(backend, name, bad_first, call, 
 @every_planes
 @pytest.mark.parametrize("seed", range(4))
 def test_error_names_the_first_repeated_index_and_where_it_stood_before(backend, name, seed, data_format):
-    """In row-major order of the array, which with the channels last goes through all planes at once."""
+    """The order is the row-major order of the array, which interleaves the planes if the channels are last."""
     case, leading = PLANES[name]
     indices = pooled(case, leading, data_format).copy()
     rng = np.random.default_rng(seed)
@@ -201,12 +201,12 @@ def test_error_names_the_first_of_three(backend):
         backend.call(unpool.max_unpool1d, indices, indices, 2, duplicates="error")
 
 
-# Duplicates are found with a map of 2**22 cells at a time: these planes need several, and have cells at every border.
+# The kernel finds repeated indices in maps of 2**22 cells.  These planes need several, with cells at each border.
 SPAN = 2**22
 
 
 def huge(channels, data_format):
-    """Return a pooling to 100 windows of planes of 5.3 million cells, and indices, none of which repeats."""
+    """Return a pooling of planes of 5.3 million cells to 100 windows, and indices without a repeat."""
     case = pooling((2300, 2300), 230)
     return case, unique(arranged((channels,), (10, 10), data_format), 2300 * 2300, 2, data_format)
 
@@ -230,7 +230,7 @@ def test_no_duplicates_in_a_huge_plane(backend, channels, data_format):
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("cells", [(2, SPAN + 5), (SPAN + 5, 2), (SPAN - 1, SPAN), (SPAN, SPAN - 1)])
 def test_the_first_duplicate_in_a_huge_plane(backend, cells, channels, data_format):
-    """Two cells repeat, in different parts of the plane: named is what repeats first, not what is found first."""
+    """Two cells repeat, in different maps: the error names the first repeat in row-major order, not in map order."""
     case, indices = huge(channels, data_format)
     plane = planes_of(indices, 2, data_format)[-1]
     plane.flat[:2], plane[5, 5], plane[5, 6] = cells, cells[0], cells[1]

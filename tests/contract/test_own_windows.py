@@ -1,6 +1,6 @@
-"""`validate="windows"`: an index outside its own window is an error, as one outside its plane always is.
+"""With `validate="windows"`, an index outside its own window is an error.
 
-With an allowed size that is not the one that was pooled, every index may be in range, and the picture is sheared.
+For a wrong but allowed size, every index may be in range, and unpooling shears the picture silently.
 """
 
 import re
@@ -22,7 +22,7 @@ every_call = pytest.mark.parametrize(
 
 
 class Call:
-    """A call that takes indices, by its name above."""
+    """Return the call with this name, which takes indices."""
 
     def __init__(self, call, case, data_format):
         self.case, self.data_format, self.last = case, data_format, data_format == "channels_last"
@@ -75,9 +75,9 @@ def test_indices_of_a_pooling_pass(backend, name, call, data_format):
 
 
 def assert_first_is_reported(backend, call, indices):
-    """Each is an error that names the first index outside its own window, and writes nothing around `out`.
+    """The error names the first index outside its own window; no memory around `out` changes.
 
-    Where nothing is reported, such an index is dropped.
+    Kinds of arrays without errors drop such an index.
     """
     own, case = call.own(indices), call.case
     assert not own.all()
@@ -105,7 +105,7 @@ def assert_first_is_reported(backend, call, indices):
 @every_call
 @every_pooling
 def test_the_first_index_outside_its_own_window_is_reported(backend, name, call, data_format):
-    """Wherever in the plane it points to, and whether others are out of range."""
+    """The first one is named for any place that it points to, also if other indices are out of range."""
     case = POOLINGS[name]
     call = Call(call, case, data_format)
     valid, cells = pooled(case, (2, 3), data_format), int(np.prod(case.size))
@@ -113,7 +113,7 @@ def test_the_first_index_outside_its_own_window_is_reported(backend, name, call,
         rng = np.random.default_rng(seed)
         indices = valid.copy()
         where = rng.choice(indices.size, min(4, indices.size), replace=False)
-        # The cells beside a window are those that a comparison gets wrong.
+        # A wrong comparison shows at the cells beside a window.
         beside = indices.reshape(-1)[where] + rng.choice([-1, 1, -case.size[-1], case.size[-1]], len(where))
         indices.reshape(-1)[where] = rng.choice([beside, rng.integers(-1, cells + 1, len(where))])
         if not call.own(indices).all():
@@ -137,7 +137,7 @@ def test_it_is_the_first_whichever_thread_finds_another(backend, name, call):
     ("size", "wrong"), [((4, 4), (5, 5)), ((4, 4), (4, 5)), ((5, 5), (4, 4)), ((6, 7), (7, 6))], ids=str
 )
 def test_a_size_that_would_shear_the_picture_is_refused(backend, size, wrong):
-    """It does so without: every index is in range, as the corner's is not the last cell."""
+    """Without the check, the picture is sheared: every index is in range."""
     x = np.zeros((1, 1, *size), "float32")
     x[..., 0::2, 1::2] = 1
     values, indices = unpool.max_pool2d(x, 2, return_indices=True)

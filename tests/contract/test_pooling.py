@@ -1,4 +1,4 @@
-"""Pooling gives the reference's values and indices, bit for bit, whatever the shape, dtype, memory order or threads."""
+"""Pooling gives the reference's values and indices, bit for bit, for every shape, dtype and memory order."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ every_leading = pytest.mark.parametrize("leading", [(2, 3), (3,)], ids=["batch",
 
 
 def check(backend, case: Pooling, x, data_format="channels_first", **named):
-    """Pool by the library, and by the reference."""
+    """Return the results of the library and of the reference."""
     expected_values, expected_indices = case.pool(x, data_format)
     arguments = case.arguments | {"return_indices": True, "data_format": data_format} | named
     values, indices = backend.call(case.function("max_pool"), x, **arguments)
@@ -59,7 +59,7 @@ def test_every_shape(backend, case, data_format, leading):
 )
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
 def test_every_width(backend, data_format, kernel, stride, padding, dtype):
-    """Kernels that take several elements at a time have a rest to take one by one."""
+    """Kernels that pool several elements at a time pool the rest one by one."""
     for width in backend.some(range(3, 40)):
         case = pooling((5, width), kernel, stride, padding)
         check(backend, case, crowded(dtype, case.shape((2,), data_format), width), data_format)
@@ -87,7 +87,7 @@ def test_a_stride_of_none_is_the_kernel(backend):
 
 
 def test_indices_count_the_plane_alone(backend):
-    """Not the padding, the channels or the samples: the flat position in the plane, in both data formats."""
+    """An index is the flat position in the plane, without padding, channels and samples, in both data formats."""
     x = np.zeros((2, 3, 4, 5))
     x[1, 2, 3, 4] = 1
     _, indices = backend.call(unpool.max_pool2d, x, 4, 1, 2, return_indices=True)
@@ -157,7 +157,7 @@ def test_nan_wins_and_otherwise_the_first_of_equals(backend, row, found, data_fo
 @every_format
 @pytest.mark.parametrize("dtype", REALS, ids=str)
 def test_padding_is_never_picked(backend, dtype, data_format):
-    """Not even where the input holds nothing but the smallest value of its dtype."""
+    """This holds even if every cell has the smallest value of its dtype."""
     case = pooling((4, 5), 4, 1, 2)
     smallest = special(dtype).min() if dtype.kind in "iub" else np.array(-np.inf, dtype)
     x = np.full(case.shape((2, 3), data_format), smallest)
@@ -167,7 +167,7 @@ def test_padding_is_never_picked(backend, dtype, data_format):
 
 
 def test_a_window_of_nothing_but_padding_is_refused(backend):
-    """Steps of 5 cells from one cell before the input: -1 and 4, of an input of 4."""
+    """The taps of a window are 5 cells apart and start in the padding: cells -1 and 4 of an input of 4."""
     case = pooling((4,), 2, 1, 1, 5)
     x = np.ones((1, 4), np.float32)
     with pytest.raises(ValueError, match="nothing but padding"):
@@ -191,7 +191,7 @@ def test_every_memory_order(backend, layout, dtype):
 
 @pytest.mark.parametrize("axis", range(4))
 def test_repeated_without_being_copied(backend, axis):
-    """A stride of zero along one axis, as numpy.broadcast_to makes it."""
+    """The input has a stride of zero along one axis, as from numpy.broadcast_to."""
     case = POOLINGS["odd"]
     x = crowded("float32", (2, 3, *case.size)).take([0], axis)
     check(backend, case, np.broadcast_to(x, (2, 3, *case.size)))

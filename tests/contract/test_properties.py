@@ -1,4 +1,4 @@
-"""Hypothesis looks for a call on which the library and the reference differ, in every argument at once."""
+"""Hypothesis searches all arguments at once for a call whose result differs from the reference."""
 
 from functools import partial
 
@@ -15,7 +15,7 @@ seeds = st.integers(0, 2**16)
 
 @st.composite
 def poolings(draw):
-    """A plane and pooling arguments that fit it, though maybe with windows of nothing but padding."""
+    """Draw a plane and pooling arguments that fit it; some windows may lie wholly in the padding."""
     rank = draw(st.integers(1, 3))
     along = []
     for _ in range(rank):
@@ -30,7 +30,7 @@ def poolings(draw):
 
 @st.composite
 def calls(draw):
-    """A pooling, (batch, channels) or (channels,), a data format."""
+    """Draw a pooling, (batch, channels) or (channels,), and a data format."""
     leading = draw(st.sampled_from([(1,), (3,), (1, 1), (2, 3), (0, 2), (1, 34)]))
     return draw(poolings()), leading, draw(st.sampled_from(FORMATS))
 
@@ -47,7 +47,7 @@ def layouts(dtype):
 
 
 def pooled_shape(case, leading, data_format):
-    """Return the shape that the case pools to, or None where a window would read nothing but padding."""
+    """Return the shape that the case pools to, or None if a window lies wholly in the padding."""
     found = pooled_or_none(case, np.zeros(case.shape(leading, data_format), "uint8"), data_format)
     return None if found is None else found[0].shape
 
@@ -74,7 +74,7 @@ def test_unpooling_and_its_gradient(backend, call, dtype, index_dtype, duplicate
     shape = pooled_shape(case, leading, data_format)
     assume(shape is not None)
     last, cells = data_format == "channels_last", int(np.prod(case.size))
-    # As many cells as the index dtype can count, or few ones only, so that some indices repeat or nearly all do.
+    # As many cells as the index dtype counts, or few cells, so that some indices repeat or nearly all of them.
     few = data.draw(st.integers(1, min(cells, np.iinfo(index_dtype).max + 1)))
     indices = anywhere(shape, few, seed, index_dtype)
     values, grad = bits(dtype, shape, seed), bits(dtype, case.shape(leading, data_format), seed)
@@ -121,7 +121,7 @@ def test_gradient_of_pooling(backend, call, dtype, seed, data):
 
 @given(calls(), st.sampled_from(REALS), seeds)
 def test_there_and_back(backend, call, dtype, seed):
-    """Every value that pooling found stands where it was found, and nothing else is written."""
+    """Unpooling puts each maximum back where it was, and writes no other cell."""
     case, leading, data_format = call
     x = crowded(dtype, case.shape(leading, data_format), seed)
     assume(pooled_or_none(case, x, data_format) is not None)

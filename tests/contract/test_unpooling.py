@@ -1,4 +1,4 @@
-"""Unpooling puts every value where its index says, bit for bit, and nothing anywhere else: not outside `out`, ever."""
+"""Unpooling puts every value where its index says, bit for bit, and writes no other memory."""
 
 import re
 from functools import cache
@@ -58,7 +58,7 @@ def assert_same(actual, expected, duplicates, kind=None):
 @every_leading
 @every_mode
 def test_every_shape(backend, case, data_format, leading, duplicates):
-    """The indices of a pooling, which repeat where windows overlap, and ones made by hand."""
+    """Test indices of a pooling, which repeat where windows overlap, and indices made by hand."""
     cells, last = int(np.prod(case.size)), data_format == "channels_last"
     candidates = [pooled(case, leading, data_format)]
     candidates.append(anywhere(candidates[0].shape, cells))
@@ -79,7 +79,7 @@ def test_every_shape(backend, case, data_format, leading, duplicates):
 @pytest.mark.parametrize("stride", [2, 3])
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", "float64", "complex128"])
 def test_every_width(backend, dtype, stride, duplicates, data_format):
-    """Kernels that write several elements at a time have a rest to write one by one."""
+    """Kernels that write several elements at a time write the rest one by one."""
     for width in backend.some(range(2, 40)):
         case = pooling((7, width), 2, stride)
         indices = pooled(case, (2,), data_format)
@@ -142,7 +142,7 @@ def test_the_example_with_a_size(backend):
 
 # --- there and back ---------------------------------------------------------------------------------------------------
 
-# Dilated windows interleave: even where a window is no larger than a stride, two of them may share cells.
+# Dilated windows interleave, so two of them may share cells even if the kernel is no longer than the stride.
 APART = [
     name for name, case in POOLINGS.items() if all(d == 1 and k <= s for _, k, s, _, d in zip(*case[:5], strict=True))
 ]
@@ -152,7 +152,7 @@ APART = [
 @every_leading
 @pytest.mark.parametrize("name", APART)
 def test_pooling_what_was_unpooled_changes_nothing(backend, name, leading, data_format):
-    """Where windows do not overlap and every value is more than the zeros around it."""
+    """Windows do not overlap, and every value is larger than the zeros around it."""
     case = POOLINGS[name]
     arguments = case.window | {"data_format": data_format}
     pool = case.function("max_pool")
@@ -169,7 +169,7 @@ def test_pooling_what_was_unpooled_changes_nothing(backend, name, leading, data_
 
 
 def test_signalling_nans_keep_their_bits(backend):
-    """A framework that moves a narrow float as a wider one sets a bit of them."""
+    """XLA moves bfloat16 as float32, which sets a bit of a signalling NaN."""
     for dtype in FLOATS:
         bits_of = np.dtype(f"uint{8 * dtype.itemsize}")
         x = (np.array(np.inf, dtype).view(bits_of) + np.arange(1, 17).astype(bits_of)).view(dtype).reshape(1, 1, 4, 4)
@@ -186,7 +186,7 @@ def test_signalling_nans_keep_their_bits(backend):
 @pytest.mark.parametrize("make", [bits, crowded, whole])
 @pytest.mark.parametrize("dtype", VALUES, ids=str)
 def test_every_dtype(backend, dtype, make, duplicates, data_format):
-    """Any bits pass through, NaNs with their payload too; sums round after each step, in row-major order."""
+    """All bits are copied, payloads of NaN included; sums are rounded at each step, in row-major order."""
     for case in (POOLINGS["even"], POOLINGS["overlap and padding"], POOLINGS["volume, odd"]):
         found = pooled(case, (2, 3), data_format)
         for indices in (found, anywhere(found.shape, int(np.prod(case.size)))):
@@ -207,7 +207,7 @@ def test_every_dtype(backend, dtype, make, duplicates, data_format):
 @every_mode
 @pytest.mark.parametrize("index_dtype", INTEGERS, ids=str)
 def test_every_index_dtype(backend, index_dtype, duplicates, data_format):
-    """Over the whole of a plane that int8 and uint8 can just count."""
+    """The plane has as many cells as int8 and uint8 can count."""
     size = (8, 16) if index_dtype == "int8" else (16, 16)
     case = pooling(size, 2)
     cells = int(np.prod(size))
@@ -222,7 +222,7 @@ def test_every_index_dtype(backend, index_dtype, duplicates, data_format):
 
 
 def test_a_sum_rounds_at_every_step(backend):
-    """2048 + 1 is 2048 in float16, twice; two ones added first would have made it 2050."""
+    """In float16, 2048 + 1 + 1 is 2048; adding the two ones first would give 2050."""
     values, indices = np.array([[2048, 1, 1]], "float16"), np.zeros((1, 3), "int64")
     actual = backend.call(unpool.max_unpool1d, values, indices, 2, duplicates="sum")
     assert actual.tolist() == [[2048, 0, 0, 0, 0, 0]]
@@ -297,7 +297,7 @@ def test_output_size_within_a_stride(backend, case):
 
 @every_pooling
 def test_every_size_that_was_pooled_can_be_restored(backend, case):
-    """Floor or ceil: the size of the input is among those that unpooling takes."""
+    """Unpooling takes the size of pooling's input, with and without `ceil_mode`."""
     found = pooled(case, (2, 3), "channels_first")
     values = bits("float32", found.shape)
     actual = backend.call(
@@ -350,7 +350,7 @@ def test_one_cell_in_two_planes_is_no_duplicate(backend):
 
 STRAYED = {name: (POOLINGS[name], (3, 40)) for name in APART} | {
     "many planes": (pooling((60, 62), 2), (3, 40)),
-    "one plane": (pooling((270, 265), 2), (1, 1)),  # whose parts are written by several threads
+    "one plane": (pooling((270, 265), 2), (1, 1)),  # several threads write parts of it
 }
 
 
@@ -358,7 +358,7 @@ STRAYED = {name: (POOLINGS[name], (3, 40)) for name in APART} | {
 @every_mode
 @pytest.mark.parametrize("name", STRAYED)
 def test_indices_that_left_their_window(backend, name, duplicates, data_format):
-    """Most are where a pooling without overlap would leave them; the others lie in other windows, in gaps, anywhere."""
+    """Most indices lie in their own windows; the others lie in other windows or in gaps."""
     case, leading = STRAYED[name]
     arguments = case.window | {"output_size": case.size, "duplicates": duplicates, "data_format": data_format}
     for share in (0.001, 0.05, 0.5):
@@ -385,7 +385,7 @@ def test_indices_that_left_their_window(backend, name, duplicates, data_format):
 @every_format
 @pytest.mark.parametrize("index_dtype", ["int64", "int32"])
 def test_indices_outside_every_window(backend, index_dtype, data_format):
-    """In range of the plane is all that an index has to be: gaps between windows, and the rest past the last one."""
+    """An index may name any cell of the plane, also in a gap or past the last window."""
     case = pooling((9, 11), 2, 4)
     shape = arranged((2, 3), (2, 3), data_format)
     gaps = [h * 11 + w for h in range(9) for w in range(11) if h % 4 > 1 or w % 4 > 1]
@@ -426,7 +426,7 @@ def test_every_memory_order_of_indices(backend, layout, dtype):
 @pytest.mark.parametrize("axis", range(4))
 @last_and_sum
 def test_repeated_without_being_copied(backend, axis, duplicates):
-    """A stride of zero along one axis, as numpy.broadcast_to makes it, of values or of indices."""
+    """Values or indices have a stride of zero along one axis, as from numpy.broadcast_to."""
     case = POOLINGS["odd"]
     indices = pooled(case, (2, 3), "channels_first")
     values = bits("float32", indices.shape)
@@ -442,7 +442,7 @@ def test_repeated_without_being_copied(backend, axis, duplicates):
 @pytest.mark.parametrize("name", ["even", "odd", "overlap", "gaps and padding"])
 @every_mode
 def test_recycled_memory_is_zeroed(backend, name, duplicates):
-    """A new output starts as zero whatever its memory held before."""
+    """A new output is zero wherever no value is put, also in memory that was used before."""
     case = POOLINGS[name]
     found = pooled(case, (2, 3), "channels_first")
     indices = unique(found.shape, int(np.prod(case.size)), 2, "channels_first")
@@ -497,7 +497,7 @@ def test_out_must_not_be_what_is_read(backend):
 
 @cache
 def large(name, made, duplicates):
-    """Return values, indices of a pooling or made by hand, and what the reference unpools them to."""
+    """Return values, indices of a pooling or made by hand, and the planes that the reference unpools."""
     case, leading, data_format = LARGE[name]
     indices = pooled(case, leading, data_format)
     if made == "by hand":

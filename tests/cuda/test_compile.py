@@ -1,4 +1,4 @@
-"""Every variant of the CUDA kernels compiles for every architecture, and to what they were written for.
+"""Every variant of the CUDA kernels compiles for every architecture, to the instructions that it is written for.
 
 NVRTC needs no GPU.  It gets the options that CuPy passes, and in a test of its own none of them.
 """
@@ -11,7 +11,7 @@ import pytest
 from keeping import keep
 from needs import require
 
-# As CuPy 14 adds them.
+# The options that CuPy 14 adds.
 CUPY = ("--device-as-default-execution-space", "-ftz=true")
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120")
 WORDS = tuple(f"word{size}" for size in (1, 2, 4, 8, 16))
@@ -19,10 +19,9 @@ FLOATS = ("float16", "bfloat16", "float32", "float64")
 INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 REALS = ("bool", *FLOATS, *INTEGERS)
 KINDS = (*REALS, "complex64", "complex128")
-# Bytes of an index, 64 bits to count with, side of squares: each with each other, not all with all, which would take
-# minutes more, and nothing in the kernels depends on three of them.
+# Bytes of an index, 64-bit counting, side of squares: every pair of choices, since no kernel depends on all three.
 HOWS = ((4, False, 0), (8, True, 0), (8, False, 2), (4, True, 2), (4, False, 3), (8, True, 3))
-# Operation, kind, duplicates, and whether own windows are checked.
+# Operation, kind, duplicates, and True if own windows are checked.
 WHATS = [
     *product(["pool"], REALS, ["last"]),
     *product(["scatter"], WORDS, ["last", "error"]),
@@ -32,13 +31,13 @@ WHATS = [
     ("scatter", "float32", "sum", True),
     ("gather", "word4", "sum", True),
 ]
-# What, how and for which architecture: everything for each of them, in another way for each.
+# Each entry of WHATS for each architecture, with another entry of HOWS for each.
 VARIANTS = [
     (architecture, (operation, kind, *HOWS[(place + turn) % len(HOWS)], *rest))
     for turn, architecture in enumerate(ARCHITECTURES)
     for place, (operation, kind, *rest) in enumerate(WHATS)
 ]
-# Each operation and kind once, in another way and for another architecture than the one before.
+# Each entry of WHATS once, for one architecture.
 PLAIN = [VARIANTS[place % len(ARCHITECTURES) * len(WHATS) + place] for place in range(len(WHATS))]
 
 
@@ -74,7 +73,7 @@ def compiled(variant, architecture, options=CUPY, ptx=False):
 
 
 def functions(variant, **named):
-    """The PTX of each kernel of a variant, by name."""
+    """Return the PTX of each kernel of a variant, by name."""
     text = compiled(variant, "compute_90", ptx=True, **named).decode()
     parts = re.split(r"\.visible \.entry (\w+)\(", text)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
@@ -95,14 +94,14 @@ def test_every_variant_compiles(architecture, variant):
 
 @pytest.mark.parametrize(("architecture", "variant"), PLAIN, ids=name_of)
 def test_variants_compile_without_the_options_of_cupy(architecture, variant):
-    """These hide a function that is not marked as one of the device's."""
+    """CuPy's options hide a function without `__device__`."""
     assert len(compiled(variant, architecture, ())) > 1000
 
 
 @pytest.mark.parametrize("architecture", ["compute_75", "compute_80", "compute_90", "compute_100", "compute_120"])
 @pytest.mark.parametrize("kind", WORDS)
 def test_the_window_path_stores_16_bytes_at_a_time(kind, architecture):
-    """Compilers have been seen to take a store of 16 bytes apart."""
+    """Some compilers split a store of 16 bytes."""
     text = compiled(("scatter", kind, 8, False, 2, "last"), architecture, ptx=True).decode()
     body = text.split(".entry unpool_scatter_blocks(")[1].split(".entry")[0]
     assert re.search(r"st\.global(\.\w+)?\.v[24]\.[bu](32|64)", body)
@@ -122,7 +121,7 @@ def test_sums_do_not_flush_denormals(kind):
 @pytest.mark.parametrize("side", [0, 2, 3])
 @pytest.mark.parametrize("kind", FLOATS)
 def test_pooling_compares_integers(kind, side):
-    """Floats would be compared with their denormals flushed."""
+    """Comparisons of floats would flush denormals."""
     (text,) = functions(("pool", kind, 8, False, side, "last")).values()
     assert not re.search(r"\b(setp|max|min|set|slct)\.\S*f(16|32|64)", text)
 

@@ -1,7 +1,7 @@
-"""Bugs planted in the CUDA backend, each of which a short battery of calls must catch.
+"""A short battery of calls catches each bug that is planted in the CUDA backend.
 
-It shows that the stand-in for CuPy lets a bug be seen, those too that a GPU would show now and then only, like a
-missing barrier.  A bug is a text that stands once in a file, and what is planted in its place.
+So the stand-in for CuPy shows bugs, also those that a GPU shows only now and then, like a missing barrier.  A bug is a
+text that occurs once in a file, and its replacement.
 """
 
 import re

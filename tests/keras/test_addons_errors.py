@@ -42,7 +42,7 @@ ARGUMENTS = {
     "an open size": (
         lambda: addons.MaxUnpooling2DV2((1, None, 4, 1)),
         ValueError,
-        "`output_size` must say every spatial size, got (1, None, 4, 1)",
+        "`output_size` must have every spatial size, got (1, None, 4, 1)",
     ),
     "a size of floats": (
         lambda: addons.MaxUnpooling2DV2((1, 4.0, 4, 1)),

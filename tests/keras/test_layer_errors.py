@@ -220,7 +220,7 @@ SYMBOLIC = {
     "an open size": (
         lambda: unpooling(2)(symbol(V), symbol(I), output_size=keras.Input((None, None, 1)).shape),
         ValueError,
-        "`output_size` must say every spatial size, got (None, None, None, 1)",
+        "`output_size` must have every spatial size, got (None, None, None, 1)",
     ),
     "one shape for two": (
         lambda: unpooling(2).compute_output_shape((None, 2, 2, 1)),

@@ -1,7 +1,7 @@
-"""The kinds of arrays that the contract is tested with, each made of NumPy arrays and turned back.
+"""The kinds of arrays that the contract is tested with, and their conversion from and to NumPy arrays.
 
-One a backend; JAX's twice, eagerly and compiled; TensorFlow's four times: eagerly, in graphs that know all sizes or
-none, and compiled by XLA.
+Each backend has one kind.  JAX has two: eager and compiled.  TensorFlow has four: eager, in graphs with known or unknown
+sizes, and compiled by XLA.
 """
 
 import ctypes
@@ -18,16 +18,16 @@ SHARED = 4
 
 
 class Arrays:
-    """One kind of array: how it is made of a NumPy array, and how it becomes one again."""
+    """A kind of arrays: its conversion from and to NumPy arrays, and its calls of public functions."""
 
     name: str
-    writes = True  # whether there is `out=`
-    reports = True  # whether a bad or repeated index is an error; else, a bad one is dropped
+    writes = True  # True if calls take `out=`
+    reports = True  # True if a bad or repeated index is an error; else a bad one is dropped
     one_in = 1  # one in this many cases of a test runs
-    rounds = True  # whether sums are rounded at every step, and keep denormals, as NumPy's
+    rounds = True  # True if sums are rounded at each step and keep denormals, as in NumPy
 
     def some(self, values):
-        """Return the values that a test goes through: two of them where each call takes long."""
+        """Return the values that a test loops over: two of them for kinds with slow calls."""
         values = list(values)
         return values if self.one_in <= SHARED else values[:: max(1, -(-len(values) // 2))]
 
@@ -37,22 +37,22 @@ class Arrays:
         return find_spec(needs.framework(cls.name)) is not None
 
     def asarray(self, array):
-        """Return an array of this kind, which lies in memory as the NumPy array does, as far as the kind knows how."""
+        """Return an array of this kind, with the memory layout of the NumPy array if the kind supports it."""
         raise NotImplementedError
 
     def tonumpy(self, array):
         raise NotImplementedError
 
     def address(self, array):
-        """The address of the first element."""
+        """Return the address of the first element."""
         raise NotImplementedError
 
     def alignment(self, dtype):
-        """What the address of an element is a multiple of."""
+        """Return the number that divides every element's address."""
         raise NotImplementedError
 
     def typed(self, memory, dtype):
-        """Return an array of bytes as one of another dtype, where it lies."""
+        """Return a view of an array of bytes as another dtype."""
         return memory.view(dtype)
 
     def run(self, function, *arguments, **named):
@@ -69,7 +69,7 @@ class Arrays:
         return tuple(map(self._back, result)) if isinstance(result, tuple) else self._back(result)
 
     def _back(self, result):
-        assert type(result) is type(self.asarray(np.zeros(1)))  # array kind in is array kind out
+        assert type(result) is type(self.asarray(np.zeros(1)))  # the result has the type of the arguments
         assert result.flags.c_contiguous
         return self.tonumpy(result)
 
@@ -94,12 +94,12 @@ class CuPyArrays(Arrays):
     name = "cuda"
 
     def __init__(self):
-        self.cupy = needs.require("cupy", "CuPy arrays are what the backend is for")
+        self.cupy = needs.require("cupy", "the tests of CuPy arrays need it")
         needs.require_backend("cuda")
 
     def asarray(self, array):
-        array = np.asarray(array, array.dtype.newbyteorder("="))  # there is no other byte order
-        # The memory behind it, byte by byte, at an address that is as odd.
+        array = np.asarray(array, array.dtype.newbyteorder("="))  # CuPy has no other byte order
+        # Copy the memory behind the array, to an address with the same remainder modulo 64.
         low, high = np.lib.array_utils.byte_bounds(array) if array.size else (0, 0)
         odd = low % 64
         memory = np.full(odd + max(high - low, 1), 0xA5, np.uint8)
@@ -118,14 +118,14 @@ class CuPyArrays(Arrays):
 
 
 class TensorFlowArrays(Arrays):
-    """Eager tensors: the CPU's kernels, without a copy."""
+    """Eager tensors, which the CPU kernels compute without a copy."""
 
     name = "tensorflow"
     writes = False
     one_in = SHARED
 
     def __init__(self):
-        self.tf = needs.require("tensorflow", "its tensors are what the backend is for")
+        self.tf = needs.require("tensorflow", "the tests of TensorFlow tensors need it")
         needs.require_backend("tensorflow")
 
     def asarray(self, array):
@@ -140,7 +140,7 @@ class TensorFlowArrays(Arrays):
 
 
 class TensorFlowFunctionArrays(TensorFlowArrays):
-    """Calls in graphs, each of which is kept for some calls like it."""
+    """Calls in graphs; a graph is kept for equal calls."""
 
     compiled = False
     one_in = 96
@@ -182,7 +182,7 @@ class TensorFlowFunctionArrays(TensorFlowArrays):
 
 
 class TensorFlowUnknownArrays(TensorFlowFunctionArrays):
-    """Of no size that is known before the run."""
+    """Tensors of a graph whose sizes are all unknown."""
 
     def spec(self, array):
         return self.tf.TensorSpec([None] * array.ndim, array.dtype)
@@ -194,20 +194,20 @@ class TensorFlowXLAArrays(TensorFlowFunctionArrays):
 
 
 class TorchArrays(Arrays):
-    """Tensors of the CPU."""
+    """Tensors in CPU memory."""
 
     name = "torch"
     one_in = SHARED
 
     def __init__(self):
-        self.torch = needs.require("torch", "its tensors are what the backend is for")
+        self.torch = needs.require("torch", "the tests of PyTorch tensors need it")
         needs.require_backend("torch")
 
     def asarray(self, array):
         array = np.asarray(array, array.dtype.newbyteorder("="))
         steps = [stride / array.itemsize for stride in array.strides]
         if not (array.flags.writeable and array.flags.aligned and all(step >= 0 and step % 1 == 0 for step in steps)):
-            array = array.copy()  # as which there is no tensor
+            array = array.copy()  # PyTorch has no such tensor
         if array.dtype.name == "bfloat16":
             return self.torch.from_numpy(array.view(np.uint16)).view(self.torch.bfloat16)
         return self.torch.from_numpy(array)
@@ -230,23 +230,23 @@ class TorchArrays(Arrays):
 
     def _back(self, result):
         assert type(result) is self.torch.Tensor
-        # As what was given, which may be one of PyTorch's memory formats.
+        # The result has the memory format of the argument.
         last = {4: self.torch.channels_last, 5: self.torch.channels_last_3d}.get(result.dim())
         assert result.is_contiguous() or result.is_contiguous(memory_format=last)
         return self.tonumpy(result)
 
 
 class JAXArrays(Arrays):
-    """Arrays with values: the CPU's kernels, without a copy."""
+    """Eager arrays, which the CPU kernels compute without a copy."""
 
     name = "jax"
     writes = False
     one_in = SHARED
 
     def __init__(self):
-        self.jax = needs.require("jax", "its arrays are what the backend is for")
+        self.jax = needs.require("jax", "the tests of JAX arrays need it")
         needs.require_backend("jax")
-        self.jax.config.update("jax_enable_x64", True)  # or there are no 64-bit dtypes
+        self.jax.config.update("jax_enable_x64", True)  # for 64-bit dtypes
 
     def asarray(self, array):
         return self.jax.numpy.array(np.asarray(array, array.dtype.newbyteorder("=")))
@@ -260,7 +260,7 @@ class JAXArrays(Arrays):
 
 
 class JAXJitArrays(JAXArrays):
-    """Calls that are compiled, each anew."""
+    """Arguments of compiled calls; each call is compiled anew."""
 
     one_in = 96
     reports = False
@@ -272,7 +272,7 @@ class JAXJitArrays(JAXArrays):
         traced = [place for place, value in places.items() if isinstance(value, (np.ndarray, self.jax.Array))]
         self.calls += 1
         if self.calls % 64 == 0:
-            self.jax.clear_caches()  # a program takes some megabytes
+            self.jax.clear_caches()  # a compiled program takes some megabytes
 
         def call(arrays):
             given = places | dict(zip(traced, arrays, strict=True))
@@ -300,6 +300,6 @@ def find(name):
     return getattr(import_module(module), attribute) if colon else KINDS.get(name)
 
 
-# Of tests that need more of a kind of arrays than every kind has.
+# Marks of tests that only some kinds of arrays can run.
 needs_out = pytest.mark.kinds("writes")
 needs_reports = pytest.mark.kinds("reports")

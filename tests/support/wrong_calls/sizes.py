@@ -114,8 +114,8 @@ SIZES = {
     "output_size_left_open": Case(
         "size_left_open",
         ValueError,
-        "`output_size` must say every spatial size, got (None, 1, None, 4): where only a run will know one, pass the "
-        "shape as an array that the run computes",
+        "`output_size` must have every spatial size, got (None, 1, None, 4): for a size unknown before the run, pass "
+        "the shape as an array that the run computes",
         lambda out: unpool.max_unpool2d(P, I, 2, output_size=(None, 1, None, 4), out=out.plane),
     ),
     "output_size_too_long": Case(
