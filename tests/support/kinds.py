@@ -1,7 +1,7 @@
 """The kinds of arrays that the contract is tested with, and their conversion from and to NumPy arrays.
 
-Each backend has one kind.  JAX has two: eager and compiled.  TensorFlow has four: eager, in graphs with known or unknown
-sizes, and compiled by XLA.
+Each backend has one kind.  JAX has two: eager and compiled.  TensorFlow has four: eager, in graphs with known or
+unknown sizes, and compiled by XLA.
 """
 
 import ctypes

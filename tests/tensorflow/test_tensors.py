@@ -268,6 +268,8 @@ def warned():
     logger.removeHandler(log)
 
 
+# On Python 3.13, AutoGraph gives syntax trees an attribute in a way that Python deprecates.
+@pytest.mark.filterwarnings("ignore:.*___pyct_anno:DeprecationWarning")
 @pytest.mark.parametrize("compiled", [False, True], ids=["function", "xla"])
 def test_autograph_has_nothing_to_say(warned, compiled):
     """By default, `tf.function` rewrites the functions that it calls with AutoGraph, which warns if it fails."""
