@@ -1,5 +1,6 @@
 """The options of a test run: the kinds of arrays, how many cases of a test, and how hypothesis searches."""
 
+import gc
 import os
 import sys
 from importlib.util import find_spec
@@ -18,7 +19,7 @@ settings.register_profile("default", deadline=None, max_examples=200)
 settings.register_profile("ci", deadline=None, max_examples=200, derandomize=True)
 # For kinds of arrays that are traced or compiled anew for every example.
 settings.register_profile(
-    "few", deadline=None, max_examples=6, derandomize=True, phases=(Phase.explicit, Phase.generate)
+    "few", deadline=None, max_examples=4, derandomize=True, phases=(Phase.explicit, Phase.generate)
 )
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
@@ -53,6 +54,7 @@ def pytest_configure(config):
     if config.getoption("--cuda-on-cpu"):
         assert "cupy" not in sys.modules
         sys.path.insert(0, str(Path(__file__).parent / "support" / "cuda_on_cpu"))
+        kinds.CuPyArrays.one_in = kinds.SHARED  # thread by thread, each case takes long
     missing = [module for module in needs.promised() if find_spec(module) is None]
     if missing:
         raise pytest.UsageError(f"UNPOOL_REQUIRE promises what is not installed: {', '.join(missing)}")
@@ -126,3 +128,10 @@ def one_in(item, kind):
 @pytest.fixture(scope="session")
 def backend(request):
     return request.config.kinds[request.param]()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def freed():
+    """Free TensorFlow's graphs, which are in reference cycles, after each file of tests: they take gigabytes."""
+    yield
+    gc.collect()
