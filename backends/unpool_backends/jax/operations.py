@@ -13,7 +13,7 @@ In an eager call, each operation is compiled once per plan; in a traced program,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
 from typing import Any, NamedTuple
@@ -126,30 +126,39 @@ def _planewise(function: Any, spatial: tuple[int, ...], *arrays: Any) -> Any:
 # --- both paths -------------------------------------------------------------------------------------------------------
 
 
-def _scattered(plan: Plan[Any], duplicates: Duplicates, values: Any, indices: Any) -> Any:
+def _unchanged(array: Any) -> Any:
+    return array
+
+
+def _scattered(
+    plan: Plan[Any], duplicates: Duplicates, values: Any, indices: Any, as_bits: Callable[[Any], Any] = _unchanged
+) -> Any:
+    # Branches take and return arrays in the user's shape and dtype, because XLA copies arrays that are changed outside.
     def general(given: Any, indices: Any) -> Any:
         function = partial(_scatter, duplicates=duplicates, plan=plan)
-        planes = _planewise(function, plan.plane, _six(given, plan.pooled, plan), _numbers(indices, plan))
-        return planes.reshape(plan.plane_shape)
+        planes = _planewise(function, plan.plane, _six(as_bits(given), plan.pooled, plan), _numbers(indices, plan))
+        return bits.from_bits(planes, given.dtype).reshape(plan.plane_shape)
 
     def own(given: Any, indices: Any) -> Any:
-        pooled, numbers = _six(given, plan.pooled, plan), _numbers(indices, plan)
-        return window_path.scatter(pooled, numbers, plan, adds=duplicates == "sum").reshape(plan.plane_shape)
+        pooled, numbers = _six(as_bits(given), plan.pooled, plan), _numbers(indices, plan)
+        planes = window_path.scatter(pooled, numbers, plan, adds=duplicates == "sum")
+        return bits.from_bits(planes, given.dtype).reshape(plan.plane_shape)
 
     @partial(jax.checkpoint, prevent_cse=False)
     def scattered(given: Any, indices: Any) -> Any:
         if not window_path.serve(plan):
             return general(given, indices)
-        # Branches take and return arrays in the user's shape, because XLA copies an array that is reshaped outside.
         return lax.cond(window_path.inside(_numbers(indices, plan), plan), own, general, given, indices)
 
     return scattered(values, indices)
 
 
-def _gathered(plan: Plan[Any], duplicates: Duplicates, grad: Any, indices: Any) -> Any:
-    planes, numbers = _six(grad, plan.plane, plan), _numbers(indices, plan)
+def _gathered(
+    plan: Plan[Any], duplicates: Duplicates, grad: Any, indices: Any, as_bits: Callable[[Any], Any] = _unchanged
+) -> Any:
+    planes, numbers = _six(as_bits(grad), plan.plane, plan), _numbers(indices, plan)
     values = _planewise(partial(_gather, duplicates=duplicates, plan=plan), plan.pooled, planes, numbers)
-    return values.reshape(plan.pooled_shape)
+    return bits.from_bits(values, grad.dtype).reshape(plan.pooled_shape)
 
 
 # --- the general path, for one plane ----------------------------------------------------------------------------------
@@ -194,7 +203,7 @@ def _moved(move: Any, plan: Plan[Any], duplicates: Duplicates, given: Any, indic
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def _moved_bits(move: Any, plan: Plan[Any], duplicates: Duplicates, given: Any, indices: Any) -> Any:
-    return bits.from_bits(move(plan, duplicates, bits.to_bits(given), indices), given.dtype)
+    return move(plan, duplicates, given, indices, bits.to_bits)
 
 
 @_moved_bits.defjvp  # type: ignore[untyped-decorator]

@@ -1,4 +1,7 @@
-"""The bits of bfloat16 values.  XLA moves bfloat16 as float32, which sets a bit of signalling NaNs."""
+"""The bits of bfloat16 values.  XLA moves bfloat16 as float32, which sets a bit of signalling NaNs.
+
+TensorFlow's own kernels keep the bits, and take up to half longer for integers, so only a graph for XLA has integers.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from unpool_backends.tensorflow.asserts import compiles
+
 
 def to_bits(values: Any) -> Any:
-    """Return integers with the bits of bfloat16 values; return other values unchanged."""
-    return tf.bitcast(values, tf.int16) if values.dtype == tf.bfloat16 else values
+    """Return integers with the bits of bfloat16 values in a graph for XLA; else return the values."""
+    return tf.bitcast(values, tf.int16) if values.dtype == tf.bfloat16 and compiles() else values
 
 
 def from_bits(bits: Any, dtype: tf.DType) -> Any:

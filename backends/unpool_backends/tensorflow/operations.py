@@ -76,10 +76,10 @@ def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> 
     if duplicates == "error":
         checks = checks + targets.once()
     grad = after(checks, grad)
-    values = targets.take(grad, duplicates)
-    if grad.dtype != tf.bfloat16:
+    values, bits = targets.take(grad, duplicates), to_bits(grad)
+    if bits is grad:
         return values
-    return with_gradient_of(values, from_bits(targets.take(to_bits(grad), duplicates), grad.dtype))
+    return with_gradient_of(values, from_bits(targets.take(bits, duplicates), grad.dtype))
 
 
 class _Targets:

@@ -29,8 +29,7 @@ def pool(cells: Any, plan: Plan[Any]) -> tuple[Any, Any]:
     sizes = of_pooling(cells, plan)
     cells, dtype = after(sizes.checks, cells), cells.dtype
     positions = tf.int32 if sizes.small else tf.int64
-    # Keys come from the values, so bfloat16 has them before it is replaced by its bits.
-    found = to_bits(cells), sort_keys.keys(cells) if dtype == tf.bfloat16 else None, None
+    found = to_bits(cells), None, None
     plane = list(sizes.plane)
     for axis in (2, 1, 0):
         around = prod([sizes.lead, *plane[:axis]]), prod([*plane[axis + 1 :], sizes.trail])
@@ -118,7 +117,11 @@ class _Axis:
         """Return values, with their keys, made unless given, and places, plus the coordinates on this axis."""
         numbers = cells.astype(self.positions.as_numpy_dtype) if known(cells) else tf.cast(cells, self.positions)
         along = reshaped(numbers * self.step, 1, -1, 1)
-        return values, sort_keys.keys(values) if keys is None else keys, along if places is None else places + along
+        return (
+            values,
+            sort_keys.keys(values, self.dtype) if keys is None else keys,
+            along if places is None else places + along,
+        )
 
     def _full(self, values: Any, keys: Any, places: Any) -> Any:
         """Give every value a place of its own, if one place stands for all rows so far."""

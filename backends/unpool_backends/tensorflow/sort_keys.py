@@ -25,14 +25,14 @@ _FLOATS = {
 }
 
 
-def keys(values: Any) -> Any:
-    """Return the sort keys of values."""
-    if values.dtype == tf.bool:
+def keys(values: Any, dtype: tf.DType) -> Any:
+    """Return the sort keys of values of this dtype, or of integers with their bits."""
+    if dtype == tf.bool:
         return tf.cast(values, tf.uint8)
-    if values.dtype not in _FLOATS:
+    if dtype not in _FLOATS:
         return values
-    word, wide, infinity = _FLOATS[values.dtype]
-    bits = tf.cast(tf.bitcast(values, word), wide)
+    word, wide, infinity = _FLOATS[dtype]
+    bits = tf.cast(values if values.dtype == word else tf.bitcast(values, word), wide)
     keys = tf.where(bits < 0, tf.constant(word.min, wide) - bits, bits)
     return tf.where(keys < -infinity, tf.constant(word.max, wide), keys)
 
