@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from argparse import ArgumentTypeError
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,6 +25,13 @@ settings.register_profile(
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
+def positive(text):
+    """Return the number that an option gives, which must be 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"must be an integer from 1 on, got {text!r}")
+    return int(text)
+
+
 def pytest_addoption(parser):
     parser.addoption(
         "--arrays",
@@ -38,7 +46,7 @@ def pytest_addoption(parser):
     )
     parser.addoption(
         "--one-in",
-        type=int,
+        type=positive,
         default=1,
         metavar="N",
         help="run one in N of the cases of each test outside of tests/core, always the same ones",
@@ -71,8 +79,14 @@ def chosen(names):
     """Return the kinds of arrays by their names; those named have to be installed."""
     if names is None:
         return {name: kind for name, kind in kinds.KINDS.items() if kind.installed()}
-    found = {name: kinds.find(name) for name in names.split(",")}
-    for name, kind in found.items():
+    found = {}
+    for name in names.split(","):
+        try:
+            kind = found[name] = kinds.find(name)
+        except (ImportError, AttributeError) as error:
+            raise pytest.UsageError(
+                f"--arrays must name a class that can be imported, got {name!r}: {error}"
+            ) from error
         if kind is None:
             known = ", ".join(kinds.KINDS)
             raise pytest.UsageError(f"--arrays must name {known}, or module:Class, got {name!r}")

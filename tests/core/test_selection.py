@@ -52,6 +52,21 @@ def test_an_unknown_kind_of_arrays_is_refused(name):
     assert f"or module:Class, got '{name}'" in refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--arrays", "nowhere:Arrays"), "--arrays must name a class that can be imported, got 'nowhere:Arrays'"),
+        (("--arrays", "kinds:Nothing"), "--arrays must name a class that can be imported, got 'kinds:Nothing'"),
+        (("--one-in", "0"), "must be an integer from 1 on, got '0'"),
+        (("--one-in", "some"), "must be an integer from 1 on, got 'some'"),
+    ],
+)
+def test_other_options_that_are_refused(arguments, text):
+    refused = listed(*arguments)
+    assert refused.returncode == 4
+    assert text in refused.stderr
+
+
 def test_results_are_kept_for_what_they_depend_on(tmp_path, monkeypatch):
     monkeypatch.setenv("UNPOOL_TEST_CACHE", str(tmp_path))
     made = []
