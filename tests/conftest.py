@@ -70,7 +70,7 @@ def pytest_configure(config):
     if find_spec("jax"):  # read when JAX is imported, by the processes that tests start, too
         # Processes that run at the same time have folders of their own, because JAX does not write in one step.
         process = [os.environ.get(name, "") for name in ("TOX_ENV_NAME", "PYTEST_XDIST_WORKER")]
-        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder("-".join(["jax", *filter(None, process)]))))
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder("-".join(["jax", *filter(None, process)])))
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
