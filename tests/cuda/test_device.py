@@ -69,7 +69,7 @@ def cupy(cuda):
 
 
 def inputs(seed, made="by pooling"):
-    """Return values, a plane and indices for a seed. If strayed, 2% of the indices name random cells."""
+    """Return values, a plane and indices for a seed. With "strayed", 2% of the indices name random cells."""
     rng = np.random.default_rng(seed)
     values, plane = (rng.standard_normal(shape).astype("float32") for shape in (POOLED, PLANE))
     _, indices = unpool.max_pool2d(plane, 2, return_indices=True)

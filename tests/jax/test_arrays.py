@@ -182,6 +182,28 @@ def test_unpooling_has_its_gradients(case, duplicates, foreign):
     np.testing.assert_array_equal(jax.jit(lambda v, g: jax.vjp(call, v)[1](g)[0])(values, jnp.array(grad)), expected)
 
 
+@pytest.mark.parametrize("window", [(2,), (3, 2, 1)], ids=str)
+def test_bfloat16_has_its_gradients(window):
+    """Its bits are moved as integers, which have no derivative, so `operations` has a rule of its own."""
+    x = jnp.array(np.random.default_rng(0).integers(-64, 64, (1, 2, 9, 8)), "bfloat16")
+    _, indices = unpool.max_pool2d(x, *window, return_indices=True)
+
+    def call(x):
+        values, found = unpool.max_pool2d(x, *window, return_indices=True)
+        planes = unpool.max_unpool2d(values, found, *window, output_size=x.shape)
+        return planes, unpool.max_unpool2d_backward(x, indices, *window)
+
+    def derivatives(x):
+        results, back = jax.vjp(call, x)
+        return results, back(results), jax.jvp(call, (x,), (x,)), jax.vmap(lambda x: call(x[None]))(x)
+
+    wide = jax.tree.leaves(derivatives(x.astype("float32")))
+    for found in (derivatives(x), jax.jit(derivatives)(x)):
+        for actual, expected in zip(jax.tree.leaves(found), wide, strict=True):
+            assert actual.dtype == "bfloat16"
+            np.testing.assert_array_equal(actual.astype("float32"), expected)
+
+
 @pytest.mark.parametrize("duplicates", ["last", "sum"])
 def test_the_gradient_of_a_gradient(duplicates):
     planes, indices = jnp.arange(8.0).reshape(1, 2, 4), jnp.array(DUPLICATED)

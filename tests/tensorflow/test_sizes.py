@@ -13,6 +13,7 @@ import unpool
 tf = require("tensorflow", "the tests of its graphs need it")
 
 from tensorflow_ways import Way, asserted, error_of, every_way, reporting_ways, tensors, ways  # noqa: E402
+from unpool_backends.tensorflow.asserts import Asserts, after  # noqa: E402
 
 every_format = pytest.mark.parametrize("data_format", FORMATS)
 # Axes of unknown size.
@@ -573,3 +574,20 @@ def test_windows_far_larger_than_the_plane(window, pooled):
     run = tf.function(call, autograph=False, input_signature=[spec_of(array, ()) for array in arrays])
     for actual, expected in zip(run(*tensors(*arrays)), call(*arrays), strict=True):
         assert_same_bits(actual.numpy(), expected)
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "first 0"), (1, "second 1")])
+def test_the_first_broken_rule_is_named(number, text):
+    """All rules of a call share one branch of the graph, and one number may break several."""
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([], tf.int64)])
+    def call(n):
+        demand = Asserts()
+        demand(n > 0, lambda show: ValueError(f"first {show(n)}"))
+        demand(n > 1, lambda show: ValueError(f"second {show(n)}"))
+        return after(demand.checks(), n)
+
+    assert call(tf.constant(2, tf.int64)) == 2
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        call(tf.constant(number, tf.int64))
+    assert asserted(caught.value) == text

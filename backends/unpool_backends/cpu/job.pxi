@@ -261,7 +261,7 @@ cdef struct Job:
     bint zeroed
     bint streamed
     char *stage
-    # For each part of a strip, 1 if one of its indices strayed: it lies outside of its block.
+    # For each part of a strip, 1 if one of its indices lies outside of its block.
     uint8_t *strayed
     uint64_t *seen
     Py_ssize_t seen_words
