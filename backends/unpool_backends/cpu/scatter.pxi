@@ -232,7 +232,7 @@ cdef void scatter_range(item *kind, index *index_kind, const Job *job, Py_ssize_
     if bad < 0 and job.duplicates == ERROR:
         repeated = first_repeated(indices, job, strip.width, low, end, job.seen + thread * job.seen_words, thread)
     if bad < 0 and repeated < 0:
-        # Blocks may have written some cells before an index outside of its block was found.  Assigning twice is right, adding twice is not.
+        # Blocks may have written cells before one met an index outside of it.  Assigning twice is right, adding is not.
         if not job.zeroed or job.duplicates == SUM:
             while first < end and not stopped(job, thread):
                 zero(
