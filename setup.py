@@ -75,6 +75,7 @@ class BuildExt(build_ext):
         return result.returncode == 0 and result.stdout.startswith("threads=")
 
 
+HEADERS = ("cpu/pages", "cpu/start", "cpu/stream", "cpu/xla", "include/numbers", "include/unpool")
 # One abi3 wheel serves CPython 3.11 and later; free-threaded builds have no stable ABI yet and get their own wheels.
 abi3 = not sysconfig.get_config_var("Py_GIL_DISABLED")
 kernels = Extension(
@@ -82,7 +83,7 @@ kernels = Extension(
     ["backends/unpool_backends/cpu/_kernels.pyx"],
     define_macros=[("Py_LIMITED_API", "0x030B0000")] if abi3 else [],
     include_dirs=["backends/unpool_backends/include"],
-    depends=[f"backends/unpool_backends/{name}.h" for name in ("cpu/start", "cpu/stream", "include/numbers")],
+    depends=[f"backends/unpool_backends/{name}.h" for name in HEADERS],
     py_limited_api=abi3,
 )
 memory = Extension(

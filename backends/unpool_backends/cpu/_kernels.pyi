@@ -3,7 +3,11 @@ from typing import Any
 from unpool.plan import Plan
 from unpool.protocol import Duplicates
 
-__all__ = ["gather", "max_threads", "openmp", "pool", "scatter", "stay_serial"]
+__all__ = ["gather", "max_threads", "openmp", "pool", "scatter", "stay_serial", "unpool_run_1", "xla_unpool_1"]
+
+# Capsules: the function of include/unpool.h, and the handler of cpu/xla.h.
+unpool_run_1: Any
+xla_unpool_1: Any
 
 def scatter(
     values: Any,

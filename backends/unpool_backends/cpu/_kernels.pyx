@@ -18,6 +18,7 @@ windows.  That alone makes "last" and "sum" deterministic.
     job.pxi        types and sizes          geometry.pxi   where a window lies        scatter.pxi    the kernels
     cut.pxi        blocks and tasks         indices.pxi    how an index is stored     gather.pxi
     threads.pxi    the task loop            dispatch.pxi   dtype -> kernel            pooling.pxi
+    call.pxi       the C interface          xla.h          calls from XLA's programs
 
 The Python functions take C-contiguous, aligned, native arrays and a Plan.  They hold the buffers while they run.  They
 return the flat positions in `indices` of the first bad index and of the first repeated index, or -1.  Python raises
@@ -25,14 +26,14 @@ the errors.  If the handler of a signal raises, as that of Ctrl-C does, the call
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cython.parallel cimport parallel, threadid
+from cpython.pycapsule cimport PyCapsule_New
 from libc.math cimport INFINITY
 from libc.stdint cimport INT8_MIN, INT16_MIN, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
-__all__ = ["gather", "max_threads", "openmp", "pool", "scatter", "stay_serial"]
+__all__ = ["gather", "max_threads", "openmp", "pool", "scatter", "stay_serial", "unpool_run_1", "xla_unpool_1"]
 
 include "job.pxi"
 include "threads.pxi"
@@ -43,6 +44,7 @@ include "gather.pxi"
 include "pooling.pxi"
 include "cut.pxi"
 include "dispatch.pxi"
+include "call.pxi"
 
 
 # --- the Python functions -------------------------------------------------------------------------------------------
@@ -53,21 +55,28 @@ cdef dict DUPLICATES = {"last": LAST, "sum": SUM, "error": ERROR}
 cdef bint forked = False
 
 
-cdef class Buffer:
-    """A held, C-contiguous buffer of exactly `items` elements, released with the object."""
+cdef class Buffers:
+    """The C-contiguous buffers that a call holds, released with the object."""
 
-    cdef Py_buffer view
-
-    def __cinit__(self, array, Py_ssize_t items, bint writeable):
-        PyObject_GetBuffer(array, &self.view, PyBUF_WRITABLE if writeable else PyBUF_SIMPLE)
-        if self.view.len != items * self.view.itemsize:
-            raise ValueError(f"expected a buffer of {items} elements, got {self.view.len // self.view.itemsize}")
+    cdef Py_buffer pooled
+    cdef Py_buffer indices
+    cdef Py_buffer plane
 
     def __dealloc__(self):
-        PyBuffer_Release(&self.view)
+        PyBuffer_Release(&self.pooled)
+        PyBuffer_Release(&self.indices)
+        PyBuffer_Release(&self.plane)
 
 
-cdef int read_triple(Py_ssize_t *to, tuple entries) except -1:
+cdef int hold(Py_buffer *view, array, Py_ssize_t items, bint writeable) except -1:
+    """Get a buffer of exactly this many elements."""
+    PyObject_GetBuffer(array, view, PyBUF_WRITABLE if writeable else PyBUF_SIMPLE)
+    if view.len != items * view.itemsize:
+        raise ValueError(f"expected a buffer of {items} elements, got {view.len // view.itemsize}")
+    return 0
+
+
+cdef int read_triple(int64_t *to, tuple entries) except -1:
     to[0], to[1], to[2] = entries
     return 0
 
@@ -76,31 +85,21 @@ cdef class Geometry:
     """The part of a Job that depends on the Plan alone."""
 
     cdef Job job
+    cdef Py_ssize_t batch
 
     def __cinit__(self, plan):
-        cdef Job *job = &self.job
-        cdef Py_ssize_t axis
-        job.batch, job.channels, job.windows, job.cells = plan.batch, plan.channels, plan.windows, plan.cells
-        read_triple(job.kernel, plan.kernel)
-        read_triple(job.stride, plan.stride)
-        read_triple(job.padding, plan.padding)
-        read_triple(job.dilation, plan.dilation)
-        read_triple(job.windows_along, plan.pooled)
-        read_triple(job.cells_along, plan.plane)
-        job.apart = True
-        job.dense = job.cells <= INT32_MAX
-        for axis in range(3):
-            job.apart &= (job.kernel[axis] - 1) * job.dilation[axis] < job.stride[axis]
-            job.dense &= job.dilation[axis] == 1 or job.kernel[axis] == 1
-        job.dense &= job.kernel[0] <= MOST_ROWS and job.kernel[1] <= MOST_ROWS // job.kernel[0]
-        job.confined = plan.validate == "windows"
-        job.cell_apart[0] = job.cells_along[1] * job.cells_along[2]
-        job.cell_apart[1] = job.cells_along[2]
-        job.cell_apart[2] = 1
-        job.step = job.channels if plan.channels_last else 1
-        job.width = min(job.step, TILE)
-        job.strips_each = (job.channels + job.width - 1) // job.width
-        job.strips = job.batch * job.strips_each
+        cdef Call call
+        memset(&call, 0, sizeof(Call))
+        read_triple(call.kernel, plan.kernel)
+        read_triple(call.stride, plan.stride)
+        read_triple(call.padding, plan.padding)
+        read_triple(call.dilation, plan.dilation)
+        read_triple(call.pooled, plan.pooled)
+        read_triple(call.plane, plan.plane)
+        call.channels, call.channels_last = plan.channels, plan.channels_last
+        call.check = IN_WINDOW if plan.validate == "windows" else IN_PLANE
+        settle(&self.job, &call)
+        self.batch = plan.batch
 
 
 # A cache by Plan.  A Plan keeps its hash, so that a lookup is fast.
@@ -116,53 +115,48 @@ cdef Geometry geometry_of(plan):
     return geometry
 
 
-cdef int borrow(Job *job, bint seen) except -1:
-    """Allocate the scratch memory of a call, less than a megabyte a thread; `release` frees it."""
-    cdef int thread
-    cdef Py_ssize_t found = job.threads * sizeof(Found), seen_bytes = 0, strayed = 0, stage = 0
-    job.seen_words = (min(SEEN_BITS, job.cells * job.width) + 63) // 64
-    if seen:
-        seen_bytes = job.threads * job.seen_words * sizeof(uint64_t)
-    if job.parts > 1:
-        strayed = job.strips * job.parts
-    if job.streamed:
-        stage = job.threads * STAGE
-    job.found = <Found *> malloc(found)
-    job.seen = <uint64_t *> malloc(seen_bytes) if seen_bytes else NULL
-    job.strayed = <uint8_t *> calloc(strayed, 1) if strayed else NULL
-    job.stage = <char *> malloc(stage) if stage else NULL
-    if (
-        job.found == NULL or seen_bytes and job.seen == NULL or strayed and job.strayed == NULL
-        or stage and job.stage == NULL
-    ):
-        release(job)
+cdef Buffers describe(Job *job, Operation operation, pooled, indices, plane, plan, str dtype):
+    """Make the Job of a call; it uses the memory of the buffers that are returned."""
+    cdef Geometry geometry = geometry_of(plan)
+    cdef Buffers buffers = Buffers()
+    cdef Py_ssize_t planes = geometry.batch * geometry.job.channels
+    cdef Kind kind = <Kind> <int> KINDS[dtype]
+    cdef Py_ssize_t itemsize = itemsize_of(kind), index_bytes = 8
+    cdef Arrays arrays
+    hold(&buffers.pooled, pooled, planes * geometry.job.windows, operation != SCATTER)
+    hold(&buffers.plane, plane, planes * geometry.job.cells, operation == SCATTER)
+    if buffers.pooled.itemsize != itemsize or buffers.plane.itemsize != itemsize:
+        raise TypeError(f"expected values of {itemsize} bytes")
+    if indices is not None:
+        hold(&buffers.indices, indices, planes * geometry.job.windows, operation == POOL)
+        index_bytes = buffers.indices.itemsize
+        if index_bytes != 4 and index_bytes != 8:
+            raise TypeError("expected int32 or int64 indices")
+    if operation == POOL and (kind == COMPLEX64 or kind == COMPLEX128):
+        raise TypeError("complex values have no order")
+    job[0] = geometry.job
+    job.operation = operation
+    arrays = Arrays(geometry.batch, kind, index_bytes, buffers.pooled.buf, buffers.indices.buf, buffers.plane.buf)
+    take_arrays(job, &arrays)
+    return buffers
+
+
+cdef tuple complete(Job *job):
+    """Run a Job; return the first bad and the first repeated position, or -1."""
+    cdef Share share
+    cdef Positions found
+    if prepare(job) != DONE:
         raise MemoryError(
-            f"`indices` take {found + seen_bytes + strayed + stage} bytes of scratch memory on {job.threads} "
+            f"`indices` take {job.scratch} bytes of scratch memory on {job.threads} "
             f"thread{'s' * (job.threads > 1)} to be checked, and the system has none: free some, raise the limit on "
             f"memory (ulimit -v), or use fewer threads (OMP_NUM_THREADS)"
         )
-    for thread in range(job.threads):
-        job.found[thread].bad = job.found[thread].repeated = INT64_MAX
-    return 0
-
-
-cdef void release(Job *job) noexcept:
-    free(job.found)
-    free(job.seen)
-    free(job.strayed)
-    free(job.stage)
-
-
-cdef tuple finish(Job *job):
-    """Free the scratch memory; return the first bad and the first repeated position that any thread found, or -1."""
-    cdef int64_t bad = INT64_MAX, repeated = INT64_MAX
-    cdef int thread
-    for thread in range(job.threads):
-        bad = min(bad, job.found[thread].bad)
-        repeated = min(repeated, job.found[thread].repeated)
-    release(job)
+    join_in(job, &share)
+    with nogil:
+        run(job)
+    found = finish(job)
     raise_if_stopped(job)
-    return (-1 if bad == INT64_MAX else bad, -1 if repeated == INT64_MAX else repeated)
+    return found.bad, found.repeated
 
 
 def scatter(values, indices, plane, plan, str dtype, str duplicates, bint zeroed, bint streamed):
@@ -170,27 +164,11 @@ def scatter(values, indices, plane, plan, str dtype, str duplicates, bint zeroed
 
     If `zeroed`, the planes are zero already.  If `streamed`, they are written past the caches where blocks allow it.
     """
-    cdef Job job = geometry_of(plan).job
-    cdef Share share
-    cdef Py_ssize_t planes = job.batch * job.channels
-    cdef Buffer pooled = Buffer(values, planes * job.windows, False)
-    cdef Buffer wanted = Buffer(indices, planes * job.windows, False)
-    cdef Buffer written = Buffer(plane, planes * job.cells, True)
-    job.operation = SCATTER
-    job.kind, job.itemsize = KINDS[dtype]
-    check_sizes(&job, pooled, written, wanted)
-    job.pooled, job.indices, job.plane = pooled.view.buf, wanted.view.buf, written.view.buf
+    cdef Job job
+    cdef Buffers _held = describe(&job, SCATTER, values, indices, plane, plan, dtype)
     job.duplicates = DUPLICATES[duplicates]
-    job.zeroed = zeroed
-    job.compared = job.duplicates == ERROR or job.confined
-    job.in_blocks = job.apart and (job.dense or not job.compared)
-    cut_by_cells(&job, job.itemsize)
-    job.streamed = streamed and not zeroed and STREAMS and job.in_blocks and fits_stage(&job, job.itemsize)
-    borrow(&job, job.duplicates == ERROR)
-    join_in(&job, &share)
-    with nogil:
-        run(&job)
-    return finish(&job)
+    job.zeroed, job.streamed = zeroed, streamed
+    return complete(&job)
 
 
 def gather(plane, indices, values, plan, str dtype, str duplicates):
@@ -198,58 +176,17 @@ def gather(plane, indices, values, plan, str dtype, str duplicates):
 
     With "last", an index that a later one repeats gives zero.
     """
-    cdef Job job = geometry_of(plan).job
-    cdef Share share
-    cdef Py_ssize_t planes = job.batch * job.channels
-    cdef Buffer written = Buffer(values, planes * job.windows, True)
-    cdef Buffer wanted = Buffer(indices, planes * job.windows, False)
-    cdef Buffer read = Buffer(plane, planes * job.cells, False)
-    job.operation = GATHER
-    job.kind, job.itemsize = KINDS[dtype]
-    check_sizes(&job, written, read, wanted)
-    job.pooled, job.indices, job.plane = written.view.buf, wanted.view.buf, read.view.buf
+    cdef Job job
+    cdef Buffers _held = describe(&job, GATHER, values, indices, plane, plan, dtype)
     job.duplicates = DUPLICATES[duplicates]
-    job.compared = job.duplicates != SUM or job.confined
-    job.in_blocks = job.duplicates == SUM or (job.apart and job.dense)
-    cut(&job, TAKEN // (job.windows_along[2] * job.width), TAKEN // job.width, 1)
-    borrow(&job, job.duplicates != SUM)
-    join_in(&job, &share)
-    with nogil:
-        run(&job)
-    return finish(&job)
+    return complete(&job)
 
 
 def pool(plane, values, indices, plan, str dtype):
     """Write the largest value of each window, and its index unless `indices` is None."""
-    cdef Job job = geometry_of(plan).job
-    cdef Share share
-    cdef Py_ssize_t planes = job.batch * job.channels
-    cdef Buffer read = Buffer(plane, planes * job.cells, False)
-    cdef Buffer written = Buffer(values, planes * job.windows, True)
-    cdef Buffer found = None if indices is None else Buffer(indices, planes * job.windows, True)
-    job.operation = POOL
-    job.kind, job.itemsize = KINDS[dtype]
-    check_sizes(&job, written, read, found)
-    if job.kind == COMPLEX64 or job.kind == COMPLEX128:
-        raise TypeError("complex values have no order")
-    job.pooled, job.plane = written.view.buf, read.view.buf
-    job.indices = NULL if found is None else found.view.buf
-    job.in_blocks = True
-    cut_by_taps(&job)
-    join_in(&job, &share)
-    with nogil:
-        run(&job)
-    raise_if_stopped(&job)
-
-
-cdef int check_sizes(Job *job, Buffer pooled, Buffer plane, Buffer indices) except -1:
-    """Check the sizes of elements, and set `job.narrow`."""
-    if pooled.view.itemsize != job.itemsize or plane.view.itemsize != job.itemsize:
-        raise TypeError(f"expected values of {job.itemsize} bytes")
-    if indices is not None and indices.view.itemsize not in (4, 8):
-        raise TypeError("expected int32 or int64 indices")
-    job.narrow = indices is not None and indices.view.itemsize == 4
-    return 0
+    cdef Job job
+    cdef Buffers _held = describe(&job, POOL, values, indices, plane, plan, dtype)
+    complete(&job)
 
 
 def openmp():

@@ -1,6 +1,6 @@
 # How the work of a call is cut into blocks and tasks.
 
-cdef void cut(Job *job, Py_ssize_t rows, Py_ssize_t piece, double cost) noexcept:
+cdef void cut(Job *job, Py_ssize_t rows, Py_ssize_t piece, double cost) noexcept nogil:
     """Cut strips into blocks of `rows` rows of windows, or of `piece` windows of a row; cut the work into tasks.
 
     A window takes as long as moving `cost` elements.
@@ -33,20 +33,20 @@ cdef void cut(Job *job, Py_ssize_t rows, Py_ssize_t piece, double cost) noexcept
         job.parts, job.ranges = longest, 1
 
 
-cdef void cut_by_cells(Job *job, Py_ssize_t itemsize) noexcept:
+cdef void cut_by_cells(Job *job) noexcept nogil:
     """Cut so that the cells around a block's windows fit half of a first-level cache."""
-    cdef Py_ssize_t cell = job.width * itemsize
+    cdef Py_ssize_t cell = job.width * job.itemsize
     cdef Py_ssize_t window = reach(job, 0) * reach(job, 1) * reach(job, 2) * cell
     cdef Py_ssize_t row = reach(job, 0) * reach(job, 1) * job.cells_along[2] * cell
     # A block has at least one window, and a call cannot be stopped inside of a block.
-    job.in_blocks &= window <= LONGEST * itemsize
+    job.in_blocks &= window <= LONGEST * job.itemsize
     if row <= BLOCK:
         cut(job, BLOCK // row, job.windows_along[2], 1)
     else:
         cut(job, 1, BLOCK // window, 1)
 
 
-cdef void cut_by_taps(Job *job) noexcept:
+cdef void cut_by_taps(Job *job) noexcept nogil:
     """Cut into pieces of a row of windows whose state fits a first-level cache; fewer windows if they are large."""
     cdef double cost = 1
     cdef Py_ssize_t axis
@@ -56,7 +56,7 @@ cdef void cut_by_taps(Job *job) noexcept:
     cut(job, 1, <Py_ssize_t> min(TILE, LONGEST / (job.width * cost)), cost)
 
 
-cdef bint fits_stage(const Job *job, Py_ssize_t itemsize) noexcept:
+cdef bint fits_stage(const Job *job) noexcept nogil:
     """Return True if every block fits a stage.  The last block along an axis has up to twice the cells of a window."""
     cdef Py_ssize_t runs = 2 * reach(job, 0), length
     if job.pieces == 1:
@@ -64,5 +64,5 @@ cdef bint fits_stage(const Job *job, Py_ssize_t itemsize) noexcept:
     else:
         length = (job.piece + 1) * reach(job, 2)
         runs *= 2 * reach(job, 1)
-    length += margin_of(job.width * itemsize)
-    return job.width == job.step and runs <= STREAMED_RUNS and runs * length <= STAGE // (job.width * itemsize)
+    length += margin_of(job.width * job.itemsize)
+    return job.width == job.step and runs <= STREAMED_RUNS and runs * length <= STAGE // (job.width * job.itemsize)

@@ -9,11 +9,21 @@
 #     pool_by_dtype   12 types   bool is ordered as uint8; complex has no order
 
 cdef dict KINDS = {
-    "bool": (BOOL, 1), "int8": (INT8, 1), "int16": (INT16, 2), "int32": (INT32, 4), "int64": (INT64, 8),
-    "uint8": (UINT8, 1), "uint16": (UINT16, 2), "uint32": (UINT32, 4), "uint64": (UINT64, 8),
-    "float16": (FLOAT16, 2), "bfloat16": (BFLOAT16, 2), "float32": (FLOAT32, 4), "float64": (FLOAT64, 8),
-    "complex64": (COMPLEX64, 8), "complex128": (COMPLEX128, 16),
+    "bool": BOOL, "int8": INT8, "int16": INT16, "int32": INT32, "int64": INT64,
+    "uint8": UINT8, "uint16": UINT16, "uint32": UINT32, "uint64": UINT64,
+    "float16": FLOAT16, "bfloat16": BFLOAT16, "float32": FLOAT32, "float64": FLOAT64,
+    "complex64": COMPLEX64, "complex128": COMPLEX128,
 }
+
+
+cdef inline Py_ssize_t itemsize_of(Kind kind) noexcept nogil:
+    if kind == BOOL or kind == INT8 or kind == UINT8:
+        return 1
+    if kind == INT16 or kind == UINT16 or kind == FLOAT16 or kind == BFLOAT16:
+        return 2
+    if kind == INT32 or kind == UINT32 or kind == FLOAT32:
+        return 4
+    return 16 if kind == COMPLEX128 else 8
 
 
 cdef void do_chunk(const Job *job, const Chunk *chunk) noexcept nogil:

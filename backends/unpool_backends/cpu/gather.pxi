@@ -3,11 +3,13 @@
 cdef inline Py_ssize_t take(
     word *values, const index *indices, const word *plane, const Job *job, const Block *block, Py_ssize_t width
 ) noexcept nogil:
-    """Take the value at each index of a block; return the offset in the block of the first bad index, or -1."""
+    """Take the value at each index of a block; return the offset in the block of the first index to report, or -1."""
     cdef Py_ssize_t i, c, at, first = block.first, count = block.count, left = job.windows - first
     cdef int64_t cell
     # A local stays in a register: one more load per index costs 10 % in a loop that waits for memory.
     cdef uint64_t ahead, cells = job.cells
+    cdef word nothing
+    memset(&nothing, 0, sizeof(word))
     values += first * job.step
     indices += first * job.step
     if job.step == 1:
@@ -18,17 +20,23 @@ cdef inline Py_ssize_t take(
             ahead = <uint64_t> read_index(job, indices, first + at, at)
             prefetch(<size_t> plane + <size_t> ahead * sizeof(word))
             cell = read_index(job, indices, first + i, i)
-            if <uint64_t> cell >= cells:
+            if <uint64_t> cell < cells:
+                values[i] = plane[cell]
+            elif job.drops:
+                values[i] = nothing
+            else:
                 return i
-            values[i] = plane[cell]
         return -1
     for i in range(count):
         for c in range(width):
             at = i * job.step + c
             cell = read_index(job, indices, first + i, at)
-            if <uint64_t> cell >= cells:
+            if <uint64_t> cell < cells:
+                values[at] = plane[cell * job.step + c]
+            elif job.drops:
+                values[at] = nothing
+            else:
                 return at
-            values[at] = plane[cell * job.step + c]
     return -1
 
 
@@ -82,6 +90,21 @@ cdef outlined take_winners(
                 values[at] = source[0]
 
 
+cdef void clear_dropped(
+    word *values, const index *indices, const Job *job, Py_ssize_t width, int thread
+) noexcept nogil:
+    """Set the values of bad indices to zero; no range of cells has them."""
+    cdef Py_ssize_t i, c, first = 0
+    cdef word nothing
+    memset(&nothing, 0, sizeof(word))
+    while first < job.windows and not stopped(job, thread):
+        for i in range(first, min(first + job.segment, job.windows)):
+            for c in range(width):
+                if <uint64_t> read_index(job, indices, i, i * job.step + c) >= <uint64_t> job.cells:
+                    values[i * job.step + c] = nothing
+        first += job.segment
+
+
 cdef void gather_range(word *kind, index *index_kind, const Job *job, Py_ssize_t nth, int thread) noexcept nogil:
     """Take the values from a range of a strip's cells, which is cut and checked as in `scatter_range`."""
     cdef Strip strip = strip_at(job, nth // job.ranges)
@@ -94,6 +117,8 @@ cdef void gather_range(word *kind, index *index_kind, const Job *job, Py_ssize_t
     cdef Py_ssize_t bad = first_bad(indices, job, strip.width, thread), repeated = -1, cells, last
     if bad < 0 and job.duplicates == ERROR:
         repeated = first_repeated(indices, job, strip.width, low, end, seen, thread)
+    if job.drops and low == 0:
+        clear_dropped(values, indices, job, strip.width, thread)
     while bad < 0 and repeated < 0 and low < end and not stopped(job, thread):
         cells = min(end - low, SEEN_BITS // strip.width)
         clear(seen, cells * strip.width)

@@ -30,9 +30,11 @@ cdef inline void write_index(index *indices, Py_ssize_t at, Py_ssize_t corner, i
 cdef inline Py_ssize_t first_bad(
     const index *indices, const Job *job, Py_ssize_t width, int thread
 ) noexcept nogil:
-    """Return the offset of the strip's first index outside its plane, or its window if `confined`; -1 for none."""
+    """Return the offset of the strip's first index to report: outside its plane, or its window if `confined`; or -1."""
     cdef Py_ssize_t b, i, c, first = 0, bad
     cdef Block block
+    if job.drops:
+        return -1
     if job.confined:
         for b in range(job.blocks):
             block = block_at(job, b)

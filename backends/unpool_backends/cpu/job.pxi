@@ -37,6 +37,65 @@ cdef extern from *:
     void prefetch "unpool_prefetch"(size_t) noexcept nogil
 
 
+cdef extern from "unpool.h":
+    ctypedef struct Call "unpool_call_1":
+        int64_t operation
+        int64_t[3] kernel
+        int64_t[3] stride
+        int64_t[3] padding
+        int64_t[3] dilation
+        int64_t[3] pooled
+        int64_t[3] plane
+        int64_t channels
+        int64_t channels_last
+        int64_t duplicates
+        int64_t check
+        int64_t fresh
+    ctypedef struct Arrays "unpool_arrays_1":
+        int64_t batch
+        int64_t kind
+        int64_t index_bytes
+        void *pooled
+        void *indices
+        void *plane
+    ctypedef struct Positions "unpool_found_1":
+        int64_t bad
+        int64_t repeated
+    ctypedef enum Operation "enum unpool_operation":
+        SCATTER "UNPOOL_SCATTER"
+        GATHER "UNPOOL_GATHER"
+        POOL "UNPOOL_POOL"
+    ctypedef enum Duplicates "enum unpool_duplicates":
+        LAST "UNPOOL_LAST"
+        SUM "UNPOOL_SUM"
+        ERROR "UNPOOL_ERROR"
+    ctypedef enum Check "enum unpool_check":
+        DROP "UNPOOL_DROP"
+        IN_PLANE "UNPOOL_IN_PLANE"
+        IN_WINDOW "UNPOOL_IN_WINDOW"
+    ctypedef enum Kind "enum unpool_kind":
+        BOOL "UNPOOL_BOOL"
+        INT8 "UNPOOL_INT8"
+        INT16 "UNPOOL_INT16"
+        INT32 "UNPOOL_INT32"
+        INT64 "UNPOOL_INT64"
+        UINT8 "UNPOOL_UINT8"
+        UINT16 "UNPOOL_UINT16"
+        UINT32 "UNPOOL_UINT32"
+        UINT64 "UNPOOL_UINT64"
+        FLOAT16 "UNPOOL_FLOAT16"
+        BFLOAT16 "UNPOOL_BFLOAT16"
+        FLOAT32 "UNPOOL_FLOAT32"
+        FLOAT64 "UNPOOL_FLOAT64"
+        COMPLEX64 "UNPOOL_COMPLEX64"
+        COMPLEX128 "UNPOOL_COMPLEX128"
+    ctypedef enum Status "enum unpool_status":
+        DONE "UNPOOL_DONE"
+        FOUND "UNPOOL_FOUND"
+        NO_MEMORY "UNPOOL_NO_MEMORY"
+        REFUSED "UNPOOL_REFUSED"
+
+
 cdef extern from "numbers.h" nogil:
     ctypedef struct half "unpool_half":
         pass
@@ -126,9 +185,6 @@ ctypedef fused index:
 
 
 cdef enum:
-    LAST = 0
-    SUM = 1
-    ERROR = 2
     # Bits of a thread's map of cells that have a value: half a megabyte.  Larger strips take several passes.
     SEEN_BITS = 1 << 22
     # How many values ahead a gather prefetches; it takes 0.85 of the time without prefetching.
@@ -169,11 +225,6 @@ cdef enum:
 cdef double MOST_WORK = 1 << 60
 
 
-cdef enum Kind:
-    BOOL, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64
-    FLOAT16, BFLOAT16, FLOAT32, FLOAT64, COMPLEX64, COMPLEX128
-
-
 cdef struct Found:
     # The flat positions of the first bad and the first repeated index that one thread found, or INT64_MAX.
     int64_t bad
@@ -201,10 +252,6 @@ cdef struct Chunk:
     Py_ssize_t first
     Py_ssize_t end
     int thread
-
-
-cdef enum Operation:
-    SCATTER, GATHER, POOL
 
 
 cdef struct Job:
@@ -251,8 +298,10 @@ cdef struct Job:
     # True if windows share no cell; True if they are dense, have few rows, and 31 bits count the cells of a plane.
     bint apart
     bint dense
-    # True if an index outside of its own window is bad, and not only one outside of its plane.
+    # True if an index outside of its own window is bad, and not only one outside of its plane; True if bad indices are
+    # skipped instead of reported.
     bint confined
+    bint drops
     # True if a block's indices are compared with their windows before they are used.
     bint compared
     # True if threads work by blocks first, and by cells only where an index lies outside of its block.
@@ -266,6 +315,8 @@ cdef struct Job:
     uint64_t *seen
     Py_ssize_t seen_words
     Found *found
+    # Bytes of the four arrays above.
+    Py_ssize_t scratch
 
 
 cdef struct Strip:

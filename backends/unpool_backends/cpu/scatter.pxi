@@ -202,7 +202,7 @@ cdef inline Py_ssize_t put(
     const item *values, const index *indices, item *plane, const Job *job, Py_ssize_t width, Py_ssize_t low,
     Py_ssize_t end, bint whole, int thread
 ) noexcept nogil:
-    """Put values with an index in low..end-1, or all if `whole`; return the offset of the first bad index, or -1."""
+    """Put values with an index in low..end-1, or all if `whole`; return the first index to report, or -1."""
     cdef Py_ssize_t i, c, at, first = 0
     cdef int64_t cell
     while first < job.windows and not stopped(job, thread):
@@ -211,6 +211,8 @@ cdef inline Py_ssize_t put(
                 at = i * job.step + c
                 cell = read_index(job, indices, i, at)
                 if <uint64_t> cell >= <uint64_t> job.cells:
+                    if job.drops:
+                        continue
                     return at
                 if whole or low <= cell < end:
                     place(&plane[cell * job.step + c], values[at])

@@ -28,9 +28,20 @@ cdef extern from *:
     #else
     #error this compiler has no atomic addition that unpool knows
     #endif
+    /* Cython's own `parallel` takes Python's lock before each region, also in a thread that must not wait for it. */
+    static void unpool_run_team(int threads, void (*work)(const void *, int), const void *job) {
+    #ifdef _OPENMP
+        #pragma omp parallel num_threads(threads)
+        work(job, omp_get_thread_num());
+    #else
+        (void)threads;
+        work(job, 0);
+    #endif
+    }
     """
     double now "unpool_now"() noexcept nogil
     int omp_get_num_procs() noexcept nogil
+    void run_team "unpool_run_team"(int, void (*)(const void *, int) noexcept nogil, const void *) noexcept nogil
     int64_t take_from "unpool_take"(int64_t *, int64_t) noexcept nogil
     int PyErr_CheckSignals() noexcept
     unsigned long PyThread_get_thread_ident() noexcept
@@ -77,9 +88,13 @@ cdef unsigned long main_thread = threading.main_thread().ident
 
 
 cdef void join_in(Job *job, Share *share) noexcept:
-    """Give a call the state that its threads share.  A short call does not check for signals."""
+    """Give a call of Python the state that its threads share.  A short call does not check for signals."""
+    share_out(job, share)
     share.watched = job.long and PyThread_get_thread_ident() == main_thread
-    share.stop = False
+
+
+cdef void share_out(Job *job, Share *share) noexcept nogil:
+    share.watched = share.stop = False
     share.checked = 0
     job.share = share
 
@@ -105,13 +120,13 @@ cdef void run_round(const Job *job, bint by_cells) noexcept nogil:
     if job.threads == 1:
         run_tasks(job, 0)
     else:
-        with parallel(num_threads=job.threads):
-            run_tasks(job, threadid())
+        run_team(job.threads, &run_tasks, job)
         back_off(job)
 
 
-cdef void run_tasks(const Job *job, int thread) noexcept nogil:
+cdef void run_tasks(const void *call, int thread) noexcept nogil:
     """Run one thread's tasks: take chunks of them until none are left."""
+    cdef const Job *job = <const Job *> call
     cdef Chunk chunk = next_chunk(job, thread)
     while chunk.first < chunk.end:
         do_chunk(job, &chunk)

@@ -1,0 +1,288 @@
+/* A handler of XLA's foreign function interface (FFI) that runs the kernels: compiled JAX programs call it.
+ *
+ * No header of XLA's is needed.  What is used of its C interface is declared here, as in version 0.1.  Its structs begin
+ * with their size, and later versions add fields at their ends only.  XLA asks a handler for the version that it was
+ * written for, and takes older ones. */
+#ifndef UNPOOL_XLA_H
+#define UNPOOL_XLA_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "unpool.h"
+
+static int unpool_run_call(const unpool_call_1 *, const unpool_arrays_1 *, unpool_found_1 *);
+
+/* --- XLA's declarations -------------------------------------------------------------------------------------------- */
+
+/* The version that XLA is told. */
+#ifndef UNPOOL_XLA_MINOR
+#define UNPOOL_XLA_MINOR 1
+#endif
+
+enum { XLA_EXTENSION_METADATA = 1, XLA_STAGE_EXECUTE = 3, XLA_ATTRIBUTE_ARRAY = 1, XLA_ATTRIBUTE_STRING = 4 };
+enum { XLA_INVALID_ARGUMENT = 3, XLA_RESOURCE_EXHAUSTED = 8, XLA_OUT_OF_RANGE = 11 };
+enum { XLA_S32 = 4, XLA_S64 = 5, XLA_U32 = 8, XLA_U64 = 9 };
+
+typedef struct xla_extension {
+    size_t size;
+    int type;
+    struct xla_extension *next;
+} xla_extension;
+typedef struct {
+    size_t size;
+    xla_extension *extension;
+    int major, minor;
+} xla_version;
+typedef struct {
+    size_t size;
+    xla_version version;
+    uint32_t traits;
+} xla_metadata;
+typedef struct {
+    xla_extension base;
+    xla_metadata *metadata;
+} xla_metadata_extension;
+typedef struct {
+    size_t size;
+    xla_extension *extension;
+    int dtype;
+    void *data;
+    int64_t rank;
+    int64_t *dims;
+} xla_buffer;
+typedef struct {
+    const char *start;
+    size_t length;
+} xla_string;
+typedef struct {
+    int dtype;
+    size_t items;
+    void *data;
+} xla_array;
+typedef struct {
+    size_t size;
+    xla_extension *extension;
+    int64_t count;
+    int *types;
+    void **items;
+} xla_buffers;
+typedef struct {
+    size_t size;
+    xla_extension *extension;
+    int64_t count;
+    int *types;
+    xla_string **names;
+    void **items;
+} xla_attributes;
+typedef struct {
+    size_t size;
+    xla_extension *extension;
+    const char *message;
+    int code;
+} xla_error;
+typedef struct {
+    size_t size;
+    xla_extension *extension;
+    xla_version version;
+    const void *internal;
+    void *(*create_error)(xla_error *);
+} xla_api;
+typedef struct {
+    size_t size;
+    xla_extension *extension;
+    const xla_api *api;
+    void *context;
+    int stage;
+    xla_buffers arguments, results;
+    xla_attributes attributes;
+} xla_frame;
+
+/* --- frames -------------------------------------------------------------------------------------------------------- */
+
+static void *unpool_xla_error(const xla_frame *frame, int code, const char *message) {
+    xla_error error = {sizeof error, NULL, message, code};
+    return frame->api->create_error(&error);
+}
+
+/* The unpool_kind of XLA's dtype; -1 for one that unpool lacks. */
+static int unpool_xla_kind(int dtype) {
+    switch (dtype) {
+        case 1: return UNPOOL_BOOL;
+        case 2: return UNPOOL_INT8;
+        case 3: return UNPOOL_INT16;
+        case 4: return UNPOOL_INT32;
+        case 5: return UNPOOL_INT64;
+        case 6: return UNPOOL_UINT8;
+        case 7: return UNPOOL_UINT16;
+        case 8: return UNPOOL_UINT32;
+        case 9: return UNPOOL_UINT64;
+        case 10: return UNPOOL_FLOAT16;
+        case 11: return UNPOOL_FLOAT32;
+        case 12: return UNPOOL_FLOAT64;
+        case 15: return UNPOOL_COMPLEX64;
+        case 16: return UNPOOL_BFLOAT16;
+        case 18: return UNPOOL_COMPLEX128;
+        default: return -1;
+    }
+}
+
+static int64_t unpool_xla_items(const xla_buffer *buffer) {
+    int64_t items = 1, axis;
+    for (axis = 0; axis < buffer->rank; axis++) items *= buffer->dims[axis];
+    return items;
+}
+
+/* Return an attribute of this type, or NULL. */
+static const void *unpool_xla_attribute(const xla_frame *frame, const char *name, int type) {
+    const xla_attributes *given = &frame->attributes;
+    int64_t i;
+    for (i = 0; i < given->count; i++)
+        if (given->names[i]->length == strlen(name) && memcmp(given->names[i]->start, name, strlen(name)) == 0)
+            return given->types[i] == type ? given->items[i] : NULL;
+    return NULL;
+}
+
+/* --- messages: Python words them, with fields for what only a run knows ------------------------------------------- */
+
+typedef struct {
+    char text[1024];
+    size_t length;
+} unpool_text;
+
+static void unpool_append(unpool_text *to, const char *from, size_t length) {
+    const size_t room = sizeof to->text - 1 - to->length;
+    if (length > room) length = room;
+    memcpy(to->text + to->length, from, length);
+    to->length += length;
+    to->text[to->length] = 0;
+}
+
+/* Append a flat position in a buffer as one number per axis. */
+static void unpool_append_position(unpool_text *to, const xla_buffer *buffer, int64_t flat) {
+    int64_t axis, after = unpool_xla_items(buffer);
+    char digits[32];
+    for (axis = 0; axis < buffer->rank; axis++) {
+        after /= buffer->dims[axis];
+        unpool_append(to, digits, (size_t)snprintf(digits, sizeof digits, axis ? ", %lld" : "%lld", (long long)(flat / after)));
+        flat %= after;
+    }
+}
+
+static int64_t unpool_index_at(const xla_buffer *indices, int64_t at) {
+    const int narrow = indices->dtype == XLA_S32 || indices->dtype == XLA_U32;
+    return narrow ? ((const int32_t *)indices->data)[at] : ((const int64_t *)indices->data)[at];
+}
+
+static void unpool_append_index(unpool_text *to, const xla_buffer *indices, int64_t at) {
+    const int64_t index = unpool_index_at(indices, at);
+    char digits[32];
+    int length;
+    if (indices->dtype == XLA_U32) length = snprintf(digits, sizeof digits, "%lu", (unsigned long)(uint32_t)index);
+    else if (indices->dtype == XLA_U64) length = snprintf(digits, sizeof digits, "%llu", (unsigned long long)index);
+    else length = snprintf(digits, sizeof digits, "%lld", (long long)index);
+    unpool_append(to, digits, (size_t)length);
+}
+
+/* Return the flat position of the first index of the same plane with the same value. */
+static int64_t unpool_first_of(const unpool_call_1 *call, const xla_buffer *indices, int64_t at) {
+    const int64_t windows = call->pooled[0] * call->pooled[1] * call->pooled[2];
+    const int64_t step = call->channels_last ? call->channels : 1, plane = windows * step;
+    int64_t first = at / plane * plane + at % step;
+    while (first < at && unpool_index_at(indices, first) != unpool_index_at(indices, at)) first += step;
+    return first;
+}
+
+/* Replace {position}, {value} and {first} in the attribute of this name. */
+static void *unpool_xla_finding(const xla_frame *frame, const unpool_call_1 *call, const xla_buffer *indices, const char *name,
+                                int64_t at) {
+    const xla_string *words = (const xla_string *)unpool_xla_attribute(frame, name, XLA_ATTRIBUTE_STRING);
+    const char *from, *end;
+    unpool_text message = {"", 0};
+    if (words == NULL) return unpool_xla_error(frame, XLA_OUT_OF_RANGE, "`indices` hold a bad or repeated index");
+    from = words->start, end = from + words->length;
+    while (from < end) {
+        const size_t left = (size_t)(end - from);
+        if (left >= 10 && memcmp(from, "{position}", 10) == 0) {
+            unpool_append_position(&message, indices, at);
+            from += 10;
+        } else if (left >= 7 && memcmp(from, "{first}", 7) == 0) {
+            unpool_append_position(&message, indices, unpool_first_of(call, indices, at));
+            from += 7;
+        } else if (left >= 7 && memcmp(from, "{value}", 7) == 0) {
+            unpool_append_index(&message, indices, at);
+            from += 7;
+        } else unpool_append(&message, from++, 1);
+    }
+    return unpool_xla_error(frame, XLA_OUT_OF_RANGE, message.text);
+}
+
+/* --- the handler --------------------------------------------------------------------------------------------------- */
+
+/* Compute what the attribute `call`, an unpool_call_1, says.  Arguments and results are
+ *
+ *     scatter   values, indices -> planes
+ *     gather    planes, indices -> values
+ *     pool      planes -> values, or values and indices */
+static void *unpool_xla_handler(xla_frame *frame) {
+    const xla_extension *extension;
+    const xla_array *words;
+    const xla_buffer *values, *planes, *indices = NULL;
+    unpool_call_1 call;
+    unpool_arrays_1 arrays;
+    unpool_found_1 found;
+    int64_t windows, cells;
+    for (extension = frame->extension; extension; extension = extension->next) {
+        if (extension->type == XLA_EXTENSION_METADATA) { /* XLA asks for the version, before any call */
+            xla_metadata *metadata = ((const xla_metadata_extension *)extension)->metadata;
+            metadata->version.major = 0, metadata->version.minor = UNPOOL_XLA_MINOR;
+            return NULL;
+        }
+    }
+    if (frame->stage != XLA_STAGE_EXECUTE) return NULL;
+    words = (const xla_array *)unpool_xla_attribute(frame, "call", XLA_ATTRIBUTE_ARRAY);
+    if (words == NULL || words->dtype != XLA_S64 || words->items != sizeof call / sizeof(int64_t))
+        return unpool_xla_error(frame, XLA_INVALID_ARGUMENT, "unpool: the attribute `call` is of another version");
+    memcpy(&call, words->data, sizeof call);
+    if (call.operation == UNPOOL_POOL) {
+        if (frame->arguments.count != 1 || frame->results.count < 1 || frame->results.count > 2) goto unfit;
+        planes = (const xla_buffer *)frame->arguments.items[0], values = (const xla_buffer *)frame->results.items[0];
+        if (frame->results.count == 2) indices = (const xla_buffer *)frame->results.items[1];
+    } else {
+        if (frame->arguments.count != 2 || frame->results.count != 1) goto unfit;
+        indices = (const xla_buffer *)frame->arguments.items[1];
+        values = (const xla_buffer *)(call.operation == UNPOOL_SCATTER ? frame->arguments : frame->results).items[0];
+        planes = (const xla_buffer *)(call.operation == UNPOOL_SCATTER ? frame->results : frame->arguments).items[0];
+    }
+    windows = call.pooled[0] * call.pooled[1] * call.pooled[2] * call.channels;
+    cells = call.plane[0] * call.plane[1] * call.plane[2] * call.channels;
+    if (windows < 1 || cells < 1 || values->dtype != planes->dtype) goto unfit;
+    arrays.batch = unpool_xla_items(values) / windows;
+    arrays.kind = unpool_xla_kind(values->dtype);
+    if (unpool_xla_items(values) != arrays.batch * windows || unpool_xla_items(planes) != arrays.batch * cells) goto unfit;
+    arrays.pooled = values->data, arrays.plane = planes->data;
+    arrays.indices = NULL, arrays.index_bytes = 8;
+    if (indices != NULL) {
+        const int narrow = indices->dtype == XLA_S32 || indices->dtype == XLA_U32;
+        if (!narrow && indices->dtype != XLA_S64 && indices->dtype != XLA_U64) goto unfit;
+        if (unpool_xla_items(indices) != unpool_xla_items(values)) goto unfit;
+        arrays.indices = indices->data, arrays.index_bytes = narrow ? 4 : 8;
+    }
+    switch (unpool_run_call(&call, &arrays, &found)) {
+        case UNPOOL_DONE: return NULL;
+        case UNPOOL_NO_MEMORY: return unpool_xla_error(frame, XLA_RESOURCE_EXHAUSTED, "unpool: no memory to check `indices`");
+        case UNPOOL_FOUND:
+            if (found.bad >= 0) {
+                const int64_t index = unpool_index_at(indices, found.bad);
+                const int inside = index >= 0 && index < cells / call.channels;
+                return unpool_xla_finding(frame, &call, indices, inside ? "outside" : "bad", found.bad);
+            }
+            return unpool_xla_finding(frame, &call, indices, "repeated", found.repeated);
+    }
+unfit:
+    return unpool_xla_error(frame, XLA_INVALID_ARGUMENT, "unpool: the arrays do not fit the attribute `call`");
+}
+
+#endif
