@@ -24,7 +24,7 @@ from unpool.plan import Plan
 from unpool.protocol import Duplicates
 from unpool.sizes import Demand, demand_size, spatial_axes
 from unpool.tracing import remembered
-from unpool_backends.jax import host, operations
+from unpool_backends.jax import host, operations, primitives
 from unpool_backends.jax.arithmetic import Arithmetic
 
 __all__ = ["BACKEND", "JAX"]
@@ -42,26 +42,18 @@ class JAX:
             _check_room("input", plan)
         if plan.index_dtype is not None:
             plan = _indexed(plan, operations.integer(plan.index_dtype).name)
-        if served:
-            return host.lender(plan).pool(input, plan)
-        values, indices = _run(operations.pool, input, plan=plan)
-        return values, None if plan.index_dtype is None else indices
+        call = primitives.pool if served else partial(_run, primitives.pool)
+        return call(input, plan=plan)
 
     def scatter(self, values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, out: Any) -> Any:
         _check_out(out)
-        if host.serves(values, indices):
-            planes = host.lender(plan).scatter(values, indices, plan, duplicates)
-            if planes is not None:
-                return planes
-        return _moved(operations.scatter, plan.values, values, indices, plan, duplicates)
+        call = _checked(primitives.scatter, plan.values, values, indices, plan, duplicates)
+        return call(values, indices, plan=plan, duplicates=duplicates)
 
     def gather(self, grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, out: Any) -> Any:
         _check_out(out)
-        if host.serves(grad, indices):
-            values = host.lender(plan).gather(grad, indices, plan, duplicates)
-            if values is not None:
-                return values
-        return _moved(operations.gather, "grad_output", grad, indices, plan, duplicates)
+        call = _checked(primitives.gather, "grad_output", grad, indices, plan, duplicates)
+        return call(grad, indices, plan=plan, duplicates=duplicates)
 
 
 BACKEND = JAX()
@@ -72,13 +64,24 @@ def _indexed(plan: Plan[Any], index_dtype: str) -> Plan[Any]:
     return replace(plan, index_dtype=index_dtype)
 
 
-def _moved(operation: Any, argument: str, given: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
-    """Scatter or gather by JAX's operations, after the checks that the kernels do not need."""
+def _checked(primitive: Any, argument: str, given: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
+    """Make the checks that the CPU kernels do not; return the function to call."""
+    if host.serves(given, indices):
+        return primitive
     _check_devices(argument, given, indices)
     _check_room("indices", plan)
     _check_sizes(plan)
-    _check_values(indices, plan, duplicates)
-    return _run(operation, given, indices, plan=plan, duplicates=duplicates)
+    if not host.serves(_differentiated(given), indices):  # or the kernels check them at once
+        _check_values(indices, plan, duplicates)
+    return partial(_run, primitive)
+
+
+def _differentiated(array: Any) -> Any:
+    """Return the array with values that only differentiation traces, or the array itself."""
+    inner = array
+    while isinstance(inner, jax.core.Tracer) and hasattr(inner, "primal"):
+        inner = inner.primal
+    return inner
 
 
 def _check_out(out: Any) -> None:
@@ -141,21 +144,18 @@ def _check_values(indices: Any, plan: Plan[Any], duplicates: Duplicates) -> None
             raise findings.error(bad, repeated, numbers, numbers, plan, touched=False)
 
 
-def _run(function: Any, *arrays: Any, **static: Any) -> Any:
-    """Call an operation in the sharding context and the 64-bit mode that its arrays need."""
-    call = partial(function, **static)
+def _run(function: Any, *arrays: Any, plan: Plan[Any], **static: Any) -> Any:
+    """Call a function in the sharding context and the 64-bit mode that its arrays need."""
+    call = partial(function, plan=plan, **static)
     spec = next(filter(None, map(_spec, arrays)), None)
     if spec is not None:
         # Under explicit sharding, run inside `auto_axes` and fix only the result's sharding.
-        plan, entries = static["plan"], list(spec)
+        entries = list(spec)
         entries[spatial_axes(len(spec), len(plan.spatial), plan.channels_last)] = [None] * len(plan.spatial)
         result = PartitionSpec(*entries)
-        results = (result, result) if function is operations.pool else result
-        call = jax.sharding.auto_axes(call, out_sharding=results)
-    if any(array.dtype != operations.integer(array.dtype.name) for array in arrays):
-        with jax.enable_x64(True):  # the mode in which such an array was made
-            return call(*arrays)
-    return call(*arrays)
+        pair = function is primitives.pool and plan.index_dtype is not None
+        call = jax.sharding.auto_axes(call, out_sharding=(result, result) if pair else result)
+    return operations.in_mode(call, *arrays)
 
 
 def _spec(array: Any) -> Any:

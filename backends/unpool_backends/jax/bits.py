@@ -1,4 +1,7 @@
-"""The bits of bfloat16 values.  XLA moves bfloat16 as float32, which sets a bit of signalling NaNs."""
+"""The bits of floating-point values.
+
+XLA moves bfloat16 as float32, which sets a bit of signalling NaNs, and a sum with zero changes -0.0.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,11 @@ import numpy as np
 from jax import lax
 
 
-def changes(values: Any) -> bool:
-    """Return True if XLA may change the bits of values that it moves."""
-    return bool(values.dtype == jnp.bfloat16)
-
-
 def to_bits(values: Any) -> Any:
-    """Return integers with the bits of bfloat16 values; return other values unchanged."""
-    return lax.bitcast_convert_type(values, np.uint16) if changes(values) else values
+    """Return integers with the bits of floating-point values; return other values unchanged."""
+    if not jnp.issubdtype(values.dtype, jnp.floating):
+        return values
+    return lax.bitcast_convert_type(values, np.dtype(f"uint{8 * values.dtype.itemsize}"))
 
 
 def from_bits(bits: Any, dtype: Any) -> Any:

@@ -1,14 +1,10 @@
-"""The three primitives in JAX's operations: for traced, differentiated, mapped or sharded arrays, on any device.
+"""The primitives in JAX's operations: for programs on other devices than the CPU, sharded or exported ones.
 
 If all indices lie in their own windows, as pooling's do, a call takes the window path (`window_path`).  Otherwise it
 takes the general path: ``.at[]``, plane by plane.  A bad index is dropped: its value is written nowhere, and its
-gradient is zero.
+gradient is zero.  Values are moved as integers with their bits.
 
-JAX differentiates the selections and gathers of both paths, in both modes and to any order.  Only pooling has its own
-rule: it gathers tangents at the indices, instead of differentiating the comparisons.  The gradient of `scatter` repeats
-the comparisons (`jax.checkpoint`), since storing them would take a byte per cell for both paths.
-
-In an eager call, each operation is compiled once per plan; in a traced program, it is inlined.
+JAX does not differentiate these functions: `primitives` has the derivatives.
 """
 
 from __future__ import annotations
@@ -30,24 +26,73 @@ from unpool_backends.jax import bits, window_path
 from unpool_backends.jax.sort_keys import keys, unordered
 
 
-@partial(jax.jit, static_argnames="plan", inline=True)
-def pool(input: Any, plan: Plan[Any]) -> tuple[Any, Any]:
-    """Return values and indices."""
-    found = _pool(_six(lax.stop_gradient(input), plan.plane, plan), plan)
-    values, numbers = (array.reshape(plan.pooled_shape) for array in found)
-    return _attached(plan, input, values, numbers), numbers.astype(integer(plan.index_dtype or "int64"))
+def pool(input: Any, plan: Plan[Any]) -> list[Any]:
+    """Return the values, and the indices if the Plan has a dtype for them."""
+    values, numbers = (array.reshape(plan.pooled_shape) for array in _pool(_six(input, plan.plane, plan), plan))
+    return [values] if plan.index_dtype is None else [values, numbers.astype(integer(plan.index_dtype))]
 
 
-@partial(jax.jit, static_argnames=("plan", "duplicates"), inline=True)
-def scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
-    if duplicates == "sum":
-        return _scattered(plan, duplicates, _positive_zero(values), indices)
-    return _moved(_scattered, plan, duplicates, values, indices)
+def scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, own: bool) -> Any:
+    """Return the planes; `own` indices are pooling's, which lie in their own windows."""
+    adds = duplicates == "sum"
+    given = _positive_zero(values) if adds else bits.to_bits(values)
+
+    def general(given: Any, indices: Any) -> Any:
+        function = partial(_scatter, duplicates=duplicates, plan=plan)
+        return _planewise(function, plan.plane, _six(given, plan.pooled, plan), _numbers(indices, plan))
+
+    def by_windows(given: Any, indices: Any) -> Any:
+        return window_path.scatter(_six(given, plan.pooled, plan), _numbers(indices, plan), plan, adds)
+
+    planes = _by_either(by_windows, general, given, indices, plan, own, plan.plane_shape)
+    return planes if adds else bits.from_bits(planes, values.dtype)
 
 
-@partial(jax.jit, static_argnames=("plan", "duplicates"), inline=True)
-def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
-    return _moved(_gathered, plan, duplicates, grad, indices)
+def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, own: bool) -> Any:
+    """Return the values; `own` indices are pooling's, which lie in their own windows."""
+    given = bits.to_bits(grad)
+
+    def general(given: Any, indices: Any) -> Any:
+        function = partial(_gather, duplicates=duplicates, plan=plan)
+        return _planewise(function, plan.pooled, _six(given, plan.plane, plan), _numbers(indices, plan))
+
+    def by_windows(given: Any, indices: Any) -> Any:
+        return window_path.gather(_six(given, plan.plane, plan), _numbers(indices, plan), plan, duplicates == "sum")
+
+    values = _by_either(by_windows, general, given, indices, plan, own, plan.pooled_shape)
+    return bits.from_bits(values, grad.dtype)
+
+
+def _by_either(
+    by_windows: Callable[..., Any],
+    general: Callable[..., Any],
+    given: Any,
+    indices: Any,
+    plan: Plan[Any],
+    own: bool,
+    shape: tuple[Any, ...],
+) -> Any:
+    """Take the window path if all indices lie in their own windows, else the general one."""
+
+    # Branches take and return arrays in the user's shape and dtype, because XLA copies arrays that are changed outside.
+    def shaped(branch: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda given, indices: branch(given, indices).reshape(shape)
+
+    if not window_path.serve(plan):
+        return shaped(general)(given, indices)
+    # For own indices, both branches are right, and the first is taken.  Without a branch, XLA would compute the numbers
+    # again for every cell.  It keeps an optimization barrier around a condition, but not one around an array.
+    known = lax.optimization_barrier(jnp.asarray(True)) if own else window_path.inside(_numbers(indices, plan), plan)
+    return lax.cond(known, shaped(by_windows), shaped(general), given, indices)
+
+
+def in_mode(call: Callable[..., Any], *arrays: Any, dtype: str | None = None) -> Any:
+    """Call a function in the 64-bit mode that these arrays, and an index dtype, were made in."""
+    dtypes = [array.dtype.name for array in arrays] + ([dtype] if dtype else [])
+    if all(integer(name) == name for name in dtypes):
+        return call(*arrays)
+    with jax.enable_x64(True):
+        return call(*arrays)
 
 
 @partial(jax.jit, static_argnames=("plan", "duplicates"), inline=True)
@@ -123,44 +168,6 @@ def _planewise(function: Any, spatial: tuple[int, ...], *arrays: Any) -> Any:
     return found.reshape(*found.shape[:2], *spatial, found.shape[-1])
 
 
-# --- both paths -------------------------------------------------------------------------------------------------------
-
-
-def _unchanged(array: Any) -> Any:
-    return array
-
-
-def _scattered(
-    plan: Plan[Any], duplicates: Duplicates, values: Any, indices: Any, as_bits: Callable[[Any], Any] = _unchanged
-) -> Any:
-    # Branches take and return arrays in the user's shape and dtype, because XLA copies arrays that are changed outside.
-    def general(given: Any, indices: Any) -> Any:
-        function = partial(_scatter, duplicates=duplicates, plan=plan)
-        planes = _planewise(function, plan.plane, _six(as_bits(given), plan.pooled, plan), _numbers(indices, plan))
-        return bits.from_bits(planes, given.dtype).reshape(plan.plane_shape)
-
-    def own(given: Any, indices: Any) -> Any:
-        pooled, numbers = _six(as_bits(given), plan.pooled, plan), _numbers(indices, plan)
-        planes = window_path.scatter(pooled, numbers, plan, adds=duplicates == "sum")
-        return bits.from_bits(planes, given.dtype).reshape(plan.plane_shape)
-
-    @partial(jax.checkpoint, prevent_cse=False)
-    def scattered(given: Any, indices: Any) -> Any:
-        if not window_path.serve(plan):
-            return general(given, indices)
-        return lax.cond(window_path.inside(_numbers(indices, plan), plan), own, general, given, indices)
-
-    return scattered(values, indices)
-
-
-def _gathered(
-    plan: Plan[Any], duplicates: Duplicates, grad: Any, indices: Any, as_bits: Callable[[Any], Any] = _unchanged
-) -> Any:
-    planes, numbers = _six(as_bits(grad), plan.plane, plan), _numbers(indices, plan)
-    values = _planewise(partial(_gather, duplicates=duplicates, plan=plan), plan.pooled, planes, numbers)
-    return bits.from_bits(values, grad.dtype).reshape(plan.pooled_shape)
-
-
 # --- the general path, for one plane ----------------------------------------------------------------------------------
 
 
@@ -194,24 +201,6 @@ def _gather(planes: Any, numbers: Any, *, duplicates: Duplicates, plan: Plan[Any
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
-def _moved(move: Any, plan: Plan[Any], duplicates: Duplicates, given: Any, indices: Any) -> Any:
-    """Move values bit for bit: `move` is `_scattered` or `_gathered`."""
-    if bits.changes(given):
-        return _moved_bits(move, plan, duplicates, given, indices)
-    return move(plan, duplicates, given, indices)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
-def _moved_bits(move: Any, plan: Plan[Any], duplicates: Duplicates, given: Any, indices: Any) -> Any:
-    return move(plan, duplicates, given, indices, bits.to_bits)
-
-
-@_moved_bits.defjvp  # type: ignore[untyped-decorator]
-def _(move: Any, plan: Plan[Any], duplicates: Duplicates, primals: Any, tangents: Any) -> Any:
-    return _moved_bits(move, plan, duplicates, *primals), move(plan, duplicates, tangents[0], primals[1])
-
-
-@jax.custom_jvp  # type: ignore[untyped-decorator]
 def _positive_zero(values: Any) -> Any:
     """Turn -0.0 into 0.0, since a sum that starts at 0.0 is never -0.0."""
     if jnp.issubdtype(values.dtype, jnp.complexfloating):
@@ -219,11 +208,6 @@ def _positive_zero(values: Any) -> Any:
     if not jnp.issubdtype(values.dtype, jnp.floating):
         return values
     return jnp.where(keys(values) == 0, jnp.zeros((), values.dtype), values)
-
-
-@_positive_zero.defjvp  # type: ignore[untyped-decorator]
-def _(primals: Any, tangents: Any) -> Any:
-    return _positive_zero(*primals), *tangents
 
 
 class _Best(NamedTuple):
@@ -288,33 +272,3 @@ def _places(count: Any, size: Any, kernel: int, stride: int, padding: Any, dilat
         return range(kernel)
     along = (taps_inside(size, 1, kernel, stride, padding - window * stride, dilation) for window in range(count))
     return sorted({place for taps in along for place in range(*taps)}) or range(1)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _attached(plan: Plan[Any], input: Any, values: Any, numbers: Any) -> Any:
-    """Return the values; their tangents are gathered from the cells that the numbers name."""
-    return values
-
-
-@_attached.defjvp  # type: ignore[untyped-decorator]
-def _(plan: Plan[Any], primals: Any, tangents: Any) -> Any:
-    values, numbers = _attached(plan, *primals), primals[2]  # `_attached` again, for the next derivative
-
-    def general(slopes: Any, numbers: Any) -> Any:
-        function = partial(_gather, duplicates="sum", plan=plan)
-        planes = _six(slopes, plan.plane, plan)
-        return _planewise(function, plan.pooled, planes, _six(numbers, plan.pooled, plan)).reshape(plan.pooled_shape)
-
-    def own(slopes: Any, numbers: Any) -> Any:
-        planes = _six(slopes, plan.plane, plan)
-        return window_path.gather(planes, _six(numbers, plan.pooled, plan), plan).reshape(plan.pooled_shape)
-
-    @partial(jax.checkpoint, prevent_cse=False)
-    def taken(slopes: Any, numbers: Any) -> Any:
-        if not window_path.serve(plan):
-            return general(slopes, numbers)
-        # Both branches are right, and the first is taken.  Without a branch, XLA would compute the numbers again for
-        # every cell.  It keeps an optimization barrier around a condition, but not one around an array.
-        return lax.cond(lax.optimization_barrier(jnp.asarray(True)), own, general, slopes, numbers)
-
-    return values, taken(tangents[0], numbers)

@@ -105,19 +105,25 @@ def scatter(values: Any, numbers: Any, plan: Plan[Any], adds: bool) -> Any:
     return _part(whole, [(axis.padding, axis.size) for axis in axes])
 
 
-def gather(planes: Any, numbers: Any, plan: Plan[Any]) -> Any:
-    """Take each window's cell.  This is the transpose of `scatter` with `adds`."""
+def gather(planes: Any, numbers: Any, plan: Plan[Any], adds: bool) -> Any:
+    """Take each window's cell, the transpose of `scatter`; zero if a later window has the cell, unless `adds`."""
     axes = _axes(plan)
     batch, channels, *_, last = planes.shape
     whole = _padded(planes, 0, [(axis.padding, axis.blocks * axis.stride - axis.padding - axis.size) for axis in axes])
     whole = whole.reshape(batch, channels, *[size for axis in axes for size in (axis.blocks, axis.stride)], last)
-    cells, values = _cells(axes, plan, numbers.dtype), None
-    for offsets, named in zip(_offsets(axes), _neighbours(numbers, -1, axes), strict=True):
-        taken = jnp.where(named == cells, whole, jnp.zeros((), planes.dtype)).sum((3, 5, 7), dtype=planes.dtype)
+    cells, values, taken = _cells(axes, plan, numbers.dtype), None, None
+    nothing = jnp.zeros((), planes.dtype)
+    # The last window comes first, so that `taken` marks the cells that a later window has.
+    for offsets, named in reversed(list(zip(_offsets(axes), _neighbours(numbers, -1, axes), strict=True))):
+        found = named == cells
+        free = found if adds or taken is None else found & ~taken
+        taken = found if taken is None else taken | found
+        # At most one cell of a block is taken, so that a sum of bits is that cell's.
+        part = jnp.where(free, whole, nothing).sum((3, 5, 7), dtype=planes.dtype)
         # The transpose: the value that a block has for its q-th window goes to that window.
-        part = _padded(taken, 0, [(0, axis.windows_per_cell - 1) for axis in axes])
+        part = _padded(part, 0, [(0, axis.windows_per_cell - 1) for axis in axes])
         part = _part(part, [(q, axis.windows) for q, axis in zip(offsets, axes, strict=True)])
-        values = part if values is None else values + part
+        values = part if values is None else added(values, part)
     return values
 
 
