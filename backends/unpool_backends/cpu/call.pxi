@@ -117,9 +117,12 @@ cdef bint is_refused(const Call *call, const Arrays *arrays) noexcept nogil:
     cdef double windows = 1, cells = 1, farthest = 0, apart = 1, reach
     cdef int64_t last
     cdef int axis
-    if not (SCATTER <= call.operation <= POOL and LAST <= call.duplicates <= ERROR and DROP <= call.check <= IN_WINDOW):
+    # Enumerations are unsigned in Cython, so that a comparison with one would turn -1 into a large number.
+    if not (0 <= call.operation <= <int64_t> POOL and 0 <= call.duplicates <= <int64_t> ERROR):
         return True
-    if not BOOL <= arrays.kind <= (FLOAT64 if call.operation == POOL else COMPLEX128):
+    if not 0 <= call.check <= <int64_t> IN_WINDOW:
+        return True
+    if not 0 <= arrays.kind <= <int64_t> (FLOAT64 if call.operation == POOL else COMPLEX128):
         return True
     if call.channels < 1 or arrays.batch < 0 or arrays.index_bytes != 4 and arrays.index_bytes != 8:
         return True

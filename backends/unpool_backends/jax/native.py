@@ -50,7 +50,7 @@ def serves(context: Any, plan: Plan[Any]) -> bool:
     """
     module = context.module_context
     exported = getattr(getattr(module, "lowering_parameters", None), "for_export", True)
-    sharding = getattr(module, "axis_context", None)
+    sharding: Any = getattr(module, "axis_context", None)
     if hasattr(sharding, "num_devices"):
         alone = sharding.num_devices == 1
     else:

@@ -1,0 +1,218 @@
+"""The C interface: a program in C calls the kernels, without Python's lock, and gets what the oracle computes."""
+
+import ctypes
+import shutil
+import subprocess
+import sysconfig
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import c_interface
+import numpy as np
+import pytest
+import reference
+import unpool_backends
+from c_interface import DONE, FOUND, REFUSED
+from cases import FORMATS, POOLINGS, REALS
+from compare import assert_same_bits
+from processes import posix, python
+
+from unpool import arguments, plan
+
+SOURCE = Path(__file__).with_name("c_interface.c")
+every_case = pytest.mark.parametrize("case", POOLINGS.values(), ids=POOLINGS)
+every_format = pytest.mark.parametrize("data_format", FORMATS)
+
+
+def compiled(folder):
+    """Compile the program in C, with warnings as errors, and return its path."""
+    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
+    if shutil.which(compiler) is None:
+        pytest.skip(f"no C compiler {compiler!r} is installed")
+    library = folder / "c_interface.so"
+    flags = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-shared", "-fPIC", "-pthread")
+    include = Path(unpool_backends.__file__).parent / "include"
+    subprocess.run([compiler, *flags, f"-I{include}", str(SOURCE), "-o", str(library)], check=True)
+    return library
+
+
+def plan_of(case, shape, data_format, validate=True):
+    window = arguments.window(case.rank, case.kernel, case.stride, "same" if case.same else case.padding, case.dilation)
+    return replace(
+        plan.plan_pooling(shape, window, case.ceil_mode, data_format == "channels_last", "int64"), validate=validate
+    )
+
+
+@posix
+def test_a_program_in_c(tmp_path):
+    library = ctypes.CDLL(str(compiled(tmp_path)))
+    assert library.main_of(ctypes.c_void_p(c_interface.address())) == 0
+
+
+LOCKED = """
+import ctypes, sys
+import numpy as np
+import c_interface
+from unpool import arguments, plan
+
+window = arguments.window(2, 2, 2, 0, 1)
+planned = plan.plan_pooling((4, 64, 64, 64), window, False, False, "int64")
+x = np.random.default_rng(0).standard_normal(planned.plane_shape, "float32")
+values, indices = np.empty(planned.pooled_shape, "float32"), np.empty(planned.pooled_shape, "int64")
+library = ctypes.PyDLL(sys.argv[1])  # calls keep Python's lock
+call, arrays = c_interface.call_of(planned, "pool"), c_interface.arrays_of(planned, values, indices, x)
+assert library.run_elsewhere(ctypes.c_void_p(c_interface.address()), ctypes.byref(call), ctypes.byref(arrays)) == 0
+assert values[0, 0, 0, 0] == x[0, 0, :2, :2].max()
+"""
+
+
+@posix
+def test_it_never_waits_for_pythons_lock(tmp_path):
+    """Python's lock is held while another thread calls a team of threads; waiting for the lock would never end."""
+    assert python("-c", LOCKED, str(compiled(tmp_path))).stderr == ""
+
+
+@every_format
+@every_case
+def test_it_computes_what_the_oracle_does(case, data_format):
+    shape = case.shape((2, 3), data_format)
+    x = np.random.default_rng(1).permutation(np.prod(shape)).reshape(shape).astype("float32")
+    planned = plan_of(case, shape, data_format)
+    values, indices = np.empty(planned.pooled_shape, "float32"), np.empty(planned.pooled_shape, "int32")
+    assert c_interface.run(planned, "pool", values, indices, x) == (DONE, -1, -1)
+    expected = case.pool(x, data_format)
+    assert_same_bits(values, expected[0])
+    np.testing.assert_array_equal(indices, expected[1])
+    alone = np.empty_like(values)
+    assert c_interface.run(planned, "pool", alone, None, x, fresh=1)[0] == DONE
+    assert_same_bits(alone, values)
+    for duplicates in ("last", "sum"):
+        planes, taken = np.empty_like(x), np.empty_like(values)
+        assert c_interface.run(planned, "scatter", values, indices, planes, duplicates)[0] == DONE
+        last = data_format == "channels_last"
+        assert_same_bits(planes, reference.max_unpool(values, indices, case.size, duplicates, last))
+        assert c_interface.run(planned, "gather", taken, indices, x, duplicates)[0] == DONE
+        assert_same_bits(taken, reference.max_unpool_backward(x, indices, case.rank, duplicates, last))
+
+
+@every_format
+@every_case
+@pytest.mark.parametrize("operation", ["scatter", "gather"])
+def test_bad_indices_are_dropped_or_reported(case, data_format, operation):
+    """Half of the indices lie anywhere, some of them out of range."""
+    last = data_format == "channels_last"
+    planned = plan_of(case, case.shape((2, 3), data_format), data_format)
+    generator = np.random.default_rng(2)
+    cells = planned.cells
+    indices = generator.integers(-cells // 4, cells + cells // 4 + 1, planned.pooled_shape)
+    given = generator.standard_normal(planned.pooled_shape if operation == "scatter" else planned.plane_shape)
+    kept = (indices >= 0) & (indices < cells)
+    bad = c_interface.flat(reference.first_bad(indices, cells), indices.shape)
+    for duplicates in ("last", "sum"):
+        found = np.empty(planned.plane_shape if operation == "scatter" else planned.pooled_shape)
+        pooled, plane = (given, found) if operation == "scatter" else (found, given)
+        dropping = replace(planned, validate=False)
+        assert c_interface.run(dropping, operation, pooled, indices, plane, duplicates) == (DONE, -1, -1)
+        gathers = operation == "gather"
+        assert_same_bits(found, reference.dropped(given, indices, kept, case.size, duplicates, gathers, last))
+        expected = (FOUND, bad, -1) if bad >= 0 else (DONE, -1, -1)
+        assert c_interface.run(planned, operation, pooled, indices, plane, duplicates) == expected
+
+
+def test_repeated_indices_are_reported_beside_dropped_ones():
+    planned = replace(
+        plan.plan_unpooling((1, 2, 4), arguments.window(1, 2, 2, 0, 1), None, False, True, "input", "output_size"),
+        validate=False,
+    )
+    indices = np.array([[[9, 9, 1, 2], [-1, 5, 3, 5]]])
+    values, planes = np.arange(1.0, 9).reshape(1, 2, 4), np.empty((1, 2, 8))
+    assert c_interface.run(planned, "scatter", values, indices, planes, "error") == (FOUND, -1, 7)
+    indices[0, 1, 3] = 6
+    assert c_interface.run(planned, "scatter", values, indices, planes, "error") == (DONE, -1, -1)
+    assert planes.tolist() == [[[0, 3, 4, 0, 0, 0, 0, 0], [0, 0, 0, 7, 0, 6, 8, 0]]]
+
+
+def test_an_empty_batch():
+    planned = replace(plan_of(POOLINGS["even"], (2, 3, 6, 8), "channels_first"), batch=0)
+    call = c_interface.call_of(planned, "pool")
+    assert c_interface.function()(call, c_interface.Arrays(0, 11, 8, None, None, None), c_interface.Found()) == DONE
+
+
+REFUSALS = {
+    "operation": [-1, 3],
+    "kernel": [0, 2**31, 2**40],
+    "stride": [0, -1, 2**31],
+    "dilation": [0, 2**31],
+    "padding": [-1, 2],
+    "pooled": [0, -4, 2**60, 5],
+    "plane": [0, -1, 2**62, 4],
+    "channels": [0, -3, 2**60],
+    "duplicates": [-1, 3],
+    "check": [-1, 3],
+    "batch": [-1, 2**60],
+    "kind": [-1, 15, 13],
+    "index_bytes": [1, 2, 16],
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [pair for name in REFUSALS for pair in product([name], REFUSALS[name])])
+def test_a_call_that_breaks_a_rule_is_refused(field, value):
+    """Nothing is read or written: the arrays are null pointers. 5 windows of stride 2 need more than 8 cells."""
+    planned = plan_of(POOLINGS["even"], (2, 3, 6, 8), "channels_first")
+    call, arrays = c_interface.call_of(planned, "pool"), c_interface.Arrays(2, 11, 8, None, None, None)
+    target = arrays if field in ("batch", "kind", "index_bytes") else call
+    if field in c_interface.TRIPLES:
+        getattr(target, field)[2] = value
+    else:
+        setattr(target, field, value)
+    assert c_interface.function()(call, arrays, c_interface.Found()) == REFUSED
+
+
+def test_pooling_is_refused_where_its_indices_do_not_fit():
+    planned = plan_of(POOLINGS["even"], (2, 3, 6, 8), "channels_first")
+    call = c_interface.call_of(planned, "pool")
+    call.plane[2], call.plane[1] = 2**20, 2**12
+    assert c_interface.function()(call, c_interface.Arrays(1, 11, 4, None, None, None), c_interface.Found()) == REFUSED
+    call.kernel[2], call.dilation[2] = 2, 2**31 - 1
+    call.kernel[1], call.dilation[1] = 3, 2**20
+    assert c_interface.function()(call, c_interface.Arrays(1, 11, 8, None, None, None), c_interface.Found()) == REFUSED
+
+
+FORKED = """
+import os, sys
+import numpy as np
+import c_interface
+from unpool import arguments, plan
+
+window = arguments.window(2, 2, 2, 0, 1)
+planned = plan.plan_pooling((4, 64, 64, 64), window, False, False, "int64")
+x = np.random.default_rng(0).standard_normal(planned.plane_shape, "float32")
+
+def pooled():
+    values, indices = np.empty(planned.pooled_shape, "float32"), np.empty(planned.pooled_shape, "int64")
+    assert c_interface.run(planned, "pool", values, indices, x)[0] == 0
+    return values.tobytes() + indices.tobytes()
+
+expected = pooled()
+child = os.fork()
+if not child:
+    os._exit(pooled() != expected)
+print(os.waitpid(child, 0)[1])
+"""
+
+
+@posix
+def test_after_a_fork():
+    """The team of threads stays behind in the parent; a call in the child does not wait for it."""
+    assert python("-c", FORKED).stdout == "0\n"
+
+
+@pytest.mark.parametrize("dtype", REALS, ids=str)
+def test_every_dtype(dtype):
+    case, shape = POOLINGS["overlap"], (2, 3, 7, 6)
+    x = np.random.default_rng(3).integers(0, 100, shape).astype(dtype)
+    planned = plan_of(case, shape, "channels_first")
+    values, indices = np.empty(planned.pooled_shape, dtype), np.empty(planned.pooled_shape, "int64")
+    assert c_interface.run(planned, "pool", values, indices, x)[0] == DONE
+    assert_same_bits(values, case.pool(x, "channels_first")[0])
