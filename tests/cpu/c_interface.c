@@ -2,6 +2,10 @@
 #include <pthread.h>
 #include <string.h>
 
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
+
 #include "unpool.h"
 
 #define CHECK(right) \
@@ -45,6 +49,32 @@ int main_of(unpool_run_1 run) {
     CHECK(run(&call, &writing, &found) == UNPOOL_FOUND && found.bad == -1 && found.repeated == 1);
     indices[1] = 0, call.duplicates = UNPOOL_LAST, call.check = UNPOOL_IN_WINDOW;
     CHECK(run(&call, &writing, &found) == UNPOOL_FOUND && found.bad == 1);
+    return 0;
+}
+
+/* Pool denormals in a thread that reads them as zero, as XLA's threads do; its mode stays as it is. */
+int main_of_denormals(unpool_run_1 run) {
+#if defined(__SSE2__)
+    float plane[8] = {1e-45f, -1e-45f, -1e-45f, 3e-45f, 0, -1e-45f, 1e-45f, 0}, values[2], sums[8];
+    int32_t indices[2] = {7, 7};
+    const unpool_arrays_1 pooling = {1, UNPOOL_FLOAT32, 4, values, indices, plane};
+    const unpool_arrays_1 adding = {1, UNPOOL_FLOAT32, 4, values, indices, sums};
+    unpool_call_1 call = HALVES;
+    unpool_found_1 found;
+    const unsigned mode = _mm_getcsr(), flushing = mode | 0x8040u;
+    int done, added, kept;
+    _mm_setcsr(flushing);
+    done = run(&call, &pooling, &found);
+    indices[0] = indices[1];
+    call.operation = UNPOOL_SCATTER, call.duplicates = UNPOOL_SUM;
+    added = run(&call, &adding, &found);
+    kept = _mm_getcsr() == flushing;
+    _mm_setcsr(mode);
+    CHECK(done == UNPOOL_DONE && added == UNPOOL_DONE && kept);
+    CHECK(values[0] == 1e-45f && values[1] == 3e-45f && indices[1] == 3 && sums[3] == values[0] + values[1]);
+#else
+    (void)run;
+#endif
     return 0;
 }
 

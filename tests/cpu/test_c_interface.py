@@ -48,6 +48,7 @@ def plan_of(case, shape, data_format, validate=True):
 def test_a_program_in_c(tmp_path):
     library = ctypes.CDLL(str(compiled(tmp_path)))
     assert library.main_of(ctypes.c_void_p(c_interface.address())) == 0
+    assert library.main_of_denormals(ctypes.c_void_p(c_interface.address())) == 0
 
 
 LOCKED = """

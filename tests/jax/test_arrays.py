@@ -309,30 +309,6 @@ def test_a_bad_index_is_reported_wherever_it_has_a_value():
             transform(lambda v: unpool.max_unpool2d(v, same, 2, duplicates="error"))(values)
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "uint32", "int64", "uint64"])
-def test_a_traced_bad_index_is_dropped(dtype):
-    values = jnp.array([[[[1.0, 2.0]]]])
-
-    def call(values, indices, duplicates):
-        return unpool.max_unpool2d(values, indices, 2, duplicates=duplicates)
-
-    compiled = jax.jit(call, static_argnums=2)
-    slopes = jax.jit(jax.grad(lambda *given: (call(*given) * 5).sum()), static_argnums=2)
-    for bad in {8, np.iinfo(dtype).max, np.iinfo(dtype).min or 9}:
-        indices = jnp.array([[[[3, bad]]]], dtype)
-        expected = [[[[0, 0, 0, 1], [0, 0, 0, 0]]]]
-        assert unpool.max_unpool2d(values, indices, 2, validate=False).tolist() == expected
-        for duplicates in ("last", "sum"):
-            assert compiled(values, indices, duplicates).tolist() == expected
-            assert slopes(values, indices, duplicates).tolist() == [[[[5, 0]]]]
-
-
-def test_traced_duplicates_that_are_an_error_are_as_last():
-    values, indices = jnp.arange(1.0, 5).reshape(1, 1, 4), jnp.array(DUPLICATED)
-    call = jax.jit(lambda v, i: unpool.max_unpool2d(v, i, 1, (3, 1), output_size=(2, 4), duplicates="error"))
-    assert call(values, indices).tolist() == [[[4, 0, 0, 2], [0, 0, 0, 3]]]
-
-
 def test_wrong_calls():
     values, indices = jnp.array(POOLED), jnp.array(INDICES)
     with pytest.raises(TypeError, match="`out` must be left out for arrays of JAX"):

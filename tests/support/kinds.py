@@ -1,13 +1,14 @@
 """The kinds of arrays that the contract is tested with, and their conversion from and to NumPy arrays.
 
-Each backend has one kind.  JAX has two: eager and compiled.  TensorFlow has four: eager, in graphs with known or
-unknown sizes, and compiled by XLA.
+Each backend has one kind.  JAX has three: eager, compiled with the CPU kernels, and compiled without them.  TensorFlow
+has four: eager, in graphs with known or unknown sizes, and compiled by XLA.
 """
 
 import ctypes
 import re
 from importlib import import_module
 from importlib.util import find_spec
+from unittest.mock import patch
 
 import needs
 import numpy as np
@@ -260,10 +261,9 @@ class JAXArrays(Arrays):
 
 
 class JAXJitArrays(JAXArrays):
-    """Arguments of compiled calls; each call is compiled anew."""
+    """Arguments of programs that call the CPU kernels; each call is compiled anew."""
 
     one_in = 96
-    reports = False
     rounds = False
     calls = 0
 
@@ -278,7 +278,28 @@ class JAXJitArrays(JAXArrays):
             given = places | dict(zip(traced, arrays, strict=True))
             return function(*[given.pop(place) for place in range(len(arguments))], **given)
 
-        return self.jax.jit(call)([self.asarray(places[place]) for place in traced])
+        try:
+            return self.jax.block_until_ready(self.jax.jit(call)([self.asarray(places[place]) for place in traced]))
+        except self.jax.errors.JaxRuntimeError as error:
+            text = str(error).partition("OUT_OF_RANGE: ")[2]
+            raise (IndexError if text.startswith("indices[") else ValueError)(text or str(error)) from error
+
+
+class JAXOperationsArrays(JAXJitArrays):
+    """The same, without the kernels: the programs of other devices."""
+
+    one_in = 192
+    reports = False
+
+    def run(self, function, *arguments, **named):
+        with self.without_kernels():
+            return super().run(function, *arguments, **named)
+
+    @staticmethod
+    def without_kernels():
+        from unpool_backends.jax import native
+
+        return patch.object(native, "serves", lambda context, plan: False)
 
 
 KINDS = {
@@ -291,6 +312,7 @@ KINDS = {
     "torch": TorchArrays,
     "jax": JAXArrays,
     "jax-jit": JAXJitArrays,
+    "jax-operations": JAXOperationsArrays,
 }
 
 

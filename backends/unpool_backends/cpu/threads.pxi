@@ -47,6 +47,11 @@ cdef extern from *:
     unsigned long PyThread_get_thread_ident() noexcept
 
 
+cdef extern from "denormals.h" nogil:
+    uint64_t keep_denormals "unpool_keep_denormals"() noexcept
+    void restore_fp_mode "unpool_restore_fp_mode"(uint64_t) noexcept
+
+
 cdef extern from "start.h" nogil:
     int startable_team "unpool_startable_team"(int) noexcept
 
@@ -127,10 +132,12 @@ cdef void run_round(const Job *job, bint by_cells) noexcept nogil:
 cdef void run_tasks(const void *call, int thread) noexcept nogil:
     """Run one thread's tasks: take chunks of them until none are left."""
     cdef const Job *job = <const Job *> call
+    cdef uint64_t mode = keep_denormals()
     cdef Chunk chunk = next_chunk(job, thread)
     while chunk.first < chunk.end:
         do_chunk(job, &chunk)
         chunk = next_chunk(job, thread)
+    restore_fp_mode(mode)
     if job.threads > 1 and take_from(&job.share.finished, 1) == 0:
         job.share.first_finished = now()
 

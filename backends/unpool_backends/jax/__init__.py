@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from unpool import errors, findings
 from unpool.plan import Plan
@@ -136,7 +136,9 @@ def _check_values(indices: Any, plan: Plan[Any], duplicates: Duplicates) -> None
     if not indices.is_fully_addressable:  # shards of other processes cannot be read
         return
     with jax.ensure_compile_time_eval():
-        if _spec(indices) is not None:  # the results of `flaws` are scalars, which cannot have this sharding
+        if (
+            _explicit_sharding(indices) is not None
+        ):  # the results of `flaws` are scalars, which cannot have this sharding
             indices = jnp.asarray(np.asarray(indices))
         bad, repeated = map(int, _run(operations.flaws, indices, plan=plan, duplicates=duplicates))
         if max(bad, repeated) >= 0:
@@ -147,19 +149,21 @@ def _check_values(indices: Any, plan: Plan[Any], duplicates: Duplicates) -> None
 def _run(function: Any, *arrays: Any, plan: Plan[Any], **static: Any) -> Any:
     """Call a function in the sharding context and the 64-bit mode that its arrays need."""
     call = partial(function, plan=plan, **static)
-    spec = next(filter(None, map(_spec, arrays)), None)
-    if spec is not None:
+    sharding = next(filter(None, map(_explicit_sharding, arrays)), None)
+    if sharding is not None:
         # Under explicit sharding, run inside `auto_axes` and fix only the result's sharding.
-        entries = list(spec)
-        entries[spatial_axes(len(spec), len(plan.spatial), plan.channels_last)] = [None] * len(plan.spatial)
-        result = PartitionSpec(*entries)
+        entries = list(sharding.spec)
+        entries[spatial_axes(len(entries), len(plan.spatial), plan.channels_last)] = [None] * len(plan.spatial)
+        result = NamedSharding(sharding.mesh, PartitionSpec(*entries))
         pair = function is primitives.pool and plan.index_dtype is not None
-        call = jax.sharding.auto_axes(call, out_sharding=(result, result) if pair else result)
+        mesh = sharding.mesh
+        axes = [name for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True) if kind == AxisType.Explicit]
+        call = jax.sharding.auto_axes(call, axes=tuple(axes), out_sharding=(result, result) if pair else result)
     return operations.in_mode(call, *arrays)
 
 
-def _spec(array: Any) -> Any:
-    """Return the PartitionSpec of an array if explicit sharding makes it a part of the type, else None."""
+def _explicit_sharding(array: Any) -> Any:
+    """Return the sharding of an array if explicit sharding makes it a part of the type, else None."""
     sharding = jax.typeof(array).sharding
     explicit = AxisType.Explicit in sharding.mesh.axis_types and any(entry is not None for entry in sharding.spec)
-    return sharding.spec if explicit else None
+    return sharding if explicit else None

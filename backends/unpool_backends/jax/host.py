@@ -16,6 +16,7 @@ import numpy as np
 from unpool.lending import Lender
 from unpool.plan import Plan
 from unpool_backends.cpu import CPU
+from unpool_backends.jax import native
 
 _ALIGNMENT = 64
 
@@ -37,6 +38,7 @@ def lender(plan: Plan[int]) -> Lender:
 
 @cache
 def _first() -> frozenset[Any]:
+    native.register()  # a program that was stored by another process may be called before any is lowered here
     return frozenset(jax.local_devices(backend="cpu")[:1])
 
 

@@ -121,7 +121,7 @@ def gather(planes: Any, numbers: Any, plan: Plan[Any], adds: bool) -> Any:
         # At most one cell of a block is taken, so that a sum of bits is that cell's.
         part = jnp.where(free, whole, nothing).sum((3, 5, 7), dtype=planes.dtype)
         # The transpose: the value that a block has for its q-th window goes to that window.
-        part = _padded(part, 0, [(0, axis.windows_per_cell - 1) for axis in axes])
+        part = _padded(part, 0, [(0, axis.windows_per_cell - 1 + axis.windows - axis.blocks) for axis in axes])
         part = _part(part, [(q, axis.windows) for q, axis in zip(offsets, axes, strict=True)])
         values = part if values is None else added(values, part)
     return values
