@@ -1,11 +1,12 @@
 """The backend for JAX arrays.  It supports tracing, both modes of differentiation, mapping, sharding and export.
 
-There are two ways to compute.  Arrays with values in the memory of the CPU go to the CPU kernels and come back without
-a copy (`host`).  All other arrays are computed by JAX's own operations, on every device (`operations`).
+A call checks what its arrays allow, and calls one of three primitives of JAX (`primitives`).  Arrays with values in the
+memory of the CPU go to the CPU kernels, without a copy (`host`).  Programs for the CPU call the same kernels (`native`).
+JAX's own operations compute everything else (`operations`).
 
-A bad index is an IndexError if indices have values, also if the other array is traced.  Traced indices cannot be
-checked.  For them, and with ``validate=False``, a bad index is dropped: its value is written nowhere, and its gradient
-is zero.  Where indices cannot be checked, ``duplicates="error"`` acts like ``"last"``.
+A bad index is an IndexError if indices have values, also if the other array is traced, and a run-time error of programs
+that call the kernels.  Elsewhere, and with ``validate=False``, it is dropped: its value is written nowhere, and its
+gradient is zero.  There, ``duplicates="error"`` acts like ``"last"``.
 """
 
 from __future__ import annotations
