@@ -1,8 +1,8 @@
 """The backend for JAX arrays.  It supports tracing, both modes of differentiation, mapping, sharding and export.
 
 A call checks what its arrays allow, and calls one of three primitives of JAX (`primitives`).  Arrays with values in the
-memory of the CPU go to the CPU kernels, without a copy (`host`).  Programs for the CPU call the same kernels (`native`).
-JAX's own operations compute everything else (`operations`).
+memory of the CPU go to the CPU kernels, without a copy (`host`).  Programs for the CPU call the same kernels
+(`native`).  JAX's own operations compute everything else (`operations`).
 
 A bad index is an IndexError if indices have values, also if the other array is traced, and a run-time error of programs
 that call the kernels.  Elsewhere, and with ``validate=False``, it is dropped: its value is written nowhere, and its

@@ -35,32 +35,34 @@ def pool(input: Any, plan: Plan[Any]) -> list[Any]:
 def scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, own: bool) -> Any:
     """Return the planes; `own` indices are pooling's, which lie in their own windows."""
     adds = duplicates == "sum"
-    given = _positive_zero(values) if adds else bits.to_bits(values)
 
-    def general(given: Any, indices: Any) -> Any:
-        function = partial(_scatter, duplicates=duplicates, plan=plan)
-        return _planewise(function, plan.plane, _six(given, plan.pooled, plan), _numbers(indices, plan))
+    def general(given: Any, numbers: Any) -> Any:
+        return _planewise(partial(_scatter, duplicates=duplicates, plan=plan), plan.plane, given, numbers)
 
-    def by_windows(given: Any, indices: Any) -> Any:
-        return window_path.scatter(_six(given, plan.pooled, plan), _numbers(indices, plan), plan, adds)
+    def by_windows(given: Any, numbers: Any) -> Any:
+        return window_path.scatter(given, numbers, plan, adds)
 
-    planes = _by_either(by_windows, general, given, indices, plan, own, plan.plane_shape)
-    return planes if adds else bits.from_bits(planes, values.dtype)
+    paths = (by_windows, general) if adds else (_moving(by_windows), _moving(general))
+    given = _positive_zero(values) if adds else values
+    return _by_either(*paths, given, indices, plan, own, plan.pooled, plan.plane_shape)
 
 
 def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, own: bool) -> Any:
     """Return the values; `own` indices are pooling's, which lie in their own windows."""
-    given = bits.to_bits(grad)
 
-    def general(given: Any, indices: Any) -> Any:
-        function = partial(_gather, duplicates=duplicates, plan=plan)
-        return _planewise(function, plan.pooled, _six(given, plan.plane, plan), _numbers(indices, plan))
+    def general(given: Any, numbers: Any) -> Any:
+        return _planewise(partial(_gather, duplicates=duplicates, plan=plan), plan.pooled, given, numbers)
 
-    def by_windows(given: Any, indices: Any) -> Any:
-        return window_path.gather(_six(given, plan.plane, plan), _numbers(indices, plan), plan, duplicates == "sum")
+    def by_windows(given: Any, numbers: Any) -> Any:
+        return window_path.gather(given, numbers, plan, duplicates == "sum")
 
-    values = _by_either(by_windows, general, given, indices, plan, own, plan.pooled_shape)
-    return bits.from_bits(values, grad.dtype)
+    paths = _moving(by_windows), _moving(general)
+    return _by_either(*paths, grad, indices, plan, own, plan.plane, plan.pooled_shape)
+
+
+def _moving(path: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a path that moves the bits of values."""
+    return lambda given, numbers: bits.from_bits(path(bits.to_bits(given), numbers), given.dtype)
 
 
 def _by_either(
@@ -70,13 +72,17 @@ def _by_either(
     indices: Any,
     plan: Plan[Any],
     own: bool,
+    spatial: tuple[Any, ...],
     shape: tuple[Any, ...],
 ) -> Any:
-    """Take the window path if all indices lie in their own windows, else the general one."""
+    """Take the window path if all indices lie in their own windows, else the general one.
+
+    `spatial` are the sizes of what is given, and `shape` is that of the result.
+    """
 
     # Branches take and return arrays in the user's shape and dtype, because XLA copies arrays that are changed outside.
-    def shaped(branch: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda given, indices: branch(given, indices).reshape(shape)
+    def shaped(path: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda given, indices: path(_six(given, spatial, plan), _numbers(indices, plan)).reshape(shape)
 
     if not window_path.serve(plan):
         return shaped(general)(given, indices)
@@ -223,7 +229,7 @@ def _pool(cells: Any, plan: Plan[Any]) -> tuple[Any, Any]:
     numbers: Any = 0
     for axis, size in enumerate(plan.plane):
         numbers = numbers * jnp.asarray(size, wide) + window_path.along(size, 2 + axis, 6, wide)
-    best = _Best(keys(cells), numbers + jnp.zeros_like(cells, wide), bits.to_bits(cells))
+    best = _Best(keys(cells), numbers + jnp.zeros_like(cells, wide), bits.selected(cells))
     # One axis after the other, the last axis first, so that the first of equal maxima in row-major order stays.
     empty = False
     for axis in (2, 1, 0):
