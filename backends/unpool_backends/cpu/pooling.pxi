@@ -45,6 +45,26 @@ cdef inline inlined keep_better(
         found[i] = mark if wins else found[i]
 
 
+cdef inline inlined keep_better_pairs(
+    const real *cells, Py_ssize_t count, int32_t mark, int32_t next_mark, real *best, int32_t *found
+) noexcept nogil:
+    """Compare two neighbouring taps of windows that lie 2 elements apart: each element is loaded once."""
+    cdef Py_ssize_t i
+    cdef real value, kept
+    cdef int32_t number
+    cdef bint wins
+    for i in range(count):
+        kept, number = best[i], found[i]
+        value = cells[2 * i]
+        wins = better(value, kept)
+        kept = value if wins else kept
+        number = mark if wins else number
+        value = cells[2 * i + 1]
+        wins = better(value, kept)
+        best[i] = value if wins else kept
+        found[i] = next_mark if wins else number
+
+
 cdef inline inlined improve(
     const real *cells, Py_ssize_t apart, Py_ssize_t count, int32_t mark, real *best, int32_t *found
 ) noexcept nogil:
@@ -79,6 +99,7 @@ cdef cloned pool_row(
     cdef real *best = values if job.step == 1 else side_by_side
     cdef Span first = span(job, 2, w), last = span(job, 2, w + count - 1)
     cdef Py_ssize_t kd, kh, kw, i, column, low, high, stride = job.stride[2]
+    cdef bint paired, pairs = stride == 2 and job.step == 1 and job.dilation[2] == 1
     cdef Py_ssize_t corner = corner_of(job, d, h, &first)
     reset(best, found, mark_of(job, indices, d.first, h.first, 0), count)
     # On the left edge, the first tap inside the plane is not in the first column.
@@ -87,16 +108,28 @@ cdef cloned pool_row(
     for kd in range(d.first, d.end):
         for kh in range(h.first, h.end):
             # The last window has the first column that is inside the plane in any window.  The first one has the last.
-            for kw in range(last.first, first.end):
+            kw = last.first
+            while kw < first.end:
                 # Windows low..high-1 of the run have this column inside the plane.
                 column = first.start + tap_offset(job, 0, 0, kw)
                 low = windows_until(job, column, 0)
                 high = min(count, windows_until(job, column, job.cells_along[2]))
-                if low < high:
+                paired = (
+                    pairs and kw + 1 < first.end and low == windows_until(job, column + 1, 0)
+                    and high == min(count, windows_until(job, column + 1, job.cells_along[2]))
+                )
+                if low < high and paired:
+                    keep_better_pairs(
+                        plane + corner + tap_offset(job, kd, kh, kw) + low * stride, high - low,
+                        mark_of(job, indices, kd, kh, kw), mark_of(job, indices, kd, kh, kw + 1), best + low,
+                        found + low,
+                    )
+                elif low < high:
                     improve(
                         plane + (corner + tap_offset(job, kd, kh, kw) + low * stride) * job.step, stride * job.step,
                         high - low, mark_of(job, indices, kd, kh, kw), best + low, found + low,
                     )
+                kw += 1 + paired
     if job.step > 1:
         for i in range(count):
             values[i * job.step] = best[i]
