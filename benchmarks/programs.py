@@ -40,6 +40,9 @@ CASES = (
     Case("pool k3 s2", "pool", kernel=3, stride=2),
     Case("pool k3 s2 and gradient", "pool_backward", kernel=3, stride=2),
     Case("unpool k2, (1, 1, 2, 2)", "unpool", (1, 1, 4, 4)),
+    Case("unpool k2 and gradient, (1, 1, 2, 2)", "unpool_backward", (1, 1, 4, 4), duplicates="sum"),
+    Case("pool k2, (1, 1, 2, 2)", "pool", (1, 1, 4, 4)),
+    Case("pool k2 and gradient, (1, 1, 2, 2)", "pool_backward", (1, 1, 4, 4)),
 )
 
 

@@ -136,6 +136,11 @@ KEPT = {
         "torch._ops.OpOverload.redispatch",
         "torch._C._are_functorch_transforms_active",
         "torch.autograd.forward_ad._current_level",
+        "torch._C._dispatch_tls_local_include_set",
+        "torch._C._dispatch_tls_local_exclude_set",
+        "torch._C._dispatch_keys",
+        "torch._C.DispatchKeySet",
+        "torch._C.DispatchKey",
     ),
     "tensorflow": ("tensorflow.python.ops.control_flow_util.GraphOrParentsInXlaContext",),
     "cuda": ("cupy.cuda.nvrtc.getVersion",),
@@ -202,6 +207,17 @@ def call():
     with torch.no_grad():
         out = torch.empty(1, 1, 2, 2)
         assert unpool.max_pool2d(x, 2, 1, out=out) is out and out.tolist() == values.tolist()
+    from unpool_backends.torch import private
+    gone = set(private.NAMES.gone)
+    assert private.plainly_dispatched(x) == gone.isdisjoint({{
+        "torch.autograd.forward_ad._current_level",
+        "torch.autograd._profiler_enabled",
+        "torch._C._dispatch_tls_local_include_set",
+        "torch._C._dispatch_tls_local_exclude_set",
+        "torch._C._dispatch_keys",
+        "torch._C.DispatchKeySet",
+        "torch._C.DispatchKey",
+    }})
     try:
         unpool.convert_indices(indices + 9, "plane", "onnx", output_size=x.shape)
     except IndexError:

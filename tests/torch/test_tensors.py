@@ -327,9 +327,9 @@ def test_wrong_calls(call, message):
 
 
 def test_a_device_that_no_kernel_reaches(monkeypatch):
-    monkeypatch.setattr(memory, "DEVICES", ("cuda",))
-    with pytest.raises(TypeError, match=r"`input` must be on the CPU or on a CUDA device, got a tensor on cpu: pass "):
-        unpool.max_pool2d(torch.ones((1, 2, 2)), 2)
+    monkeypatch.setattr(memory, "DEVICES", ("cpu", "cuda"))
+    with pytest.raises(TypeError, match=r"`input` must be on the CPU or on a CUDA device, got a tensor on meta: pass "):
+        unpool.max_pool2d(torch.ones((1, 2, 2), device="meta"), 2)
 
 
 # --- sizes and conventions --------------------------------------------------------------------------------------------

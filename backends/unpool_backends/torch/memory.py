@@ -10,13 +10,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from unpool import loading
+from unpool import errors, loading
 from unpool.lending import Lender
 from unpool.plan import Plan
 from unpool.protocol import Backend, Duplicates
 from unpool_backends import cpu
 
 DEVICES = ("cpu", "cuda", "meta")
+
+
+def check(*tensors: tuple[str, Any]) -> None:
+    """Refuse tensors without strides, such as sparse ones, tensors on a device without kernels, and mixed devices."""
+    first, one = tensors[0]
+    for argument, tensor in tensors:
+        if tensor.layout != torch.strided:
+            raise errors.not_dense(argument, str(tensor.layout), f"{argument}.to_dense()")
+        if tensor.device.type not in DEVICES:
+            raise _unserved_device(argument, str(tensor.device))
+        if tensor.device != one.device:
+            convert = f"{argument}.to({first}.device)"
+            raise errors.devices_differ(argument, str(tensor.device), first, str(one.device), convert)
 
 
 class Shapes:
@@ -46,14 +59,13 @@ def _bfloat16() -> Any:
     return ml_dtypes.bfloat16
 
 
-def _numpy(tensor: Any) -> Any:
-    tensor = tensor.detach().resolve_conj().resolve_neg()
+def array_of(tensor: Any) -> Any:
     if tensor.dtype == torch.bfloat16:
-        return tensor.view(torch.uint16).numpy().view(_bfloat16())
-    return tensor.numpy()
+        return tensor.detach().resolve_neg().view(torch.uint16).numpy().view(_bfloat16())
+    return tensor.numpy(force=True)  # detaches the tensor, and resolves its conjugate and negative bits
 
 
-def _of_numpy(array: Any, *given: Any) -> Any:
+def tensor_of(array: Any, *given: Any) -> Any:
     if array.dtype.kind == "V":  # the kind of ml_dtypes' bfloat16 in NumPy
         return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
     return torch.from_numpy(array)
@@ -90,11 +102,11 @@ def _cuda(name: str) -> Backend:
     return backend
 
 
-CPU = Lender(lambda: cpu.BACKEND, _numpy, _of_numpy)
+CPU = Lender(lambda: cpu.BACKEND, array_of, tensor_of)
 CUDA = Lender(lambda: _cuda("BACKEND"), _cupy, _of_cupy, _stream)
 # The same, but a call with a bad or repeated index returns None.
 QUIET = {
-    CPU: Lender(lambda: cpu.QUIET, _numpy, _of_numpy),
+    CPU: Lender(lambda: cpu.QUIET, array_of, tensor_of),
     CUDA: Lender(lambda: _cuda("QUIET"), _cupy, _of_cupy, _stream),
 }
 SHAPES = Shapes()
@@ -103,3 +115,12 @@ SHAPES = Shapes()
 def of(tensor: Any) -> Lender:
     """Return the kernels of a tensor's device."""
     return CUDA if tensor.device.type == "cuda" else CPU
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+def _unserved_device(argument: str, device: str) -> TypeError:
+    return TypeError(
+        f"`{argument}` must be on the CPU or on a CUDA device, got a tensor on {device}: pass {argument}.cpu()"
+    )

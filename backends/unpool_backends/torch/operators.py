@@ -45,6 +45,7 @@ _TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_exact_strides)
 
 
 def pool(input: Any, plan: Plan[Any]) -> tuple[Any, Any]:
+    memory.check(("input", input))
     rest = *map(list, plan.window), plan.ceil_mode, plan.channels_last
     if plan.index_dtype is None:
         return _OPERATORS["max_pool"](input, *rest), None
@@ -53,22 +54,15 @@ def pool(input: Any, plan: Plan[Any]) -> tuple[Any, Any]:
 
 
 def scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
+    memory.check((plan.values, values), ("indices", indices))
     how = plan.channels_last, duplicates, _WORD_OF[plan.validate], plan.sized_by
     return _OPERATORS["max_unpool"](values, indices, *map(list, plan.window), list(plan.spatial), *how)
 
 
 def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
+    memory.check(("grad_output", grad), ("indices", indices))
     rest = *map(list, plan.window), plan.channels_last, duplicates, _WORD_OF[plan.validate]
     return _OPERATORS["max_unpool_backward"](grad, indices, *rest)
-
-
-def watched() -> bool:
-    """Return True while tracing, `torch.func`, forward AD or a dispatch mode intercepts operators.
-
-    Kernels must not be called directly then.
-    """
-    traced = torch.compiler.is_dynamo_compiling()
-    return bool(traced) or private.transformed() or private.in_dispatch_mode()
 
 
 # --- kernels ----------------------------------------------------------------------------------------------------------
@@ -127,8 +121,7 @@ def _in_memory_order(
     compute: Callable[..., Any], run: Any, quiet: Any, channels_last: bool, rank: int, *tensors: Any
 ) -> Any:
     """Compute without copying tensors that are channels_last in memory; results are channels_last too."""
-    first, batched = tensors[0], tensors[0].dim() == rank + 2
-    if channels_last or rank == 1 or not batched or first.is_contiguous() or not _lies_last(first):
+    if channels_last or not _lies_last(tensors[0], rank):
         return compute(run, channels_last, *tensors)
     try:
         results = compute(quiet, True, *[tensor.movedim(1, -1) for tensor in tensors])
@@ -141,8 +134,15 @@ def _in_memory_order(
     return results.movedim(-1, 1)
 
 
-def _lies_last(tensor: Any) -> bool:
-    """Return True if a tensor, or the whole that it is sliced from, is channels_last in memory."""
+def is_channels_last(tensor: Any, plan: Plan[Any]) -> bool:
+    """Return True if a tensor in channels-first order is channels_last in memory, and so is its result."""
+    return not plan.channels_last and _lies_last(tensor, len(plan.spatial))
+
+
+def _lies_last(tensor: Any, rank: int) -> bool:
+    """Return True if a tensor, or the whole that it is sliced from, is channels_last in memory and not contiguous."""
+    if tensor.is_contiguous() or rank == 1 or tensor.dim() != rank + 2:
+        return False
     inwards = [(tensor.shape[axis], tensor.stride(axis)) for axis in (0, *range(2, tensor.dim()), 1)]
     strides = [stride for size, stride in inwards if size != 1]
     return bool(tensor.stride(1) == 1) and all(a >= b for a, b in pairwise(strides))
@@ -306,8 +306,12 @@ def _pooled_values(keyset: Any, input: Any, *rest: Any) -> Any:
     *window, _, channels_last = rest
     sizes = input.shape[spatial_axes(input.dim(), len(window[0]), channels_last)]
     cells = product([size if type(size) is int else None for size in sizes])
-    index_dtype = "int64" if cells is None or cells > LARGEST else "int32"
-    return _OPERATORS["max_pool_with_indices"](input, *rest, index_dtype)[0]
+    return _OPERATORS["max_pool_with_indices"](input, *rest, smallest_index_dtype(cells))[0]
+
+
+def smallest_index_dtype(cells: int | None) -> str:
+    """Return the dtype of the indices that a derivative keeps, for planes of so many cells."""
+    return "int64" if cells is None or cells > LARGEST else "int32"
 
 
 def _differentiated(tensor: Any) -> bool:

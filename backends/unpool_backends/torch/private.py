@@ -1,7 +1,8 @@
 """The private names of PyTorch that this backend uses; its other files import them from here.
 
-Most serve one end: a derivative that calls its operator again at the next level of `torch.func` or of forward mode.
-If one of those is missing, `OWN_DERIVATIVES` is False, and `operators` registers the same formulas by the public API.
+Most serve one of two ends.  A derivative calls its operator again at the next level of `torch.func` or of forward mode;
+without a name for that, `OWN_DERIVATIVES` is False, and `operators` registers the same formulas by the public API.  An
+eager call skips the dispatcher; without a name for that, it uses the operators (`plainly_dispatched`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 from torch.autograd import forward_ad
+from torch.overrides import has_torch_function
 
 from unpool_backends.private_names import Names
 
@@ -18,6 +20,7 @@ NAMES = Names()
 
 _BREAKS = "Derivatives by `torch.func` and in forward mode, which raise; `torch.vmap` works."
 _INSTEAD = "`torch.library.register_autograd`, with the same formulas in reverse mode, to any order."
+_SLOWER = "Eager calls use the operators, whose result is copied to `out=`."
 
 # --- derivatives ------------------------------------------------------------------------------------------------------
 
@@ -73,13 +76,13 @@ _are_transforms_active: Any = NAMES.find(
     "torch._C._are_functorch_transforms_active",
     use="Test that a transform of `torch.func` is active.",
     breaks=f"{_BREAKS} And `convert_indices` inside `torch.vmap`, which reads values there.",
-    instead=f"{_INSTEAD} With `out=`, the operator's result is copied. `convert_indices` reads values.",
+    instead=f"{_INSTEAD} `convert_indices` reads values.",
 )
 _level: Any = NAMES.find(
     "torch.autograd.forward_ad._current_level",
     use="Test that a level of forward mode is open: -1 is none.",
     breaks=_BREAKS,
-    instead=f"{_INSTEAD} With `out=`, the operator's result is copied.",
+    instead=f"{_INSTEAD} {_SLOWER}",
 )
 _TRANSFORMS_KNOWN = _are_transforms_active is not None and _level is not None
 
@@ -129,25 +132,87 @@ def _has_tangent(argument: Any) -> bool:
     return isinstance(argument, torch.Tensor) and forward_ad.unpack_dual(argument).tangent is not None
 
 
+# --- the dispatcher ---------------------------------------------------------------------------------------------------
+
+_keys_of: Any = NAMES.find(
+    "torch._C._dispatch_keys",
+    use="Dispatch keys of a tensor: its device, and the subclasses, transforms and views that have a rule for it.",
+    breaks="Nothing.",
+    instead=_SLOWER,
+)
+_included: Any = NAMES.find(
+    "torch._C._dispatch_tls_local_include_set",
+    use="Dispatch keys that modes, tracers and transforms add to all calls of a thread.",
+    breaks="Nothing.",
+    instead=_SLOWER,
+)
+_excluded: Any = NAMES.find(
+    "torch._C._dispatch_tls_local_exclude_set",
+    use="Dispatch keys that a thread skips: those of autograd in inference mode and in the kernel of an operator.",
+    breaks="Nothing.",
+    instead=_SLOWER,
+)
+_KeySet: Any = NAMES.find(
+    "torch._C.DispatchKeySet",
+    use="Set of dispatch keys.",
+    breaks="Nothing.",
+    instead=_SLOWER,
+)
+_Key: Any = NAMES.find(
+    "torch._C.DispatchKey",
+    use="The dispatch keys by name.",
+    breaks="Nothing.",
+    instead=_SLOWER,
+)
+_is_profiled: Any = NAMES.find(
+    "torch.autograd._profiler_enabled",
+    use="Test that a profiler records, which sees operators and no direct calls of kernels.",
+    breaks="Nothing.",
+    instead=_SLOWER,
+)
+_DISPATCHER_KNOWN = None not in (_level, _keys_of, _included, _excluded, _KeySet, _Key, _is_profiled)
+if _DISPATCHER_KNOWN:
+    # The keys of a call that nothing intercepts, outside of inference mode and inside.
+    _USUAL = [_KeySet(_Key.BackendSelect) | _KeySet(_Key.ADInplaceOrView), _KeySet(_Key.BackendSelect)]
+    # The keys of a tensor that has no rule of its own, made outside of inference mode and inside.
+    _PLAIN = [
+        keys
+        for device in ("CPU", "CUDA")
+        for kernel in [_KeySet(getattr(_Key, device)) | _KeySet(getattr(_Key, f"Autocast{device}"))]
+        for keys in (kernel | _KeySet(getattr(_Key, f"Autograd{device}")) | _KeySet(_Key.ADInplaceOrView), kernel)
+    ]
+
+
+def plainly_dispatched(*tensors: Any) -> bool:
+    """Return True if the dispatcher would do nothing but record a derivative and call the kernels of unpool.
+
+    False if a name is missing: the operators are always right.
+    """
+    if (
+        torch.compiler.is_dynamo_compiling()  # first and by this name: Dynamo then traces nothing of the rest
+        or not _DISPATCHER_KNOWN
+        or _is_profiled()
+        or forward_ad._current_level >= 0
+        or has_torch_function(tensors)
+        or _included() not in _USUAL
+    ):
+        return False
+    return all(_keys_of(tensor) in _PLAIN for tensor in tensors)
+
+
+def is_autograd_included() -> bool:
+    """Return False in inference mode and in the kernel of an operator, where the dispatcher skips autograd."""
+    return not _excluded().has(_Key.AutogradOther)  # the keys of autograd are excluded together
+
+
 # --- tracers ----------------------------------------------------------------------------------------------------------
 
-_modes: Any = NAMES.find(
-    "torch._C._len_torch_dispatch_stack",
-    use="Test that a dispatch mode intercepts operators, so that a kernel must not write into `out=` without one.",
-    breaks="Nothing.",
-    instead="With `out=`, the operator's result is copied.",
-)
 _is_fake: Any = NAMES.find(
     "torch._subclasses.fake_tensor.is_fake",
     use="Test that a tensor of a trace has no values, which `convert_indices` would check.",
     breaks="`convert_indices` does not check the values of a subclass of `torch.Tensor`.",
     instead="The type of the tensor.",
 )
-
-
-def in_dispatch_mode() -> bool:
-    """Return True while a dispatch mode intercepts operators, and if the name is missing: the slower path is right."""
-    return _modes is None or _modes() > 0
 
 
 def is_fake(tensor: Any) -> bool:
