@@ -6,7 +6,6 @@ dtypes and arguments.
 
 from __future__ import annotations
 
-import math
 import os
 from typing import Any
 
@@ -27,8 +26,10 @@ max_threads = _kernels.max_threads
 keep_memory = _memory.keep
 release_memory = _memory.release
 
-# A global of this module, because looking up `np.ndarray` takes 1 % of a tiny call.
-_Plain = np.ndarray
+_plain_dtype = _memory.plain_dtype
+# The names of NumPy's own dtypes by their number, since hashing a dtype takes longer; the numbers of int32 and int64.
+_NAMES: dict[int, str] = {np.dtype(code).num: np.dtype(code).name for code in "?bhilqBHILQefdFD"}
+_INDICES = {number for number, dtype in _NAMES.items() if dtype in ("int32", "int64")}
 # Bytes from which `_memory` allocates, which reuses pages.  From this size on, glibc maps fresh pages, and zeroing them
 # takes longer than computing the result.  Below it, glibc reuses memory itself.
 _LARGE = 32 << 20
@@ -51,7 +52,7 @@ class CPU:
         self._alignment, self._quiet = alignment, quiet
 
     def pool(self, input: Array, plan: Plan[int], out: tuple[Array, Array | None] | None) -> tuple[Array, Array | None]:
-        cells = _ready(input)
+        cells, dtype = _ready(input)
         values, indices = out or (None, None)
         if values is None:
             values, _ = _new(plan.pooled_shape, cells.dtype, self._alignment)
@@ -63,7 +64,7 @@ class CPU:
             _check_out("out[1]", indices, cells, values)
         if plan.batch:
             try:
-                _kernels.pool(cells, values, indices, plan, name(cells.dtype))
+                _kernels.pool(cells, values, indices, plan, dtype)
             except BaseException as error:
                 _note_touched(error, out)
                 raise
@@ -72,7 +73,8 @@ class CPU:
     def scatter(
         self, values: Array, indices: Array, plan: Plan[int], duplicates: Duplicates, out: Array | None
     ) -> Array | None:
-        pooled, wanted = _ready(values), _ready_indices(indices)
+        pooled, dtype = _ready(values)
+        wanted = indices if _plain_dtype(indices) in _INDICES else _ready_indices(indices)
         fresh = False
         if out is not None:
             _check_out("out", out, pooled, wanted)
@@ -83,13 +85,12 @@ class CPU:
             # Fresh pages are zero already.  Sums clear them anyway: reading before writing would map each page twice.
             zeroed = fresh and duplicates != "sum"
             streamed = planes.nbytes >= _PAST_CACHES and not fresh
-            dtype = name(pooled.dtype)
             try:
                 found = _kernels.scatter(pooled, wanted, planes, plan, dtype, duplicates, zeroed, streamed)
             except BaseException as error:
                 _note_touched(error, out)
                 raise
-            if max(found) >= 0:
+            if found is not None:
                 if self._quiet:
                     return None
                 raise findings.error(*found, indices, wanted, plan, touched=out is not None)
@@ -98,7 +99,8 @@ class CPU:
     def gather(
         self, grad: Array, indices: Array, plan: Plan[int], duplicates: Duplicates, out: Array | None
     ) -> Array | None:
-        planes, wanted = _ready(grad), _ready_indices(indices)
+        planes, dtype = _ready(grad)
+        wanted = indices if _plain_dtype(indices) in _INDICES else _ready_indices(indices)
         if out is not None:
             _check_out("out", out, planes, wanted)
             values = out
@@ -106,11 +108,11 @@ class CPU:
             values, _ = _new(plan.pooled_shape, planes.dtype, self._alignment)
         if plan.batch:
             try:
-                found = _kernels.gather(planes, wanted, values, plan, name(planes.dtype), duplicates)
+                found = _kernels.gather(planes, wanted, values, plan, dtype, duplicates)
             except BaseException as error:
                 _note_touched(error, out)
                 raise
-            if max(found) >= 0:
+            if found is not None:
                 if self._quiet:
                     return None
                 raise findings.error(*found, indices, wanted, plan, touched=out is not None)
@@ -129,38 +131,36 @@ def _note_touched(error: BaseException, out: object) -> None:
 
 def _new(shape: tuple[int, ...], dtype: np.dtype[Any], alignment: int) -> tuple[Array, bool]:
     """Return an uninitialised array, and True if it lies in fresh pages, which are zero."""
-    size = math.prod(shape) * dtype.itemsize
-    if size < _LARGE:
-        array, used = np.empty(shape, dtype), True
-    else:
+    array, used = np.empty(shape, dtype), True
+    if array.nbytes >= _LARGE:
         array, used = _memory.empty(shape, dtype)
     if alignment > 1 and array.ctypes.data % alignment:
-        memory = np.empty(size + alignment, np.uint8)
+        memory = np.empty(array.nbytes + alignment, np.uint8)
         start = -memory.ctypes.data % alignment
-        array, used = memory[start : start + size].view(dtype).reshape(shape), True
+        array, used = memory[start : start + array.nbytes].view(dtype).reshape(shape), True
     return array, not used
 
 
-def _ready(array: Array) -> Array:
-    """Return the array C-contiguous, aligned and in native byte order, copied only if necessary.
+def _ready(array: Array) -> tuple[Array, str]:
+    """Return a plain array, copied only if necessary, and the name of its dtype.
 
     Subclasses become plain arrays, because every slice of a `numpy.matrix` has two dimensions.
     """
-    flags = array.flags
-    if type(array) is _Plain and flags.c_contiguous and flags.aligned and array.dtype.isnative:
-        return array
-    return np.require(array, array.dtype.newbyteorder("="), ["C", "A", "E"])
+    number = _plain_dtype(array)
+    if number < 0:
+        array = np.require(array, array.dtype.newbyteorder("="), ["C", "A", "E"])
+    return array, _NAMES.get(number) or name(array.dtype)
 
 
 def _ready_indices(indices: Array) -> Array:
     """Return indices ready for kernels: int32 and int64 stay as they are, other integers become int64."""
     dtype = indices.dtype
     if dtype.kind == "i" and dtype.itemsize >= 4:
-        return _ready(indices)
+        return _ready(indices)[0]
     if dtype.itemsize == 8:
         # uint64 values from 2**63 on turn negative here, so they stay out of range.
-        return _ready(indices).view(np.int64)
-    return _ready(indices.astype(np.int64))
+        return _ready(indices)[0].view(np.int64)
+    return _ready(indices.astype(np.int64))[0]
 
 
 def _check_out(argument: str, out: Array, *others: Array) -> None:

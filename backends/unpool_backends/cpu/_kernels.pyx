@@ -21,7 +21,7 @@ windows.  That alone makes "last" and "sum" deterministic.
     call.pxi       the C interface          xla.h          calls from XLA's programs
 
 The Python functions take C-contiguous, aligned, native arrays and a Plan.  They hold the buffers while they run.  They
-return the flat positions in `indices` of the first bad index and of the first repeated index, or -1.  Python raises
+return None, or the flat positions in `indices` of the first bad index and of the first repeated index.  Python raises
 the errors.  If the handler of a signal raises, as that of Ctrl-C does, the call ends before its work is done.
 """
 
@@ -142,7 +142,7 @@ cdef Buffers describe(Job *job, Operation operation, pooled, indices, plane, pla
 
 
 cdef tuple complete(Job *job):
-    """Run a Job; return the first bad and the first repeated position, or -1."""
+    """Run a Job; return the first bad and the first repeated position, -1 for none, or None for neither."""
     cdef Share share
     cdef Positions found
     if prepare(job) != DONE:
@@ -156,12 +156,13 @@ cdef tuple complete(Job *job):
         run(job)
     found = finish(job)
     raise_if_stopped(job)
-    return found.bad, found.repeated
+    return None if found.bad < 0 and found.repeated < 0 else (found.bad, found.repeated)
 
 
 def scatter(values, indices, plane, plan, str dtype, str duplicates, bint zeroed, bint streamed):
-    """Write planes with each value at its index; return the first bad and the first repeated position, or -1.
+    """Write planes with each value at its index; return None, or the first bad and the first repeated position.
 
+    A position is -1 if there is none of that kind.
     If `zeroed`, the planes are zero already.  If `streamed`, they are written past the caches where blocks allow it.
     """
     cdef Job job

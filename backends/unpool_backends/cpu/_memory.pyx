@@ -1,8 +1,9 @@
 # cython: language_level=3
 # cython: binding=True, embedsignature=True, freethreading_compatible=True
-"""Arrays in reused memory.  They own their data like any other, through NumPy's allocator hook (NEP 49).
+"""The memory of arrays: whether kernels can use it as it is, and arrays in reused memory.
 
-`memory.h` describes the memory, and when the system may reclaim it.
+The latter own their data like any other, through NumPy's allocator hook (NEP 49).  `memory.h` describes that memory,
+and when the system may reclaim it.
 """
 
 import numpy
@@ -29,16 +30,29 @@ cdef extern from *:
     static void *unpool_block_of(PyObject *array, PyObject *handler) {
         return PyArray_HANDLER((PyArrayObject *)array) == handler ? PyArray_DATA((PyArrayObject *)array) : NULL;
     }
+    static int unpool_plain_dtype(PyObject *array) {
+        const int plain = PyArray_CheckExact(array) && PyArray_ISCARRAY_RO((PyArrayObject *)array);
+        return plain ? PyArray_TYPE((PyArrayObject *)array) : -1;
+    }
     """
     int _import_array() except -1
     object PyDataMem_SetHandler(object)
     object unpool_handler_capsule()
     const void *unpool_block_of(object, object)
+    int unpool_plain_dtype(object)
 
 _import_array()
 cdef object HANDLER = unpool_handler_capsule()
 
-__all__ = ["empty", "keep", "recycles", "release"]
+__all__ = ["empty", "keep", "plain_dtype", "recycles", "release"]
+
+
+def plain_dtype(array):
+    """Return the number of an array's dtype, or -1 unless the array is plain.
+
+    A plain array is a `numpy.ndarray` proper, C-contiguous, aligned and in native byte order.
+    """
+    return unpool_plain_dtype(array)
 
 
 def recycles():

@@ -67,7 +67,8 @@ cdef Status prepare(Job *job) noexcept nogil:
 cdef Status borrow(Job *job, bint seen) noexcept nogil:
     """Allocate the scratch memory of a call, less than a megabyte a thread; `release` frees it."""
     cdef int thread
-    cdef Py_ssize_t found = job.threads * sizeof(Found), seen_bytes = 0, strayed = 0, stage = 0
+    cdef Py_ssize_t found = job.threads * sizeof(Found) if job.threads > 1 else 0
+    cdef Py_ssize_t seen_bytes = 0, strayed = 0, stage = 0
     job.seen_words = (min(SEEN_BITS, job.cells * job.width) + 63) // 64
     if seen:
         seen_bytes = job.threads * job.seen_words * sizeof(uint64_t)
@@ -76,7 +77,7 @@ cdef Status borrow(Job *job, bint seen) noexcept nogil:
     if job.streamed:
         stage = job.threads * STAGE
     job.scratch = found + seen_bytes + strayed + stage
-    job.found = <Found *> malloc(found)
+    job.found = <Found *> malloc(found) if found else &job.alone
     job.seen = <uint64_t *> malloc(seen_bytes) if seen_bytes else NULL
     job.strayed = <uint8_t *> calloc(strayed, 1) if strayed else NULL
     job.stage = <char *> malloc(stage) if stage else NULL
@@ -92,7 +93,8 @@ cdef Status borrow(Job *job, bint seen) noexcept nogil:
 
 
 cdef void release(Job *job) noexcept nogil:
-    free(job.found)
+    if job.found != &job.alone:
+        free(job.found)
     free(job.seen)
     free(job.strayed)
     free(job.stage)
