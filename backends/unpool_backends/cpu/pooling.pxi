@@ -101,6 +101,8 @@ cdef cloned pool_row(
     cdef Py_ssize_t kd, kh, kw, i, column, low, high, stride = job.stride[2]
     cdef bint paired, pairs = stride == 2 and job.step == 1 and job.dilation[2] == 1
     cdef Py_ssize_t corner = corner_of(job, d, h, &first)
+    if real is half or real is bfloat16:
+        pairs = False  # a value is a struct, whose chain of selections the compiler does not vectorize
     reset(best, found, mark_of(job, indices, d.first, h.first, 0), count)
     # On the left edge, the first tap inside the plane is not in the first column.
     for i in range(min(count, windows_until(job, first.start, 0))):
