@@ -3,13 +3,11 @@
 cdef inline Py_ssize_t take(
     word *values, const index *indices, const word *plane, const Job *job, const Block *block, Py_ssize_t width
 ) noexcept nogil:
-    """Take the value at each index of a block; return the offset in the block of the first index to report, or -1."""
+    """Take the value at each index of a block; return the offset in the block of the first bad index, or -1."""
     cdef Py_ssize_t i, c, at, first = block.first, count = block.count, left = job.windows - first
     cdef int64_t cell
     # A local stays in a register: one more load per index costs 10 % in a loop that waits for memory.
     cdef uint64_t ahead, cells = job.cells
-    cdef word nothing
-    memset(&nothing, 0, sizeof(word))
     values += first * job.step
     indices += first * job.step
     if job.step == 1:
@@ -20,24 +18,34 @@ cdef inline Py_ssize_t take(
             ahead = <uint64_t> read_index(job, indices, first + at, at)
             prefetch(<size_t> plane + <size_t> ahead * sizeof(word))
             cell = read_index(job, indices, first + i, i)
-            if <uint64_t> cell < cells:
-                values[i] = plane[cell]
-            elif job.drops:
-                values[i] = nothing
-            else:
+            if <uint64_t> cell >= cells:
                 return i
+            values[i] = plane[cell]
         return -1
     for i in range(count):
         for c in range(width):
             at = i * job.step + c
             cell = read_index(job, indices, first + i, at)
-            if <uint64_t> cell < cells:
-                values[at] = plane[cell * job.step + c]
-            elif job.drops:
-                values[at] = nothing
-            else:
+            if <uint64_t> cell >= cells:
                 return at
+            values[at] = plane[cell * job.step + c]
     return -1
+
+
+cdef void take_kept(
+    word *values, const index *indices, const word *plane, const Job *job, const Block *block, Py_ssize_t width
+) noexcept nogil:
+    """Take the value at each index of a block, and zero for bad ones.  One more branch in `take` costs 8 %."""
+    cdef Py_ssize_t i, c, at
+    cdef uint64_t cell
+    for i in range(block.first, block.first + block.count):
+        for c in range(width):
+            at = i * job.step + c
+            cell = <uint64_t> read_index(job, indices, i, at)
+            if cell < <uint64_t> job.cells:
+                values[at] = plane[<Py_ssize_t> cell * job.step + c]
+            else:
+                memset(&values[at], 0, sizeof(word))
 
 
 cdef void gather_part(word *kind, index *index_kind, const Job *job, Py_ssize_t nth, int thread) noexcept nogil:
@@ -62,7 +70,9 @@ cdef void gather_part(word *kind, index *index_kind, const Job *job, Py_ssize_t 
                     job.strayed[nth] = True
                 return
         bad = take(values, indices, plane, job, &block, strip.width)
-        if bad >= 0:
+        if bad >= 0 and job.drops:
+            take_kept(values, indices, plane, job, &block, strip.width)
+        elif bad >= 0:
             report(job, &strip, thread, block.first * job.step + bad, -1)
             return
 
