@@ -159,9 +159,9 @@ REFUSALS = {
 
 @pytest.mark.parametrize(("field", "value"), [pair for name in REFUSALS for pair in product([name], REFUSALS[name])])
 def test_a_call_that_breaks_a_rule_is_refused(field, value):
-    """Nothing is read or written: the arrays are null pointers. 5 windows of stride 2 need more than 8 cells."""
+    """Nothing is read or written. 5 windows of stride 2 need more than 8 cells."""
     planned = plan_of(POOLINGS["even"], (2, 3, 6, 8), "channels_first")
-    call, arrays = c_interface.call_of(planned, "pool"), c_interface.Arrays(2, 11, 8, None, None, None)
+    call, arrays = c_interface.call_of(planned, "pool"), c_interface.Arrays(2, 11, 8, 64, None, 64)
     target = arrays if field in ("batch", "kind", "index_bytes") else call
     if field in c_interface.TRIPLES:
         getattr(target, field)[2] = value
@@ -174,10 +174,34 @@ def test_pooling_is_refused_where_its_indices_do_not_fit():
     planned = plan_of(POOLINGS["even"], (2, 3, 6, 8), "channels_first")
     call = c_interface.call_of(planned, "pool")
     call.plane[2], call.plane[1] = 2**20, 2**12
-    assert c_interface.function()(call, c_interface.Arrays(1, 11, 4, None, None, None), c_interface.Found()) == REFUSED
+    assert c_interface.function()(call, c_interface.Arrays(1, 11, 4, 64, 64, 64), c_interface.Found()) == REFUSED
     call.kernel[2], call.dilation[2] = 2, 2**31 - 1
     call.kernel[1], call.dilation[1] = 3, 2**20
-    assert c_interface.function()(call, c_interface.Arrays(1, 11, 8, None, None, None), c_interface.Found()) == REFUSED
+    assert c_interface.function()(call, c_interface.Arrays(1, 11, 8, 64, 64, 64), c_interface.Found()) == REFUSED
+
+
+def test_a_window_without_a_tap_is_refused():
+    """Taps of the first window lie at -5 and 5, around a plane of 3 cells; of two windows, only the second has one."""
+    call = c_interface.call_of(plan_of(POOLINGS["row"], (1, 1, 8), "channels_first"), "pool")
+    call.kernel[2], call.stride[2], call.padding[2], call.dilation[2] = 2, 1, 5, 10
+    call.pooled[2], call.plane[2] = 1, 3
+    assert c_interface.function()(call, c_interface.Arrays(1, 11, 8, 64, 64, 64), c_interface.Found()) == REFUSED
+    call.stride[2], call.padding[2], call.pooled[2] = 3, 9, 1  # taps at -9 and 1
+    x, values, indices = np.arange(3, dtype="float32"), np.empty(1, "float32"), np.empty(1, "int64")
+    arrays = c_interface.Arrays(1, 11, 8, *(array.ctypes.data for array in (values, indices, x)))
+    assert c_interface.function()(call, arrays, c_interface.Found()) == DONE
+    assert (values[0], indices[0]) == (1, 1)
+    call.pooled[2] = 2  # taps at -6 and 4
+    assert c_interface.function()(call, arrays, c_interface.Found()) == REFUSED
+
+
+@pytest.mark.parametrize(("operation", "missing"), [*product(c_interface.OPERATIONS, ["pooled", "plane"])])
+def test_a_missing_array_is_refused(operation, missing):
+    call = c_interface.call_of(plan_of(POOLINGS["even"], (2, 3, 6, 8), "channels_first"), operation)
+    for name in {missing, "indices" if operation != "pool" else missing}:
+        arrays = c_interface.Arrays(2, 11, 8, 64, 64, 64)
+        setattr(arrays, name, None)
+        assert c_interface.function()(call, arrays, c_interface.Found()) == REFUSED
 
 
 FORKED = """

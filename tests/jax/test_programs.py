@@ -104,6 +104,20 @@ for kind in (AxisType.Explicit, AxisType.Auto):
         np.testing.assert_array_equal(found, call(x))
         print("unpool_1" in program.lower(spread).as_text())
 
+# Mapped over an axis that is explicitly sharded, with derivatives in both modes.
+mesh = jax.make_mesh((2,), ("a",), axis_types=(AxisType.Explicit,), devices=jax.devices()[:2])
+with jax.set_mesh(mesh):
+    spread = jax.device_put(x, NamedSharding(mesh, P("a")))
+    slope = jax.grad(lambda x: (call(x) ** 2).sum())
+    forward = lambda x: jax.jvp(call, (x,), (x,))[1]
+    for function in (call, slope, forward, lambda x: unpool.max_pool2d(x, 2)):
+        expected = np.stack([function(jnp.array(one)) for one in x])
+        for program in (jax.vmap(function), jax.jit(jax.vmap(function))):
+            found = program(spread)
+            np.testing.assert_array_equal(found, expected)
+            assert jax.typeof(found).sharding.spec[0] == "a"
+mesh = jax.make_mesh((2, 2), ("a", "b"), axis_types=(AxisType.Auto,) * 2)
+
 # Indices that all devices share, and values that differ: JAX tracks along which axes arrays vary.
 values, indices = unpool.max_pool2d(x[:1], 2, return_indices=True)
 shared = jax.shard_map(
@@ -299,6 +313,17 @@ def test_without_validation_a_bad_index_is_dropped(dtype):
         for duplicates in ("last", "sum"):
             assert compiled(values, indices, duplicates).tolist() == expected
             assert slopes(values, indices, duplicates).tolist() == [[[[5, 0]]]]
+
+
+def test_eager_calls_report_repeated_indices_beside_dropped_ones():
+    values, indices = jnp.array([[[1.0, 2], [3, 4]]]), jnp.array([[[0, 2], [2, 10]]])
+
+    def call(values):
+        return unpool.max_unpool2d(values, indices, 2, validate=False, duplicates="error")
+
+    for transform in (lambda f: f, lambda f: jax.grad(lambda v: f(v).sum()), jax.jit):
+        with pytest.raises(ValueError, match=r"got indices\[0, 0, 1\] = indices\[0, 1, 0\] = 2"):
+            transform(call)(values)
 
 
 def test_repeated_indices_are_an_error_beside_dropped_ones():

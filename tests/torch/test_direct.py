@@ -421,3 +421,13 @@ def test_nothing_is_recorded_below_autograd(called, by_operators):
         called.clear()
         assert not unpool.max_unpool2d(values, I, 2).requires_grad
     assert called == []
+
+
+def test_an_inference_tensor_is_not_written_outside_its_mode():
+    with torch.inference_mode():
+        out = torch.zeros_like(X)
+        assert unpool.max_unpool2d(V, I, 2, out=out) is out
+        expected = out.tolist()
+    with pytest.raises(ValueError, match=r"^`out` must not be written outside torch\.inference_mode"):
+        unpool.max_unpool2d(V * 2, I, 2, out=out)
+    assert out.tolist() == expected

@@ -1,7 +1,7 @@
 # A call of the C interface, unpool.h: its rules, how it becomes a Job, and how it runs without Python.
 #
-# The Python functions make their Jobs here, too.  Nothing here may need Python's lock: XLA calls from threads of its
-# own, and a thread that holds the lock may be waiting for them.
+# The Python functions make their Jobs here, too.  Nothing here may need the GIL: XLA calls from threads of its own, and
+# a thread that holds the GIL may be waiting for them.
 
 cdef extern from "pages.h" nogil:
     void use_large_pages "unpool_use_large_pages"(void *, size_t) noexcept
@@ -128,6 +128,10 @@ cdef bint is_refused(const Call *call, const Arrays *arrays) noexcept nogil:
         return True
     if call.channels < 1 or arrays.batch < 0 or arrays.index_bytes != 4 and arrays.index_bytes != 8:
         return True
+    if arrays.batch and (
+        arrays.pooled == NULL or arrays.plane == NULL or arrays.indices == NULL and call.operation != POOL
+    ):
+        return True
     for axis in range(2, -1, -1):
         if min(call.kernel[axis], call.stride[axis], call.dilation[axis], call.pooled[axis], call.plane[axis]) < 1:
             return True
@@ -137,7 +141,7 @@ cdef bint is_refused(const Call *call, const Arrays *arrays) noexcept nogil:
         if not 0 <= call.padding[axis] <= reach or <double> call.pooled[axis] * call.stride[axis] > MOST_WORK:
             return True
         last = (call.pooled[axis] - 1) * call.stride[axis] - call.padding[axis]
-        if call.operation == POOL and last >= call.plane[axis]:
+        if call.operation == POOL and (last >= call.plane[axis] or steps_over(call, axis)):
             return True
         windows *= call.pooled[axis]
         cells *= call.plane[axis]
@@ -146,6 +150,17 @@ cdef bint is_refused(const Call *call, const Arrays *arrays) noexcept nogil:
     if call.operation == POOL and (farthest > INT32_MAX or arrays.index_bytes == 4 and cells - 1 > INT32_MAX):
         return True
     return max(windows, cells) * call.channels * max(1, arrays.batch) > MOST_WORK
+
+
+cdef bint steps_over(const Call *call, int axis) noexcept nogil:
+    """Return True if a window that starts in the padding has no tap in the plane."""
+    cdef int64_t start = -call.padding[axis], dilation = call.dilation[axis], window = 0
+    while dilation > call.plane[axis] and window < call.pooled[axis] and start < 0:
+        if (dilation - -start % dilation) % dilation >= call.plane[axis]:
+            return True
+        window += 1
+        start += call.stride[axis]
+    return False
 
 
 cdef int run_call "unpool_run_call"(const Call *call, const Arrays *arrays, Positions *found) noexcept nogil:

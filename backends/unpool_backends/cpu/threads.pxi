@@ -28,7 +28,7 @@ cdef extern from *:
     #else
     #error this compiler has no atomic addition that unpool knows
     #endif
-    /* Cython's own `parallel` takes Python's lock before each region, also in a thread that must not wait for it. */
+    /* Cython's own `parallel` takes the GIL before each region, also in a thread that must not wait for it. */
     static void unpool_run_team(int threads, void (*work)(const void *, int), const void *job) {
     #ifdef _OPENMP
         #pragma omp parallel num_threads(threads)
@@ -79,13 +79,15 @@ cdef Backoff backoff = Backoff(0, 0, False, SHORTEST_PAUSE)
 
 cdef int team(int threads) noexcept nogil:
     """Return how many of these threads to use now.  Callers may race: results do not depend on this number."""
-    if backoff.left_out == 0 or threads > omp_get_num_procs():  # with more threads than cores, waiting is normal
+    cdef int left_out = backoff.left_out  # read once: of two callers that change it, each stores a number that is right
+    if left_out <= 0 or threads > omp_get_num_procs():  # with more threads than cores, waiting is normal
         return threads
     if now() - backoff.since >= backoff.pause:
-        backoff.left_out -= 1
+        left_out -= 1
+        backoff.left_out = left_out
         backoff.returned = True
         backoff.since = now()
-    return max(1, threads - backoff.left_out)
+    return max(1, threads - left_out)
 
 
 # Python runs signal handlers in this thread only.

@@ -17,7 +17,7 @@ static int unpool_run_call(const unpool_call_1 *, const unpool_arrays_1 *, unpoo
 
 /* --- XLA's declarations -------------------------------------------------------------------------------------------- */
 
-/* The version that XLA is told. */
+/* The minor version of the interface that is reported to XLA. */
 #ifndef UNPOOL_XLA_MINOR
 #define UNPOOL_XLA_MINOR 1
 #endif
@@ -145,7 +145,7 @@ static const void *unpool_xla_attribute(const xla_frame *frame, const char *name
     return NULL;
 }
 
-/* --- messages: Python words them, with fields for what only a run knows ------------------------------------------- */
+/* --- messages: Python formats the texts; the handler fills in position and value ---------------------------------- */
 
 typedef struct {
     char text[1024];
@@ -272,7 +272,7 @@ static void *unpool_xla_handler(xla_frame *frame) {
     }
     switch (unpool_run_call(&call, &arrays, &found)) {
         case UNPOOL_DONE: return NULL;
-        case UNPOOL_NO_MEMORY: return unpool_xla_error(frame, XLA_RESOURCE_EXHAUSTED, "unpool: no memory to check `indices`");
+        case UNPOOL_NO_MEMORY: return unpool_xla_error(frame, XLA_RESOURCE_EXHAUSTED, "unpool: no scratch memory");
         case UNPOOL_FOUND:
             if (found.bad >= 0) {
                 const int64_t index = unpool_index_at(indices, found.bad);

@@ -1,7 +1,7 @@
 /* The C interface of the CPU kernels: one function for pooling, scattering and gathering.
  *
- * It needs neither Python nor its lock, may be called from any thread, and reports by status.  A program gets it from a
- * capsule of Python's:
+ * It needs neither Python nor the GIL, may be called from any thread, and reports by status.  A program gets it from a
+ * `PyCapsule`:
  *
  *     PyObject *module = PyImport_ImportModule("unpool_backends.cpu._kernels");
  *     PyObject *capsule = PyObject_GetAttrString(module, "unpool_run_1");
@@ -37,8 +37,8 @@ enum unpool_duplicates {
 
 enum unpool_check {
     UNPOOL_DROP,     /* an index outside its plane is skipped, and gathers zero */
-    UNPOOL_IN_PLANE, /* it is reported */
-    UNPOOL_IN_WINDOW /* an index outside its own window is reported, too */
+    UNPOOL_IN_PLANE, /* an index outside its plane is reported */
+    UNPOOL_IN_WINDOW /* so is an index outside its own window */
 };
 
 enum unpool_kind {
@@ -66,8 +66,14 @@ enum unpool_status {
     UNPOOL_REFUSED   /* the call breaks a rule of the next struct; nothing was written */
 };
 
-/* 24 words.  Rules: the operation, duplicates and check are listed above; all sizes are 1 or more; padding <= (kernel -
- * 1) * dilation; kernel, stride and dilation < 2**31; products of sizes < 2**60. */
+/* 24 words.  A call is refused unless
+ *
+ *     operation, duplicates and check are listed above, and kind is, without the complex ones for pooling;
+ *     all sizes are 1 or more, and products of sizes below 2**60;
+ *     kernel, stride and dilation are below 2**31, and padding <= (kernel - 1) * dilation;
+ *     for pooling, each window has a tap in the plane, its taps lie at most 2**31 - 1 cells apart, and index_bytes
+ *     suffice for every cell;
+ *     the pointers that the operation uses are not NULL, except for an empty batch. */
 typedef struct {
     int64_t operation;
     int64_t kernel[3], stride[3], padding[3], dilation[3]; /* padding counts cells before the plane */

@@ -4,9 +4,9 @@ A call checks what its arrays allow, and calls one of three primitives of JAX (`
 memory of the CPU go to the CPU kernels, without a copy (`host`).  Programs for the CPU call the same kernels
 (`native`).  JAX's own operations compute everything else (`operations`).
 
-A bad index is an IndexError if indices have values, also if the other array is traced, and a run-time error of programs
-that call the kernels.  Elsewhere, and with ``validate=False``, it is dropped: its value is written nowhere, and its
-gradient is zero.  There, ``duplicates="error"`` acts like ``"last"``.
+If indices have values, a bad index raises an IndexError, even while the other array is traced.  In programs that call
+the kernels, it is a run-time error.  Elsewhere, and with ``validate=False``, it is dropped: its value is written
+nowhere, and its gradient is zero.  Where indices are not checked, ``duplicates="error"`` acts like ``"last"``.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from unpool import errors, findings
 from unpool.plan import Plan
 from unpool.protocol import Duplicates
-from unpool.sizes import Demand, demand_size, spatial_axes
+from unpool.sizes import Demand, demand_size
 from unpool.tracing import remembered
 from unpool_backends.jax import host, operations, primitives
 from unpool_backends.jax.arithmetic import Arithmetic
@@ -43,7 +42,7 @@ class JAX:
             _check_room("input", plan)
         if plan.index_dtype is not None:
             plan = _indexed(plan, operations.integer(plan.index_dtype).name)
-        call = primitives.pool if served else partial(_run, primitives.pool)
+        call = primitives.pool if served else partial(operations.in_mode, primitives.pool)
         return call(input, plan=plan)
 
     def scatter(self, values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, out: Any) -> Any:
@@ -67,14 +66,16 @@ def _indexed(plan: Plan[Any], index_dtype: str) -> Plan[Any]:
 
 def _checked(primitive: Any, argument: str, given: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
     """Make the checks that the CPU kernels do not; return the function to call."""
-    if host.serves(given, indices):
+    # Kernels check indices at once, except for repeated ones beside others that are dropped.
+    checked = bool(plan.validate) or duplicates != "error"
+    if checked and host.serves(given, indices):
         return primitive
     _check_devices(argument, given, indices)
     _check_room("indices", plan)
     _check_sizes(plan)
-    if not host.serves(_differentiated(given), indices):  # or the kernels check them at once
+    if not (checked and host.serves(_differentiated(given), indices)):
         _check_values(indices, plan, duplicates)
-    return partial(_run, primitive)
+    return partial(operations.in_mode, primitive)
 
 
 def _differentiated(array: Any) -> Any:
@@ -137,34 +138,10 @@ def _check_values(indices: Any, plan: Plan[Any], duplicates: Duplicates) -> None
     if not indices.is_fully_addressable:  # shards of other processes cannot be read
         return
     with jax.ensure_compile_time_eval():
-        if (
-            _explicit_sharding(indices) is not None
-        ):  # the results of `flaws` are scalars, which cannot have this sharding
+        if primitives.explicit_sharding(indices):  # a scalar result of `flaws` cannot have it
             indices = jnp.asarray(np.asarray(indices))
-        bad, repeated = map(int, _run(operations.flaws, indices, plan=plan, duplicates=duplicates))
+        flaws = partial(operations.flaws, plan=plan, duplicates=duplicates)
+        bad, repeated = map(int, operations.in_mode(flaws, indices))
         if max(bad, repeated) >= 0:
             numbers = np.asarray(indices)
             raise findings.error(bad, repeated, numbers, numbers, plan, touched=False)
-
-
-def _run(function: Any, *arrays: Any, plan: Plan[Any], **static: Any) -> Any:
-    """Call a function in the sharding context and the 64-bit mode that its arrays need."""
-    call = partial(function, plan=plan, **static)
-    sharding = next(filter(None, map(_explicit_sharding, arrays)), None)
-    if sharding is not None:
-        # Under explicit sharding, run inside `auto_axes` and fix only the result's sharding.
-        entries = list(sharding.spec)
-        entries[spatial_axes(len(entries), len(plan.spatial), plan.channels_last)] = [None] * len(plan.spatial)
-        result = NamedSharding(sharding.mesh, PartitionSpec(*entries))
-        pair = function is primitives.pool and plan.index_dtype is not None
-        mesh = sharding.mesh
-        axes = [name for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True) if kind == AxisType.Explicit]
-        call = jax.sharding.auto_axes(call, axes=tuple(axes), out_sharding=(result, result) if pair else result)
-    return operations.in_mode(call, *arrays)
-
-
-def _explicit_sharding(array: Any) -> Any:
-    """Return the sharding of an array if explicit sharding makes it a part of the type, else None."""
-    sharding = jax.typeof(array).sharding
-    explicit = AxisType.Explicit in sharding.mesh.axis_types and any(entry is not None for entry in sharding.spec)
-    return sharding if explicit else None

@@ -92,13 +92,14 @@ def _by_either(
     return lax.cond(known, shaped(by_windows), shaped(general), given, indices)
 
 
-def in_mode(call: Callable[..., Any], *arrays: Any, dtype: str | None = None) -> Any:
-    """Call a function in the 64-bit mode that these arrays, and an index dtype, were made in."""
-    dtypes = [array.dtype.name for array in arrays] + ([dtype] if dtype else [])
+def in_mode(call: Callable[..., Any], *arrays: Any, **options: Any) -> Any:
+    """Call a function in the 64-bit mode that its arrays, and the dtype of a Plan's indices, were made in."""
+    plan = options.get("plan")
+    dtypes = [array.dtype.name for array in arrays] + ([plan.index_dtype] if plan and plan.index_dtype else [])
     if all(integer(name) == name for name in dtypes):
-        return call(*arrays)
+        return call(*arrays, **options)
     with jax.enable_x64(True):
-        return call(*arrays)
+        return call(*arrays, **options)
 
 
 @partial(jax.jit, static_argnames=("plan", "duplicates"), inline=True)

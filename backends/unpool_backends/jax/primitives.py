@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir, xla
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from unpool.lending import Lender
 from unpool.plan import Plan
@@ -58,20 +59,44 @@ def _widened(indices: Any, plan: Plan[Any]) -> Any:
     return indices.astype(operations.integer("int64")) if dtype == "uint32" and far else indices
 
 
-# --- shapes -----------------------------------------------------------------------------------------------------------
+# --- types ------------------------------------------------------------------------------------------------------------
 
 
-def _resized(shape: tuple[Any, ...], spatial: Sequence[Any], plan: Plan[Any]) -> tuple[Any, ...]:
-    axes = spatial_axes(len(shape), len(spatial), plan.channels_last)
-    return (*shape[: axes.start], *spatial, *shape[axes.stop :])
+def _pooled(arrays: Sequence[Any], plan: Plan[Any], dtype: Any = None) -> Any:
+    """Return the type of the pooled side."""
+    return _resized(arrays, plan.pooled[3 - len(plan.spatial) :], plan, dtype)
 
 
-def _pooled(array: Any, plan: Plan[Any]) -> tuple[Any, ...]:
-    return _resized(array.shape, plan.pooled[3 - len(plan.spatial) :], plan)
+def _plane(arrays: Sequence[Any], plan: Plan[Any]) -> Any:
+    """Return the type of the planes."""
+    return _resized(arrays, plan.spatial, plan)
 
 
-def _plane(array: Any, plan: Plan[Any]) -> tuple[Any, ...]:
-    return _resized(array.shape, plan.spatial, plan)
+def _resized(arrays: Sequence[Any], spatial: Sequence[Any], plan: Plan[Any], dtype: Any = None) -> Any:
+    """Return the type of a result: that of the first array, with these spatial sizes."""
+    kind, sharding = arrays[0], _result_sharding(arrays, plan)
+    axes = spatial_axes(kind.ndim, len(spatial), plan.channels_last)
+    shape = (*kind.shape[: axes.start], *spatial, *kind.shape[axes.stop :])
+    changes = {"sharding": sharding} if sharding else {}
+    return kind.update(shape=shape, dtype=kind.dtype if dtype is None else dtype, weak_type=False, **changes)
+
+
+def explicit_sharding(array: Any) -> Any:
+    """Return the sharding of an array, or of a type, if explicit sharding makes it a part of the type, else None."""
+    sharding = jax.typeof(array).sharding if isinstance(array, jax.Array) else array.sharding
+    explicit = AxisType.Explicit in sharding.mesh.axis_types and any(entry is not None for entry in sharding.spec)
+    return sharding if explicit else None
+
+
+def _result_sharding(arrays: Sequence[Any], plan: Plan[Any]) -> Any:
+    """Return the explicit sharding of a result, or None: along the axes of any array, but not along spatial ones."""
+    shardings = list(filter(None, map(explicit_sharding, arrays)))
+    if not shardings:
+        return None
+    specs = [[*sharding.spec, *[None] * arrays[0].ndim][: arrays[0].ndim] for sharding in shardings]
+    entries = [next(filter(None, along), None) for along in zip(*specs, strict=True)]
+    entries[spatial_axes(len(entries), len(plan.spatial), plan.channels_last)] = [None] * len(plan.spatial)
+    return NamedSharding(shardings[0].mesh, PartitionSpec(*entries))
 
 
 @remembered(maxsize=1024)
@@ -101,7 +126,10 @@ def _varying(array: Any) -> frozenset[Any]:
 
 
 def _run(primitive: Primitive, lend: Callable[..., Any], *given: Any, plan: Plan[Any], **rest: Any) -> Any:
-    """Call the kernels on arrays in the memory of the CPU, and compile a program for other arrays."""
+    """Call the kernels on arrays in the memory of the CPU.
+
+    Compile a program for other arrays, and where the kernels found a bad index that is to be dropped.
+    """
     # Constants of a trace are arrays of NumPy.
     arrays = [one if isinstance(one, jax.Array) else operations.in_mode(jnp.asarray, one) for one in given]
     if host.serves(*arrays):
@@ -110,7 +138,7 @@ def _run(primitive: Primitive, lend: Callable[..., Any], *given: Any, plan: Plan
         found = lend(host.lender(plan), *arrays, plan, **rest)
         if found is not None:
             return found
-    return operations.in_mode(partial(xla.apply_primitive, primitive, plan=plan, **rest), *arrays)
+    return operations.in_mode(partial(xla.apply_primitive, primitive), *arrays, plan=plan, **rest)
 
 
 def _lend_pool(lender: Lender, input: Any, plan: Plan[int]) -> list[Any]:
@@ -133,10 +161,19 @@ def _lower(primitive: Primitive, kernel: int, operation: Callable[..., Any]) -> 
     """Register a kernel as the lowering for the CPU, and an operation as the one for all other platforms."""
 
     def by_operations(*arrays: Any, plan: Plan[Any], **rest: Any) -> Any:
-        call = partial(operation, plan=plan, **rest)
-        for _ in range(arrays[0].ndim - len(plan.plane_shape)):
-            call = jax.vmap(call)
-        return operations.in_mode(call, *arrays, dtype=plan.index_dtype)
+        def call(*arrays: Any, **options: Any) -> Any:
+            mapped = partial(operation, **options)
+            for _ in range(arrays[0].ndim - len(plan.plane_shape)):
+                mapped = jax.vmap(mapped)
+            return mapped(*arrays)
+
+        sharding = _result_sharding(arrays, plan)
+        if sharding is not None:
+            # Under explicit sharding, run inside `auto_axes` and fix only the result's sharding.
+            kinds = zip(sharding.mesh.axis_names, sharding.mesh.axis_types, strict=True)
+            explicit = tuple(name for name, kind in kinds if kind == AxisType.Explicit)
+            call = jax.sharding.auto_axes(call, axes=explicit, out_sharding=sharding)
+        return operations.in_mode(call, *arrays, plan=plan, **rest)
 
     lowered = mlir.lower_fun(by_operations, multiple_results=primitive.multiple_results)
 
@@ -178,15 +215,15 @@ def _primitive(
 
 def _pool_shapes(input: Any, *, plan: Plan[Any]) -> list[Any]:
     dtypes = [input.dtype] if plan.index_dtype is None else [input.dtype, jnp.dtype(plan.index_dtype)]
-    return [input.update(shape=_pooled(input, plan), dtype=dtype, weak_type=False) for dtype in dtypes]
+    return [_pooled([input], plan, dtype) for dtype in dtypes]
 
 
 def _scatter_shape(values: Any, indices: Any, *, plan: Plan[Any], **rest: Any) -> Any:
-    return values.update(shape=_plane(values, plan), weak_type=False)
+    return _plane([values, indices], plan)
 
 
 def _gather_shape(planes: Any, indices: Any, *, plan: Plan[Any], **rest: Any) -> Any:
-    return planes.update(shape=_pooled(planes, plan), weak_type=False)
+    return _pooled([planes, indices], plan)
 
 
 _POOL = _primitive("pool", native.POOL, _lend_pool, operations.pool, _pool_shapes)

@@ -72,10 +72,12 @@ def _check_out(*tensors: tuple[str, Any]) -> None:
         if tensor is not None and tensor.requires_grad and torch.is_grad_enabled():
             raise _out_of_gradient(argument)
     for argument, tensor in tensors[:-1]:
-        # torch.compile cannot trace `is_conj` and `is_neg`.
-        lazy = not torch.compiler.is_dynamo_compiling() and tensor is not None and (tensor.is_conj() or tensor.is_neg())
-        if tensor is not None and (lazy or not tensor.is_contiguous()):
+        # torch.compile cannot trace `is_conj`, `is_neg` and `is_inference`.
+        eager = not torch.compiler.is_dynamo_compiling() and tensor is not None
+        if tensor is not None and (eager and (tensor.is_conj() or tensor.is_neg()) or not tensor.is_contiguous()):
             raise errors.unusable_out(argument)
+        if eager and tensor.is_inference() and not torch.is_inference_mode_enabled():
+            raise _inference_out(argument)
 
 
 def _note_written(*tensors: Any) -> Any:
@@ -89,4 +91,11 @@ def _out_of_gradient(argument: str) -> ValueError:
     return ValueError(
         f"`out` must be left out where a gradient is to pass, got `{argument}` that requires one: use what the call "
         f"returns, or call it within torch.no_grad()"
+    )
+
+
+def _inference_out(argument: str) -> ValueError:
+    return ValueError(
+        f"`out` must not be written outside torch.inference_mode() if it was made inside, got `{argument}` that was: "
+        f"pass an array made outside, or call it in that mode"
     )

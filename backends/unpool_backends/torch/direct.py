@@ -10,7 +10,8 @@ other calls:
     CUDA tensors                                        the short way was not run on a GPU
     tensors that are channels_last in memory            the operators keep that order
 
-A derivative calls `pool`, `scatter` or `gather` of this module, so every order works, and each order decides again.
+A derivative calls `pool`, `scatter` or `gather` of this module.  So every order works, and each order chooses its path
+anew.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The private names of PyTorch that this backend uses; its other files import them from here.
 
-Most serve one of two ends.  A derivative calls its operator again at the next level of `torch.func` or of forward mode;
-without a name for that, `OWN_DERIVATIVES` is False, and `operators` registers the same formulas by the public API.  An
-eager call skips the dispatcher; without a name for that, it uses the operators (`plainly_dispatched`).
+Most serve one of two purposes.  A derivative calls its operator again at the next level of `torch.func` or of forward
+mode; without a name for that, `OWN_DERIVATIVES` is False, and `operators` registers the same formulas by the public
+API.  An eager call skips the dispatcher; without a name for that, it uses the operators (`plainly_dispatched`).
 """
 
 from __future__ import annotations
