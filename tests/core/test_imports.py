@@ -181,5 +181,6 @@ KNOWN_SIZES = {
     "unpool_backends.cuda.job",
     "unpool_backends.cuda.kernels",
     "unpool_backends.jax.host",
+    "unpool_backends.jax.native",
     "unpool_backends.torch.memory",
 }

@@ -30,6 +30,7 @@ ELSEWHERE = {
     "not_dense",
     "not_whole",
     "old_driver",
+    "inference_out",
     "out_of_gradient",
     "recorded_sizes",
     "reserved_plugin",

@@ -74,7 +74,7 @@ def _check_out(*tensors: tuple[str, Any]) -> None:
     for argument, tensor in tensors[:-1]:
         # torch.compile cannot trace `is_conj`, `is_neg` and `is_inference`.
         eager = not torch.compiler.is_dynamo_compiling() and tensor is not None
-        if tensor is not None and (eager and (tensor.is_conj() or tensor.is_neg()) or not tensor.is_contiguous()):
+        if tensor is not None and ((eager and (tensor.is_conj() or tensor.is_neg())) or not tensor.is_contiguous()):
             raise errors.unusable_out(argument)
         if eager and tensor.is_inference() and not torch.is_inference_mode_enabled():
             raise _inference_out(argument)
