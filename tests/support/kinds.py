@@ -299,7 +299,7 @@ class JAXOperationsArrays(JAXJitArrays):
     def without_kernels():
         from unpool_backends.jax import native
 
-        return patch.object(native, "serves", lambda context, plan: False)
+        return patch.object(native, "serves", lambda context: False)
 
 
 KINDS = {

@@ -42,7 +42,7 @@ def _register() -> bool:
     return True
 
 
-def serves(context: Any, plan: Plan[Any]) -> bool:
+def serves(context: Any) -> bool:
     """Return True if a program that is lowered here can call the kernels.
 
     An exported program must not: it may run where unpool is not installed.  Under automatic sharding, XLA would gather

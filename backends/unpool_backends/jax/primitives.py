@@ -178,7 +178,7 @@ def _lower(primitive: Primitive, kernel: int, operation: Callable[..., Any]) -> 
     lowered = mlir.lower_fun(by_operations, multiple_results=primitive.multiple_results)
 
     def on_cpu(context: Any, *operands: Any, **params: Any) -> Any:
-        if native.serves(context, params["plan"]):
+        if native.serves(context):
             return native.call(context, kernel, *operands, **params)
         return lowered(context, *operands, **params)
 
