@@ -297,7 +297,7 @@ def test_graphs_count_positions_when_they_run():
 # --- traced programs --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(BACKEND == "torch", reason="PyTorch always raises")
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="only TensorFlow's XLA cannot raise on the CPU")
 @pytest.mark.parametrize("dtype", ["int32", "float32"])
 def test_what_is_bad_is_dropped_where_nothing_raises(dtype):
     """The mask has negative, out of range, fractional and NaN entries."""
@@ -309,13 +309,23 @@ def test_what_is_bad_is_dropped_where_nothing_raises(dtype):
     expected = np.zeros((1, 4, 6, 1), "float32")
     expected.flat[mask.ravel()[kept].astype(int)] = updates.ravel()[kept]
     for layer in both_addons((2, 2), "SAME", (4, 6)):
-        if BACKEND == "jax":
-            import jax
-
-            call = jax.jit(lambda *arrays, layer=layer: layer(*arrays))
-        else:
-            call = graph(layer, dtype, updates.shape, compiled=True)
+        call = graph(layer, dtype, updates.shape, compiled=True)
         assert_same_bits(array(call(updates, mask)), expected)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="only JAX's programs report at run time")
+@pytest.mark.parametrize(("dtype", "wrong"), [("int32", 24), ("int32", -1), ("float32", 24), ("float32", np.nan)])
+def test_what_is_bad_is_an_error_of_a_program(dtype, wrong):
+    import jax
+
+    updates, mask = np.ones((1, 2, 3, 1), "float32"), np.array([5, 0, 7, 3, 1, 23], dtype).reshape(1, 2, 3, 1)
+    for layer in both_addons((2, 2), "SAME", (4, 6)):
+        program = jax.jit(lambda *arrays, layer=layer: layer(*arrays))
+        assert array(program(updates, mask)).sum() == 6
+        bad = mask.copy()
+        bad[0, 0, 1, 0] = wrong
+        with pytest.raises((jax.errors.JaxRuntimeError, ValueError), match=r"indices\[0, 0, 1, 0\] = .* out of range"):
+            jax.block_until_ready(program(updates, bad))
 
 
 # --- dtypes -----------------------------------------------------------------------------------------------------------

@@ -136,8 +136,8 @@ class MaxUnpooling2D(_MaxUnpooling):
     `unpool.keras.MaxUnpooling2D` with `like`.
 
     One difference: a value of `mask` that is out of range, or of another channel than its own, is an error. TensorFlow
-    Addons ignored the channel, and on a GPU the range, too. XLA (`jit_compile=True`, Keras' default on JAX) cannot
-    raise: it drops values out of range, and ignores the channel.
+    Addons ignored the channel, and on a GPU the range, too. Programs that XLA compiles ignore the channel. On
+    TensorFlow and on a GPU they drop values out of range; on JAX on the CPU these are an error at run time.
 
     Args:
         pool_size: Integer or pair of integers, as in the pooling. Defaults to `(2, 2)`.

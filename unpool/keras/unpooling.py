@@ -141,8 +141,8 @@ class MaxUnpooling2D(_MaxUnpooling):
 
         output.flat[indices[i]] = inputs[i],    for i in row-major order
 
-    A negative index, or one past its plane, is an error.  XLA (`jit_compile=True`, Keras' default on JAX) cannot raise,
-    and drops it.  The dtype is that of `inputs`.
+    A negative index, or one past its plane, is an error.  What XLA compiles for TensorFlow (`jit_compile=True`)
+    or for a GPU cannot raise, and drops it.  The dtype is that of `inputs`.
 
     Args:
         pool_size: Integer or pair of integers, as in the pooling layer. Defaults to 2.

@@ -27,8 +27,11 @@ def has_values(array: Any) -> bool:
 
 
 def serves(*arrays: Any) -> bool:
-    """Return True if these are arrays with values, in memory that NumPy can read."""
-    return all(has_values(array) and array.devices() == _first() for array in arrays)
+    """Return True if these are arrays with values, in memory that NumPy can read.
+
+    Constants of a trace have values, too, but may be arrays of NumPy, which have no device.
+    """
+    return all(isinstance(array, jax.Array) and has_values(array) and array.devices() == _first() for array in arrays)
 
 
 def lender(plan: Plan[int]) -> Lender:
