@@ -413,3 +413,13 @@ def test_mapped_along_any_axes(axes):
     twice = jax.jit(jax.vmap(jax.vmap(lambda v, i: unpool.max_unpool2d(v, i, 2)), 1, 1))
     found = twice(values[..., None, :, :], indices[..., None, :, :])[:, :, 0]
     np.testing.assert_array_equal(found, unpool.max_unpool2d(POOLED, INDICES, 2))
+
+
+def test_arrays_of_numpy_may_be_differentiated():
+    """JAX traces them as constants, which have no device."""
+    indices = jnp.array(INDICES)
+    for transform in (lambda f: f, jax.jit):
+        slopes = transform(jax.grad(lambda v: (unpool.max_unpool2d(v, indices, 2) ** 2).sum()))(POOLED)
+        np.testing.assert_array_equal(slopes, 2 * POOLED)
+        slopes = transform(jax.grad(lambda x: (unpool.max_pool2d(x, 2) ** 2).sum()))(X)
+        np.testing.assert_array_equal(slopes, 2 * unpool.max_unpool2d(POOLED, INDICES, 2))
