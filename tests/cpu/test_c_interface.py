@@ -134,6 +134,26 @@ def test_repeated_indices_are_reported_beside_dropped_ones():
     assert planes.tolist() == [[[0, 3, 4, 0, 0, 0, 0, 0], [0, 0, 0, 7, 0, 6, 8, 0]]]
 
 
+@pytest.mark.parametrize("offset", [0, 4, 4096])
+def test_large_fresh_results(offset):
+    """From 8 MB on, whole large pages inside the result are asked for; the memory around it stays as it is."""
+    shape = (2, 4, 1200, 1200)
+    planned = plan.plan_pooling(shape, arguments.window(2, 2, 2, 0, 1), False, False, "int64")
+    x = np.random.default_rng(4).random(shape, "float32")
+    values, indices = np.empty(planned.pooled_shape, "float32"), np.empty(planned.pooled_shape, "int64")
+    assert c_interface.run(planned, "pool", values, indices, x, fresh=1)[0] == DONE
+    assert_same_bits(values, x.reshape(2, 4, 600, 2, 600, 2).max((3, 5)))
+    memory = np.full(x.nbytes + 3 * 4096, 77, np.uint8)
+    planes = memory[offset : offset + x.nbytes].view("float32").reshape(shape)
+    assert c_interface.run(planned, "scatter", values, indices, planes, fresh=1)[0] == DONE
+    assert np.count_nonzero(planes) == np.count_nonzero(values)
+    assert_same_bits(
+        np.take_along_axis(planes.reshape(2, 4, -1), indices.reshape(2, 4, -1), -1), values.reshape(2, 4, -1)
+    )
+    assert (memory[:offset] == 77).all()
+    assert (memory[offset + x.nbytes :] == 77).all()
+
+
 def test_an_empty_batch():
     planned = replace(plan_of(POOLINGS["even"], (2, 3, 6, 8), "channels_first"), batch=0)
     call = c_interface.call_of(planned, "pool")

@@ -74,7 +74,7 @@ class CPU:
         self, values: Array, indices: Array, plan: Plan[int], duplicates: Duplicates, out: Array | None
     ) -> Array | None:
         pooled, dtype = _ready(values)
-        wanted = indices if _plain_dtype(indices) in _INDICES else _ready_indices(indices)
+        wanted = _ready_indices(indices)
         fresh = False
         if out is not None:
             _check_out("out", out, pooled, wanted)
@@ -100,7 +100,7 @@ class CPU:
         self, grad: Array, indices: Array, plan: Plan[int], duplicates: Duplicates, out: Array | None
     ) -> Array | None:
         planes, dtype = _ready(grad)
-        wanted = indices if _plain_dtype(indices) in _INDICES else _ready_indices(indices)
+        wanted = _ready_indices(indices)
         if out is not None:
             _check_out("out", out, planes, wanted)
             values = out
@@ -154,6 +154,8 @@ def _ready(array: Array) -> tuple[Array, str]:
 
 def _ready_indices(indices: Array) -> Array:
     """Return indices ready for kernels: int32 and int64 stay as they are, other integers become int64."""
+    if _plain_dtype(indices) in _INDICES:
+        return indices
     dtype = indices.dtype
     if dtype.kind == "i" and dtype.itemsize >= 4:
         return _ready(indices)[0]

@@ -1,7 +1,8 @@
 /* Compute with denormals, whatever the mode of the calling thread.
  *
- * XLA's threads, and those of a program that asks PyTorch to, read denormals as zero and flush results to zero.  Then
- * a maximum would not be the maximum, and results would depend on the thread.  New threads inherit the mode. */
+ * In threads of XLA, and after `torch.set_flush_denormal(True)`, the processor reads denormals as zero and flushes
+ * results to zero.  A maximum could then be wrong, and results would depend on the thread.  New threads inherit the
+ * mode. */
 #ifndef UNPOOL_DENORMALS_H
 #define UNPOOL_DENORMALS_H
 

@@ -1,7 +1,7 @@
 /* Large pages for fresh memory.
  *
- * The first write to each page of fresh memory is a page fault, and faults take half of the time of a large call.  Large
- * pages cause a 512th of them.  The hint is Linux's; where the system disables large pages, it has no effect. */
+ * The first write to each page of fresh memory is a page fault, and faults take half of the time of a large call.
+ * Large pages cause a 512th of them.  The hint is Linux's; where the system disables large pages, it has no effect. */
 #ifndef UNPOOL_PAGES_H
 #define UNPOOL_PAGES_H
 
@@ -13,8 +13,8 @@
 #endif
 
 #define UNPOOL_LARGE_PAGE ((uintptr_t)2 << 20)
-/* Smaller blocks mostly come from memory that was in use before.  With 32 MB, two outputs of 26 MB had 3600 to 6800 page
- * faults a call and took 27 ms; with 8 MB, 500 and 13 to 20 ms (two cores, 2026-11-28). */
+/* Smaller blocks mostly come from memory that was in use before.  With 32 MB, two outputs of 26 MB had 3600 to 6800
+ * page faults a call and took 27 ms; with 8 MB, 500 and 13 to 20 ms (two cores, 2026-11-28). */
 #define UNPOOL_LARGE_BLOCK ((size_t)8 << 20)
 
 static void unpool_use_large_pages(void *start, size_t bytes) {

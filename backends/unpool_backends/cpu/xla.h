@@ -1,8 +1,8 @@
 /* A handler of XLA's foreign function interface (FFI) that runs the kernels: compiled JAX programs call it.
  *
- * No header of XLA's is needed.  What is used of its C interface is declared here, as in version 0.1.  Its structs begin
- * with their size, and later versions add fields at their ends only.  XLA asks a handler for the version that it was
- * written for, and takes older ones. */
+ * No header of XLA's is needed: the parts of its C interface that are used here are declared below, as in version 0.1.
+ * Its structs begin with their size, and later versions only append fields.  When a handler is registered, it reports
+ * the version that it was written for; XLA accepts older versions than its own. */
 #ifndef UNPOOL_XLA_H
 #define UNPOOL_XLA_H
 
@@ -166,7 +166,8 @@ static void unpool_append_position(unpool_text *to, const xla_buffer *buffer, in
     char digits[32];
     for (axis = 0; axis < buffer->rank; axis++) {
         after /= buffer->dims[axis];
-        unpool_append(to, digits, (size_t)snprintf(digits, sizeof digits, axis ? ", %lld" : "%lld", (long long)(flat / after)));
+        const int length = snprintf(digits, sizeof digits, axis ? ", %lld" : "%lld", (long long)(flat / after));
+        unpool_append(to, digits, (size_t)length);
         flat %= after;
     }
 }
@@ -196,8 +197,8 @@ static int64_t unpool_first_of(const unpool_call_1 *call, const xla_buffer *indi
 }
 
 /* Replace {position}, {value} and {first} in the attribute of this name. */
-static void *unpool_xla_finding(const xla_frame *frame, const unpool_call_1 *call, const xla_buffer *indices, const char *name,
-                                int64_t at) {
+static void *unpool_xla_finding(const xla_frame *frame, const unpool_call_1 *call, const xla_buffer *indices,
+                                const char *name, int64_t at) {
     const xla_string *words = (const xla_string *)unpool_xla_attribute(frame, name, XLA_ATTRIBUTE_STRING);
     const char *from, *end;
     unpool_text message = {"", 0};
@@ -235,7 +236,7 @@ static void *unpool_xla_handler(xla_frame *frame) {
     unpool_found_1 found;
     int64_t windows, cells;
     for (extension = frame->extension; extension; extension = extension->next) {
-        if (extension->type == XLA_EXTENSION_METADATA) { /* XLA asks for the version, before any call */
+        if (extension->type == XLA_EXTENSION_METADATA) { /* a query for the version, at registration */
             xla_metadata *metadata = ((const xla_metadata_extension *)extension)->metadata;
             metadata->version.major = 0, metadata->version.minor = UNPOOL_XLA_MINOR;
             return NULL;
@@ -261,7 +262,8 @@ static void *unpool_xla_handler(xla_frame *frame) {
     if (windows < 1 || cells < 1 || values->dtype != planes->dtype) goto unfit;
     arrays.batch = unpool_xla_items(values) / windows;
     arrays.kind = unpool_xla_kind(values->dtype);
-    if (unpool_xla_items(values) != arrays.batch * windows || unpool_xla_items(planes) != arrays.batch * cells) goto unfit;
+    if (unpool_xla_items(values) != arrays.batch * windows) goto unfit;
+    if (unpool_xla_items(planes) != arrays.batch * cells) goto unfit;
     arrays.pooled = values->data, arrays.plane = planes->data;
     arrays.indices = NULL, arrays.index_bytes = 8;
     if (indices != NULL) {
