@@ -17,12 +17,13 @@ from unpool.plan import Plan
 from unpool.protocol import Duplicates
 from unpool_backends.cpu import _kernels, _memory
 
-__all__ = ["BACKEND", "CPU", "QUIET", "keep_memory", "max_threads", "openmp", "release_memory"]
+__all__ = ["BACKEND", "CPU", "QUIET", "array_at", "keep_memory", "max_threads", "openmp", "release_memory"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 openmp = _kernels.openmp
 max_threads = _kernels.max_threads
+array_at = _memory.array_at
 keep_memory = _memory.keep
 release_memory = _memory.release
 

@@ -1,9 +1,9 @@
 # cython: language_level=3
 # cython: binding=True, embedsignature=True, freethreading_compatible=True
-"""The memory of arrays: whether kernels can use it as it is, and arrays in reused memory.
+"""The memory of arrays: whether kernels can use it as it is, and arrays in reused memory or in that of other libraries.
 
-The latter own their data like any other, through NumPy's allocator hook (NEP 49).  `memory.h` describes that memory,
-and when the system may reclaim it.
+Arrays in reused memory own their data like any other, through NumPy's allocator hook (NEP 49).  `memory.h` describes
+that memory, and when the system may reclaim it.
 """
 
 import numpy
@@ -34,17 +34,33 @@ cdef extern from *:
         const int plain = PyArray_CheckExact(array) && PyArray_ISCARRAY_RO((PyArrayObject *)array);
         return plain ? PyArray_TYPE((PyArrayObject *)array) : -1;
     }
+    static PyObject *unpool_array_at(PyObject *owner, void *address, int dimensions, npy_intp *shape, PyObject *dtype) {
+        PyObject *array;
+        Py_INCREF(dtype); /* PyArray_NewFromDescr takes a reference of its own */
+        array = PyArray_NewFromDescr(
+            &PyArray_Type, (PyArray_Descr *)dtype, dimensions, shape, NULL, address, NPY_ARRAY_C_CONTIGUOUS, NULL);
+        if (array == NULL) return NULL;
+        PyArray_UpdateFlags((PyArrayObject *)array, NPY_ARRAY_UPDATE_ALL);
+        Py_INCREF(owner); /* so does PyArray_SetBaseObject */
+        if (PyArray_SetBaseObject((PyArrayObject *)array, owner) < 0) { Py_DECREF(array); return NULL; }
+        return array;
+    }
     """
     int _import_array() except -1
     object PyDataMem_SetHandler(object)
     object unpool_handler_capsule()
     const void *unpool_block_of(object, object)
     int unpool_plain_dtype(object)
+    object unpool_array_at(object, void *, int, Py_ssize_t *, object)
 
 _import_array()
 cdef object HANDLER = unpool_handler_capsule()
 
-__all__ = ["empty", "keep", "plain_dtype", "recycles", "release"]
+cdef enum:
+    # A batch, channels and three axes.
+    MOST_DIMENSIONS = 5
+
+__all__ = ["array_at", "empty", "keep", "plain_dtype", "recycles", "release"]
 
 
 def plain_dtype(array):
@@ -53,6 +69,20 @@ def plain_dtype(array):
     A plain array is a `numpy.ndarray` proper, C-contiguous, aligned and in native byte order.
     """
     return unpool_plain_dtype(array)
+
+
+def array_at(owner, size_t address, shape, dtype):
+    """Return a read-only array on the memory at an address, which `owner` keeps while the array is in use.
+
+    The memory must hold that many elements, C-contiguous; `dtype` is a `numpy.dtype`.
+    """
+    cdef Py_ssize_t[MOST_DIMENSIONS] sizes
+    cdef int dimensions = len(shape), axis
+    if dimensions > MOST_DIMENSIONS:
+        raise ValueError(f"expected at most {MOST_DIMENSIONS} dimensions, got {dimensions}")
+    for axis in range(dimensions):
+        sizes[axis] = shape[axis]
+    return unpool_array_at(owner, <void *> address, dimensions, sizes, dtype)
 
 
 def recycles():

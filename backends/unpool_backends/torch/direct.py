@@ -8,7 +8,7 @@ other calls:
     tracers, modes, torch.func, forward AD, profilers   intercept or report operators
     subclasses, conjugate views, meta tensors, ...      have rules of their own in the dispatcher
     CUDA tensors                                        the short way was not run on a GPU
-    tensors that are channels_last in memory            the operators keep that order
+    tensors that are not contiguous                     the operators copy them, or keep the order channels_last
 
 A derivative calls `pool`, `scatter` or `gather` of this module.  So every order works, and each order chooses its path
 anew.
@@ -25,38 +25,38 @@ from unpool.protocol import Duplicates
 from unpool.tracing import remembered
 from unpool_backends import cpu
 from unpool_backends.torch import operators, private
-from unpool_backends.torch.memory import array_of, tensor_of
+from unpool_backends.torch.memory import plain_array_of, tensor_of
 
 # --- calls ------------------------------------------------------------------------------------------------------------
 
 
 def pool(input: Any, plan: Plan[Any]) -> tuple[Any, Any]:
-    if not _is_direct(plan, input):
+    if not _is_direct(input):
         return operators.pool(input, plan)
     if not _is_recorded(input):
         return _pool(input, plan)
-    values, indices = _Pool.apply(input, _with_indices(plan))
+    values, indices = _record_pool(input, _with_indices(plan))
     return values, None if plan.index_dtype is None else indices
 
 
 def scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
-    if not _is_direct(plan, values, indices):
+    if not _is_direct(values, indices):
         return operators.scatter(values, indices, plan, duplicates)
-    call = _Unpool.apply if _is_recorded(values) else _scatter
+    call = _record_scatter if _is_recorded(values) else _scatter
     return call(values, indices, plan, duplicates)
 
 
 def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
-    if not _is_direct(plan, grad, indices):
+    if not _is_direct(grad, indices):
         return operators.gather(grad, indices, plan, duplicates)
-    call = _Take.apply if _is_recorded(grad) else _gather
+    call = _record_gather if _is_recorded(grad) else _gather
     return call(grad, indices, plan, duplicates)
 
 
-def _is_direct(plan: Plan[Any], *tensors: Any) -> bool:
-    first, last = tensors[0], tensors[-1]
-    plain = private.plainly_dispatched(*tensors) and first.is_cpu and last.is_cpu
-    return plain and not operators.is_channels_last(first, plan)
+def _is_direct(first: Any, *others: Any) -> bool:
+    if not first.is_cpu or not private.plainly_dispatched(first, *others) or not first.is_contiguous():
+        return False
+    return not others or others[0].is_contiguous()
 
 
 def _is_recorded(tensor: Any) -> bool:
@@ -69,16 +69,16 @@ def _is_recorded(tensor: Any) -> bool:
 
 
 def _pool(input: Any, plan: Plan[Any]) -> tuple[Any, Any]:
-    values, indices = cpu.BACKEND.pool(array_of(input), plan, None)
+    values, indices = cpu.BACKEND.pool(plain_array_of(input), plan, None)
     return tensor_of(values), None if indices is None else tensor_of(indices)
 
 
 def _scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
-    return tensor_of(cpu.BACKEND.scatter(array_of(values), array_of(indices), plan, duplicates, None))
+    return tensor_of(cpu.BACKEND.scatter(plain_array_of(values), plain_array_of(indices), plan, duplicates, None))
 
 
 def _gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
-    return tensor_of(cpu.BACKEND.gather(array_of(grad), array_of(indices), plan, duplicates, None))
+    return tensor_of(cpu.BACKEND.gather(plain_array_of(grad), plain_array_of(indices), plan, duplicates, None))
 
 
 # --- derivatives ------------------------------------------------------------------------------------------------------
@@ -135,6 +135,9 @@ class _Take(torch.autograd.Function):  # type: ignore[misc]
         (indices,) = ctx.saved_tensors
         plan = _moving(ctx.plan, ctx.plan.validate, "input", "output_size")
         return scatter(grad, indices, plan, ctx.duplicates), None, None, None
+
+
+_record_pool, _record_scatter, _record_gather = map(private.apply_of, (_Pool, _Unpool, _Take))
 
 
 @remembered(maxsize=1024)

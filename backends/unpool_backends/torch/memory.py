@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from unpool import errors, loading
+from unpool.dtypes import name
 from unpool.lending import Lender
 from unpool.plan import Plan
 from unpool.protocol import Backend, Duplicates
@@ -63,6 +64,16 @@ def array_of(tensor: Any) -> Any:
     if tensor.dtype == torch.bfloat16:
         return tensor.detach().resolve_neg().view(torch.uint16).numpy().view(_bfloat16())
     return tensor.numpy(force=True)  # detaches the tensor, and resolves its conjugate and negative bits
+
+
+def plain_array_of(tensor: Any) -> Any:
+    """Return what `array_of` does, in a fifth of the time, for a contiguous tensor that is `plainly_dispatched`."""
+    return cpu.array_at(tensor, tensor.data_ptr(), tensor.shape, _dtype_of(tensor.dtype))
+
+
+@cache
+def _dtype_of(dtype: torch.dtype) -> Any:
+    return np.dtype(_bfloat16() if dtype == torch.bfloat16 else name(dtype))
 
 
 def tensor_of(array: Any, *given: Any) -> Any:

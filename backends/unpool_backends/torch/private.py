@@ -164,6 +164,12 @@ _Key: Any = NAMES.find(
     breaks="Nothing.",
     instead=_SLOWER,
 )
+_FunctionBase: Any = NAMES.find(
+    "torch._C._FunctionBase",
+    use="Its `apply`, which `Function.apply` calls where no transform of `torch.func` is active.",
+    breaks="Nothing.",
+    instead="`Function.apply`, which takes 3 us longer.",
+)
 _is_profiled: Any = NAMES.find(
     "torch.autograd._profiler_enabled",
     use="Test that a profiler records, which sees operators and no direct calls of kernels.",
@@ -175,34 +181,46 @@ if _DISPATCHER_KNOWN:
     # The keys of a call that nothing intercepts, outside of inference mode and inside.
     _USUAL = [_KeySet(_Key.BackendSelect) | _KeySet(_Key.ADInplaceOrView), _KeySet(_Key.BackendSelect)]
     # The keys of a tensor that has no rule of its own, made outside of inference mode and inside.
-    _PLAIN = [
-        keys
+    _PLAIN = {
+        device: [keys | _KeySet(getattr(_Key, f"Autograd{device}")) | _KeySet(_Key.ADInplaceOrView), keys]
         for device in ("CPU", "CUDA")
-        for kernel in [_KeySet(getattr(_Key, device)) | _KeySet(getattr(_Key, f"Autocast{device}"))]
-        for keys in (kernel | _KeySet(getattr(_Key, f"Autograd{device}")) | _KeySet(_Key.ADInplaceOrView), kernel)
-    ]
+        for keys in [_KeySet(getattr(_Key, device)) | _KeySet(getattr(_Key, f"Autocast{device}"))]
+    }
+    # The keys of autograd are excluded together.
+    _AUTOGRAD = _Key.AutogradOther
 
 
-def plainly_dispatched(*tensors: Any) -> bool:
+def plainly_dispatched(tensor: Any, *others: Any) -> bool:
     """Return True if the dispatcher would do nothing but record a derivative and call the kernels of unpool.
 
-    False if a name is missing: the operators are always right.
+    All tensors then lie on the device of the first.  False if a name is missing: the operators are always right.
     """
     if (
         torch.compiler.is_dynamo_compiling()  # first and by this name: Dynamo then traces nothing of the rest
         or not _DISPATCHER_KNOWN
         or _is_profiled()
         or forward_ad._current_level >= 0
-        or has_torch_function(tensors)
+        or has_torch_function((tensor, *others))
         or _included() not in _USUAL
     ):
         return False
-    return all(_keys_of(tensor) in _PLAIN for tensor in tensors)
+    plain = _PLAIN["CPU" if tensor.is_cpu else "CUDA"]
+    if _keys_of(tensor) not in plain:
+        return False
+    for other in others:  # noqa: SIM110 - all() takes twice as long
+        if _keys_of(other) not in plain:
+            return False
+    return True
+
+
+def apply_of(function: type[torch.autograd.Function]) -> Any:
+    """Return the `apply` of a derivative for calls that are `plainly_dispatched`."""
+    return function.apply if _FunctionBase is None else _FunctionBase.__dict__["apply"].__get__(None, function)
 
 
 def is_autograd_included() -> bool:
     """Return False in inference mode and in the kernel of an operator, where the dispatcher skips autograd."""
-    return not _excluded().has(_Key.AutogradOther)  # the keys of autograd are excluded together
+    return not _excluded().has(_AUTOGRAD)
 
 
 # --- tracers ----------------------------------------------------------------------------------------------------------
