@@ -11,9 +11,10 @@ from typing import Any, NamedTuple, TypeVar, cast
 from unpool import backends, dtypes
 from unpool.arguments import check_choice, check_validate, is_channels_last, sizes_of
 from unpool.errors import kind_of
-from unpool.plan import Validate, plan_pooling, plan_unpooling
+from unpool.plan import Plan, Validate, plan_pooling, plan_unpooling
 from unpool.protocol import DUPLICATES, Duplicates
 from unpool.sizes import Window, common_shape
+from unpool.tracing import remembered
 
 ArrayT = TypeVar("ArrayT")
 
@@ -43,23 +44,26 @@ def pool(
     backend: str | None,
 ) -> Any:
     """Pool an array: `max_pool1d` to `max_pool3d`."""
-    shape, dtype = dtypes.describe("input", input)
-    dtypes.check_values("input", dtype, dtypes.REALS)
-    index_dtype = dtypes.check_index_dtype(index_dtype)
-    channels_last = is_channels_last(data_format)
-    plan = plan_pooling(shape, window, bool(ceil_mode), channels_last, index_dtype if return_indices else None)
+    try:
+        described = input.shape, input.dtype
+        index_dtype = dtypes.check_index_dtype(index_dtype)
+        returned = index_dtype if return_indices else None
+        plan = _plan_pool(*described, window, bool(ceil_mode), is_channels_last(data_format), returned)
+    except (AttributeError, TypeError, ValueError):
+        dtypes.describe("input", input)
+        raise
     names: tuple[str, ...] = ("input",)
     arrays: tuple[Any, ...] = (input,)
     pair = None
     if out is not None and return_indices:
         if not isinstance(out, (tuple, list)) or len(out) != 2:
             raise _out_not_a_pair(out)
-        _check_out("out[0]", out[0], plan.pooled_shape, dtype)
+        _check_out("out[0]", out[0], plan.pooled_shape, input)
         _check_out("out[1]", out[1], plan.pooled_shape, index_dtype)
         pair = (out[0], out[1])
         names, arrays = ("input", "out[0]", "out[1]"), (input, *pair)
     elif out is not None:
-        _check_out("out", out, plan.pooled_shape, dtype)
+        _check_out("out", out, plan.pooled_shape, input)
         pair = (out, None)
         names, arrays = ("input", "out"), (input, out)
     values, indices = backends.route(names, arrays, backend).pool(input, plan, pair)
@@ -79,21 +83,24 @@ def scatter(
     terms: Terms = UNPOOLING,
 ) -> ArrayT:
     """Put values into planes: `max_unpool1d` to `max_unpool3d`, and the gradients of pooling."""
-    names, sized_by, real, needs_size = terms
-    shape, indices_shape, dtype = dtypes.describe_pair(names[0], values, indices, real)
-    if indices_shape != shape:
-        shape = common_shape("indices", indices_shape, names[0], shape)
-    check_choice("duplicates", duplicates, DUPLICATES)
-    channels_last = is_channels_last(data_format)
+    names, sized_by, _, needs_size = terms
     known = entries = None
-    if size is not None or needs_size:
-        known, entries = sizes_of(sized_by, size, len(window.kernel), channels_last)
-    checked = True if validate is True else check_validate(validate)
-    plan = plan_unpooling(shape, window, known, channels_last, checked, names[0], sized_by)
+    try:
+        pair = values.shape, indices.shape, values.dtype, indices.dtype  # type: ignore[attr-defined]
+        check_choice("duplicates", duplicates, DUPLICATES)
+        channels_last = is_channels_last(data_format)
+        if size is not None or needs_size:
+            dtypes.shape_of(names[0], pair[0])  # refuses sizes that TorchScript records before `size` is read
+            known, entries = sizes_of(sized_by, size, len(window.kernel), channels_last)
+        checked = True if validate is True else check_validate(validate)
+        plan = _plan_scatter(*pair, window, known, channels_last, checked, terms)
+    except (AttributeError, TypeError, ValueError):
+        dtypes.check_arrays(names[0], values, indices)
+        raise
     if out is not None:
-        _check_out("out", out, plan.plane_shape, dtype)
+        _check_out("out", out, plan.plane_shape, values)
     arrays = (values, indices) if out is None else (values, indices, out)
-    if entries is None and (known is None or None not in shape):
+    if entries is None and (known is None or None not in plan.pooled_shape):
         output: ArrayT = backends.route(names, arrays, backend).scatter(values, indices, plan, duplicates, out)
         return output
     # The backend applies the rules of sizes when the program runs; some entries of the given size may be arrays.
@@ -115,21 +122,79 @@ def gather(
     backend: str | None,
 ) -> ArrayT:
     """Take values out of planes: the gradients of unpooling."""
-    size, shape, dtype = dtypes.describe_pair("grad_output", grad, indices, real=False)
-    if len(size) != len(shape):
-        raise _dimensions_differ("grad_output", size, "indices", shape)
-    check_choice("duplicates", duplicates, DUPLICATES)
-    channels_last = is_channels_last(data_format)
-    checked = True if validate is True else check_validate(validate)
-    plan = plan_unpooling(shape, window, size, channels_last, checked, "indices", "grad_output")
+    try:
+        pair = grad.shape, indices.shape, grad.dtype, indices.dtype  # type: ignore[attr-defined]
+        check_choice("duplicates", duplicates, DUPLICATES)
+        checked = True if validate is True else check_validate(validate)
+        plan = _plan_gather(*pair, window, is_channels_last(data_format), checked)
+    except (AttributeError, TypeError, ValueError):
+        dtypes.check_arrays("grad_output", grad, indices)
+        raise
     if out is not None:
-        _check_out("out", out, plan.pooled_shape, dtype)
+        _check_out("out", out, plan.pooled_shape, grad)
     arrays = (grad, indices) if out is None else (grad, indices, out)
     output: ArrayT = backends.route(_UNPOOLING_GRADIENT, arrays, backend).gather(grad, indices, plan, duplicates, out)
     return output
 
 
-def _check_out(argument: str, out: Any, shape: tuple[int, ...], dtype: str) -> None:
+# --- plans ------------------------------------------------------------------------------------------------------------
+
+# Checks and Plan in one function, since a tiny call spends more time on looking up caches than on its kernel.
+
+
+@remembered(maxsize=1024)
+def _plan_pool(
+    shape: Any, dtype: Any, window: Window, ceil_mode: bool, channels_last: bool, index_dtype: str | None
+) -> Plan[Any]:
+    dtypes.check_values("input", dtypes.name(dtype), dtypes.REALS)
+    return plan_pooling(dtypes.shape_of("input", shape), window, ceil_mode, channels_last, index_dtype)
+
+
+@remembered(maxsize=1024)
+def _plan_scatter(
+    shape: Any,
+    indices_shape: Any,
+    dtype: Any,
+    index_dtype: Any,
+    window: Window,
+    size: tuple[int, ...] | None,
+    channels_last: bool,
+    validate: Validate,
+    terms: Terms,
+) -> Plan[Any]:
+    argument = terms.arrays[0]
+    pooled, other = _pair(argument, shape, indices_shape, dtype, index_dtype, terms.real)
+    pooled = common_shape("indices", other, argument, pooled)
+    return plan_unpooling(pooled, window, size, channels_last, validate, argument, terms.sized_by)
+
+
+@remembered(maxsize=1024)
+def _plan_gather(
+    shape: Any,
+    indices_shape: Any,
+    dtype: Any,
+    index_dtype: Any,
+    window: Window,
+    channels_last: bool,
+    validate: Validate,
+) -> Plan[Any]:
+    size, pooled = _pair("grad_output", shape, indices_shape, dtype, index_dtype, False)
+    if len(size) != len(pooled):
+        raise _dimensions_differ("grad_output", size, "indices", pooled)
+    return plan_unpooling(pooled, window, size, channels_last, validate, "indices", "grad_output")
+
+
+def _pair(
+    argument: str, shape: Any, indices_shape: Any, dtype: Any, index_dtype: Any, real: bool
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Check the dtypes of values and indices, and return both shapes as tuples."""
+    dtypes.check_pair(argument, dtype, index_dtype, real)
+    return dtypes.shape_of(argument, shape), dtypes.shape_of("indices", indices_shape)
+
+
+def _check_out(argument: str, out: Any, shape: tuple[int, ...], like: Any) -> None:
+    """Refuse an output unless it has this shape, and the dtype of an array or of this name."""
+    dtype = like if isinstance(like, str) else dtypes.name(like.dtype)
     found, found_dtype = dtypes.describe(argument, out)
     if found != shape or found_dtype != dtype:
         raise _wrong_out(argument, found, found_dtype, shape, dtype)

@@ -33,7 +33,7 @@ def name(dtype: Any) -> str:
 def describe(argument: str, array: Any) -> tuple[tuple[int, ...], str]:
     """Return the shape of an array and the name of its dtype."""
     try:
-        return _sizes(argument, array.shape), name(array.dtype)
+        return shape_of(argument, array.shape), name(array.dtype)
     except (AttributeError, TypeError):
         raise _not_an_array(argument, array) from None
     except ValueError:  # the shape has no length: a proxy of torch.fx, or a tensor of TensorFlow of unknown rank
@@ -41,7 +41,7 @@ def describe(argument: str, array: Any) -> tuple[tuple[int, ...], str]:
         raise _unknown_rank(argument) from None
 
 
-def _sizes(argument: str, shape: Any) -> tuple[int, ...]:
+def shape_of(argument: str, shape: Any) -> tuple[int, ...]:
     """Return a shape as a tuple.
 
     TensorFlow's shapes may hold objects of its own; their `as_list` gives integers.  A shape that TorchScript records
@@ -54,27 +54,16 @@ def _sizes(argument: str, shape: Any) -> tuple[int, ...]:
     return sizes
 
 
-def describe_pair(argument: str, values: Any, indices: Any, real: bool) -> tuple[tuple[int, ...], tuple[int, ...], str]:
-    """Check the dtypes of values and indices; return both shapes and the name of the values' dtype."""
-    try:
-        dtype = _check_pair(argument, values.dtype, indices.dtype, real)
-        shape, indices_shape = values.shape, indices.shape
-        if type(shape) is type(indices_shape) is tuple:
-            return shape, indices_shape, dtype
-        return _sizes(argument, shape), _sizes("indices", indices_shape), dtype
-    except (AttributeError, TypeError, ValueError):
-        describe(argument, values)
-        describe("indices", indices)
-        raise  # both are arrays, so the error is about one of their dtypes
+def check_arrays(argument: str, values: Any, indices: Any) -> None:
+    """Refuse values or indices that are not arrays of a known number of dimensions."""
+    describe(argument, values)
+    describe("indices", indices)
 
 
-@remembered(maxsize=256)
-def _check_pair(argument: str, dtype: Any, index_dtype: Any, real: bool) -> str:
-    """Check both dtypes in one cached call; a refused one is not cached."""
-    found, indices_found = name(dtype), name(index_dtype)
-    check_values(argument, found, REALS if real else VALUES)
-    check_indices(indices_found)
-    return found
+def check_pair(argument: str, dtype: Any, index_dtype: Any, real: bool) -> None:
+    """Refuse values or indices of a dtype that the operation does not take."""
+    check_values(argument, name(dtype), REALS if real else VALUES)
+    check_indices(name(index_dtype))
 
 
 def check_values(argument: str, dtype: str, allowed: tuple[str, ...]) -> None:
@@ -88,6 +77,8 @@ def check_indices(dtype: str) -> None:
 
 
 def check_index_dtype(value: Any) -> str:
+    if type(value) is str and value in INDEX_DTYPES:
+        return value
     try:
         dtype = name(value)
     except TypeError:  # unhashable

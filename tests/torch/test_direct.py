@@ -1,6 +1,7 @@
 """Eager calls that skip PyTorch's dispatcher, and the calls that must not, because something there would miss them."""
 
 import threading
+import weakref
 
 import pytest
 from cases import POOLINGS
@@ -97,6 +98,34 @@ def test_an_expanded_gradient_skips_them(called):
     leaf = with_gradient(V)
     unpool.max_unpool2d(leaf, I, 2).sum().backward()
     assert torch.equal(leaf.grad, torch.ones_like(V))
+    assert called == []
+
+
+def test_tensors_at_odd_addresses_skip_them(called):
+    """`torch.frombuffer` makes tensors that are contiguous and not aligned."""
+    memory = bytearray(1) + V.numpy().tobytes()
+    values = torch.frombuffer(memory, dtype=V.dtype, offset=1).reshape(V.shape)
+    assert values.is_contiguous()
+    assert values.data_ptr() % 8
+    assert torch.equal(unpool.max_unpool2d(values, I, 2), unpool.max_unpool2d(V, I, 2))
+    assert called == []
+
+
+def test_slices_skip_them(called):
+    wide, indices = torch.stack([V, V], -1)[..., 0], torch.stack([I, I], -1)[..., 0]
+    assert not wide.is_contiguous()
+    assert not indices.is_contiguous()
+    assert torch.equal(unpool.max_unpool2d(wide, indices, 2), unpool.max_unpool2d(V, I, 2))
+    assert called == []
+
+
+def test_results_do_not_keep_the_tensors(called):
+    values = V.clone()
+    seen = weakref.ref(values)
+    result = unpool.max_unpool2d(values, I, 2)
+    del values
+    assert seen() is None
+    assert result.shape == X.shape
     assert called == []
 
 

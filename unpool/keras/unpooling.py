@@ -71,7 +71,8 @@ class _MaxUnpooling(Windowed):
 
     def compute_output_spec(self, inputs: Any, indices: Any = None, output_size: Any = None, like: Any = None) -> Any:
         values, indices = _pair(inputs, indices)
-        dtypes.describe_pair("inputs", values, indices, real=False)
+        dtypes.check_arrays("inputs", values, indices)
+        dtypes.check_pair("inputs", values.dtype, indices.dtype, real=False)
         like_shape = None if like is None else like.shape
         shape = self.compute_output_shape(values.shape, indices.shape, output_size, like_shape)
         return keras.KerasTensor(shape, values.dtype)

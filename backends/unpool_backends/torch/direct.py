@@ -8,7 +8,7 @@ other calls:
     tracers, modes, torch.func, forward AD, profilers   intercept or report operators
     subclasses, conjugate views, meta tensors, ...      have rules of their own in the dispatcher
     CUDA tensors                                        the short way was not run on a GPU
-    tensors that are not contiguous                     the operators copy them, or keep the order channels_last
+    tensors that are channels_last in memory            the operators keep that order
 
 A derivative calls `pool`, `scatter` or `gather` of this module.  So every order works, and each order chooses its path
 anew.
@@ -31,7 +31,7 @@ from unpool_backends.torch.memory import plain_array_of, tensor_of
 
 
 def pool(input: Any, plan: Plan[Any]) -> tuple[Any, Any]:
-    if not _is_direct(input):
+    if not _is_direct(plan, input):
         return operators.pool(input, plan)
     if not _is_recorded(input):
         return _pool(input, plan)
@@ -40,23 +40,22 @@ def pool(input: Any, plan: Plan[Any]) -> tuple[Any, Any]:
 
 
 def scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
-    if not _is_direct(values, indices):
+    if not _is_direct(plan, values, indices):
         return operators.scatter(values, indices, plan, duplicates)
     call = _record_scatter if _is_recorded(values) else _scatter
     return call(values, indices, plan, duplicates)
 
 
 def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
-    if not _is_direct(grad, indices):
+    if not _is_direct(plan, grad, indices):
         return operators.gather(grad, indices, plan, duplicates)
     call = _record_gather if _is_recorded(grad) else _gather
     return call(grad, indices, plan, duplicates)
 
 
-def _is_direct(first: Any, *others: Any) -> bool:
-    if not first.is_cpu or not private.plainly_dispatched(first, *others) or not first.is_contiguous():
-        return False
-    return not others or others[0].is_contiguous()
+def _is_direct(plan: Plan[Any], *tensors: Any) -> bool:
+    plain: bool = private.plainly_dispatched(*tensors) and tensors[0].is_cpu
+    return plain and not operators.is_channels_last(tensors[0], plan)
 
 
 def _is_recorded(tensor: Any) -> bool:
@@ -111,14 +110,15 @@ class _Unpool(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(ctx: Any, values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
         ctx.save_for_backward(indices)
-        ctx.plan, ctx.duplicates = plan, duplicates
+        ctx.how = plan, duplicates
         return _scatter(values, indices, plan, duplicates)
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
         (indices,) = ctx.saved_tensors
-        plan = _moving(ctx.plan, ctx.plan.validate, "indices", "grad_output")
-        return gather(grad, indices, plan, ctx.duplicates), None, None, None
+        plan, duplicates = ctx.how
+        plan = _moving(plan, plan.validate, "indices", "grad_output")
+        return gather(grad, indices, plan, duplicates), None, None, None
 
 
 class _Take(torch.autograd.Function):  # type: ignore[misc]
@@ -127,14 +127,15 @@ class _Take(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(ctx: Any, grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
         ctx.save_for_backward(indices)
-        ctx.plan, ctx.duplicates = plan, duplicates
+        ctx.how = plan, duplicates
         return _gather(grad, indices, plan, duplicates)
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
         (indices,) = ctx.saved_tensors
-        plan = _moving(ctx.plan, ctx.plan.validate, "input", "output_size")
-        return scatter(grad, indices, plan, ctx.duplicates), None, None, None
+        plan, duplicates = ctx.how
+        plan = _moving(plan, plan.validate, "input", "output_size")
+        return scatter(grad, indices, plan, duplicates), None, None, None
 
 
 _record_pool, _record_scatter, _record_gather = map(private.apply_of, (_Pool, _Unpool, _Take))

@@ -67,7 +67,9 @@ def array_of(tensor: Any) -> Any:
 
 
 def plain_array_of(tensor: Any) -> Any:
-    """Return what `array_of` does, in a fifth of the time, for a contiguous tensor that is `plainly_dispatched`."""
+    """Do what `array_of` does in a fifth of the time, for tensors that are `plainly_dispatched`."""
+    if not tensor.is_contiguous():
+        return array_of(tensor)
     return cpu.array_at(tensor, tensor.data_ptr(), tensor.shape, _dtype_of(tensor.dtype))
 
 

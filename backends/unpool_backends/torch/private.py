@@ -146,9 +146,9 @@ _included: Any = NAMES.find(
     breaks="Nothing.",
     instead=_SLOWER,
 )
-_excluded: Any = NAMES.find(
-    "torch._C._dispatch_tls_local_exclude_set",
-    use="Dispatch keys that a thread skips: those of autograd in inference mode and in the kernel of an operator.",
+_is_excluded: Any = NAMES.find(
+    "torch._C._dispatch_tls_is_dispatch_key_excluded",
+    use="Test that a thread skips a dispatch key, as those of autograd in the kernel of an operator.",
     breaks="Nothing.",
     instead=_SLOWER,
 )
@@ -176,7 +176,7 @@ _is_profiled: Any = NAMES.find(
     breaks="Nothing.",
     instead=_SLOWER,
 )
-_DISPATCHER_KNOWN = None not in (_level, _keys_of, _included, _excluded, _KeySet, _Key, _is_profiled)
+_DISPATCHER_KNOWN = None not in (_level, _keys_of, _included, _is_excluded, _KeySet, _Key, _is_profiled)
 if _DISPATCHER_KNOWN:
     # The keys of a call that nothing intercepts, outside of inference mode and inside.
     _USUAL = [_KeySet(_Key.BackendSelect) | _KeySet(_Key.ADInplaceOrView), _KeySet(_Key.BackendSelect)]
@@ -190,7 +190,7 @@ if _DISPATCHER_KNOWN:
     _AUTOGRAD = _Key.AutogradOther
 
 
-def plainly_dispatched(tensor: Any, *others: Any) -> bool:
+def plainly_dispatched(*tensors: Any) -> bool:
     """Return True if the dispatcher would do nothing but record a derivative and call the kernels of unpool.
 
     All tensors then lie on the device of the first.  False if a name is missing: the operators are always right.
@@ -200,15 +200,13 @@ def plainly_dispatched(tensor: Any, *others: Any) -> bool:
         or not _DISPATCHER_KNOWN
         or _is_profiled()
         or forward_ad._current_level >= 0
-        or has_torch_function((tensor, *others))
+        or has_torch_function(tensors)
         or _included() not in _USUAL
     ):
         return False
-    plain = _PLAIN["CPU" if tensor.is_cpu else "CUDA"]
-    if _keys_of(tensor) not in plain:
-        return False
-    for other in others:  # noqa: SIM110 - all() takes twice as long
-        if _keys_of(other) not in plain:
+    plain = _PLAIN["CPU" if tensors[0].is_cpu else "CUDA"]
+    for tensor in tensors:  # noqa: SIM110 - all() takes twice as long
+        if _keys_of(tensor) not in plain:
             return False
     return True
 
@@ -220,7 +218,7 @@ def apply_of(function: type[torch.autograd.Function]) -> Any:
 
 def is_autograd_included() -> bool:
     """Return False in inference mode and in the kernel of an operator, where the dispatcher skips autograd."""
-    return not _excluded().has(_AUTOGRAD)
+    return not _is_excluded(_AUTOGRAD)
 
 
 # --- tracers ----------------------------------------------------------------------------------------------------------
