@@ -59,11 +59,11 @@ typedef struct {
     /* Split rows of cells, `row_apart` elements apart, into phases; margins are left as they are. */
     void (*split)(const unpool_phases *phases, const void *row, ptrdiff_t row_apart, ptrdiff_t rows, void *to);
     void (*fill_lowest)(void *values, ptrdiff_t count);
-    /* Compare the taps of `count` windows: `taps[t]` has tap t of each, and its number is `number + t * unit`.  If
-     * `fresh`, begin with the first of them; otherwise with what `best` and `found` have. */
+    /* Compare the taps of `count` windows: `taps[t]` has tap t of each, `apart` elements from each other.  Its number
+     * is `number + t * unit`.  If `fresh`, begin with the first tap; otherwise with what `best` and `found` have. */
     void (*best_of_taps)(
-        const unpool_tap *taps, ptrdiff_t length, int64_t number, int64_t unit, int fresh, void *best, void *found,
-        ptrdiff_t count);
+        const unpool_tap *taps, ptrdiff_t length, ptrdiff_t apart, int64_t number, int64_t unit, int fresh,
+        void *best, void *found, ptrdiff_t count);
     /* The same for two neighbouring taps of windows that lie 2 cells apart, without phases. */
     void (*best_of_pairs)(const void *cells, void *best, void *found, ptrdiff_t count);
     /* Compare `length` lines of windows, `apart` elements from each other.  Their lanes are added to the number. */

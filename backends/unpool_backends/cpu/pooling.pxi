@@ -36,7 +36,7 @@ cdef extern from "pooling.h" nogil:
         void split(const Phases *, const char *, Py_ssize_t, Py_ssize_t, char *) noexcept nogil
         void fill_lowest(char *, Py_ssize_t) noexcept nogil
         void best_of_taps(
-            const Tap *, Py_ssize_t, int64_t, int64_t, bint, char *, char *, Py_ssize_t
+            const Tap *, Py_ssize_t, Py_ssize_t, int64_t, int64_t, bint, char *, char *, Py_ssize_t
         ) noexcept nogil
         void best_of_pairs(const char *, char *, char *, Py_ssize_t) noexcept nogil
         void best_of_lines(
@@ -63,10 +63,12 @@ cdef struct Desk:
     # Bytes from a line to the next, and elements that are compared in each.
     Py_ssize_t pitch
     Py_ssize_t width
-    # True if rows of cells serve as phases, or are compared in pairs; the byte of the first tap in its row.
+    # True if cells are read where they are, and not from phases, and if by pairs; the first tap's byte in its row.
     bint direct
     bint pairs
     Py_ssize_t start
+    # Cells from a tap of a window to that of the next one.
+    Py_ssize_t apart
     # The lines used..filled-1 have been compared; line `used` is the first one of the current band.
     Py_ssize_t used
     Py_ssize_t filled
@@ -146,13 +148,19 @@ cdef void set_columns(
     phases.split = 0
     if phases.count == stride and 2 <= stride <= 4 and dilation % stride == 1 and step == 1:
         phases.split = <int> stride if phases.low < phases.high else 0
+    # Cells are read where they are if windows lie side by side, or if the taps share no phase.  Written out, the splits
+    # by 2, 3 and 4 are faster than cells far apart, except in pairs.
     desk.pairs = phases.whole and phases.split == 2 and taps == 2 and dilation == 1
-    desk.direct = desk.pairs or phases.whole and stride == 1
+    desk.direct = phases.whole and (stride == 1 or step == 1 and taps == phases.count and not phases.split)
+    desk.direct |= desk.pairs
+    desk.apart = stride if desk.direct else 1
     desk.start = start * cell
     desk.pitch, desk.width = phases.blocks * cell, count * step
     for k in range(taps):
-        p = 0 if desk.direct else k % phases.count * phases.apart
-        desk.tap_at[k] = p * job.itemsize + k * dilation // stride * cell
+        if desk.direct:
+            desk.tap_at[k] = k * dilation * cell
+        else:
+            desk.tap_at[k] = k % phases.count * phases.apart * job.itemsize + k * dilation // stride * cell
     if not phases.whole:
         for p in range(phases.count):
             for row in range(job.bands.loaded):
@@ -175,7 +183,7 @@ cdef void fill_lines(
     cdef Py_ssize_t pitch = desk.pitch // job.itemsize
     # Rows of cells that follow each other without a gap, neither in memory nor in lines, are one long row.
     cdef Py_ssize_t most = job.bands.loaded
-    if desk.direct and apart * row != (2 * pitch if desk.pairs else pitch):
+    if desk.direct and apart * row != desk.apart * pitch:
         most = 1
     while count > 0:
         best, found = desk.best_lines + desk.filled * desk.pitch, desk.found_lines + desk.filled * desk.pitch
@@ -197,7 +205,8 @@ cdef void fill_lines(
                 for k in range(desk.taps):
                     taps[k] = cells + desk.tap_at[k]
                 desk.loops.best_of_taps(
-                    taps, desk.taps, 0, job.bands.unit[2], True, best, found, (rows - 1) * pitch + desk.width
+                    taps, desk.taps, desk.apart, 0, job.bands.unit[2], True, best, found,
+                    (rows - 1) * pitch + desk.width,
                 )
         desk.filled += rows
         count -= rows
@@ -402,7 +411,7 @@ cdef void pool_channels(
                 if groups:
                     memset(desk.found, -1, count * size)
                 desk.loops.best_of_taps(
-                    taps, length, 0 if groups else number_of(job, kd, kh, kw), job.bands.unit[2], fresh, values,
+                    taps, length, 1, 0 if groups else number_of(job, kd, kh, kw), job.bands.unit[2], fresh, values,
                     desk.found, count,
                 )
                 if groups:
