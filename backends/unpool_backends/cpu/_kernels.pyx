@@ -17,8 +17,8 @@ windows.  That alone makes "last" and "sum" deterministic.
 
     job.pxi        types and sizes          geometry.pxi   where a window lies        scatter.pxi    the kernels
     cut.pxi        blocks and tasks         indices.pxi    how an index is stored     gather.pxi
-    threads.pxi    the task loop            dispatch.pxi   dtype -> kernel            pooling.pxi
-    call.pxi       the C interface          xla.h          calls from XLA's programs
+    threads.pxi    the task loop            dispatch.pxi   dtype -> kernel            pooling.pxi, its loops pooling*.h
+    call.pxi       the C interface          xla.h          calls from XLA's programs  bands.pxi      pooling's plan
 
 The Python functions take C-contiguous, aligned, native arrays and a Plan.  They hold the buffers while they run.  They
 return None, or the flat positions in `indices` of the first bad index and of the first repeated index.  Python raises
@@ -27,11 +27,10 @@ the errors.  If the handler of a signal raises, as that of Ctrl-C does, the call
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.pycapsule cimport PyCapsule_New
-from libc.math cimport INFINITY
-from libc.stdint cimport INT8_MIN, INT16_MIN, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT32_MAX, INT64_MAX
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memset
+from libc.string cimport memmove, memset
 
 __all__ = ["gather", "max_threads", "openmp", "pool", "scatter", "stay_serial", "unpool_run_1", "xla_unpool_1"]
 
@@ -41,6 +40,7 @@ include "geometry.pxi"
 include "indices.pxi"
 include "scatter.pxi"
 include "gather.pxi"
+include "bands.pxi"
 include "pooling.pxi"
 include "cut.pxi"
 include "dispatch.pxi"

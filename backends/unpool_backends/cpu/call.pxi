@@ -68,14 +68,15 @@ cdef Status borrow(Job *job, bint seen) noexcept nogil:
     """Allocate the scratch memory of a call, less than a megabyte a thread; `release` frees it."""
     cdef int thread
     cdef Py_ssize_t found = job.threads * sizeof(Found) if job.threads > 1 else 0
-    cdef Py_ssize_t seen_bytes = 0, strayed = 0, stage = 0
+    cdef Py_ssize_t seen_bytes = 0, strayed = 0, stage
     job.seen_words = (min(SEEN_BITS, job.cells * job.width) + 63) // 64
     if seen:
         seen_bytes = job.threads * job.seen_words * sizeof(uint64_t)
     if job.parts > 1 and job.operation != POOL:
         strayed = job.strips * job.parts
     if job.streamed:
-        stage = job.threads * STAGE
+        job.stage_bytes = STAGE
+    stage = job.threads * job.stage_bytes
     job.scratch = found + seen_bytes + strayed + stage
     job.found = <Found *> malloc(found) if found else &job.alone
     job.seen = <uint64_t *> malloc(seen_bytes) if seen_bytes else NULL

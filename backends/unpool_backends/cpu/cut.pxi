@@ -53,7 +53,8 @@ cdef void cut_by_taps(Job *job) noexcept nogil:
     for axis in range(3):
         cost *= min(job.kernel[axis], job.cells_along[axis])
     cost = max(1, cost / TAPS)
-    cut(job, 1, <Py_ssize_t> min(TILE, LONGEST / (job.width * cost)), cost)
+    plan_bands(job, <Py_ssize_t> max(1, min(TILE, LONGEST / (job.width * cost))))
+    cut(job, 1, job.bands.piece, cost)
 
 
 cdef bint fits_stage(const Job *job) noexcept nogil:

@@ -2,11 +2,12 @@
 #
 # Kernels are fused functions.  Cython compiles each once for every pair of an element type and an index type.  It
 # selects by the types of the first two arguments, which are null pointers.  A dtype is a number at run time, so an `if`
-# names each type once.  C compiles it to a jump table, which is used once a chunk of tasks.  There are three lists:
+# names each type once.  C compiles it to a jump table, which is used once a chunk of tasks.  There are two lists here,
+# and that of pooling in pooling.h:
 #
 #     move_by_size     5 words   moving a value depends on its size only
 #     add_by_dtype    11 types   signed integers are added as unsigned ones: two's complement
-#     pool_by_dtype   12 types   bool is ordered as uint8; complex has no order
+#     loops_for       12 types   bool is ordered as uint8; complex has no order
 
 cdef dict KINDS = {
     "bool": BOOL, "int8": INT8, "int16": INT16, "int32": INT32, "int64": INT64,
@@ -28,16 +29,16 @@ cdef inline Py_ssize_t itemsize_of(Kind kind) noexcept nogil:
 
 cdef void do_chunk(const Job *job, const Chunk *chunk) noexcept nogil:
     """Run a chunk of tasks."""
-    if job.narrow:
+    if job.operation == POOL:
+        pool_chunk(job, chunk)
+    elif job.narrow:
         do_indexed_chunk(<int32_t *> NULL, job, chunk)
     else:
         do_indexed_chunk(<int64_t *> NULL, job, chunk)
 
 
 cdef inline void do_indexed_chunk(index *index_kind, const Job *job, const Chunk *chunk) noexcept nogil:
-    if job.operation == POOL:
-        pool_by_dtype(index_kind, job, chunk)
-    elif job.operation == SCATTER and job.duplicates == SUM:
+    if job.operation == SCATTER and job.duplicates == SUM:
         add_by_dtype(index_kind, job, chunk)
     else:
         move_by_size(index_kind, job, chunk)
@@ -86,30 +87,3 @@ cdef inline void add_by_dtype(index *index_kind, const Job *job, const Chunk *ch
         scatter_chunk(<complex64 *> NULL, index_kind, job, chunk)
     else:
         scatter_chunk(<complex128 *> NULL, index_kind, job, chunk)
-
-
-cdef inline void pool_by_dtype(index *index_kind, const Job *job, const Chunk *chunk) noexcept nogil:
-    if job.kind == BOOL or job.kind == UINT8:
-        pool_chunk(<uint8_t *> NULL, index_kind, job, chunk)
-    elif job.kind == INT8:
-        pool_chunk(<int8_t *> NULL, index_kind, job, chunk)
-    elif job.kind == INT16:
-        pool_chunk(<int16_t *> NULL, index_kind, job, chunk)
-    elif job.kind == INT32:
-        pool_chunk(<int32_t *> NULL, index_kind, job, chunk)
-    elif job.kind == INT64:
-        pool_chunk(<int64_t *> NULL, index_kind, job, chunk)
-    elif job.kind == UINT16:
-        pool_chunk(<uint16_t *> NULL, index_kind, job, chunk)
-    elif job.kind == UINT32:
-        pool_chunk(<uint32_t *> NULL, index_kind, job, chunk)
-    elif job.kind == UINT64:
-        pool_chunk(<uint64_t *> NULL, index_kind, job, chunk)
-    elif job.kind == FLOAT16:
-        pool_chunk(<half *> NULL, index_kind, job, chunk)
-    elif job.kind == BFLOAT16:
-        pool_chunk(<bfloat16 *> NULL, index_kind, job, chunk)
-    elif job.kind == FLOAT32:
-        pool_chunk(<float *> NULL, index_kind, job, chunk)
-    else:
-        pool_chunk(<double *> NULL, index_kind, job, chunk)

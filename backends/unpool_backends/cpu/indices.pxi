@@ -3,25 +3,12 @@
 # --- the format -------------------------------------------------------------------------------------------------------
 #
 # `indices[at]` is an index of window number `window` of its strip.  It is the flat position of a cell in its plane.
-# Only these three functions depend on the format.
+# Only this function and pooling's `to_indices` depend on the format.
 
 
 cdef inline int64_t read_index(const Job *job, const index *indices, Py_ssize_t window, Py_ssize_t at) noexcept nogil:
     """Return the cell that an index names, which may lie outside of the plane."""
     return <int64_t> indices[at]
-
-
-cdef inline int32_t mark_of(const Job *job, index *indices, Py_ssize_t d, Py_ssize_t h, Py_ssize_t w) noexcept nogil:
-    """Return the mark of a tap, which pooling keeps until `write_index`.
-
-    Every Plan guarantees that 32 bits suffice; moving them takes half the time of 64.
-    """
-    return <int32_t> tap_offset(job, d, h, w)
-
-
-cdef inline void write_index(index *indices, Py_ssize_t at, Py_ssize_t corner, int32_t mark) noexcept nogil:
-    """Store the index of the tap with this mark, in the window with this corner."""
-    indices[at] = <index> (corner + mark)
 
 
 # --- bad and repeated indices -----------------------------------------------------------------------------------------

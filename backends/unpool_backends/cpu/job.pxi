@@ -117,15 +117,11 @@ cdef extern from "numbers.h" nogil:
         pass
     ctypedef struct word128 "unpool_word128":
         pass
-    half half_lowest "unpool_half_lowest"() noexcept
-    bfloat16 bfloat16_lowest "unpool_bfloat16_lowest"() noexcept
     half half_add "unpool_half_add"(half, half) noexcept
     bfloat16 bfloat16_add "unpool_bfloat16_add"(bfloat16, bfloat16) noexcept
     complex64 complex64_add "unpool_complex64_add"(complex64, complex64) noexcept
     complex128 complex128_add "unpool_complex128_add"(complex128, complex128) noexcept
     boolean boolean_add "unpool_bool_add"(boolean, boolean) noexcept
-    bint half_better "unpool_half_better"(half, half) noexcept
-    bint bfloat16_better "unpool_bfloat16_better"(bfloat16, bfloat16) noexcept
 
 
 cdef extern from "stream.h" nogil:
@@ -138,8 +134,8 @@ cdef extern from "stream.h" nogil:
     void fence "unpool_fence"() noexcept
 
 
-# Kernels move a `word`, compare a `real`, and put an `item` into a cell: words are assigned, numbers are added.
-# dispatch.pxi lists their dtypes.
+# Kernels move a `word`, and put an `item` into a cell: words are assigned, numbers are added.  dispatch.pxi lists their
+# dtypes.
 ctypedef fused word:
     word8
     word16
@@ -165,20 +161,6 @@ ctypedef fused item:
     complex64
     complex128
 
-ctypedef fused real:
-    int8_t
-    int16_t
-    int32_t
-    int64_t
-    uint8_t
-    uint16_t
-    uint32_t
-    uint64_t
-    half
-    bfloat16
-    float
-    double
-
 ctypedef fused index:
     int32_t
     int64_t
@@ -203,7 +185,7 @@ cdef enum:
     # Elements of a chunk: a few megabytes, larger than the largest pages.  Each thread should have CHUNKS or more.
     CHUNK = 1 << 20
     CHUNKS = 8
-    # Windows, or channels, that are pooled together: their best values and marks fit a first-level cache.
+    # Windows, or channels, that are pooled together: their values and the numbers of taps fit a first-level cache.
     TILE = 1024
     # Channels below which a row of windows is pooled channel by channel.
     FEW = 16
@@ -252,6 +234,43 @@ cdef struct Chunk:
     Py_ssize_t first
     Py_ssize_t end
     int thread
+
+
+cdef enum Numbers:
+    # How lanes number the taps of a window (see `number_taps`).
+    BY_OFFSET
+    BY_TAP
+    IN_GROUPS
+
+
+cdef struct Bands:
+    # How pooling works through a plane (see pooling.pxi).  A band has `height` rows of at most `piece` windows.  Of a
+    # window, `rows` rows and `columns` columns are compared at once.
+    Py_ssize_t height
+    Py_ssize_t piece
+    Py_ssize_t rows
+    Py_ssize_t columns
+    # After so many taps of a row, the next one is in the same phase.
+    Py_ssize_t period
+    # True if rows of windows share lines.  The lines of a row of windows; rows of cells from one to the next.
+    bint shared
+    Py_ssize_t lines
+    Py_ssize_t step
+    # Lines from a row of windows to the next, and from a row of a window to the next.
+    Py_ssize_t row_apart
+    Py_ssize_t tap_apart
+    # The most lines that are kept, and that are loaded at once.
+    Py_ssize_t kept
+    Py_ssize_t loaded
+    # True if the rows of windows of a band follow each other in memory.
+    bint flat
+    # How lanes number taps, and by how much the number grows along each axis.
+    Numbers numbers
+    int64_t[3] unit
+    Py_ssize_t lines_bytes
+    Py_ssize_t cells_bytes
+    Py_ssize_t found_bytes
+    Py_ssize_t starts_bytes
 
 
 cdef struct Job:
@@ -309,7 +328,10 @@ cdef struct Job:
     # True if planes are zero already; True if blocks are assembled in `stage` and streamed out.
     bint zeroed
     bint streamed
+    # Each thread's scratch memory: blocks are assembled there, or bands of windows are compared.
     char *stage
+    Py_ssize_t stage_bytes
+    Bands bands
     # For each part of a strip, 1 if one of its indices lies outside of its block.
     uint8_t *strayed
     uint64_t *seen

@@ -1,200 +1,463 @@
-# Pooling: the largest element of each window and its index, a row of windows or of channels at a time.
+# Pooling: the largest element of each window and its index.  pooling.h has the loops.
+#
+# Windows are compared along one axis after the other.  First the columns of each row of cells, a *line*: the largest
+# value of each window in this line, and its column.  Then the lines of each window.  Windows that overlap share lines.
+#
+#     row of cells --split--> phases --best_of_taps--> line --best_of_lines--> values and lanes --to_indices--> indices
+#
+# Some rows of windows, a *band*, are in work at once, so that their lines fit a first-level cache.  Row-major order is
+# kept: a later line wins only if it is larger, or NaN, and has the first of its equal columns, or the last NaN.
+#
+# Cells in the padding are margins of phases, and lines of their own, with the lowest value.  A margin never beats a
+# cell.  It remains only if all of a window's cells are the lowest, too.  Then the first of them is the result, and no
+# other tap inside the plane has a smaller number: the larger of both numbers is right in every case.
 
-cdef inline bint better(real value, real best) noexcept nogil:
-    if real is half:
-        return half_better(value, best)
-    elif real is bfloat16:
-        return bfloat16_better(value, best)
-    elif real is float or real is double:
-        return value > best or value != value
-    else:
-        return value > best
-
-
-cdef inline real lowest(real like) noexcept nogil:
-    """Return the lowest value of a type, which every value equals or beats."""
-    if real is half:
-        return half_lowest()
-    elif real is bfloat16:
-        return bfloat16_lowest()
-    elif real is float or real is double:
-        return -INFINITY
-    elif real is int8_t:
-        return INT8_MIN
-    elif real is int16_t:
-        return INT16_MIN
-    elif real is int32_t:
-        return INT32_MIN
-    elif real is int64_t:
-        return INT64_MIN
-    else:
-        return 0
-
-
-cdef inline inlined keep_better(
-    const real *cells, Py_ssize_t apart, Py_ssize_t count, int32_t mark, real *best, int32_t *found
-) noexcept nogil:
-    # Selections instead of branches: the compiler vectorizes them, and random data causes no mispredictions.
-    cdef Py_ssize_t i
-    cdef real value
-    cdef bint wins
-    for i in range(count):
-        value = cells[i * apart]
-        wins = better(value, best[i])
-        best[i] = value if wins else best[i]
-        found[i] = mark if wins else found[i]
-
-
-cdef inline inlined keep_better_pairs(
-    const real *cells, Py_ssize_t count, int32_t mark, int32_t next_mark, real *best, int32_t *found
-) noexcept nogil:
-    """Compare two neighbouring taps of windows that lie 2 elements apart: each element is loaded once."""
-    cdef Py_ssize_t i
-    cdef real value, kept
-    cdef int32_t number
-    cdef bint wins
-    for i in range(count):
-        kept, number = best[i], found[i]
-        value = cells[2 * i]
-        wins = better(value, kept)
-        kept = value if wins else kept
-        number = mark if wins else number
-        value = cells[2 * i + 1]
-        wins = better(value, kept)
-        best[i] = value if wins else kept
-        found[i] = next_mark if wins else number
+cdef extern from "pooling.h" nogil:
+    ctypedef const void *Tap "unpool_tap"
+    ctypedef struct Phases "unpool_phases":
+        Py_ssize_t count
+        Py_ssize_t blocks
+        Py_ssize_t apart
+        Py_ssize_t stride
+        Py_ssize_t group
+        bint whole
+        int split
+        Py_ssize_t low
+        Py_ssize_t high
+        Py_ssize_t *first
+        Py_ssize_t *begin
+        Py_ssize_t *end
+    ctypedef struct Numbering "unpool_numbering":
+        const int32_t *starts
+        const int32_t *offsets
+        bint narrow
+        bint replaces
+    ctypedef struct Loops "unpool_loops":
+        void split(const Phases *, const char *, Py_ssize_t, Py_ssize_t, char *) noexcept nogil
+        void fill_lowest(char *, Py_ssize_t) noexcept nogil
+        void best_of_taps(
+            const Tap *, Py_ssize_t, Py_ssize_t, int64_t, int64_t, bint, char *, char *, Py_ssize_t
+        ) noexcept nogil
+        void best_of_pairs(const char *, char *, char *, Py_ssize_t) noexcept nogil
+        void best_of_lines(
+            const char *, const char *, Py_ssize_t, Py_ssize_t, int64_t, int64_t, bint, char *, char *, Py_ssize_t
+        ) noexcept nogil
+        void raise_to "raise"(char *, int64_t, Py_ssize_t) noexcept nogil
+        void to_indices(const Numbering *, const char *, char *, int64_t, Py_ssize_t) noexcept nogil
+    const Loops *loops_for "unpool_loops_for"(int64_t) noexcept
 
 
-cdef inline inlined improve(
-    const real *cells, Py_ssize_t apart, Py_ssize_t count, int32_t mark, real *best, int32_t *found
-) noexcept nogil:
-    """Compare the same tap of `count` windows, `apart` elements from each other, with the best taps so far."""
-    # A constant stride lets the compiler load vectors.
-    if apart == 1:
-        keep_better(cells, 1, count, mark, best, found)
-    elif apart == 2:
-        keep_better(cells, 2, count, mark, best, found)
-    else:
-        keep_better(cells, apart, count, mark, best, found)
-
-
-cdef inline inlined reset(real *best, int32_t *found, int32_t mark, Py_ssize_t count) noexcept nogil:
-    """Start with the first tap of each window, which remains the result if all values are the lowest."""
-    cdef Py_ssize_t i
-    for i in range(count):
-        best[i] = lowest(best[i])
-        found[i] = mark
-
-
-cdef cloned pool_row(
-    const real *plane, real *values, index *indices, const Job *job, const Span *d, const Span *h, Py_ssize_t w,
+cdef struct Desk:
+    # A thread's scratch memory, and how the windows column..column+count-1 of a row read the taps tap..tap+taps-1.
+    const Loops *loops
+    Py_ssize_t index_bytes
+    char *best_lines
+    char *found_lines
+    char *cells
+    char *found
+    int32_t *starts
+    Py_ssize_t column
     Py_ssize_t count
-) noexcept nogil:
-    """Pool `count` neighbouring windows of one row and channel, from window `w` on.
+    Py_ssize_t tap
+    Py_ssize_t taps
+    # Bytes from a line to the next, and elements that are compared in each.
+    Py_ssize_t pitch
+    Py_ssize_t width
+    # True if cells are read where they are, and not from phases, and if by pairs; the first tap's byte in its row.
+    bint direct
+    bint pairs
+    Py_ssize_t start
+    # Cells from a tap of a window to that of the next one.
+    Py_ssize_t apart
+    # The lines used..filled-1 have been compared; line `used` is the first one of the current band.
+    Py_ssize_t used
+    Py_ssize_t filled
+    Phases phases
+    Numbering numbering
+    # Bytes from the start of the phases to each tap of the first window.
+    Py_ssize_t[MOST_TAPS] tap_at
+    int32_t[MOST_TAPS] offsets
 
-    The loops go over rows of the windows, then their columns, then the windows, which lie along memory.
-    """
-    cdef int32_t[TILE] found
-    cdef real[TILE] side_by_side
-    cdef real *best = values if job.step == 1 else side_by_side
-    cdef Span first = span(job, 2, w), last = span(job, 2, w + count - 1)
-    cdef Py_ssize_t kd, kh, kw, i, column, low, high, stride = job.stride[2]
-    cdef bint paired, pairs = stride == 2 and job.step == 1 and job.dilation[2] == 1
-    cdef Py_ssize_t corner = corner_of(job, d, h, &first)
-    if real is half or real is bfloat16:
-        pairs = False  # a value is a struct, whose chain of selections the compiler does not vectorize
-    reset(best, found, mark_of(job, indices, d.first, h.first, 0), count)
-    # On the left edge, the first tap inside the plane is not in the first column.
-    for i in range(min(count, windows_until(job, first.start, 0))):
-        found[i] = mark_of(job, indices, d.first, h.first, span(job, 2, w + i).first)
-    for kd in range(d.first, d.end):
-        for kh in range(h.first, h.end):
-            # The last window has the first column that is inside the plane in any window.  The first one has the last.
-            kw = last.first
-            while kw < first.end:
-                # Windows low..high-1 of the run have this column inside the plane.
-                column = first.start + tap_offset(job, 0, 0, kw)
-                low = windows_until(job, column, 0)
-                high = min(count, windows_until(job, column, job.cells_along[2]))
-                paired = (
-                    pairs and kw + 1 < first.end and low == windows_until(job, column + 1, 0)
-                    and high == min(count, windows_until(job, column + 1, job.cells_along[2]))
+
+# --- scratch memory ---------------------------------------------------------------------------------------------------
+
+
+cdef void set_up(Desk *desk, const Job *job, int thread) noexcept nogil:
+    """Lay out a thread's scratch memory."""
+    cdef const Bands *bands = &job.bands
+    cdef Py_ssize_t row, window, c, at = 0
+    desk.loops = loops_for(job.kind)
+    desk.index_bytes = 4 if job.narrow else 8
+    desk.best_lines = job.stage + thread * job.stage_bytes
+    desk.found_lines = desk.best_lines + bands.lines_bytes
+    desk.cells = desk.found_lines + bands.lines_bytes
+    desk.found = desk.cells + bands.cells_bytes
+    desk.starts = <int32_t *> (desk.found + bands.found_bytes)
+    desk.count = 0
+    desk.numbering = Numbering(desk.starts, NULL, job.narrow, False)
+    if bands.numbers == BY_TAP:
+        list_offsets(desk, job, job.kernel[0], job.kernel[1], job.kernel[2])
+    if job.width >= FEW:
+        memset(desk.starts, 0, bands.starts_bytes)
+    elif job.indices != NULL:
+        for row in range(bands.height if bands.flat else 1):
+            for window in range(bands.piece):
+                for c in range(job.step):
+                    desk.starts[at] = <int32_t> (row * job.stride[1] * job.cell_apart[1] + window * job.stride[2])
+                    at += 1
+
+
+cdef void list_offsets(
+    Desk *desk, const Job *job, Py_ssize_t depths, Py_ssize_t rows, Py_ssize_t columns
+) noexcept nogil:
+    """Write the offset of each tap of a group; lanes number them in row-major order."""
+    cdef Py_ssize_t d, h, w, number = 0
+    for d in range(depths):
+        for h in range(rows):
+            for w in range(columns):
+                desk.offsets[number] = <int32_t> tap_offset(job, d, h, w)
+                number += 1
+    desk.numbering.offsets = desk.offsets
+
+
+# --- lines ------------------------------------------------------------------------------------------------------------
+
+
+cdef void set_columns(
+    Desk *desk, const Job *job, Py_ssize_t column, Py_ssize_t count, Py_ssize_t tap, Py_ssize_t taps
+) noexcept nogil:
+    """Describe how some windows of a row read some taps, and fill the margins of their phases."""
+    cdef Phases *phases = &desk.phases
+    cdef Py_ssize_t stride = job.stride[2], dilation = job.dilation[2], step = job.step, cell = step * job.itemsize
+    cdef Py_ssize_t start = column * stride - job.padding[2] + tap * dilation, first, p, k, row
+    if desk.count == count and desk.column == column and desk.tap == tap and desk.taps == taps:
+        return
+    desk.column, desk.count, desk.tap, desk.taps = column, count, tap, taps
+    phases.count = min(taps, job.bands.period)
+    phases.blocks = count + (taps - 1) * dilation // stride
+    phases.apart = job.bands.loaded * phases.blocks * step
+    phases.stride, phases.group = stride * step, step
+    phases.low, phases.high = 0, phases.blocks
+    for p in range(phases.count):
+        first = start + p * dilation % stride
+        phases.first[p] = first * step
+        phases.begin[p] = min(windows_until(job, first, 0), phases.blocks)
+        phases.end[p] = max(phases.begin[p], min(windows_until(job, first, job.cells_along[2]), phases.blocks))
+        phases.low, phases.high = max(phases.low, phases.begin[p]), min(phases.high, phases.end[p])
+    phases.whole = phases.low == 0 and phases.high == phases.blocks
+    phases.split = 0
+    if phases.count == stride and 2 <= stride <= 4 and dilation % stride == 1 and step == 1:
+        phases.split = <int> stride if phases.low < phases.high else 0
+    # Cells are read where they are if windows lie side by side, or if the taps share no phase.  Written out, the splits
+    # by 2, 3 and 4 are faster than cells far apart, except in pairs.
+    desk.pairs = phases.whole and phases.split == 2 and taps == 2 and dilation == 1
+    desk.direct = phases.whole and (stride == 1 or step == 1 and taps == phases.count and not phases.split)
+    desk.direct |= desk.pairs
+    desk.apart = stride if desk.direct else 1
+    desk.start = start * cell
+    desk.pitch, desk.width = phases.blocks * cell, count * step
+    for k in range(taps):
+        if desk.direct:
+            desk.tap_at[k] = k * dilation * cell
+        else:
+            desk.tap_at[k] = k % phases.count * phases.apart * job.itemsize + k * dilation // stride * cell
+    if not phases.whole:
+        for p in range(phases.count):
+            for row in range(job.bands.loaded):
+                first = p * phases.apart * job.itemsize + row * desk.pitch
+                desk.loops.fill_lowest(desk.cells + first, phases.begin[p] * step)
+                desk.loops.fill_lowest(
+                    desk.cells + first + phases.end[p] * cell, (phases.blocks - phases.end[p]) * step
                 )
-                if low < high and paired:
-                    keep_better_pairs(
-                        plane + corner + tap_offset(job, kd, kh, kw) + low * stride, high - low,
-                        mark_of(job, indices, kd, kh, kw), mark_of(job, indices, kd, kh, kw + 1), best + low,
-                        found + low,
-                    )
-                elif low < high:
-                    improve(
-                        plane + (corner + tap_offset(job, kd, kh, kw) + low * stride) * job.step, stride * job.step,
-                        high - low, mark_of(job, indices, kd, kh, kw), best + low, found + low,
-                    )
-                kw += 1 + paired
-    if job.step > 1:
-        for i in range(count):
-            values[i * job.step] = best[i]
-    if indices != NULL:
-        for i in range(count):
-            write_index(indices, i * job.step, corner + i * stride, found[i])
 
 
-cdef cloned pool_channels(
-    const real *plane, real *values, index *indices, const Job *job, const Span *d, const Span *h, Py_ssize_t column,
-    Py_ssize_t count
+cdef void fill_lines(
+    Desk *desk, const Job *job, const char *plane, Py_ssize_t y, Py_ssize_t apart, Py_ssize_t count
 ) noexcept nogil:
-    """Pool one window of `count` neighbouring channels, which lie side by side; otherwise like `pool_row`."""
-    cdef int32_t[TILE] found
-    cdef Py_ssize_t kd, kh, kw, i
+    """Compare the columns of each window in `count` more rows of cells: from row y on, `apart` rows from each other."""
+    cdef Tap[MOST_TAPS] taps
+    cdef const char *cells
+    cdef char *best
+    cdef char *found
+    cdef Py_ssize_t rows, k, row = job.cells_along[2] * job.step  # elements
+    cdef Py_ssize_t pitch = desk.pitch // job.itemsize
+    # Rows of cells that follow each other without a gap, neither in memory nor in lines, are one long row.
+    cdef Py_ssize_t most = job.bands.loaded
+    if desk.direct and apart * row != desk.apart * pitch:
+        most = 1
+    while count > 0:
+        best, found = desk.best_lines + desk.filled * desk.pitch, desk.found_lines + desk.filled * desk.pitch
+        rows = 1
+        if y < 0 or y >= job.cells_along[1]:
+            desk.loops.fill_lowest(best, desk.width)
+            memset(found, 0, desk.width * job.itemsize)
+        else:
+            cells = plane + y * row * job.itemsize
+            rows = min(min(count, most), (job.cells_along[1] - 1 - y) // apart + 1)
+            if desk.pairs:
+                desk.loops.best_of_pairs(cells + desk.start, best, found, (rows - 1) * pitch + desk.width)
+            else:
+                if desk.direct:
+                    cells += desk.start
+                else:
+                    desk.loops.split(&desk.phases, cells, apart * row, rows, desk.cells)
+                    cells = desk.cells
+                for k in range(desk.taps):
+                    taps[k] = cells + desk.tap_at[k]
+                desk.loops.best_of_taps(
+                    taps, desk.taps, desk.apart, 0, job.bands.unit[2], True, best, found,
+                    (rows - 1) * pitch + desk.width,
+                )
+        desk.filled += rows
+        count -= rows
+        y += rows * apart
+
+
+# --- bands ------------------------------------------------------------------------------------------------------------
+
+
+cdef struct Band:
+    # Where a band is: its rows of windows row..row+rows-1, of one depth.
+    const char *plane
+    char *values
+    char *indices
+    Span depth
+    Py_ssize_t row
+    Py_ssize_t rows
+
+
+cdef void compare_rows(
+    Desk *desk, const Job *job, const Band *band, Py_ssize_t kd, Py_ssize_t kh, Py_ssize_t rows, bint fresh
+) noexcept nogil:
+    """Compare some rows of each window of a band, kh..kh+rows-1 in depth kd, with the best so far."""
+    cdef const Bands *bands = &job.bands
+    cdef Py_ssize_t size = job.itemsize, cell = job.step * size, first, more, r
+    cdef Py_ssize_t y = band.row * job.stride[1] - job.padding[1] + kh * job.dilation[1]
+    cdef const char *plane = band.plane + (band.depth.start + kd * job.dilation[0]) * job.cell_apart[0] * cell
+    cdef int64_t number = 0 if bands.numbers == IN_GROUPS else number_of(job, kd, kh, desk.tap)
+    if bands.shared:
+        more = (band.rows - 1) * bands.row_apart + bands.lines
+        if desk.used + more > bands.kept:
+            first, r = desk.used * desk.pitch, (desk.filled - desk.used) * desk.pitch
+            memmove(desk.best_lines, desk.best_lines + first, r)
+            memmove(desk.found_lines, desk.found_lines + first, r)
+            desk.filled -= desk.used
+            desk.used = 0
+        first = desk.filled - desk.used
+        fill_lines(desk, job, plane, y + first * bands.step, bands.step, more - first)
+    else:
+        for r in range(band.rows):
+            desk.filled = r * bands.row_apart
+            fill_lines(desk, job, plane, y + r * job.stride[1], bands.step, rows)
+    for r in range(band.rows):
+        first = (desk.used + r * bands.row_apart) * desk.pitch
+        desk.loops.best_of_lines(
+            desk.best_lines + first, desk.found_lines + first, bands.tap_apart * desk.pitch // size, rows, number,
+            bands.unit[1], fresh, band.values + r * job.windows_along[2] * cell, desk.found + r * desk.width * size,
+            desk.width,
+        )
+
+
+cdef void pool_band(Desk *desk, const Job *job, const Band *band, Py_ssize_t column, Py_ssize_t count) noexcept nogil:
+    """Pool neighbouring windows of some rows, and write the results."""
+    cdef const Bands *bands = &job.bands
+    cdef Py_ssize_t kd, kh, kw, rows
+    cdef bint fresh = True, groups = bands.numbers == IN_GROUPS
+    if groups:
+        fresh = False
+        begin_groups(desk, job, band, column, count)
+    for kd in range(band.depth.first, band.depth.end):
+        kh = 0
+        while kh < job.kernel[1]:
+            rows = min(bands.rows, job.kernel[1] - kh)
+            kw = 0
+            while kw < job.kernel[2]:
+                set_columns(desk, job, column, count, kw, min(bands.columns, job.kernel[2] - kw))
+                if kd > band.depth.first:
+                    desk.used = desk.filled = 0  # the lines are those of another depth
+                if groups:
+                    memset(desk.found, -1, band.rows * desk.width * job.itemsize)
+                compare_rows(desk, job, band, kd, kh, rows, fresh)
+                if groups:
+                    list_offsets(desk, job, 1, rows, desk.taps)
+                    write_indices(desk, job, band, tap_offset(job, kd, kh, kw))
+                fresh = False
+                kw += bands.columns
+            kh += bands.rows
+    if band.indices != NULL and not groups:
+        skip_padding(desk, job, band)
+        write_indices(desk, job, band, 0)
+
+
+cdef void skip_padding(Desk *desk, const Job *job, const Band *band) noexcept nogil:
+    """Replace the numbers of taps in the padding by that of the window's first tap inside the plane."""
+    cdef Py_ssize_t r, i, first = desk.column * job.stride[2] - job.padding[2]
+    cdef Py_ssize_t left = min(desk.count, windows_until(job, first, 0))
+    cdef char *found
+    cdef Span h
+    for r in range(band.rows):
+        h = span(job, 1, band.row + r)
+        found = desk.found + r * desk.width * job.itemsize
+        if band.depth.first > 0 or h.first > 0:
+            desk.loops.raise_to(found, number_of(job, band.depth.first, h.first, 0), desk.width)
+        for i in range(left):
+            first = span(job, 2, desk.column + i).first
+            desk.loops.raise_to(
+                found + i * job.step * job.itemsize, number_of(job, band.depth.first, h.first, first), job.step
+            )
+
+
+cdef void write_indices(Desk *desk, const Job *job, const Band *band, Py_ssize_t offset) noexcept nogil:
+    """Turn the lanes of a band into indices; `offset` is that of the tap with number 0."""
+    cdef Py_ssize_t r
+    cdef Span h = span(job, 1, band.row), w = span(job, 2, desk.column)
+    cdef Py_ssize_t corner = corner_of(job, &band.depth, &h, &w) + offset
+    if job.bands.flat:
+        desk.loops.to_indices(&desk.numbering, desk.found, band.indices, corner, band.rows * desk.width)
+        return
+    for r in range(band.rows):
+        desk.loops.to_indices(
+            &desk.numbering, desk.found + r * desk.width * job.itemsize,
+            band.indices + r * job.windows_along[2] * job.step * desk.index_bytes, corner, desk.width,
+        )
+        corner += job.stride[1] * job.cell_apart[1]
+
+
+cdef void begin_groups(
+    Desk *desk, const Job *job, const Band *band, Py_ssize_t column, Py_ssize_t count
+) noexcept nogil:
+    """Begin with the lowest value at the first tap inside the plane; groups of taps replace it."""
+    cdef Py_ssize_t r, i, window
+    cdef Span h, w
+    desk.numbering.replaces = False
+    desk.numbering.offsets = NULL
+    memset(desk.found, 0, job.step * job.itemsize)
+    for r in range(band.rows):
+        h = span(job, 1, band.row + r)
+        for i in range(count):
+            w = span(job, 2, column + i)
+            window = (r * job.windows_along[2] + i) * job.step
+            desk.loops.fill_lowest(band.values + window * job.itemsize, job.step)
+            desk.loops.to_indices(
+                &desk.numbering, desk.found, band.indices + window * desk.index_bytes,
+                corner_of(job, &band.depth, &h, &w) + tap_offset(job, band.depth.first, h.first, w.first), job.step,
+            )
+    desk.numbering.replaces = True
+
+
+cdef void pool_rows(
+    Desk *desk, const Job *job, const char *plane, char *values, char *indices, Py_ssize_t first, Py_ssize_t end
+) noexcept nogil:
+    """Pool the blocks first..end-1 of a strip.  Blocks are counted down the rows of a piece, which share lines."""
+    cdef Band band
+    cdef Py_ssize_t piece, depth, column, count, rows, window
+    band.plane = plane
+    while first < end:
+        piece = first // job.windows_along[1]
+        band.row = first % job.windows_along[1]
+        depth = piece // job.pieces
+        column = piece % job.pieces * job.piece
+        count = min(job.piece, job.windows_along[2] - column)
+        band.depth = span(job, 0, depth)
+        rows = min(end - first, job.windows_along[1] - band.row)
+        first += rows
+        desk.used = desk.filled = 0
+        while rows > 0:
+            band.rows = min(rows, job.bands.height)
+            window = ((depth * job.windows_along[1] + band.row) * job.windows_along[2] + column) * job.step
+            band.values = values + window * job.itemsize
+            band.indices = indices + window * desk.index_bytes if indices != NULL else NULL
+            pool_band(desk, job, &band, column, count)
+            if job.bands.shared and band.depth.end - band.depth.first == 1:
+                desk.used += band.rows * job.bands.row_apart
+            else:
+                desk.used = desk.filled = 0
+            band.row += band.rows
+            rows -= band.rows
+
+
+# --- channels last ----------------------------------------------------------------------------------------------------
+
+
+cdef void pool_channels(
+    Desk *desk, const Job *job, const char *plane, char *values, char *indices, const Span *d, const Span *h,
+    Py_ssize_t column, Py_ssize_t count
+) noexcept nogil:
+    """Pool one window of `count` neighbouring channels, which lie side by side."""
+    cdef Tap[MOST_TAPS] taps
+    cdef Py_ssize_t kd, kh, kw, k, length, size = job.itemsize
     cdef Span w = span(job, 2, column)
     cdef Py_ssize_t corner = corner_of(job, d, h, &w)
-    reset(values, found, mark_of(job, indices, d.first, h.first, w.first), count)
+    cdef bint fresh = True, groups = job.bands.numbers == IN_GROUPS
+    cdef const char *cells
+    if groups:
+        fresh = False
+        desk.loops.fill_lowest(values, count)
+        desk.numbering.offsets = NULL
+        desk.numbering.replaces = False
+        memset(desk.found, 0, count * size)
+        desk.loops.to_indices(
+            &desk.numbering, desk.found, indices, corner + tap_offset(job, d.first, h.first, w.first), count
+        )
+        desk.numbering.replaces = True
     for kd in range(d.first, d.end):
         for kh in range(h.first, h.end):
-            for kw in range(w.first, w.end):
-                improve(
-                    plane + (corner + tap_offset(job, kd, kh, kw)) * job.step, 1, count,
-                    mark_of(job, indices, kd, kh, kw), values, found,
+            kw = w.first
+            while kw < w.end:
+                length = min(job.bands.columns, w.end - kw)
+                cells = plane + (corner + tap_offset(job, kd, kh, kw)) * job.step * size
+                for k in range(length):
+                    taps[k] = cells + k * job.dilation[2] * job.step * size
+                if groups:
+                    memset(desk.found, -1, count * size)
+                desk.loops.best_of_taps(
+                    taps, length, 1, 0 if groups else number_of(job, kd, kh, kw), job.bands.unit[2], fresh, values,
+                    desk.found, count,
                 )
-    if indices != NULL:
-        for i in range(count):
-            write_index(indices, i, corner, found[i])
+                if groups:
+                    list_offsets(desk, job, 1, 1, length)
+                    desk.loops.to_indices(
+                        &desk.numbering, desk.found, indices, corner + tap_offset(job, kd, kh, kw), count
+                    )
+                fresh = False
+                kw += length
+    if indices != NULL and not groups:
+        desk.loops.to_indices(&desk.numbering, desk.found, indices, corner, count)
 
 
-cdef void pool_part(real *kind, index *index_kind, const Job *job, Py_ssize_t nth) noexcept nogil:
+# --- tasks ------------------------------------------------------------------------------------------------------------
+
+
+cdef void pool_part(Desk *desk, const Job *job, Py_ssize_t nth) noexcept nogil:
     cdef Strip strip = strip_at(job, nth // job.parts)
-    cdef const real *plane = <const real *> job.plane + strip.plane
-    cdef real *values
-    cdef index *indices = NULL
-    cdef Py_ssize_t part = nth % job.parts, b, w, c, first
+    cdef const char *plane = <const char *> job.plane + strip.plane * job.itemsize
+    cdef char *values = <char *> job.pooled + strip.pooled * job.itemsize
+    cdef char *indices = NULL
+    cdef Py_ssize_t part = nth % job.parts, b, w, at
+    cdef Py_ssize_t first = part * job.blocks // job.parts, end = (part + 1) * job.blocks // job.parts
     cdef Block block
     cdef Span d, h
-    for b in range(part * job.blocks // job.parts, (part + 1) * job.blocks // job.parts):
+    if job.indices != NULL:
+        indices = <char *> job.indices + strip.pooled * desk.index_bytes
+    # The innermost loops go over channels; over the channels of a row of windows if they are few.
+    if job.width < FEW:
+        pool_rows(desk, job, plane, values, indices, first, end)
+        return
+    for b in range(first, end):
         block = block_at(job, b)
-        first = strip.pooled + block.first * job.step
-        values = <real *> job.pooled + first
-        if job.indices != NULL:
-            indices = <index *> job.indices + first
-        d = span(job, 0, block.depth)
-        h = span(job, 1, block.row)
-        # The innermost loops go over the channels, or over the windows if channels are few.
-        if strip.width < FEW:
-            for c in range(strip.width):
-                pool_row(
-                    plane + c, values + c, indices + c if indices != NULL else NULL, job, &d, &h, block.column,
-                    block.count,
-                )
-        else:
-            for w in range(block.count):
-                pool_channels(
-                    plane, values + w * job.step, indices + w * job.step if indices != NULL else NULL, job, &d, &h,
-                    block.column + w, strip.width,
-                )
+        d, h = span(job, 0, block.depth), span(job, 1, block.row)
+        for w in range(block.count):
+            at = (block.first + w) * job.step
+            pool_channels(
+                desk, job, plane, values + at * job.itemsize,
+                indices + at * desk.index_bytes if indices != NULL else NULL, &d, &h, block.column + w, strip.width,
+            )
 
 
-cdef outlined pool_chunk(real *kind, index *index_kind, const Job *job, const Chunk *chunk) noexcept nogil:
+cdef void pool_chunk(const Job *job, const Chunk *chunk) noexcept nogil:
     """Run tasks, which are all parts of strips."""
     cdef Py_ssize_t nth
+    cdef Desk desk
+    set_up(&desk, job, chunk.thread)
     for nth in range(chunk.first, chunk.end):
-        pool_part(kind, index_kind, job, nth)
+        pool_part(&desk, job, nth)
