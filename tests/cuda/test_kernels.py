@@ -188,11 +188,15 @@ def launched(cuda, knobs, function, *arguments, **named):
 
 
 def test_which_kernels_run(cuda, knobs):
-    """If windows share no cell, one pass writes the output. The second kernel redoes marked strips, usually none."""
-    even, overlap = np.zeros((1, 2, 4, 4), "int64"), np.zeros((1, 2, 64, 64), "int64")
+    """One pass writes the output. The second kernel redoes marked strips, usually none."""
+    even, overlap = np.zeros((1, 2, 4, 4), "int64"), np.zeros((1, 2, 99, 99), "int64")
     assert launched(cuda, knobs, unpool.max_unpool2d, even, even, 2) == ["scatter_blocks", "scatter_ranges"]
-    assert launched(cuda, knobs, unpool.max_unpool2d, even, even, 3, 2) == ["scatter_ranges"]
-    assert launched(cuda, knobs, unpool.max_unpool2d, overlap, overlap, 3, 2) == ["scatter_ranges"] * 2
+    assert launched(cuda, knobs, unpool.max_unpool2d, even, even, 3, 2) == ["scatter_cells", "scatter_ranges"]
+    assert launched(cuda, knobs, unpool.max_unpool2d, overlap, overlap, 8, 1) == ["scatter_cells", "scatter_ranges"]
+    assert launched(cuda, knobs, unpool.max_unpool2d, even, even, 9, 1) == ["scatter_cells", "scatter_ranges"]
+    assert launched(cuda, knobs, unpool.max_unpool2d, overlap, overlap, 9, 1) == ["scatter_ranges"] * 2
+    small = overlap[..., :9, :9].copy()
+    assert launched(cuda, knobs, unpool.max_unpool2d, small, small, 9, 1) == ["scatter_ranges"]
     down = np.zeros((1, 2, 8, 8))
     assert launched(cuda, knobs, unpool.max_unpool2d_backward, down, even, 2) == ["gather_windows", "gather_ranges"]
     assert launched(cuda, knobs, unpool.max_unpool2d_backward, down, even, 2, duplicates="sum") == ["gather_windows"]
