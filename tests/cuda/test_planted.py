@@ -107,7 +107,46 @@ BUGS = {
         "entry.here",
     ),
     "a bad index keeps what was in memory": ("gather.cuh", "else if (entry.here || entry.bad)", "else if (entry.here)"),
+    "the first wins in a tile": (
+        "cells.cuh",
+        "mine<Count>(slot) = window;",
+        "mine<Count>(slot) = mine<Count>(slot) == NOBODY ? window : mine<Count>(slot);",
+    ),
+    "tiles read the last row of windows first": (
+        "cells.cuh",
+        "for (Int row = rows.first; row < rows.end; ++row) {",
+        "for (Int row = rows.end - 1; row >= rows.first; --row) {",
+    ),
+    "a stray is not marked by tiles": ("cells.cuh", "mark(status, job, place);", ";"),
+    "a bad index is not reported by tiles": ("cells.cuh", "report(&status->bad, element);", ";"),
+    "a repeated index is not reported by tiles": ("cells.cuh", "report(&status->repeated, element);", ";"),
     # --- where
+    "windows that start in the padding are not checked": (
+        "windows.cuh",
+        "along.starting = low > 0 ? ",
+        "along.starting = true ? ",
+    ),
+    "windows that start past the plane are not checked": (
+        "windows.cuh",
+        "along.end = end < job.plane[axis] ? ",
+        "along.end = true ? ",
+    ),
+    "windows reach one cell less": (
+        "windows.cuh",
+        "away <= (Count)(job.kernel[axis] - 1) * job.dilation[axis];",
+        "away < (Count)(job.kernel[axis] - 1) * job.dilation[axis];",
+    ),
+    "windows reach as far as the plane": (
+        "windows.cuh",
+        "away <= (Count)(job.kernel[axis] - 1) * job.dilation[axis];",
+        "away <= (Count)job.plane[axis];",
+    ),
+    "another slice is taken for that of the tile": ("cells.cuh", "cell.at[0] == tile.slice && ", ""),
+    "another row is taken for that of the tile": ("cells.cuh", "y < height && ", ""),
+    "the end of a row of a tile is not written": ("cells.cuh", "if (c < length)", "if (c + 1 < length)"),
+    "tiles go past their row": ("cells.cuh", "if (c < length)", "if (true)"),
+    "16 bytes are written at any address": ("cells.cuh", " && ((u64)cells & 15) == 0", ""),
+    "the channel of a tile is forgotten": ("cells.cuh", "tile.channel = number - rest * job.step;", ""),
     "the last window owns nothing more": (
         "windows.cuh",
         "return window == job.pooled[axis] || start > size ? size : start;",
@@ -136,8 +175,8 @@ BUGS = {
     ),
     "near windows begin a row late": (
         "windows.cuh",
-        "(ahead + job.stride[axis] - 1) / job.stride[axis];",
-        "ahead / job.stride[axis] + 1;",
+        "(Int)job.by_stride[axis].quotient(ahead + job.stride[axis] - 1);",
+        "(Int)job.by_stride[axis].quotient(ahead) + 1;",
     ),
     "ranges leave windows out": (
         "ranges.cuh",
@@ -226,9 +265,12 @@ BUGS = {
     "runs have no room for where they begin": ("job.py", "self.itemsize + 15 + 15) // 16", "self.itemsize + 15) // 16"),
     "strips are not done anew": (
         "job.py",
-        'launches = (blocks, cut.redo("unpool_scatter_ranges", slot, device))',
-        "launches = (blocks,)",
+        'launches = (first, cut.redo("unpool_scatter_ranges", slot, device))',
+        "launches = (first,)",
     ),
+    "rows that begin anywhere have too few tiles": ("job.py", "(length - 1 if shifted else 0)", "0"),
+    "the last rows have no tile": ("job.py", "_parts(plane[1], rows)", "plane[1] // rows"),
+    "tiles take the memory of others": ("job.py", "TILE_THREADS * rows * length *", "TILE_THREADS * length *"),
     "near strays are not done anew": ("job.py", "return (near, self.redo(kernel, slot, device))", "return (near,)"),
     "squares are taken for granted": ("job.py", "side if whole and plan.stride", "side if plan.stride"),
     "slices are taken for squares, too": ("job.py", "or plan.plane[1] == plan.pooled[1] * side", "or True"),
@@ -288,6 +330,9 @@ SMALL = {
     "overlap, volume": pooling((9, 12, 8), 3, 2, 1),
     "touching": pooling((6, 8), 2, 1),
     "dilated": pooling((9, 8), 3, 2, 1, 2),
+    "whole units": pooling((11, 32), 3, 2, 1),
+    "parts of units": pooling((9, 21), 3, 2, 1),
+    "whole units, volume": pooling((5, 6, 16), 3, 2, 1),
     "gaps": pooling((12,), (1,), (3,)),
 }
 
@@ -457,7 +502,8 @@ def battery(cuda):
     knobs = cuda.cupy.cuda_on_cpu
     from unpool_backends.cuda import _device_of, job
 
-    kept = {name: getattr(job, name) for name in ("STAGE", "LEAST_STAGE", "NEAR", "WIDE")}
+    names = "STAGE", "LEAST_STAGE", "NEAR", "WIDE", "MOST_WINDOWS_PER_CELL", "LEAST_THREADS_EACH", "TILE"
+    kept = {name: getattr(job, name) for name in names}
     attributes, patience = dict(knobs.attributes), knobs.patience
     knobs.patience = 2**25  # a bug may be one that never ends
 
@@ -470,6 +516,13 @@ def battery(cuda):
     try:
         check_host(cuda)
         check_pooling(cuda)
+        job.LEAST_THREADS_EACH, job.TILE = 1, 32  # tiles of several rows, also of float16
+        cut(64 << 10, 2**31)
+        for name in ("whole units", "parts of units", "dilated", "whole units, volume"):
+            for data_format in FORMATS:
+                check(cuda, SMALL[name], data_format, "float16")
+        check_past_the_plane(cuda)
+        job.MOST_WINDOWS_PER_CELL = 0  # no tiles from here on
         cut(2 << 10, 2**31)
         for case in SMALL.values():
             for data_format in FORMATS:
