@@ -1,4 +1,4 @@
-"""Unpooling by cells, where windows overlap: the last window wins, sums are in order, and strays are found.
+"""Windows that overlap: the last one wins, sums are in order, a hidden value has no gradient, and strays are found.
 
 Tests that read marks need the stand-in for CuPy (`--cuda-on-cpu`).
 """
@@ -90,7 +90,7 @@ def arranged(indices, data_format):
 
 
 def check(cuda, case, indices, data_format, dtype="float32", shift=0, **named):
-    """Compare unpooling in both modes with the reference; nothing around `out` may change."""
+    """Compare unpooling in both modes, and the gradient, with the reference; nothing around `out` may change."""
     last, values = data_format == "channels_last", bits(dtype, indices.shape, 1)
     for duplicates in ("last", "sum"):
         expected = reference.max_unpool(values, indices, case.size, duplicates, last)
@@ -99,6 +99,10 @@ def check(cuda, case, indices, data_format, dtype="float32", shift=0, **named):
         cuda.run(case.function("max_unpool"), values, indices, **given)
         assert_same_numbers(guarded.written(), expected)
         assert guarded.intact()
+    grad, given = bits(dtype, expected.shape, 2), arguments(case, data_format, **named)
+    del given["output_size"]
+    actual = cuda.call(case.function("max_unpool_backward"), grad, indices, **given)
+    assert_same_bits(actual, reference.max_unpool_backward(grad, indices, case.rank, "last", last))
 
 
 def before(case):
@@ -165,21 +169,24 @@ def test_values_of_a_shared_cell_are_in_row_major_order(cuda, kernel, data_forma
 @pytest.mark.parametrize("validate", [True, "windows"])
 def test_repeated_indices_of_neighbours_are_found(cuda, marks, validate, data_format):
     """The error names the first index that repeats an earlier one, and the earlier one."""
-    case, calls = pooling((9, 16), 3, 2, 1), 0
+    case, repeating = pooling((9, 16), 3, 2, 1), 0
     every = taps(case, data_format)
     for tap in range(9):
         indices = np.concatenate([every[4:5], every[tap : tap + 1]])  # the middle taps of the first sample are unique
-        given = np.ones(indices.shape, "int8"), indices
+        there, back = (np.ones(shape, "int8") for shape in (indices.shape, case.shape((2, 2), data_format)))
         named = arguments(case, data_format, duplicates="error", validate=validate)
+        of_gradient = {name: value for name, value in named.items() if name != "output_size"}
+        calls = (unpool.max_unpool2d, there, named), (unpool.max_unpool2d_backward, back, of_gradient)
         repeated = reference.first_repeated(indices, 2, data_format == "channels_last")
-        if repeated:
-            calls += 1
-            with pytest.raises(ValueError, match=re.escape(f"= indices{list(repeated[1])} =")):
-                cuda.run(unpool.max_unpool2d, *given, **named)
-        else:
-            cuda.run(unpool.max_unpool2d, *given, **named)
+        repeating += bool(repeated)
+        for function, array, given in calls:
+            if repeated:
+                with pytest.raises(ValueError, match=re.escape(f"= indices{list(repeated[1])} =")):
+                    cuda.run(function, array, indices, **given)
+            else:
+                cuda.run(function, array, indices, **given)
         assert marks() == []
-    assert calls
+    assert repeating
 
 
 # --- strays -----------------------------------------------------------------------------------------------------------
@@ -228,10 +235,14 @@ def test_an_index_between_dilated_taps(cuda, marks, monkeypatch, data_format):
     given = cuda.asarray(values), cuda.asarray(indices)
     monkeypatch.setattr(cuda.cupy.cuda_on_cpu, "capturing", True)  # no call waits, so none raises
     results = [unpool.max_unpool2d(*given, **named, duplicates=duplicates) for duplicates in ("last", "sum")]
+    of_gradient = {name: value for name, value in named.items() if name != "output_size"}
+    gradient = unpool.max_unpool2d_backward(results[0], given[1], **of_gradient)
     monkeypatch.setattr(cuda.cupy.cuda_on_cpu, "capturing", False)
     for result, duplicates in zip(results, ("last", "sum"), strict=True):
         wanted = reference.dropped(values, indices, kept, case.size, duplicates, False, last)
         assert_same_numbers(cuda.tonumpy(result), wanted)
+    wanted = reference.dropped(cuda.tonumpy(results[0]), indices, kept, case.size, "last", True, last)
+    assert_same_bits(cuda.tonumpy(gradient), wanted)
 
 
 @every_format

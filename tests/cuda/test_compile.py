@@ -141,6 +141,7 @@ def test_the_fast_kernels_keep_all_in_registers(kind):
         (("scatter", kind, 8, False, 0, "last"), "unpool_scatter_blocks"),
         (("scatter", kind, 8, False, 0, "last"), "unpool_scatter_cells"),
         (("gather", kind, 8, False, 2, "last"), "unpool_gather_windows"),
+        (("gather", kind, 8, False, 0, "last"), "unpool_gather_overlap"),
     ):
         assert ".local" not in functions(variant)[kernel]
     if kind in ("word1", "word2", "word4", "word8"):
@@ -158,6 +159,7 @@ def test_what_is_launched_is_there_and_may_have_so_many_threads():
         "unpool_scatter_cells": job.TILE_THREADS,
         "unpool_scatter_ranges": job.MOST_THREADS,
         "unpool_gather_windows": job.THREADS,
+        "unpool_gather_overlap": job.THREADS,
         "unpool_gather_ranges": job.MOST_THREADS,
     }
     found = {}

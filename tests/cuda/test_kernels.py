@@ -200,6 +200,11 @@ def test_which_kernels_run(cuda, knobs):
     down = np.zeros((1, 2, 8, 8))
     assert launched(cuda, knobs, unpool.max_unpool2d_backward, down, even, 2) == ["gather_windows", "gather_ranges"]
     assert launched(cuda, knobs, unpool.max_unpool2d_backward, down, even, 2, duplicates="sum") == ["gather_windows"]
+    down = np.zeros((1, 2, 9, 9))
+    assert launched(cuda, knobs, unpool.max_unpool2d_backward, down, even, 3, 2) == ["gather_overlap", "gather_ranges"]
+    assert launched(cuda, knobs, unpool.max_unpool2d_backward, down, even, 3, 2, duplicates="sum") == ["gather_windows"]
+    down = np.zeros((1, 2, 107, 107))
+    assert launched(cuda, knobs, unpool.max_unpool2d_backward, down, overlap, 9, 1) == ["gather_ranges"] * 2
     assert launched(cuda, knobs, unpool.max_pool2d, down, 2) == ["pool"]
     assert launched(cuda, knobs, unpool.max_pool2d, down[:0], 2) == []
 

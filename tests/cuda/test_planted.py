@@ -120,6 +120,17 @@ BUGS = {
     "a stray is not marked by tiles": ("cells.cuh", "mark(status, job, place);", ";"),
     "a bad index is not reported by tiles": ("cells.cuh", "report(&status->bad, element);", ";"),
     "a repeated index is not reported by tiles": ("cells.cuh", "report(&status->repeated, element);", ";"),
+    "the first of a cell's windows has its gradient": (
+        "gather.cuh",
+        "if (window <= place.window)",
+        "if (window >= place.window)",
+    ),
+    "a stray is not marked by an overlapping gather": (
+        "gather.cuh",
+        "known = reaches(job, point_at(job.pooled, job.by_pooled, place.window), cell);",
+        "known = true;",
+    ),
+    "a repeated index is not reported by a gather": ("gather.cuh", "report(&status->repeated, element);", ";"),
     # --- where
     "windows that start in the padding are not checked": (
         "windows.cuh",
@@ -353,8 +364,9 @@ def check(cuda, case, data_format, dtype, index_dtype="int64"):
             given = indices.astype(index_dtype)
             repeated = reference.first_repeated(indices, case.rank, last) if duplicates == "error" else None
             if repeated:
-                with pytest.raises(ValueError, match=re.escape(f"= indices{list(repeated[1])} =")):
-                    cuda.run(there, up, given, **named, output_size=case.size)
+                for function, array, size in ((there, up, {"output_size": case.size}), (back, down, {})):
+                    with pytest.raises(ValueError, match=re.escape(f"= indices{list(repeated[1])} =")):
+                        cuda.run(function, array, given, **named, **size)
                 continue
             guarded = Guarded(plane, dtype, shift + 1, cuda)
             statuses = recorded(cuda)

@@ -98,12 +98,13 @@ def scatter(plan: Plan[int], itemsize: int, index_size: int, duplicates: Duplica
 
 @lru_cache(maxsize=1024)
 def gather(plan: Plan[int], itemsize: int, index_size: int, duplicates: Duplicates, device: Device) -> Work:
-    """Cut a gather: window by window, and by ranges where a later index may have hidden a value."""
+    """Cut a gather: window by window, but by ranges where many windows share a cell and a later one hides a value."""
     cut = _Cut(plan, itemsize, index_size)
-    windows = cut.launch("unpool_gather_windows", _parts(cut.elements, THREADS * EACH), THREADS, 0)
+    kernel = "unpool_gather_windows" if cut.apart or duplicates == "sum" else "unpool_gather_overlap"
+    windows = cut.launch(kernel, _parts(cut.elements, THREADS * EACH), THREADS, 0)
     if duplicates == "sum":
         launches: tuple[Launch, ...] = (windows,)
-    elif cut.apart:
+    elif cut.apart or cut.windows_per_cell <= MOST_WINDOWS_PER_CELL:
         launches = (windows, cut.redo("unpool_gather_ranges", cut.count_size, device))
     else:
         launches = cut.ranges("unpool_gather_ranges", cut.count_size, device)

@@ -22,8 +22,9 @@
 // units of 16 bytes (scatter.cuh).  A *strip* is a plane, or a few neighbouring channels of a sample.  An index of a
 // cell that its window does not own marks the strip, which is then redone by ranges.
 //
-// Where windows overlap, each cell is compared with the indices of the windows that reach it, if those are few
-// (cells.cuh).  Strips are marked and redone as above.
+// If windows overlap, but few of them reach a cell, each cell is compared with their indices (cells.cuh).  A gather
+// compares each index with those of the later windows that reach its cell.  An index of a cell that its window does not
+// reach marks the strip, which is redone as above.
 //
 // Ranges are exact for all indices and all windows: a thread block takes a *range* of a strip's cells.  Of all windows
 // that name a cell, the first or the last one claims it, in shared memory (ranges.cuh).
