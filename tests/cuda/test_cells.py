@@ -1,4 +1,4 @@
-"""Windows that overlap: the last one wins, sums are in order, a hidden value has no gradient, and strays are found.
+"""Windows that overlap: the last one wins, sums are in order, hidden values have no gradient, far indices are exact.
 
 Tests that read marks need the stand-in for CuPy (`--cuda-on-cpu`).
 """
@@ -189,7 +189,7 @@ def test_repeated_indices_of_neighbours_are_found(cuda, marks, validate, data_fo
     assert repeating
 
 
-# --- strays -----------------------------------------------------------------------------------------------------------
+# --- indices out of reach ---------------------------------------------------------------------------------------------
 
 
 def reaches(case, window, index):
@@ -201,7 +201,7 @@ def reaches(case, window, index):
 
 @every_format
 @every_case
-def test_a_stray_marks_its_own_strip_alone(cuda, marks, cut, name, data_format):
+def test_an_index_out_of_reach_marks_its_own_strip_alone(cuda, marks, cut, name, data_format):
     """In each sample, one index names any cell of the plane. Only strips with a cell out of reach are redone."""
     case, channels = OVERLAPPING[name], 11
     indices = np.repeat(pooled(case, (1, channels), "channels_first"), 9, axis=0)

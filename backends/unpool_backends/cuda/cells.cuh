@@ -11,7 +11,7 @@
 // wins, and sums are added up in this order.  That is exact if each index names a cell that its window reaches.  Other
 // indices mark the strip, which is then redone by ranges.
 
-// The cells of a row of a tile, if no end of the plane's row cuts it.  With channels last, `step` elements lie between.
+// The cells of a row of a tile, unless an end of the plane's row cuts it.  They lie `step` elements apart.
 enum { CELLS = 16 / sizeof(Word) };
 
 struct Tile {
@@ -41,8 +41,8 @@ UNPOOL_FUNCTION Tile tile_at(const Job& job, const Word* plane, Count number) {
     return tile;
 }
 
-// The thread's own part of shared memory, with an element for each cell, because registers have no numbers at run time.
-// An element is the sum with SUM, else the last window that names the cell.
+// An element for each cell of the thread's tile: with SUM the sum, else the last window that names the cell.  It is in
+// shared memory, because registers cannot be indexed.  No other thread uses it.
 template <class T> UNPOOL_FUNCTION T& mine(Count slot) { return ((T*)shared)[slot * blockDim.x + threadIdx.x]; }
 
 UNPOOL_FUNCTION void open_slot(Count slot) {
