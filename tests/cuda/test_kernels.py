@@ -154,6 +154,7 @@ def test_what_is_counted_with_64_bits(cuda, job):
 
     assert not is_wide((1, 1, 2**29), 2, 2, 0, 1)
     assert is_wide((1, 1, 2**30), 2, 2, 0, 1)
+    assert is_wide((1, 1, 2**31 - 9), 2, 1, 0, 1, size=(2**31 - 8,))  # the last tile ends at 2**31
     assert is_wide((2**10, 2**10, 2**9), 4, 4, 0, 1)
     assert is_wide((2**10, 2**9, 2**10), 4, 4, 0, 1, last=True)
     assert is_wide((1, 1, 1), 1, 2**31 - 1, 0, 1, size=(5,))

@@ -171,10 +171,13 @@ class _Cut:
         self.strips = self.outer * self.strips_each
 
     def _farthest(self, axis: int) -> int:
-        """Return the largest coordinate that a kernel may compute along an axis."""
+        """Return the largest coordinate that a kernel may compute along an axis.
+
+        A thread may compute those of some windows or cells past the end before it compares them with the end.
+        """
         plan = self.plan
         window = plan.pooled[axis] * plan.stride[axis] + (plan.kernel[axis] - 1) * plan.dilation[axis]
-        return max(window, plan.plane[axis] + plan.padding[axis] + plan.stride[axis])
+        return max(window, plan.plane[axis] + plan.padding[axis] + plan.stride[axis]) + 2 * UNIT
 
     def launch(self, kernel: str, grid: int, threads: int, shared: int, **fields: int) -> Launch:
         plan, job = self.plan, np.zeros((), _JOBS[self.wide])
