@@ -168,7 +168,16 @@ BUGS = {
         "return window < job.pooled[axis] ? window : job.pooled[axis] - 1;",
         "return window;",
     ),
-    "owners forget the padding": ("windows.cuh", "quotient(cell + job.padding[axis])", "quotient(cell)"),
+    "owners forget the padding": (
+        "windows.cuh",
+        "window = (Int)job.by_stride[axis].quotient(cell + job.padding[axis]);",
+        "window = (Int)job.by_stride[axis].quotient(cell);",
+    ),
+    "the last windows that reach a cell forget the padding": (
+        "windows.cuh",
+        "last = (Int)job.by_stride[axis].quotient(cell + job.padding[axis]);",
+        "last = (Int)job.by_stride[axis].quotient(cell);",
+    ),
     "spans forget the padding": (
         "windows.cuh",
         "window * job.stride[axis] - job.padding[axis];",
@@ -487,16 +496,21 @@ def check_host(cuda):
         elsewhere = cuda.asarray(indices)
     with pytest.raises(TypeError, match="must be on the device"):
         unpool.max_unpool2d(given[0], elsewhere, 2)
-    kept = sys.modules["unpool_backends.cuda"]._captured
+    job = sys.modules["unpool_backends.cuda"].job
+    kept, most = sys.modules["unpool_backends.cuda"]._captured, job.MOST_WINDOWS_PER_CELL
     kept.clear()
     knobs.capturing = True
     try:
         unpool.max_unpool2d(*given, 2)
-        gradient = unpool.max_unpool2d_backward(unpooled[..., :3, :4], given[1], 2, 1)
+        gradients = []
+        for job.MOST_WINDOWS_PER_CELL in (0, most):  # by ranges and by windows
+            job.gather.cache_clear()
+            gradients.append(unpool.max_unpool2d_backward(unpooled[..., :3, :4], given[1], 2, 1))
     finally:
         knobs.capturing = False
-    assert cuda.tonumpy(gradient)[0, 0, 1, 1] == 0  # of a bad index
-    assert len(kept) >= 2
+    for gradient in gradients:
+        assert cuda.tonumpy(gradient)[0, 0, 1, 1] == 0  # of a bad index
+    assert len(kept) == 5  # three statuses and two copies of the gradient
     kept.clear()
     # More shared memory than a launch has without asking.
     large = pooling((130, 110), 65, 40)
