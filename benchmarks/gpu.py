@@ -74,12 +74,16 @@ ALL = (
     ),
     twin(UNPOOL, "(1, 1, 2, 2)", shape=(1, 1, 4, 4)),
     Case("unpool k3 s2", "unpool", **LARGE, **OVERLAP),
+    Case("unpool k3 s2, sum", "unpool", **LARGE, **OVERLAP, duplicates="sum"),
+    Case("unpool k3 s2, 225 x 225", "unpool", shape=(32, 64, 225, 225), **OVERLAP),  # tiles have one row
     Case("gradient of unpool k3 s2, last", "unpool_backward", **LARGE, **OVERLAP),
     Case("gradient of unpool k3 s2, sum", "unpool_backward", **LARGE, **OVERLAP, duplicates="sum"),
     replace(POOL3, **LARGE),
     Case("gradient of pool k3 s2", "pool_backward", **LARGE, **OVERLAP),
     twin(POOL3, **LARGE, **LAST),
     Case("unpool k3 s1", "unpool", **LARGE, **DENSE),
+    Case("unpool k7 s1", "unpool", **LARGE, kernel=7, stride=1),  # by cells, with 49 windows for each
+    Case("unpool k9 s1", "unpool", **LARGE, kernel=9, stride=1),  # by ranges
     Case("pool k3 s1", "pool", **LARGE, **DENSE),
     Case("gradient of pool k3 s1", "pool_backward", **LARGE, **DENSE),
     *USERS,

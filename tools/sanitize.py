@@ -27,7 +27,8 @@ from unpool_backends.cuda import job, kernels
 import unpool
 from unpool.registry import why_not
 
-# Planes, kernel, stride, padding: squares, odd sizes, runs, pieces, overlap of one range and of several, long rows.
+# Planes, kernel, stride, padding: squares, odd sizes, runs, pieces, overlap in rows that begin anywhere and in whole
+# units of 16 bytes, long rows.
 CASES = [
     ((8, 12), (2, 2), (2, 2), (0, 0)),
     ((9, 15), (3, 3), (3, 3), (0, 0)),
@@ -37,6 +38,7 @@ CASES = [
     ((40, 40), (19, 19), (20, 20), (0, 0)),
     ((13, 17), (3, 3), (2, 2), (1, 1)),
     ((60, 50), (3, 3), (2, 2), (1, 1)),
+    ((10, 32), (3, 3), (2, 2), (1, 1)),
     ((4, 6, 5), (2, 2, 2), (2, 2, 2), (0, 0, 0)),
     ((5, 9, 33), (2, 2, 2), (2, 3, 2), (1, 0, 1)),
     ((6, 7, 9), (3, 3, 3), (2, 2, 2), (1, 1, 1)),
@@ -53,12 +55,15 @@ DTYPES = [
 ]
 FEW = [("float32", "int32"), ("float64", "int64")]
 # Values for constants of job.py, shared memory of a thread block, and the dtypes to run with them.  Small values make
-# many blocks, pieces and ranges.  WIDE = 1 selects the 64-bit kernels from one element on.
+# many blocks, pieces and ranges, and leave no room for tiles.  With TILES, tiles of cells have several rows.  WIDE = 1
+# selects the 64-bit kernels from one element on.
 LITTLE = {"LEAST_STAGE": 128, "STAGE": 512, "NEAR": 1 << 10}
+TILES = {"LEAST_THREADS_EACH": 1}
 CUTS: list[tuple[dict[str, int], int | None, list[tuple[str, str]]]] = [
-    ({}, None, DTYPES[::2]),
+    ({}, None, FEW[:1]),
+    (TILES, None, DTYPES),
     (LITTLE, 2 << 10, DTYPES),
-    ({"WIDE": 1}, None, FEW[:1]),
+    (TILES | {"WIDE": 1}, None, FEW[:1]),
     (LITTLE | {"WIDE": 1}, 2 << 10, FEW),
 ]
 # Elements between the beginning of an allocation and its array: slices have any alignment.
@@ -72,7 +77,7 @@ def main() -> None:
         sys.exit(f"There is nothing to watch: {reason}")
     if hasattr(cupy.cuda, "set_allocator"):  # the stand-in has no pool
         cupy.cuda.set_allocator(None)  # cudaMalloc's own
-    plain, constants = kernels.options, {name: getattr(job, name) for name in (*LITTLE, "WIDE")}
+    plain, constants = kernels.options, {name: getattr(job, name) for name in (*LITTLE, *TILES, "WIDE")}
     # Reports of compute-sanitizer then name source lines, with the optimised code unchanged.
     kernels.options = lambda *how: (*plain(*how), "-lineinfo")
     device, begin = unpool_backends.cuda._device(), time.monotonic()

@@ -110,6 +110,14 @@ def test_the_window_path_stores_16_bytes_at_a_time(kind, architecture):
     assert {int(count) * int(size) for count, size in vectors} == {128}
 
 
+@pytest.mark.parametrize("architecture", ["compute_75", "compute_80", "compute_90", "compute_100", "compute_120"])
+@pytest.mark.parametrize("kind", WORDS)
+def test_the_cells_of_a_tile_are_stored_16_bytes_at_a_time(kind, architecture):
+    text = compiled(("scatter", kind, 8, False, 0, "last"), architecture, ptx=True).decode()
+    body = text.split(".entry unpool_scatter_cells(")[1].split(".entry")[0]
+    assert re.search(r"st(\.\w+)*\.v[24]\.[bu](32|64)", body)
+
+
 @pytest.mark.parametrize("kind", ["float16", "bfloat16", "float32", "complex64"])
 def test_sums_do_not_flush_denormals(kind):
     for text in functions(("scatter", kind, 8, False, 0, "sum")).values():
@@ -131,7 +139,9 @@ def test_the_fast_kernels_keep_all_in_registers(kind):
     for variant, kernel in (
         (("scatter", kind, 8, False, 2, "last"), "unpool_scatter_blocks"),
         (("scatter", kind, 8, False, 0, "last"), "unpool_scatter_blocks"),
+        (("scatter", kind, 8, False, 0, "last"), "unpool_scatter_cells"),
         (("gather", kind, 8, False, 2, "last"), "unpool_gather_windows"),
+        (("gather", kind, 8, False, 0, "last"), "unpool_gather_overlap"),
     ):
         assert ".local" not in functions(variant)[kernel]
     if kind in ("word1", "word2", "word4", "word8"):
@@ -146,8 +156,10 @@ def test_what_is_launched_is_there_and_may_have_so_many_threads():
     threads = {
         "unpool_pool": job.THREADS,
         "unpool_scatter_blocks": job.BLOCK_THREADS,
+        "unpool_scatter_cells": job.TILE_THREADS,
         "unpool_scatter_ranges": job.MOST_THREADS,
         "unpool_gather_windows": job.THREADS,
+        "unpool_gather_overlap": job.THREADS,
         "unpool_gather_ranges": job.MOST_THREADS,
     }
     found = {}

@@ -23,7 +23,7 @@ import unpool
 PLANE, POOLED = (2, 3, 128, 120), (2, 3, 64, 60)
 SIZE = PLANE[2:]
 
-# Every call that a graph can hold, as a function of values, a plane and indices. Some run by blocks, some by ranges.
+# Every call that a graph can hold, as a function of values, a plane and indices. Some run by blocks, some by cells.
 CALLS = {
     "unpool": lambda values, plane, indices, **named: unpool.max_unpool2d(values, indices, 2, **named),
     "unpool, sum": lambda values, plane, indices, **named: unpool.max_unpool2d(

@@ -154,6 +154,7 @@ def test_what_is_counted_with_64_bits(cuda, job):
 
     assert not is_wide((1, 1, 2**29), 2, 2, 0, 1)
     assert is_wide((1, 1, 2**30), 2, 2, 0, 1)
+    assert is_wide((1, 1, 2**31 - 9), 2, 1, 0, 1, size=(2**31 - 8,))  # the last tile ends at 2**31
     assert is_wide((2**10, 2**10, 2**9), 4, 4, 0, 1)
     assert is_wide((2**10, 2**9, 2**10), 4, 4, 0, 1, last=True)
     assert is_wide((1, 1, 1), 1, 2**31 - 1, 0, 1, size=(5,))
@@ -188,14 +189,23 @@ def launched(cuda, knobs, function, *arguments, **named):
 
 
 def test_which_kernels_run(cuda, knobs):
-    """If windows share no cell, one pass writes the output. The second kernel redoes marked strips, usually none."""
-    even, overlap = np.zeros((1, 2, 4, 4), "int64"), np.zeros((1, 2, 64, 64), "int64")
+    """One pass writes the output. The second kernel redoes marked strips, usually none."""
+    even, overlap = np.zeros((1, 2, 4, 4), "int64"), np.zeros((1, 2, 99, 99), "int64")
     assert launched(cuda, knobs, unpool.max_unpool2d, even, even, 2) == ["scatter_blocks", "scatter_ranges"]
-    assert launched(cuda, knobs, unpool.max_unpool2d, even, even, 3, 2) == ["scatter_ranges"]
-    assert launched(cuda, knobs, unpool.max_unpool2d, overlap, overlap, 3, 2) == ["scatter_ranges"] * 2
+    assert launched(cuda, knobs, unpool.max_unpool2d, even, even, 3, 2) == ["scatter_cells", "scatter_ranges"]
+    assert launched(cuda, knobs, unpool.max_unpool2d, overlap, overlap, 8, 1) == ["scatter_cells", "scatter_ranges"]
+    assert launched(cuda, knobs, unpool.max_unpool2d, even, even, 9, 1) == ["scatter_cells", "scatter_ranges"]
+    assert launched(cuda, knobs, unpool.max_unpool2d, overlap, overlap, 9, 1) == ["scatter_ranges"] * 2
+    small = overlap[..., :9, :9].copy()
+    assert launched(cuda, knobs, unpool.max_unpool2d, small, small, 9, 1) == ["scatter_ranges"]
     down = np.zeros((1, 2, 8, 8))
     assert launched(cuda, knobs, unpool.max_unpool2d_backward, down, even, 2) == ["gather_windows", "gather_ranges"]
     assert launched(cuda, knobs, unpool.max_unpool2d_backward, down, even, 2, duplicates="sum") == ["gather_windows"]
+    down = np.zeros((1, 2, 9, 9))
+    assert launched(cuda, knobs, unpool.max_unpool2d_backward, down, even, 3, 2) == ["gather_overlap", "gather_ranges"]
+    assert launched(cuda, knobs, unpool.max_unpool2d_backward, down, even, 3, 2, duplicates="sum") == ["gather_windows"]
+    down = np.zeros((1, 2, 107, 107))
+    assert launched(cuda, knobs, unpool.max_unpool2d_backward, down, overlap, 9, 1) == ["gather_ranges"] * 2
     assert launched(cuda, knobs, unpool.max_pool2d, down, 2) == ["pool"]
     assert launched(cuda, knobs, unpool.max_pool2d, down[:0], 2) == []
 

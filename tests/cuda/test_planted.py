@@ -107,7 +107,57 @@ BUGS = {
         "entry.here",
     ),
     "a bad index keeps what was in memory": ("gather.cuh", "else if (entry.here || entry.bad)", "else if (entry.here)"),
+    "the first wins in a tile": (
+        "cells.cuh",
+        "mine<Count>(slot) = window;",
+        "mine<Count>(slot) = mine<Count>(slot) == NOBODY ? window : mine<Count>(slot);",
+    ),
+    "tiles read the last row of windows first": (
+        "cells.cuh",
+        "for (Int row = rows.first; row < rows.end; ++row) {",
+        "for (Int row = rows.end - 1; row >= rows.first; --row) {",
+    ),
+    "a stray is not marked by tiles": ("cells.cuh", "mark(status, job, place);", ";"),
+    "a bad index is not reported by tiles": ("cells.cuh", "report(&status->bad, element);", ";"),
+    "a repeated index is not reported by tiles": ("cells.cuh", "report(&status->repeated, element);", ";"),
+    "the first of a cell's windows has its gradient": (
+        "gather.cuh",
+        "if (window <= place.window)",
+        "if (window >= place.window)",
+    ),
+    "a stray is not marked by an overlapping gather": (
+        "gather.cuh",
+        "known = reaches(job, point_at(job.pooled, job.by_pooled, place.window), cell);",
+        "known = true;",
+    ),
+    "a repeated index is not reported by a gather": ("gather.cuh", "report(&status->repeated, element);", ";"),
     # --- where
+    "windows that start in the padding are not checked": (
+        "windows.cuh",
+        "along.starting = low > 0 ? ",
+        "along.starting = true ? ",
+    ),
+    "windows that start past the plane are not checked": (
+        "windows.cuh",
+        "along.end = end < job.plane[axis] ? ",
+        "along.end = true ? ",
+    ),
+    "windows reach one cell less": (
+        "windows.cuh",
+        "away <= (Count)(job.kernel[axis] - 1) * job.dilation[axis];",
+        "away < (Count)(job.kernel[axis] - 1) * job.dilation[axis];",
+    ),
+    "windows reach as far as the plane": (
+        "windows.cuh",
+        "away <= (Count)(job.kernel[axis] - 1) * job.dilation[axis];",
+        "away <= (Count)job.plane[axis];",
+    ),
+    "another slice is taken for that of the tile": ("cells.cuh", "cell.at[0] == tile.slice && ", ""),
+    "another row is taken for that of the tile": ("cells.cuh", "y < height && ", ""),
+    "the end of a row of a tile is not written": ("cells.cuh", "if (c < length)", "if (c + 1 < length)"),
+    "tiles go past their row": ("cells.cuh", "if (c < length)", "if (true)"),
+    "16 bytes are written at any address": ("cells.cuh", " && ((u64)cells & 15) == 0", ""),
+    "the channel of a tile is forgotten": ("cells.cuh", "tile.channel = number - rest * job.step;", ""),
     "the last window owns nothing more": (
         "windows.cuh",
         "return window == job.pooled[axis] || start > size ? size : start;",
@@ -118,7 +168,16 @@ BUGS = {
         "return window < job.pooled[axis] ? window : job.pooled[axis] - 1;",
         "return window;",
     ),
-    "owners forget the padding": ("windows.cuh", "quotient(cell + job.padding[axis])", "quotient(cell)"),
+    "owners forget the padding": (
+        "windows.cuh",
+        "window = (Int)job.by_stride[axis].quotient(cell + job.padding[axis]);",
+        "window = (Int)job.by_stride[axis].quotient(cell);",
+    ),
+    "the last windows that reach a cell forget the padding": (
+        "windows.cuh",
+        "last = (Int)job.by_stride[axis].quotient(cell + job.padding[axis]);",
+        "last = (Int)job.by_stride[axis].quotient(cell);",
+    ),
     "spans forget the padding": (
         "windows.cuh",
         "window * job.stride[axis] - job.padding[axis];",
@@ -136,8 +195,8 @@ BUGS = {
     ),
     "near windows begin a row late": (
         "windows.cuh",
-        "(ahead + job.stride[axis] - 1) / job.stride[axis];",
-        "ahead / job.stride[axis] + 1;",
+        "(Int)job.by_stride[axis].quotient(ahead + job.stride[axis] - 1);",
+        "(Int)job.by_stride[axis].quotient(ahead) + 1;",
     ),
     "ranges leave windows out": (
         "ranges.cuh",
@@ -226,9 +285,12 @@ BUGS = {
     "runs have no room for where they begin": ("job.py", "self.itemsize + 15 + 15) // 16", "self.itemsize + 15) // 16"),
     "strips are not done anew": (
         "job.py",
-        'launches = (blocks, cut.redo("unpool_scatter_ranges", slot, device))',
-        "launches = (blocks,)",
+        'launches = (first, cut.redo("unpool_scatter_ranges", slot, device))',
+        "launches = (first,)",
     ),
+    "rows that begin anywhere have too few tiles": ("job.py", "(length - 1 if shifted else 0)", "0"),
+    "the last rows have no tile": ("job.py", "_parts(plane[1], rows)", "plane[1] // rows"),
+    "tiles take the memory of others": ("job.py", "TILE_THREADS * rows * length *", "TILE_THREADS * length *"),
     "near strays are not done anew": ("job.py", "return (near, self.redo(kernel, slot, device))", "return (near,)"),
     "squares are taken for granted": ("job.py", "side if whole and plan.stride", "side if plan.stride"),
     "slices are taken for squares, too": ("job.py", "or plan.plane[1] == plan.pooled[1] * side", "or True"),
@@ -288,6 +350,9 @@ SMALL = {
     "overlap, volume": pooling((9, 12, 8), 3, 2, 1),
     "touching": pooling((6, 8), 2, 1),
     "dilated": pooling((9, 8), 3, 2, 1, 2),
+    "whole units": pooling((11, 32), 3, 2, 1),
+    "parts of units": pooling((9, 21), 3, 2, 1),
+    "whole units, volume": pooling((5, 6, 16), 3, 2, 1),
     "gaps": pooling((12,), (1,), (3,)),
 }
 
@@ -308,8 +373,9 @@ def check(cuda, case, data_format, dtype, index_dtype="int64"):
             given = indices.astype(index_dtype)
             repeated = reference.first_repeated(indices, case.rank, last) if duplicates == "error" else None
             if repeated:
-                with pytest.raises(ValueError, match=re.escape(f"= indices{list(repeated[1])} =")):
-                    cuda.run(there, up, given, **named, output_size=case.size)
+                for function, array, size in ((there, up, {"output_size": case.size}), (back, down, {})):
+                    with pytest.raises(ValueError, match=re.escape(f"= indices{list(repeated[1])} =")):
+                        cuda.run(function, array, given, **named, **size)
                 continue
             guarded = Guarded(plane, dtype, shift + 1, cuda)
             statuses = recorded(cuda)
@@ -430,16 +496,21 @@ def check_host(cuda):
         elsewhere = cuda.asarray(indices)
     with pytest.raises(TypeError, match="must be on the device"):
         unpool.max_unpool2d(given[0], elsewhere, 2)
-    kept = sys.modules["unpool_backends.cuda"]._captured
+    job = sys.modules["unpool_backends.cuda"].job
+    kept, most = sys.modules["unpool_backends.cuda"]._captured, job.MOST_WINDOWS_PER_CELL
     kept.clear()
     knobs.capturing = True
     try:
         unpool.max_unpool2d(*given, 2)
-        gradient = unpool.max_unpool2d_backward(unpooled[..., :3, :4], given[1], 2, 1)
+        gradients = []
+        for job.MOST_WINDOWS_PER_CELL in (0, most):  # by ranges and by windows
+            job.gather.cache_clear()
+            gradients.append(unpool.max_unpool2d_backward(unpooled[..., :3, :4], given[1], 2, 1))
     finally:
         knobs.capturing = False
-    assert cuda.tonumpy(gradient)[0, 0, 1, 1] == 0  # of a bad index
-    assert len(kept) >= 2
+    for gradient in gradients:
+        assert cuda.tonumpy(gradient)[0, 0, 1, 1] == 0  # of a bad index
+    assert len(kept) == 5  # three statuses and two copies of the gradient
     kept.clear()
     # More shared memory than a launch has without asking.
     large = pooling((130, 110), 65, 40)
@@ -457,7 +528,8 @@ def battery(cuda):
     knobs = cuda.cupy.cuda_on_cpu
     from unpool_backends.cuda import _device_of, job
 
-    kept = {name: getattr(job, name) for name in ("STAGE", "LEAST_STAGE", "NEAR", "WIDE")}
+    names = "STAGE", "LEAST_STAGE", "NEAR", "WIDE", "MOST_WINDOWS_PER_CELL", "LEAST_THREADS_EACH", "TILE"
+    kept = {name: getattr(job, name) for name in names}
     attributes, patience = dict(knobs.attributes), knobs.patience
     knobs.patience = 2**25  # a bug may be one that never ends
 
@@ -470,6 +542,13 @@ def battery(cuda):
     try:
         check_host(cuda)
         check_pooling(cuda)
+        job.LEAST_THREADS_EACH, job.TILE = 1, 32  # tiles of several rows, also of float16
+        cut(64 << 10, 2**31)
+        for name in ("whole units", "parts of units", "dilated", "whole units, volume"):
+            for data_format in FORMATS:
+                check(cuda, SMALL[name], data_format, "float16")
+        check_past_the_plane(cuda)
+        job.MOST_WINDOWS_PER_CELL = 0  # no tiles from here on
         cut(2 << 10, 2**31)
         for case in SMALL.values():
             for data_format in FORMATS:

@@ -26,8 +26,9 @@ struct Job {
     // Strips: `strips_each` for each outer, of 1 << strip_shift channels.
     Count strips_each, strip_shift;
     // Blocks: of whole planes, of rows of windows, or of pieces of a row.  A run of cells takes `units` of 16 bytes.
+    // Tiles: `units` in a row, of `rows_each` rows of the plane; `row_blocks` in a column; `tasks` of them.
     Count planes_each, rows_each, columns_each, row_blocks, pieces, units;
-    Divisor by_row_blocks, by_pieces;
+    Divisor by_row_blocks, by_pieces, by_units;
     // Ranges: of `cells_each` cells of a strip, for all strips, or with `redo` for marked strips.  A range reads the
     // indices of all windows of the strip, or with `near` of the windows that can reach its cells.
     Count cells_each, ranges, tasks, redo, near;

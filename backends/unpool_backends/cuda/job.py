@@ -6,6 +6,7 @@ field.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -34,6 +35,16 @@ LEAST_BLOCKS_EACH = 4
 SIDES = (2, 3)
 # Bytes of a memory sector, which is read as a whole: the indices of a few neighbouring channels.
 SECTOR = 32
+# Windows that may reach a cell, at most, for the cell to be compared with all of them.  By a count of 55 instructions
+# for a window and a tile, an H200 then needs 1.5 ms for 100 million cells.  Ranges took 0.9 ms with one window for four
+# cells, and take longer with more windows.
+MOST_WINDOWS_PER_CELL = 64
+# A tile of cells: bytes of a row, which a thread writes at once; most cells; threads of a thread block.
+UNIT = 16
+TILE = 16
+TILE_THREADS = 128
+# Threads that a multiprocessor should get before a tile has more than one row.
+LEAST_THREADS_EACH = 2048
 
 
 class Device(NamedTuple):
@@ -72,26 +83,28 @@ def pool(plan: Plan[int]) -> Work:
 
 @lru_cache(maxsize=1024)
 def scatter(plan: Plan[int], itemsize: int, index_size: int, duplicates: Duplicates, device: Device) -> Work:
-    """Cut a scatter: by blocks where windows share no cell, by ranges where they do."""
+    """Cut a scatter: by blocks where windows share no cell, by cells where few windows share one, else by ranges."""
     cut = _Cut(plan, itemsize, index_size)
     slot = cut.count_size + (itemsize if duplicates == "sum" else 0)
     blocks = cut.blocks(device)
-    if blocks is None:
+    first = blocks or cut.cells(duplicates, device)
+    if first is None:
         launches = cut.ranges("unpool_scatter_ranges", slot, device)
     else:
-        launches = (blocks, cut.redo("unpool_scatter_ranges", slot, device))
+        launches = (first, cut.redo("unpool_scatter_ranges", slot, device))
     in_runs = blocks is None or int(blocks.job["pieces"]) > 1
     return Work(cut.wide, 0 if in_runs else cut.side, cut.strips, launches)
 
 
 @lru_cache(maxsize=1024)
 def gather(plan: Plan[int], itemsize: int, index_size: int, duplicates: Duplicates, device: Device) -> Work:
-    """Cut a gather: window by window, and by ranges where a later index may have hidden a value."""
+    """Cut a gather: window by window, but by ranges where many windows share a cell and a later one hides a value."""
     cut = _Cut(plan, itemsize, index_size)
-    windows = cut.launch("unpool_gather_windows", _parts(cut.elements, THREADS * EACH), THREADS, 0)
+    kernel = "unpool_gather_windows" if cut.apart or duplicates == "sum" else "unpool_gather_overlap"
+    windows = cut.launch(kernel, _parts(cut.elements, THREADS * EACH), THREADS, 0)
     if duplicates == "sum":
         launches: tuple[Launch, ...] = (windows,)
-    elif cut.apart:
+    elif cut.apart or cut.windows_per_cell <= MOST_WINDOWS_PER_CELL:
         launches = (windows, cut.redo("unpool_gather_ranges", cut.count_size, device))
     else:
         launches = cut.ranges("unpool_gather_ranges", cut.count_size, device)
@@ -114,7 +127,7 @@ def _job_type(count: str) -> np.dtype[Any]:
             *[(name, divisor) for name in ("by_windows", "by_step")],
             *[(name, count) for name in ("strips_each", "strip_shift")],
             *[(name, count) for name in ("planes_each", "rows_each", "columns_each", "row_blocks", "pieces", "units")],
-            *[(name, divisor) for name in ("by_row_blocks", "by_pieces")],
+            *[(name, divisor) for name in ("by_row_blocks", "by_pieces", "by_units")],
             *[(name, count) for name in ("cells_each", "ranges", "tasks", "redo", "near")],
         ]
     )
@@ -133,6 +146,8 @@ class _Cut:
         self.outer = plan.batch if plan.channels_last else plan.batch * plan.channels
         self.elements = self.outer * plan.windows * self.step
         self.apart = all((k - 1) * d < s for k, s, d in zip(plan.kernel, plan.stride, plan.dilation, strict=True))
+        along = zip(plan.pooled, plan.kernel, plan.stride, plan.dilation, strict=True)
+        self.windows_per_cell = math.prod(min(n, _parts((k - 1) * d + 1, s)) for n, k, s, d in along)
         self.wide = max(self.elements, self.outer * plan.cells * self.step, *map(self._farthest, range(3))) >= WIDE
         self.count_size = 8 if self.wide else 4
         # The side of the squares of cells that windows own, if no edge of the plane cuts one: its corner then gives
@@ -156,10 +171,13 @@ class _Cut:
         self.strips = self.outer * self.strips_each
 
     def _farthest(self, axis: int) -> int:
-        """Return the largest coordinate that a kernel may compute along an axis."""
+        """Return the largest coordinate that a kernel may compute along an axis.
+
+        A thread may compute those of some windows or cells past the end before it compares them with the end.
+        """
         plan = self.plan
         window = plan.pooled[axis] * plan.stride[axis] + (plan.kernel[axis] - 1) * plan.dilation[axis]
-        return max(window, plan.plane[axis] + plan.padding[axis] + plan.stride[axis])
+        return max(window, plan.plane[axis] + plan.padding[axis] + plan.stride[axis]) + 2 * UNIT
 
     def launch(self, kernel: str, grid: int, threads: int, shared: int, **fields: int) -> Launch:
         plan, job = self.plan, np.zeros((), _JOBS[self.wide])
@@ -240,6 +258,28 @@ class _Cut:
         while low and bytes_of(low) > stage:  # the cells left over for the last windows do not grow evenly
             low -= 1
         return low
+
+    # --- cells --------------------------------------------------------------------------------------------------------
+
+    def cells(self, duplicates: Duplicates, device: Device) -> Launch | None:
+        """Cut into tiles of cells; return None if too many windows reach a cell."""
+        if self.windows_per_cell > MOST_WINDOWS_PER_CELL:
+            return None
+        plane, length = self.plan.plane, UNIT // self.itemsize
+        # With channels first, rows may begin anywhere in 16 bytes.  Then each row has tiles of its own.
+        shifted = self.step == 1 and plane[2] % length
+        units = _parts(plane[2] + (length - 1 if shifted else 0), length)
+        each = self.outer * plane[0] * units * self.step
+        most = 1 if shifted else min(TILE // length, plane[1])
+        rows = max(1, min(most, each * plane[1] // (device.processors * LEAST_THREADS_EACH)))
+        row_blocks = _parts(plane[1], rows)
+        tasks = each * row_blocks
+        grid = _parts(tasks, TILE_THREADS)
+        shared = TILE_THREADS * rows * length * (self.itemsize if duplicates == "sum" else self.count_size)
+        if shared > device.shared or grid >= 2**31:  # more than a launch may have
+            return None
+        fields = {"units": units, "rows_each": rows, "row_blocks": row_blocks, "tasks": tasks}
+        return self.launch("unpool_scatter_cells", grid, TILE_THREADS, shared, **fields)
 
     # --- ranges -------------------------------------------------------------------------------------------------------
 

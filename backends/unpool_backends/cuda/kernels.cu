@@ -22,6 +22,10 @@
 // units of 16 bytes (scatter.cuh).  A *strip* is a plane, or a few neighbouring channels of a sample.  An index of a
 // cell that its window does not own marks the strip, which is then redone by ranges.
 //
+// If windows overlap, but few of them reach a cell, each cell is compared with their indices (cells.cuh).  A gather
+// compares each index with those of the later windows that reach its cell.  An index of a cell that its window does not
+// reach marks the strip, which is redone as above.
+//
 // Ranges are exact for all indices and all windows: a thread block takes a *range* of a strip's cells.  Of all windows
 // that name a cell, the first or the last one claims it, in shared memory (ranges.cuh).
 //
@@ -54,6 +58,7 @@ enum Duplicates { LAST, SUM, ERROR };
 #endif
 #if defined(SCATTER)
 #include "scatter.cuh"
+#include "cells.cuh"
 #elif defined(GATHER)
 #include "gather.cuh"
 #endif

@@ -71,11 +71,36 @@ UNPOOL_FUNCTION bool owns(const Job& job, Count window, Count cell) {
 // Return the first window along an axis that can reach a cell; the taps between are not considered.
 UNPOOL_FUNCTION Int first_near(const Job& job, int axis, Int cell) {
     const Int ahead = cell + job.padding[axis] - (job.kernel[axis] - 1) * job.dilation[axis];
-    return ahead <= 0 ? 0 : (ahead + job.stride[axis] - 1) / job.stride[axis];
+    return ahead <= 0 ? 0 : (Int)job.by_stride[axis].quotient(ahead + job.stride[axis] - 1);
 }
 
 // Return the last such window.
 UNPOOL_FUNCTION Int last_near(const Job& job, int axis, Int cell) {
-    const Int last = (cell + job.padding[axis]) / job.stride[axis];
+    const Int last = (Int)job.by_stride[axis].quotient(cell + job.padding[axis]);
     return last < job.pooled[axis] ? last : job.pooled[axis] - 1;
+}
+
+// Along one axis, the windows first..end-1 that can reach one of some cells.  Those from `starting` on start there.
+struct Reach {
+    Int first, starting, end;
+};
+
+// Each window of an axis starts in one part of the plane: in the first part if it starts before the plane, in the last
+// one if it starts past the plane.
+UNPOOL_FUNCTION Reach reach(const Job& job, int axis, Int low, Int end) {
+    Reach along;
+    along.first = low > 0 ? first_near(job, axis, low) : 0;
+    along.starting = low > 0 ? (Int)job.by_stride[axis].quotient(low + job.padding[axis] + job.stride[axis] - 1) : 0;
+    along.end = end < job.plane[axis] ? last_near(job, axis, end - 1) + 1 : job.pooled[axis];
+    return along;
+}
+
+// Return true if a cell lies between the first and the last tap of a window, or at one of them.
+UNPOOL_FUNCTION bool reaches(const Job& job, const Point& window, const Point& cell) {
+    bool within = true;
+    for (int axis = 0; axis < 3; ++axis) {
+        const Count away = (Count)(cell.at[axis] - span(job, axis, window.at[axis]).start);
+        within &= away <= (Count)(job.kernel[axis] - 1) * job.dilation[axis];
+    }
+    return within;
 }
