@@ -146,10 +146,11 @@ cdef tuple complete(Job *job):
     cdef Share share
     cdef Positions found
     if prepare(job) != DONE:
+        what, purpose = ("pooling takes", "") if job.operation == POOL else ("`indices` take", " to be checked")
         raise MemoryError(
-            f"`indices` take {job.scratch} bytes of scratch memory on {job.threads} "
-            f"thread{'s' * (job.threads > 1)} to be checked, and the system has none: free some, raise the limit on "
-            f"memory (ulimit -v), or use fewer threads (OMP_NUM_THREADS)"
+            f"{what} {job.scratch} bytes of scratch memory on {job.threads} thread{'s' * (job.threads > 1)}{purpose}, "
+            f"and the system has none: free some, raise the limit on memory (ulimit -v), or use fewer threads "
+            f"(OMP_NUM_THREADS)"
         )
     join_in(job, &share)
     with nogil:
