@@ -136,7 +136,7 @@ def test_repeated_indices_are_reported_beside_dropped_ones():
 
 @pytest.mark.parametrize("offset", [0, 4, 4096])
 def test_large_fresh_results(offset):
-    """From 8 MB on, whole large pages inside the result are asked for; the memory around it stays as it is."""
+    """The kernels request large pages from 8 MB on, inside the result alone; the memory around it stays as it is."""
     shape = (2, 4, 1200, 1200)
     planned = plan.plan_pooling(shape, arguments.window(2, 2, 2, 0, 1), False, False, "int64")
     x = np.random.default_rng(4).random(shape, "float32")
