@@ -7,6 +7,8 @@ from cases import FORMATS, crowded, pooling, special
 from compare import Guarded, assert_same_bits
 from threadpoolctl import threadpool_limits
 
+import unpool
+
 # How rows are split into phases, and lines are shared.
 PHASES = {
     "stride 2": pooling((9, 41), 3, 2, 1),
@@ -108,6 +110,25 @@ def test_numbers_of_taps(case, leading, dtype):
     index_dtypes = "int64", "int32", "int64"
     for x, index_dtype in zip(inputs(case, (leading,), "channels_last", dtype_of(dtype)), index_dtypes, strict=True):
         check(case, x, "channels_last", index_dtype=index_dtype)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@every_format
+@every_width
+def test_windows_far_larger_than_the_plane(axis, data_format, dtype):
+    """Only taps inside the plane are compared: these kernels have 10**5 and 2**28 rows or columns."""
+    x = crowded(dtype_of(dtype), (1, 3, 4, 5))
+    rows = np.moveaxis(x, 2 + axis, -1)  # each window holds all cells along the axis
+    for far in (10**5, 2**28):
+        window = {"kernel_size": [1, 1], "stride": [1, 1], "padding": [0, 0]}
+        window["kernel_size"][axis], window["stride"][axis], window["padding"][axis] = far, far // 2 - 1, far // 2
+        given = x if data_format == "channels_first" else np.moveaxis(x, 1, -1)
+        values = unpool.max_pool2d(given, **window, ceil_mode=True, data_format=data_format)
+        values = values if data_format == "channels_first" else np.moveaxis(values, -1, 1)
+        values = np.moveaxis(values, 2 + axis, -1)
+        expected = unpool.max_pool1d(rows.reshape(1, -1, rows.shape[-1]), rows.shape[-1]).reshape(*rows.shape[:-1], 1)
+        assert values.shape[-1] == 2
+        assert_same_bits(values, np.concatenate([expected, expected], -1))
 
 
 @pytest.mark.parametrize("threads", [2, 8])

@@ -261,18 +261,24 @@ cdef void compare_rows(
 cdef void pool_band(Desk *desk, const Job *job, const Band *band, Py_ssize_t column, Py_ssize_t count) noexcept nogil:
     """Pool neighbouring windows of some rows, and write the results."""
     cdef const Bands *bands = &job.bands
-    cdef Py_ssize_t kd, kh, kw, rows
+    cdef Py_ssize_t kd, kh, kw, rows, columns, row = 0, end_row = job.kernel[1], tap = 0, end_tap = job.kernel[2]
     cdef bint fresh = True, groups = bands.numbers == IN_GROUPS
+    if not bands.shared:
+        # Kernels may be far larger than the plane.  The last window has the first tap that is inside the plane in any
+        # window, and the first window has the last one.
+        row, end_row = span(job, 1, band.row + band.rows - 1).first, span(job, 1, band.row).end
+        tap, end_tap = span(job, 2, column + count - 1).first, span(job, 2, column).end
     if groups:
         fresh = False
         begin_groups(desk, job, band, column, count)
     for kd in range(band.depth.first, band.depth.end):
-        kh = 0
-        while kh < job.kernel[1]:
-            rows = min(bands.rows, job.kernel[1] - kh)
-            kw = 0
-            while kw < job.kernel[2]:
-                set_columns(desk, job, column, count, kw, min(bands.columns, job.kernel[2] - kw))
+        kh = row
+        while kh < end_row:
+            rows = min(bands.rows, end_row - kh)
+            kw = tap
+            while kw < end_tap:
+                columns = min(bands.columns, end_tap - kw)
+                set_columns(desk, job, column, count, kw, columns)
                 if kd > band.depth.first:
                     desk.used = desk.filled = 0  # the lines are those of another depth
                 if groups:
@@ -282,8 +288,8 @@ cdef void pool_band(Desk *desk, const Job *job, const Band *band, Py_ssize_t col
                     list_offsets(desk, job, 1, rows, desk.taps)
                     write_indices(desk, job, band, tap_offset(job, kd, kh, kw))
                 fresh = False
-                kw += bands.columns
-            kh += bands.rows
+                kw += columns
+            kh += rows
     if band.indices != NULL and not groups:
         skip_padding(desk, job, band)
         write_indices(desk, job, band, 0)
