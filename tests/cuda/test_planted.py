@@ -109,15 +109,15 @@ BUGS = {
     "a bad index keeps what was in memory": ("gather.cuh", "else if (entry.here || entry.bad)", "else if (entry.here)"),
     "the first wins in a tile": (
         "cells.cuh",
-        "mine<Count>(slot) = window;",
-        "mine<Count>(slot) = mine<Count>(slot) == NOBODY ? window : mine<Count>(slot);",
+        "slot_of_thread<Count>(slot) = window;",
+        "slot_of_thread<Count>(slot) = slot_of_thread<Count>(slot) == NOBODY ? window : slot_of_thread<Count>(slot);",
     ),
     "tiles read the last row of windows first": (
         "cells.cuh",
         "for (Int row = rows.first; row < rows.end; ++row) {",
         "for (Int row = rows.end - 1; row >= rows.first; --row) {",
     ),
-    "a stray is not marked by tiles": ("cells.cuh", "mark(status, job, place);", ";"),
+    "an index outside its window is not marked by tiles": ("cells.cuh", "mark(status, job, place);", ";"),
     "a bad index is not reported by tiles": ("cells.cuh", "report(&status->bad, element);", ";"),
     "a repeated index is not reported by tiles": ("cells.cuh", "report(&status->repeated, element);", ";"),
     "the first of a cell's windows has its gradient": (
@@ -125,7 +125,7 @@ BUGS = {
         "if (window <= place.window)",
         "if (window >= place.window)",
     ),
-    "a stray is not marked by an overlapping gather": (
+    "an index outside its window is not marked by an overlapping gather": (
         "gather.cuh",
         "known = reaches(job, point_at(job.pooled, job.by_pooled, place.window), cell);",
         "known = true;",

@@ -64,12 +64,12 @@ cdef void plan_bands(Job *job, Py_ssize_t most) noexcept nogil:
     bands.piece = max(1, min(max(bands.piece, narrow), windows))
     bands.piece = (windows - 1) // ((windows - 1) // bands.piece + 1) + 1  # of equal length
     if not bands.shared and job.kernel[2] > 2 * job.cells_along[2]:
-        bands.piece = 1  # windows may have no tap in common that is inside the plane
+        bands.piece = 1  # otherwise all taps between those of two windows are compared
     line = 2 * size * (bands.piece + reach)
     row = bands.row_apart * line + 2 * size * bands.piece
     bands.height = max(1, min(job.windows_along[1], 1 + (BAND - lines * line) // row))
     if not bands.shared and job.kernel[1] > 2 * job.cells_along[1]:
-        bands.height = 1  # nor may rows of windows
+        bands.height = 1  # the same for rows
     bands.flat = bands.piece == windows and job.cells <= INT32_MAX
     bands.kept = lines + (bands.height - 1) * bands.row_apart
     bands.loaded = max(1, min(bands.kept, PHASES // (phases * (bands.piece + reach) * size)))

@@ -43,22 +43,22 @@ UNPOOL_FUNCTION Tile tile_at(const Job& job, const Word* plane, Count number) {
 
 // An element for each cell of the thread's tile: with SUM the sum, else the last window that names the cell.  It is in
 // shared memory, because registers cannot be indexed.  No other thread uses it.
-template <class T> UNPOOL_FUNCTION T& mine(Count slot) { return ((T*)shared)[slot * blockDim.x + threadIdx.x]; }
+template <class T> UNPOOL_FUNCTION T& slot_of_thread(Count slot) { return ((T*)shared)[slot * blockDim.x + threadIdx.x]; }
 
 UNPOOL_FUNCTION void open_slot(Count slot) {
     if (DUPLICATES == SUM)
-        mine<Word>(slot) = Word();
+        slot_of_thread<Word>(slot) = Word();
     else
-        mine<Count>(slot) = NOBODY;
+        slot_of_thread<Count>(slot) = NOBODY;
 }
 
 UNPOOL_FUNCTION void take(Status* status, Count slot, Count window, Count element, const Word* values) {
     if (DUPLICATES == SUM) {
-        mine<Word>(slot) = Kind::add(mine<Word>(slot), values[element]);
+        slot_of_thread<Word>(slot) = Kind::add(slot_of_thread<Word>(slot), values[element]);
     } else {
-        if (DUPLICATES == ERROR && mine<Count>(slot) != NOBODY)
+        if (DUPLICATES == ERROR && slot_of_thread<Count>(slot) != NOBODY)
             report(&status->repeated, element);
-        mine<Count>(slot) = window;
+        slot_of_thread<Count>(slot) = window;
     }
 }
 
@@ -131,10 +131,10 @@ extern "C" __global__ void __launch_bounds__(128) unpool_scatter_cells(
 #pragma unroll
         for (Count x = 0; x < CELLS; ++x) {
             if (DUPLICATES == SUM) {
-                row[x] = mine<Word>(y * CELLS + x);
+                row[x] = slot_of_thread<Word>(y * CELLS + x);
                 continue;
             }
-            const Count window = mine<Count>(y * CELLS + x);
+            const Count window = slot_of_thread<Count>(y * CELLS + x);
             row[x] = Word();
             if (window != NOBODY)
                 row[x] = values[(tile.outer * job.windows + window) * job.step + tile.channel];

@@ -67,7 +67,7 @@ def array_of(tensor: Any) -> Any:
 
 
 def plain_array_of(tensor: Any) -> Any:
-    """Do what `array_of` does in a fifth of the time, for tensors that are `plainly_dispatched`."""
+    """Do what `array_of` does, without the dispatcher, for tensors that are `plainly_dispatched`."""
     if not tensor.is_contiguous():
         return array_of(tensor)
     return cpu.array_at(tensor, tensor.data_ptr(), tensor.shape, _dtype_of(tensor.dtype))
