@@ -135,7 +135,11 @@ def torch_calls(torch: Any, data: Data) -> dict[str, Call]:
             lacks = 'gradient of "last" (here that of "sum", a gather)'
         run = lambda: plane.flatten(2).gather(2, indices.flatten(2)).view(indices.shape)  # noqa: E731
     elif case.sums:
-        run = lambda: torch.zeros(case.shape).flatten(2).scatter_add_(2, indices.flatten(2), values.flatten(2))  # noqa: E731
+
+        def run() -> Any:
+            planes = torch.zeros(case.shape).flatten(2)
+            return planes.scatter_add_(2, indices.flatten(2), values.flatten(2)).view(case.shape)
+
     elif case.out:
         if rank != 2:
             return {}

@@ -36,6 +36,10 @@ cdef extern from *:
     }
     static PyObject *unpool_array_at(PyObject *owner, void *address, int dimensions, npy_intp *shape, PyObject *dtype) {
         PyObject *array;
+        if (!PyArray_DescrCheck(dtype)) {
+            PyErr_Format(PyExc_TypeError, "expected a numpy.dtype, got %R", dtype);
+            return NULL;
+        }
         Py_INCREF(dtype); /* PyArray_NewFromDescr takes a reference of its own */
         array = PyArray_NewFromDescr(
             &PyArray_Type, (PyArray_Descr *)dtype, dimensions, shape, NULL, address, NPY_ARRAY_C_CONTIGUOUS, NULL);
