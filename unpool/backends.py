@@ -54,6 +54,12 @@ def _check_kinds(kind: str, arguments: Sequence[str], arrays: Sequence[Any]) -> 
             raise _mixed_kinds(arguments[0], arrays[0], argument, array, kind, convert)
 
 
+def check_format(chosen: Backend, index_format: str, argument: str, array: Any) -> None:
+    """Refuse an index format that a backend does not list in its optional `index_formats`."""
+    if index_format not in getattr(chosen, "index_formats", ("plane",)):
+        raise _unsupported_format(index_format, name_of(argument, array))
+
+
 def arithmetic_of(argument: str, array: Any) -> Arithmetic:
     """Return the `Arithmetic` of an array's library.
 
@@ -146,6 +152,13 @@ def _wrong_kind(argument: str, value: object, backend: str, convert: str) -> Typ
     return TypeError(
         f"`{argument}` must be an array of the library that backend={backend!r} serves, got {kind_of(value)}: pass "
         f"{convert}({argument}), or leave `backend` out"
+    )
+
+
+def _unsupported_format(index_format: str, name: str) -> ValueError:
+    return ValueError(
+        f"`index_format` must be 'plane' for arrays of {name!r}, whose backend lists no other in `index_formats`, got "
+        f"{index_format!r}: pass 'plane', and convert indices that are taps with unpool.convert_indices"
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from unpool import backends, dtypes
 from unpool.arguments import check_choice, check_validate, is_channels_last, sizes_of
 from unpool.errors import kind_of
-from unpool.plan import Plan, Validate, plan_pooling, plan_unpooling
+from unpool.plan import INDEX_FORMATS, IndexFormat, Plan, Validate, plan_pooling, plan_unpooling
 from unpool.protocol import DUPLICATES, Duplicates
 from unpool.sizes import Window, common_shape
 from unpool.tracing import remembered
@@ -39,6 +39,7 @@ def pool(
     ceil_mode: bool,
     return_indices: bool,
     data_format: str,
+    index_format: IndexFormat,
     index_dtype: Any,
     out: Any,
     backend: str | None,
@@ -46,9 +47,10 @@ def pool(
     """Pool an array: `max_pool1d` to `max_pool3d`."""
     try:
         described = input.shape, input.dtype
-        index_dtype = dtypes.check_index_dtype(index_dtype)
+        _check_index_format(index_format)
+        index_dtype = dtypes.index_dtype_of(index_dtype, index_format, window)
         returned = index_dtype if return_indices else None
-        plan = _plan_pool(*described, window, bool(ceil_mode), is_channels_last(data_format), returned)
+        plan = _plan_pool(*described, window, bool(ceil_mode), is_channels_last(data_format), returned, index_format)
     except (AttributeError, TypeError, ValueError):
         dtypes.describe("input", input)
         raise
@@ -66,7 +68,10 @@ def pool(
         _check_out("out", out, plan.pooled_shape, input)
         pair = (out, None)
         names, arrays = ("input", "out"), (input, out)
-    values, indices = backends.route(names, arrays, backend).pool(input, plan, pair)
+    chosen = backends.route(names, arrays, backend)
+    if index_format != "plane":
+        backends.check_format(chosen, index_format, names[0], input)
+    values, indices = chosen.pool(input, plan, pair)
     return (values, indices) if return_indices else values
 
 
@@ -76,6 +81,7 @@ def scatter(
     window: Window,
     size: Sequence[int] | None,
     data_format: str,
+    index_format: IndexFormat,
     duplicates: Duplicates,
     out: Any,
     validate: Validate,
@@ -87,28 +93,31 @@ def scatter(
     known = entries = None
     try:
         pair = values.shape, indices.shape, values.dtype, indices.dtype  # type: ignore[attr-defined]
+        _check_index_format(index_format)
         check_choice("duplicates", duplicates, DUPLICATES)
         channels_last = is_channels_last(data_format)
         if size is not None or needs_size:
             dtypes.shape_of(names[0], pair[0])  # refuses sizes that TorchScript records before `size` is read
             known, entries = sizes_of(sized_by, size, len(window.kernel), channels_last)
         checked = True if validate is True else check_validate(validate)
-        plan = _plan_scatter(*pair, window, known, channels_last, checked, terms)
+        plan = _plan_scatter(*pair, window, known, channels_last, index_format, checked, terms)
     except (AttributeError, TypeError, ValueError):
         dtypes.check_arrays(names[0], values, indices)
         raise
     if out is not None:
         _check_out("out", out, plan.plane_shape, values)
     arrays = (values, indices) if out is None else (values, indices, out)
+    chosen = backends.route(names, arrays, backend)
+    if index_format != "plane":
+        backends.check_format(chosen, index_format, names[0], values)
     if entries is None and (known is None or None not in plan.pooled_shape):
-        output: ArrayT = backends.route(names, arrays, backend).scatter(values, indices, plan, duplicates, out)
+        output: ArrayT = chosen.scatter(values, indices, plan, duplicates, out)
         return output
     # The backend applies the rules of sizes when the program runs; some entries of the given size may be arrays.
     given: tuple[Any, ...] = entries or known or ()
     unknown = [entry for entry in given if entry is not None and not isinstance(entry, int)]
     backends.route((names[0], *[sized_by] * len(unknown)), (values, *unknown), backend)
-    chosen: Any = backends.route(names, arrays, backend)
-    return cast(ArrayT, chosen.scatter(values, indices, plan, duplicates, out, given=given))
+    return cast(ArrayT, cast(Any, chosen).scatter(values, indices, plan, duplicates, out, given=given))
 
 
 def gather(
@@ -116,6 +125,7 @@ def gather(
     indices: Any,
     window: Window,
     data_format: str,
+    index_format: IndexFormat,
     duplicates: Duplicates,
     out: Any,
     validate: Validate,
@@ -124,16 +134,20 @@ def gather(
     """Take values out of planes: the gradients of unpooling."""
     try:
         pair = grad.shape, indices.shape, grad.dtype, indices.dtype  # type: ignore[attr-defined]
+        _check_index_format(index_format)
         check_choice("duplicates", duplicates, DUPLICATES)
         checked = True if validate is True else check_validate(validate)
-        plan = _plan_gather(*pair, window, is_channels_last(data_format), checked)
+        plan = _plan_gather(*pair, window, is_channels_last(data_format), index_format, checked)
     except (AttributeError, TypeError, ValueError):
         dtypes.check_arrays("grad_output", grad, indices)
         raise
     if out is not None:
         _check_out("out", out, plan.pooled_shape, grad)
     arrays = (grad, indices) if out is None else (grad, indices, out)
-    output: ArrayT = backends.route(_UNPOOLING_GRADIENT, arrays, backend).gather(grad, indices, plan, duplicates, out)
+    chosen = backends.route(_UNPOOLING_GRADIENT, arrays, backend)
+    if index_format != "plane":
+        backends.check_format(chosen, index_format, "grad_output", grad)
+    output: ArrayT = chosen.gather(grad, indices, plan, duplicates, out)
     return output
 
 
@@ -144,10 +158,16 @@ def gather(
 
 @remembered(maxsize=1024)
 def _plan_pool(
-    shape: Any, dtype: Any, window: Window, ceil_mode: bool, channels_last: bool, index_dtype: str | None
+    shape: Any,
+    dtype: Any,
+    window: Window,
+    ceil_mode: bool,
+    channels_last: bool,
+    index_dtype: str | None,
+    index_format: IndexFormat,
 ) -> Plan[Any]:
     dtypes.check_values("input", dtypes.name(dtype), dtypes.REALS)
-    return plan_pooling(dtypes.shape_of("input", shape), window, ceil_mode, channels_last, index_dtype)
+    return plan_pooling(dtypes.shape_of("input", shape), window, ceil_mode, channels_last, index_dtype, index_format)
 
 
 @remembered(maxsize=1024)
@@ -159,13 +179,14 @@ def _plan_scatter(
     window: Window,
     size: tuple[int, ...] | None,
     channels_last: bool,
+    index_format: IndexFormat,
     validate: Validate,
     terms: Terms,
 ) -> Plan[Any]:
     argument = terms.arrays[0]
-    pooled, other = _pair(argument, shape, indices_shape, dtype, index_dtype, terms.real)
+    pooled, other = _pair(argument, shape, indices_shape, dtype, index_dtype, index_format, terms.real)
     pooled = common_shape("indices", other, argument, pooled)
-    return plan_unpooling(pooled, window, size, channels_last, validate, argument, terms.sized_by)
+    return plan_unpooling(pooled, window, size, channels_last, validate, argument, terms.sized_by, index_format)
 
 
 @remembered(maxsize=1024)
@@ -176,20 +197,28 @@ def _plan_gather(
     index_dtype: Any,
     window: Window,
     channels_last: bool,
+    index_format: IndexFormat,
     validate: Validate,
 ) -> Plan[Any]:
-    size, pooled = _pair("grad_output", shape, indices_shape, dtype, index_dtype, False)
+    size, pooled = _pair("grad_output", shape, indices_shape, dtype, index_dtype, index_format, False)
     if len(size) != len(pooled):
         raise _dimensions_differ("grad_output", size, "indices", pooled)
-    return plan_unpooling(pooled, window, size, channels_last, validate, "indices", "grad_output")
+    names = "indices", "grad_output"
+    return plan_unpooling(pooled, window, size, channels_last, validate, *names, index_format)
 
 
 def _pair(
-    argument: str, shape: Any, indices_shape: Any, dtype: Any, index_dtype: Any, real: bool
+    argument: str, shape: Any, indices_shape: Any, dtype: Any, index_dtype: Any, index_format: IndexFormat, real: bool
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Check the dtypes of values and indices, and return both shapes as tuples."""
-    dtypes.check_pair(argument, dtype, index_dtype, real)
+    dtypes.check_pair(argument, dtype, index_dtype, index_format, real)
     return dtypes.shape_of(argument, shape), dtypes.shape_of("indices", indices_shape)
+
+
+def _check_index_format(index_format: object) -> None:
+    # Most calls have the default, and a comparison takes less time than the check.
+    if index_format != "plane":
+        check_choice("index_format", index_format, INDEX_FORMATS)
 
 
 def _check_out(argument: str, out: Any, shape: tuple[int, ...], like: Any) -> None:

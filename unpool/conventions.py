@@ -27,7 +27,7 @@ from unpool.backends import arithmetic_of
 from unpool.errors import index_at
 from unpool.plan import plan_unpooling
 from unpool.sizes import Number, check_countable, check_taps, padding_before, spatial_axes
-from unpool.taps import taps_of
+from unpool.taps import cells_of, taps_of
 
 CONVENTIONS = ("plane", "tensorflow", "tensorflow_batch", "onnx", "onnx_column_major", "window")
 # The conventions whose indices also count channels, and those whose indices also count samples.
@@ -67,7 +67,8 @@ def convert_indices(
 
     Returns
     -------
-    A new array of the same shape; int32 if ``indices`` are int32 and the new ones fit, else int64.
+    A new array of the same shape; int32 if ``indices`` are int32 and the new ones fit, else int64.  For ``"window"``
+    it has the smallest dtype of uint8, uint16, int32 and int64 that holds every tap of a window.
 
     Raises
     ------
@@ -112,7 +113,7 @@ class _Geometry:
         dilation: Any,
     ) -> None:
         shape, dtype = dtypes.describe("indices", indices)
-        dtypes.check_indices(dtype)
+        dtypes.check_indices(dtype, "window")  # the convention tells a position from a tap, so any dtype serves
         self.arithmetic = arithmetic_of("indices", indices)
         self.rank = len(shape) - 2
         if self.rank not in (1, 2, 3):
@@ -196,7 +197,9 @@ class _Geometry:
         elif target == "onnx_column_major":
             cells = (sample * self.channels + channel) * self.cells + _transposed(cells, self.plane[::-1])
         elif target == "window":
+            assert self.window is not None
             cells, _ = self._taps(cells)  # `decode` has checked that all are in their own windows
+            return self.arithmetic.cast(cells, dtypes.index_dtype_of(None, "window", self.window))
         largest = self._room(target)
         narrow = self.dtype == "int32" and isinstance(largest, int) and largest <= 2**31
         return self.arithmetic.cast(cells, "int32" if narrow else "int64")
@@ -220,17 +223,7 @@ class _Geometry:
 
     def _from_window(self, value: Any) -> Any:
         assert self.window is not None
-        inside = (value >= 0) & (value < prod(self.window.kernel))
-        cells = 0 * value
-        offset = value
-        steps = []
-        for size in reversed(self.window.kernel):
-            steps.append(offset % size)
-            offset = offset // size
-        for axis, step in enumerate(reversed(steps)):
-            at = self._corner(axis) + step * self.window.dilation[axis]
-            inside = inside & (at >= 0) & (at < self.plane[axis])
-            cells = cells * self.plane[axis] + at
+        cells, inside = cells_of(value, self.plane, self._corners(), self.window)
         rule = f"it must lie in a window of {self.window.kernel} and outside the padding"
         return self._all(inside, cells, self._foreign("window", rule))
 
@@ -247,14 +240,16 @@ class _Geometry:
 
     def _taps(self, cells: Any) -> tuple[Any, Any]:
         assert self.window is not None
-        return taps_of(cells, self.plane, [self._corner(axis) for axis in range(self.rank)], self.window)
+        return taps_of(cells, self.plane, self._corners(), self.window)
 
-    def _corner(self, axis: int) -> Any:
-        """Return the first cell of every window along one spatial axis; negative in the padding."""
+    def _corners(self) -> list[Any]:
+        """Return the first cell of every window along each spatial axis; negative in the padding."""
         assert self.window is not None
-        place = self.spatial.start + axis
-        padding = padding_before(self.plane[axis], self.shape[place], *(entry[axis] for entry in self.window))
-        return self._along(place) * self.window.stride[axis] - padding
+        corners = []
+        for axis, (size, *along) in enumerate(zip(self.plane, *self.window, strict=True)):
+            place = self.spatial.start + axis
+            corners.append(self._along(place) * along[1] - padding_before(size, self.shape[place], *along))
+        return corners
 
     def _along(self, axis: int) -> Any:
         """Return the coordinates along one axis of the array, in a shape that broadcasts."""

@@ -5,17 +5,21 @@ Unpooling moves values, so it takes every dtype.  Pooling compares them, so pool
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from unpool import errors
 from unpool.errors import an_empty_one, is_result, kind_of
+from unpool.sizes import Window, check_taps
 from unpool.tracing import refuse_proxy, refuse_recorded, remembered
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 REALS = ("float16", "bfloat16", "float32", "float64", *INTEGERS, "bool")
 VALUES = (*REALS, "complex64", "complex128")
+# The dtypes of new indices: of positions in a plane, and of taps, in ascending order.
 INDEX_DTYPES = ("int64", "int32")
+TAP_DTYPES = ("uint8", "uint16", "int32", "int64")
 
 
 @remembered(maxsize=256)
@@ -60,10 +64,10 @@ def check_arrays(argument: str, values: Any, indices: Any) -> None:
     describe("indices", indices)
 
 
-def check_pair(argument: str, dtype: Any, index_dtype: Any, real: bool) -> None:
+def check_pair(argument: str, dtype: Any, index_dtype: Any, index_format: str, real: bool) -> None:
     """Refuse values or indices of a dtype that the operation does not take."""
     check_values(argument, name(dtype), REALS if real else VALUES)
-    check_indices(name(index_dtype))
+    check_indices(name(index_dtype), index_format)
 
 
 def check_values(argument: str, dtype: str, allowed: tuple[str, ...]) -> None:
@@ -71,20 +75,42 @@ def check_values(argument: str, dtype: str, allowed: tuple[str, ...]) -> None:
         raise _wrong_values(argument, dtype, allowed)
 
 
-def check_indices(dtype: str) -> None:
+def check_indices(dtype: str, index_format: str) -> None:
+    """Refuse a dtype of indices.  Small unsigned ones hold taps, and would be taken for positions in the plane."""
     if dtype not in INTEGERS:
         raise _wrong_indices(dtype)
+    if index_format == "plane" and dtype in ("uint8", "uint16"):
+        raise _indices_of_taps(dtype)
 
 
-def check_index_dtype(value: Any) -> str:
-    if type(value) is str and value in INDEX_DTYPES:
+def index_dtype_of(value: Any, index_format: str, window: Window) -> str:
+    """Return the name of the dtype of new indices; None stands for int64, and for the smallest one of taps.
+
+    >>> index_dtype_of(None, "window", Window((20, 20), (1, 1), (0, 0), (1, 1)))
+    'uint16'
+    """
+    if index_format == "plane":
+        return "int64" if value is None else _one_of(value, INDEX_DTYPES)
+    check_taps(window)
+    taps = math.prod(window.kernel)
+    fitting = [dtype for dtype, most in zip(TAP_DTYPES, (2**8, 2**16, 2**31, 2**63), strict=True) if taps <= most]
+    if value is None:
+        return fitting[0]
+    dtype = _one_of(value, TAP_DTYPES)
+    if dtype not in fitting:
+        raise _index_dtype_too_small(dtype, taps, fitting[0])
+    return dtype
+
+
+def _one_of(value: Any, allowed: tuple[str, ...]) -> str:
+    if type(value) is str and value in allowed:
         return value
     try:
         dtype = name(value)
     except TypeError:  # unhashable
         dtype = ""
-    if dtype not in INDEX_DTYPES:
-        raise errors.unknown_choice("index_dtype", value, INDEX_DTYPES)
+    if dtype not in allowed:
+        raise errors.unknown_choice("index_dtype", value, allowed)
     return dtype
 
 
@@ -132,4 +158,18 @@ def _wrong_indices(dtype: str) -> TypeError:
     return TypeError(
         f"`indices` must be integers (int64 or int32, as max_pool returns them), got {dtype}{hint}. "
         f"The order of the arguments is (values, indices)"
+    )
+
+
+def _indices_of_taps(dtype: str) -> TypeError:
+    return TypeError(
+        f'`indices` must be int64 or int32 where index_format="plane", got {dtype}, which holds the taps of windows: '
+        f'pass index_format="window", or convert positions in the plane to int64'
+    )
+
+
+def _index_dtype_too_small(dtype: str, taps: int, smallest: str) -> ValueError:
+    return ValueError(
+        f"`index_dtype` must hold every tap of a window, got {dtype!r} for {taps} taps: pass {smallest!r}, or leave it "
+        f"out"
     )

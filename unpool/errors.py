@@ -110,11 +110,40 @@ def outside_window(
     )
 
 
+def bad_tap(
+    position: Sequence[int],
+    value: int,
+    plane: Sequence[int],
+    window: Sequence[Sequence[int]],
+    sized_by: str,
+    *,
+    touched: bool = False,
+) -> IndexError:
+    """Return the error of the first index that is no tap of its window, or one in the padding, in row-major order."""
+    taps = 1
+    for size in window[0]:
+        taps *= size
+    return IndexError(
+        f"{index_at(position)} = {value} is no tap of its window in {_plane(plane)}: expected 0..{taps - 1}, and none "
+        f"in the padding, with {pooling_arguments(window)}; {what_was_pooled(sized_by, f' as `{sized_by}`')}, with the "
+        f"arguments of the pooling call{_touched(touched)}"
+    )
+
+
 def duplicate_index(first: Sequence[int], second: Sequence[int], value: int, *, touched: bool = False) -> ValueError:
     return ValueError(
         f"`indices` must not repeat within a plane where duplicates='error', got {index_at(first)} = "
         f"{index_at(second)} = {value}: pass duplicates='last' (the last one wins) or 'sum' (they add up)"
         f"{_touched(touched)}"
+    )
+
+
+def duplicate_tap(first: Sequence[int], second: Sequence[int], *, touched: bool = False) -> ValueError:
+    """Return the error of two taps of windows that overlap."""
+    return ValueError(
+        f"`indices` must not repeat a cell within a plane where duplicates='error', got {index_at(first)} and "
+        f"{index_at(second)}, which are taps at one cell: pass duplicates='last' (the last one wins) or 'sum' (they "
+        f"add up){_touched(touched)}"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from unpool.arguments import DataFormat, Padding, window
 from unpool.calls import POOLING_GRADIENT, gather, pool, scatter
-from unpool.plan import Validate
+from unpool.plan import IndexFormat, Validate
 from unpool.protocol import Duplicates
 
 ArrayT = TypeVar("ArrayT")
@@ -26,7 +26,8 @@ def max_pool1d(
     return_indices: bool = False,
     *,
     data_format: DataFormat = "channels_first",
-    index_dtype: Any = "int64",
+    index_format: IndexFormat = "plane",
+    index_dtype: Any = None,
     out: Any = None,
     backend: str | None = None,
 ) -> Any:
@@ -38,7 +39,7 @@ def max_pool1d(
     ([[5, 4]], [[1, 3]])
     """
     checked = window(1, kernel_size, stride, padding, dilation)
-    return pool(input, checked, ceil_mode, return_indices, data_format, index_dtype, out, backend)
+    return pool(input, checked, ceil_mode, return_indices, data_format, index_format, index_dtype, out, backend)
 
 
 def max_pool2d(
@@ -51,7 +52,8 @@ def max_pool2d(
     return_indices: bool = False,
     *,
     data_format: DataFormat = "channels_first",
-    index_dtype: Any = "int64",
+    index_format: IndexFormat = "plane",
+    index_dtype: Any = None,
     out: Any = None,
     backend: str | None = None,
 ) -> Any:
@@ -111,7 +113,7 @@ def max_pool2d(
     Source: the semantics of ``torch.nn.functional.max_pool2d``.
     """
     checked = window(2, kernel_size, stride, padding, dilation)
-    return pool(input, checked, ceil_mode, return_indices, data_format, index_dtype, out, backend)
+    return pool(input, checked, ceil_mode, return_indices, data_format, index_format, index_dtype, out, backend)
 
 
 def max_pool3d(
@@ -124,7 +126,8 @@ def max_pool3d(
     return_indices: bool = False,
     *,
     data_format: DataFormat = "channels_first",
-    index_dtype: Any = "int64",
+    index_format: IndexFormat = "plane",
+    index_dtype: Any = None,
     out: Any = None,
     backend: str | None = None,
 ) -> Any:
@@ -138,7 +141,7 @@ def max_pool3d(
     ([[[[7]]]], [[[[7]]]])
     """
     checked = window(3, kernel_size, stride, padding, dilation)
-    return pool(input, checked, ceil_mode, return_indices, data_format, index_dtype, out, backend)
+    return pool(input, checked, ceil_mode, return_indices, data_format, index_format, index_dtype, out, backend)
 
 
 # --- unpooling --------------------------------------------------------------------------------------------------------
@@ -154,6 +157,7 @@ def max_unpool1d(
     *,
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
+    index_format: IndexFormat = "plane",
     duplicates: Duplicates = "last",
     out: ArrayT | None = None,
     validate: Validate = True,
@@ -166,7 +170,7 @@ def max_unpool1d(
     [[0, 5, 0, 4]]
     """
     checked = window(1, kernel_size, stride, padding, dilation)
-    return scatter(input, indices, checked, output_size, data_format, duplicates, out, validate, backend)
+    return scatter(input, indices, checked, output_size, data_format, index_format, duplicates, out, validate, backend)
 
 
 def max_unpool2d(
@@ -179,6 +183,7 @@ def max_unpool2d(
     *,
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
+    index_format: IndexFormat = "plane",
     duplicates: Duplicates = "last",
     out: ArrayT | None = None,
     validate: Validate = True,
@@ -248,7 +253,7 @@ def max_unpool2d(
     ``torch.nn.MaxUnpool2d``.
     """
     checked = window(2, kernel_size, stride, padding, dilation)
-    return scatter(input, indices, checked, output_size, data_format, duplicates, out, validate, backend)
+    return scatter(input, indices, checked, output_size, data_format, index_format, duplicates, out, validate, backend)
 
 
 def max_unpool3d(
@@ -261,6 +266,7 @@ def max_unpool3d(
     *,
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
+    index_format: IndexFormat = "plane",
     duplicates: Duplicates = "last",
     out: ArrayT | None = None,
     validate: Validate = True,
@@ -273,7 +279,7 @@ def max_unpool3d(
     [[[[0, 0], [0, 0]], [[0, 0], [7, 0]]]]
     """
     checked = window(3, kernel_size, stride, padding, dilation)
-    return scatter(input, indices, checked, output_size, data_format, duplicates, out, validate, backend)
+    return scatter(input, indices, checked, output_size, data_format, index_format, duplicates, out, validate, backend)
 
 
 # --- gradient of pooling ----------------------------------------------------------------------------------------------
@@ -289,6 +295,7 @@ def max_pool1d_backward(
     *,
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
+    index_format: IndexFormat = "plane",
     out: ArrayT | None = None,
     validate: Validate = True,
     backend: str | None = None,
@@ -301,7 +308,17 @@ def max_pool1d_backward(
     """
     checked = window(1, kernel_size, stride, padding, dilation)
     return scatter(
-        grad_output, indices, checked, input_size, data_format, "sum", out, validate, backend, POOLING_GRADIENT
+        grad_output,
+        indices,
+        checked,
+        input_size,
+        data_format,
+        index_format,
+        "sum",
+        out,
+        validate,
+        backend,
+        POOLING_GRADIENT,
     )
 
 
@@ -315,6 +332,7 @@ def max_pool2d_backward(
     *,
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
+    index_format: IndexFormat = "plane",
     out: ArrayT | None = None,
     validate: Validate = True,
     backend: str | None = None,
@@ -355,7 +373,17 @@ def max_pool2d_backward(
     """
     checked = window(2, kernel_size, stride, padding, dilation)
     return scatter(
-        grad_output, indices, checked, input_size, data_format, "sum", out, validate, backend, POOLING_GRADIENT
+        grad_output,
+        indices,
+        checked,
+        input_size,
+        data_format,
+        index_format,
+        "sum",
+        out,
+        validate,
+        backend,
+        POOLING_GRADIENT,
     )
 
 
@@ -369,6 +397,7 @@ def max_pool3d_backward(
     *,
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
+    index_format: IndexFormat = "plane",
     out: ArrayT | None = None,
     validate: Validate = True,
     backend: str | None = None,
@@ -381,7 +410,17 @@ def max_pool3d_backward(
     """
     checked = window(3, kernel_size, stride, padding, dilation)
     return scatter(
-        grad_output, indices, checked, input_size, data_format, "sum", out, validate, backend, POOLING_GRADIENT
+        grad_output,
+        indices,
+        checked,
+        input_size,
+        data_format,
+        index_format,
+        "sum",
+        out,
+        validate,
+        backend,
+        POOLING_GRADIENT,
     )
 
 
@@ -397,6 +436,7 @@ def max_unpool1d_backward(
     *,
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
+    index_format: IndexFormat = "plane",
     duplicates: Duplicates = "last",
     out: ArrayT | None = None,
     validate: Validate = True,
@@ -411,7 +451,7 @@ def max_unpool1d_backward(
     [[0.0, 2.0]]
     """
     checked = window(1, kernel_size, stride, padding, dilation)
-    return gather(grad_output, indices, checked, data_format, duplicates, out, validate, backend)
+    return gather(grad_output, indices, checked, data_format, index_format, duplicates, out, validate, backend)
 
 
 def max_unpool2d_backward(
@@ -423,6 +463,7 @@ def max_unpool2d_backward(
     *,
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
+    index_format: IndexFormat = "plane",
     duplicates: Duplicates = "last",
     out: ArrayT | None = None,
     validate: Validate = True,
@@ -462,7 +503,7 @@ def max_unpool2d_backward(
     [[[2.0]]]
     """
     checked = window(2, kernel_size, stride, padding, dilation)
-    return gather(grad_output, indices, checked, data_format, duplicates, out, validate, backend)
+    return gather(grad_output, indices, checked, data_format, index_format, duplicates, out, validate, backend)
 
 
 def max_unpool3d_backward(
@@ -474,6 +515,7 @@ def max_unpool3d_backward(
     *,
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
+    index_format: IndexFormat = "plane",
     duplicates: Duplicates = "last",
     out: ArrayT | None = None,
     validate: Validate = True,
@@ -486,4 +528,4 @@ def max_unpool3d_backward(
     [[[[6.0]]]]
     """
     checked = window(3, kernel_size, stride, padding, dilation)
-    return gather(grad_output, indices, checked, data_format, duplicates, out, validate, backend)
+    return gather(grad_output, indices, checked, data_format, index_format, duplicates, out, validate, backend)

@@ -20,7 +20,7 @@ from unpool.arguments import (
     padding_of,
     window,
 )
-from unpool.plan import Validate
+from unpool.plan import INDEX_FORMATS, IndexFormat, Validate
 from unpool.protocol import DUPLICATES, Duplicates
 from unpool.sizes import Window
 
@@ -37,7 +37,8 @@ class _MaxPool:
     ceil_mode: bool = False
     _: KW_ONLY
     data_format: DataFormat = "channels_first"
-    index_dtype: Any = "int64"
+    index_format: IndexFormat = "plane"
+    index_dtype: Any = None
     backend: str | None = None
     _window: Window = field(init=False, repr=False, compare=False)
 
@@ -45,7 +46,9 @@ class _MaxPool:
         _keep_window(self)
         is_channels_last(self.data_format)
         registry.check_name(self.backend)
-        object.__setattr__(self, "index_dtype", dtypes.check_index_dtype(self.index_dtype))
+        check_choice("index_format", self.index_format, INDEX_FORMATS)
+        index_dtype = dtypes.index_dtype_of(self.index_dtype, self.index_format, self._window)
+        object.__setattr__(self, "index_dtype", index_dtype)
 
     def __call__(self, input: Any, *, out: Any = None) -> Any:
         """Do as the function of the same name, with the arguments kept."""
@@ -55,6 +58,7 @@ class _MaxPool:
             self.ceil_mode,
             self.return_indices,
             self.data_format,
+            self.index_format,
             self.index_dtype,
             out,
             self.backend,
@@ -71,6 +75,7 @@ class _MaxUnpool:
     _: KW_ONLY
     dilation: int | Sequence[int] = 1
     data_format: DataFormat = "channels_first"
+    index_format: IndexFormat = "plane"
     duplicates: Duplicates = "last"
     validate: Validate = True
     backend: str | None = None
@@ -79,6 +84,7 @@ class _MaxUnpool:
     def __post_init__(self) -> None:
         _keep_window(self)
         is_channels_last(self.data_format)
+        check_choice("index_format", self.index_format, INDEX_FORMATS)
         check_choice("duplicates", self.duplicates, DUPLICATES)
         check_validate(self.validate)
         registry.check_name(self.backend)
@@ -93,6 +99,7 @@ class _MaxUnpool:
             self._window,
             output_size,
             self.data_format,
+            self.index_format,
             self.duplicates,
             out,
             self.validate,

@@ -10,6 +10,7 @@ A Plan always has three axes: one or two spatial dimensions get leading ones, so
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
@@ -21,6 +22,7 @@ from unpool.sizes import (
     Size,
     Window,
     check_countable,
+    check_taps,
     count_windows,
     default_size,
     demand_elements,
@@ -38,6 +40,9 @@ Triple: TypeAlias = "tuple[int, int, int]"
 # True reports indices outside their plane, "windows" also those outside their own window.  False reports none where a
 # report would wait for a device.
 Validate: TypeAlias = "bool | Literal['windows']"
+# An index is a flat position in its plane, or the number of a tap of its own window.
+IndexFormat = Literal["plane", "window"]
+INDEX_FORMATS: tuple[IndexFormat, ...] = ("plane", "window")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,8 @@ class Plan(Generic[SizeT]):
     sized_by: str
     # Which indices are bad.  False allows a backend to drop them where a report would wait for a device.
     validate: Validate = True
-    # The dtype of pooling's indices; None if it returns values alone.
+    # What an index is, and the dtype of pooling's indices; None if it returns values alone.
+    index_format: IndexFormat = "plane"
     index_dtype: str | None = None
     # True if pooling counts a last window that ends past the padding.
     ceil_mode: bool = False
@@ -98,6 +104,15 @@ class Plan(Generic[SizeT]):
         return Window(*[entry[first:] for entry in (self.kernel, self.stride, padding, self.dilation)])
 
     @property
+    def by_taps(self) -> bool:
+        """Return True if an index is the number of a tap."""
+        return self.index_format == "window"
+
+    @property
+    def taps(self) -> int:
+        return math.prod(self.kernel)
+
+    @property
     def values(self) -> str:
         """Return the name of the user's argument that holds the values."""
         return values_sized_by(self.sized_by)
@@ -110,7 +125,12 @@ def values_sized_by(argument: str) -> str:
 
 @remembered(maxsize=1024)
 def plan_pooling(
-    shape: tuple[Size, ...], window: Window, ceil_mode: bool, channels_last: bool, index_dtype: str | None
+    shape: tuple[Size, ...],
+    window: Window,
+    ceil_mode: bool,
+    channels_last: bool,
+    index_dtype: str | None,
+    index_format: IndexFormat = "plane",
 ) -> Plan[Any]:
     """Plan a pooling of an array of this shape; `index_dtype` is None if no indices are returned.
 
@@ -120,8 +140,8 @@ def plan_pooling(
     batch, channels, sizes = _split("input", shape, len(window.kernel), channels_last)
     pooled = tuple([count_windows(axis, shape, sizes, window, ceil_mode) for axis in range(len(sizes))])
     if None not in sizes and not any(map(is_symbol, sizes)):
-        demand_small_planes(sizes, window, index_dtype)
-    sized_by, rest = "input", {"index_dtype": index_dtype, "ceil_mode": ceil_mode}
+        demand_small_planes(sizes, window, index_dtype if index_format == "plane" else None)
+    sized_by, rest = "input", {"index_dtype": index_dtype, "index_format": index_format, "ceil_mode": ceil_mode}
     return _plan(shape, window, batch, channels, pooled, sizes, channels_last, sized_by, **rest)
 
 
@@ -134,6 +154,7 @@ def plan_unpooling(
     validate: Validate = True,
     argument: str = "input",
     sized_by: str = "output_size",
+    index_format: IndexFormat = "plane",
 ) -> Plan[Any]:
     """Plan an unpooling of an array of this shape, or a gradient between the same two shapes.
 
@@ -151,7 +172,10 @@ def plan_unpooling(
         # For symbols, the backend applies the rule to their values in the run.
         if count is not None and not is_symbol(count) and not is_symbol(size):
             demand_size(axis, count, size, window, output_size, sized_by)
-    return _plan(shape, window, batch, channels, pooled, sizes, channels_last, sized_by, validate=validate)
+    if index_format == "window":
+        check_taps(window)
+    rest = {"validate": validate, "index_format": index_format}
+    return _plan(shape, window, batch, channels, pooled, sizes, channels_last, sized_by, **rest)
 
 
 def _plan(

@@ -19,14 +19,18 @@ class Grid:
 class GridBackend:
     """The three primitives of `unpool.Backend` on Grids."""
 
+    index_formats = ("plane", "window")
+
     def pool(self, input, plan, out):
         values, indices = [], []
         for window, start, step in _places(plan):
             best = None
-            for cell in _cells(window, plan):
+            for tap, cell in enumerate(_taps(window, plan)):
+                if cell is None:
+                    continue
                 value = input.cells[start + cell * step]
                 if best is None or value > best or value != value:
-                    best, index = value, cell
+                    best, index = value, tap if plan.index_format == "window" else cell
             values.append(best)
             indices.append(index)
         out_values, out_indices = out or (None, None)
@@ -66,15 +70,15 @@ def _places(plan):
                 yield window, start + channel * plan.cells, 1
 
 
-def _cells(window, plan):
-    """Return the cells of a plane that a window reads."""
+def _taps(window, plan):
+    """Return the cell of each tap of a window, or None for a tap in the padding."""
     along = []
     for axis, at in enumerate(_position(window, plan.pooled)):
         corner = at * plan.stride[axis] - plan.padding[axis]
         reach = range(corner, corner + plan.kernel[axis] * plan.dilation[axis], plan.dilation[axis])
-        along.append([step for step in range(plan.plane[axis]) if step in reach])
+        along.append([step if 0 <= step < plan.plane[axis] else None for step in reach])
     _, height, width = plan.plane
-    return [(d * height + h) * width + w for d, h, w in product(*along)]
+    return [None if None in (d, h, w) else (d * height + h) * width + w for d, h, w in product(*along)]
 
 
 def _targets(indices, plan, duplicates):
@@ -82,17 +86,28 @@ def _targets(indices, plan, duplicates):
     targets, first, repeated = [], {}, None
     for at, (window, start, step) in enumerate(_places(plan)):
         index, position = int(indices.cells[at]), _position(at, indices.shape)
-        if not 0 <= index < plan.cells:
+        if plan.index_format == "window":
+            index = _cell(window, index, position, plan)
+        elif not 0 <= index < plan.cells:
             raise errors.bad_index(position, index, plan.spatial, plan.sized_by)
-        if plan.validate == "windows" and index not in _cells(window, plan):
+        elif plan.validate == "windows" and index not in _taps(window, plan):
             raise errors.outside_window(position, index, plan.spatial, plan.window, plan.sized_by)
         target = start + index * step
         targets.append(target)
         if first.setdefault(target, position) != position and repeated is None:
             repeated = first[target], position, index
     if duplicates == "error" and repeated is not None:
-        raise errors.duplicate_index(*repeated)
+        by_taps = plan.index_format == "window"
+        raise errors.duplicate_tap(*repeated[:2]) if by_taps else errors.duplicate_index(*repeated)
     return targets
+
+
+def _cell(window, tap, position, plan):
+    """Return the cell of a tap of a window; raise if there is none."""
+    cells = _taps(window, plan)
+    if not 0 <= tap < len(cells) or cells[tap] is None:
+        raise errors.bad_tap(position, tap, plan.spatial, plan.window, plan.sized_by)
+    return cells[tap]
 
 
 def _position(flat, shape):

@@ -63,6 +63,14 @@ class Pooling(NamedTuple):
         """Return the arguments of pooling."""
         return self.window | {"ceil_mode": self.ceil_mode}
 
+    @property
+    def taps(self):
+        return int(np.prod(self.kernel))
+
+    @property
+    def tap_dtype(self):
+        return "uint8" if self.taps <= 256 else "uint16" if self.taps <= 65536 else "int32"
+
     def pool(self, x, data_format):
         """Pool with the reference."""
         return reference.max_pool(x, *self[1:], channels_last=data_format == "channels_last")
@@ -198,6 +206,13 @@ def solved(case, leading, data_format):
 def pooled(case, leading, data_format):
     """Return the indices of a pooling. They are cached: do not write into them."""
     return solved(case, leading, data_format)[2]
+
+
+@cache
+def pooled_taps(case, leading, data_format):
+    """Return the indices of a pooling as taps. They are cached: do not write into them."""
+    indices = pooled(case, leading, data_format)
+    return reference.taps(indices, *case, channels_last=data_format == "channels_last").astype(case.tap_dtype)
 
 
 def planes_of(indices, rank, data_format):

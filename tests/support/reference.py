@@ -6,6 +6,7 @@ tuples with one entry for each axis.
 """
 
 import math
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -104,6 +105,40 @@ def own(indices, size, kernel, stride, padding, dilation, ceil_mode=False, chann
     return _array(np.stack(found, 1), indices, tuple(len(windows) for windows in along), channels_last)
 
 
+def taps(indices, size, kernel, stride, padding, dilation, ceil_mode=False, channels_last=False):
+    """Return the number of each index among the taps of its own window; every index must be one of them."""
+    rows = _rows(indices, len(size), channels_last)
+    tables = _cells_of_taps(size, kernel, stride, padding, dilation, ceil_mode)
+    found = [[table.index(cell) for cell in rows[:, i]] for i, table in enumerate(tables)]
+    return _array(
+        np.array(found).T.reshape(rows.shape), indices, _spatial(indices, len(size), channels_last), channels_last
+    )
+
+
+def cells(taps, size, kernel, stride, padding, dilation, ceil_mode=False, channels_last=False):
+    """Return the cell of each tap, or -1 if there is no such tap or it lies in the padding."""
+    rows = _rows(taps, len(size), channels_last)
+    tables = _cells_of_taps(size, kernel, stride, padding, dilation, ceil_mode)
+    found = [[table[tap] if 0 <= tap < len(table) else -1 for tap in rows[:, i]] for i, table in enumerate(tables)]
+    return _array(np.array(found).T.reshape(rows.shape), taps, _spatial(taps, len(size), channels_last), channels_last)
+
+
+@cache
+def _cells_of_taps(size, kernel, stride, padding, dilation, ceil_mode):
+    """Return, for each window in row-major order, the cells of its taps; -1 in the padding."""
+    along = [_taps(*axis, ceil_mode) for axis in zip(size, kernel, stride, padding, dilation, strict=True)]
+    tables = []
+    for window in product(*along):
+        table = []
+        for place in product(*window):
+            cell = 0
+            for at, length in zip(place, size, strict=True):
+                cell = cell * length + at if 0 <= at < length and cell >= 0 else -1
+            table.append(cell)
+        tables.append(table)
+    return tables
+
+
 def first_repeated(indices, rank, channels_last=False):
     """Return the earlier and the later position of the first repeated index, or None."""
     seen = {}
@@ -117,21 +152,25 @@ def first_repeated(indices, rank, channels_last=False):
 
 def _windows(size, kernel, stride, padding, dilation, ceil_mode):
     """List the cells of each window along one axis, without the padding."""
+    return [
+        np.array([cell for cell in window if 0 <= cell < size], np.intp)
+        for window in _taps(size, kernel, stride, padding, dilation, ceil_mode)
+    ]
+
+
+def _taps(size, kernel, stride, padding, dilation, ceil_mode):
+    """List the coordinates of the taps of each window along one axis; those in the padding are outside 0..size-1."""
     reach = dilation * (kernel - 1) + 1
     if padding == "same":  # as TensorFlow defines it
         count = math.ceil(size / stride)
         first = -(max(0, (count - 1) * stride + reach - size) // 2)
-        return _inside([first + i * stride for i in range(count)], size, kernel, dilation)
-    last = size + padding - reach  # a window that starts here ends with the padding
-    starts = range(-padding, last + 1, stride)
-    if ceil_mode:  # one window may stick out, if it starts in the input
-        starts = [start for start in range(-padding, last + stride, stride) if start < size]
-    return _inside(starts, size, kernel, dilation)
-
-
-def _inside(starts, size, kernel, dilation):
-    windows = [[start + j * dilation for j in range(kernel)] for start in starts]
-    return [np.array([cell for cell in window if 0 <= cell < size], np.intp) for window in windows]
+        starts = [first + i * stride for i in range(count)]
+    else:
+        last = size + padding - reach  # a window that starts here ends with the padding
+        starts = range(-padding, last + 1, stride)
+        if ceil_mode:  # one window may stick out, if it starts in the input
+            starts = [start for start in range(-padding, last + stride, stride) if start < size]
+    return [[start + j * dilation for j in range(kernel)] for start in starts]
 
 
 def _spatial(array, rank, channels_last):

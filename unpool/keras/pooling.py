@@ -24,7 +24,7 @@ class _MaxPooling(Windowed):
         **kwargs: Any,
     ) -> None:
         super().__init__(pool_size, strides, padding, data_format, **kwargs)
-        self.index_dtype = dtypes.check_index_dtype(index_dtype)
+        self.index_dtype = dtypes.index_dtype_of(index_dtype, "plane", self.window)
 
     def call(self, inputs: Any) -> tuple[Any, Any]:
         self.check_batched("inputs", inputs.shape)

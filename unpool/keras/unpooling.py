@@ -11,7 +11,7 @@ from unpool import calls, dtypes
 from unpool.arguments import check_choice, check_validate, per_axis, sizes_of
 from unpool.keras import messages
 from unpool.keras.windowed import Windowed
-from unpool.plan import Validate, plan_unpooling
+from unpool.plan import IndexFormat, Validate, plan_unpooling
 from unpool.protocol import DUPLICATES, Duplicates
 from unpool.sizes import common_shape, spatial_axes
 
@@ -45,7 +45,8 @@ class _MaxUnpooling(Windowed):
         if size is None and self.padding == "same" and validate and max(self.strides[1:], default=1) > 1:
             validate = "windows"
         terms = calls.Terms(("inputs", "indices", "out"), _sized_by(size, like), real=False)
-        how = self.data_format, self.duplicates, None, validate, None
+        index_format: IndexFormat = "plane"
+        how = self.data_format, index_format, self.duplicates, None, validate, None
         return calls.scatter(values, indices, self.window, size, *how, terms)
 
     def compute_output_shape(
@@ -72,7 +73,7 @@ class _MaxUnpooling(Windowed):
     def compute_output_spec(self, inputs: Any, indices: Any = None, output_size: Any = None, like: Any = None) -> Any:
         values, indices = _pair(inputs, indices)
         dtypes.check_arrays("inputs", values, indices)
-        dtypes.check_pair("inputs", values.dtype, indices.dtype, real=False)
+        dtypes.check_pair("inputs", values.dtype, indices.dtype, "plane", real=False)
         like_shape = None if like is None else like.shape
         shape = self.compute_output_shape(values.shape, indices.shape, output_size, like_shape)
         return keras.KerasTensor(shape, values.dtype)

@@ -13,9 +13,9 @@ import numpy as np
 
 from unpool import errors, findings
 from unpool.dtypes import name
-from unpool.plan import Plan
+from unpool.plan import INDEX_FORMATS, Plan
 from unpool.protocol import Duplicates
-from unpool_backends.cpu import _kernels, _memory
+from unpool_backends.cpu import _kernels, _memory, taps
 
 __all__ = ["BACKEND", "CPU", "QUIET", "array_at", "keep_memory", "max_threads", "openmp", "release_memory"]
 
@@ -37,6 +37,8 @@ _LARGE = 32 << 20
 # Bytes from which planes in reused memory are written past the caches.  At half this size, keeping the output in the
 # caches is worth more.
 _PAST_CACHES = 64 << 20
+# Taps of a window that a byte numbers, which the kernels read and write.
+_MOST_BYTES = 1 << 8
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_kernels.stay_serial)
@@ -48,6 +50,8 @@ class CPU:
     New arrays lie at a multiple of `alignment` bytes, as frameworks that take over their memory may require.  If
     `quiet`, a call with a bad or repeated index returns None and raises nothing.
     """
+
+    index_formats = INDEX_FORMATS
 
     def __init__(self, alignment: int = 1, quiet: bool = False) -> None:
         self._alignment, self._quiet = alignment, quiet
@@ -64,18 +68,22 @@ class CPU:
         elif indices is not None:
             _check_out("out[1]", indices, cells, values)
         if plan.batch:
+            converts = indices is not None and _converts(indices, plan)
+            found, planned = (np.empty(indices.shape, np.int64), taps.in_plane(plan)) if converts else (indices, plan)
             try:
-                _kernels.pool(cells, values, indices, plan, dtype)
+                _kernels.pool(cells, values, found, planned, dtype)
             except BaseException as error:
                 _note_touched(error, out)
                 raise
+            if converts:
+                indices[...] = taps.from_cells(found, plan)
         return values, indices
 
     def scatter(
         self, values: Array, indices: Array, plan: Plan[int], duplicates: Duplicates, out: Array | None
     ) -> Array | None:
         pooled, dtype = _ready(values)
-        wanted = _ready_indices(indices)
+        read, wanted, planned = _ready_indices(indices, plan)
         fresh = False
         if out is not None:
             _check_out("out", out, pooled, wanted)
@@ -87,21 +95,21 @@ class CPU:
             zeroed = fresh and duplicates != "sum"
             streamed = planes.nbytes >= _PAST_CACHES and not fresh
             try:
-                found = _kernels.scatter(pooled, wanted, planes, plan, dtype, duplicates, zeroed, streamed)
+                found = _kernels.scatter(pooled, wanted, planes, planned, dtype, duplicates, zeroed, streamed)
             except BaseException as error:
                 _note_touched(error, out)
                 raise
             if found is not None:
                 if self._quiet:
                     return None
-                raise findings.error(*found, indices, wanted, plan, touched=out is not None)
+                raise findings.error(*found, indices, read, plan, touched=out is not None)
         return planes
 
     def gather(
         self, grad: Array, indices: Array, plan: Plan[int], duplicates: Duplicates, out: Array | None
     ) -> Array | None:
         planes, dtype = _ready(grad)
-        wanted = _ready_indices(indices)
+        read, wanted, planned = _ready_indices(indices, plan)
         if out is not None:
             _check_out("out", out, planes, wanted)
             values = out
@@ -109,14 +117,14 @@ class CPU:
             values, _ = _new(plan.pooled_shape, planes.dtype, self._alignment)
         if plan.batch:
             try:
-                found = _kernels.gather(planes, wanted, values, plan, dtype, duplicates)
+                found = _kernels.gather(planes, wanted, values, planned, dtype, duplicates)
             except BaseException as error:
                 _note_touched(error, out)
                 raise
             if found is not None:
                 if self._quiet:
                     return None
-                raise findings.error(*found, indices, wanted, plan, touched=out is not None)
+                raise findings.error(*found, indices, read, plan, touched=out is not None)
         return values
 
 
@@ -153,10 +161,25 @@ def _ready(array: Array) -> tuple[Array, str]:
     return array, _NAMES.get(number) or name(array.dtype)
 
 
-def _ready_indices(indices: Array) -> Array:
-    """Return indices ready for kernels: int32 and int64 stay as they are, other integers become int64."""
-    if _plain_dtype(indices) in _INDICES:
-        return indices
+def _ready_indices(indices: Array, plan: Plan[int]) -> tuple[Array, Array, Plan[int]]:
+    """Return the integers to report, the indices ready for kernels, and the Plan that describes those."""
+    if _plain_dtype(indices) in _INDICES and not plan.by_taps:
+        return indices, indices, plan
+    if plan.by_taps and not _converts(indices, plan):
+        return (ready := _ready(indices)[0]), ready, plan
+    wanted = _widened(indices)
+    if plan.by_taps:
+        return wanted, taps.to_cells(wanted.astype(np.int64, copy=False), plan), taps.in_plane(plan)
+    return wanted, wanted, plan
+
+
+def _converts(indices: Array, plan: Plan[int]) -> bool:
+    """Return True if indices are taps in other dtypes than the kernels' bytes."""
+    return plan.by_taps and not (indices.dtype == np.uint8 and plan.taps <= _MOST_BYTES)
+
+
+def _widened(indices: Array) -> Array:
+    """Return plain indices: int32 and int64 stay as they are, other integers become int64."""
     dtype = indices.dtype
     if dtype.kind == "i" and dtype.itemsize >= 4:
         return _ready(indices)[0]

@@ -130,8 +130,8 @@ cdef Buffers describe(Job *job, Operation operation, pooled, indices, plane, pla
     if indices is not None:
         hold(&buffers.indices, indices, planes * geometry.job.windows, operation == POOL)
         index_bytes = buffers.indices.itemsize
-        if index_bytes != 4 and index_bytes != 8:
-            raise TypeError("expected int32 or int64 indices")
+        if index_bytes not in (1, 4, 8):
+            raise TypeError("expected int32 or int64 indices, or taps of one byte")
     if operation == POOL and (kind == COMPLEX64 or kind == COMPLEX128):
         raise TypeError("complex values have no order")
     job[0] = geometry.job

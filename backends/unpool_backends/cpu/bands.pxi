@@ -86,6 +86,10 @@ cdef void number_taps(Job *job) noexcept nogil:
     """Number taps by their offsets if lanes can hold these, or else in row-major order; then `offsets` has theirs."""
     cdef Bands *bands = &job.bands
     cdef int64_t largest = INT32_MAX if job.itemsize > 2 else (1 << 8 * job.itemsize) - 1
+    if job.by_taps:
+        bands.numbers = BY_TAP
+        bands.unit[0], bands.unit[1], bands.unit[2] = job.kernel[1] * job.kernel[2], job.kernel[2], 1
+        return
     bands.unit[0] = job.dilation[0] * job.cell_apart[0]
     bands.unit[1] = job.dilation[1] * job.cell_apart[1]
     bands.unit[2] = job.dilation[2]

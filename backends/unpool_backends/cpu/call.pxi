@@ -42,7 +42,9 @@ cdef void take_arrays(Job *job, const Arrays *arrays) noexcept nogil:
     job.strips = job.batch * job.strips_each
     job.kind = <Kind> arrays.kind
     job.itemsize = itemsize_of(job.kind)
-    job.narrow = arrays.index_bytes == 4
+    job.index_bytes = arrays.index_bytes
+    job.by_taps = job.index_bytes == 1
+    job.confined &= not job.by_taps  # a tap cannot leave its window
     job.pooled, job.indices, job.plane = arrays.pooled, arrays.indices, arrays.plane
 
 
@@ -127,7 +129,7 @@ cdef bint is_refused(const Call *call, const Arrays *arrays) noexcept nogil:
         return True
     if not 0 <= arrays.kind <= <int64_t> (FLOAT64 if call.operation == POOL else COMPLEX128):
         return True
-    if call.channels < 1 or arrays.batch < 0 or arrays.index_bytes != 4 and arrays.index_bytes != 8:
+    if call.channels < 1 or arrays.batch < 0 or not has_width(arrays):
         return True
     if arrays.batch and (
         arrays.pooled == NULL or arrays.plane == NULL or arrays.indices == NULL and call.operation != POOL
@@ -148,9 +150,15 @@ cdef bint is_refused(const Call *call, const Arrays *arrays) noexcept nogil:
         cells *= call.plane[axis]
         farthest += reach * apart
         apart *= call.plane[axis]
+    if arrays.index_bytes == 1 and <double> call.kernel[0] * call.kernel[1] * call.kernel[2] > MOST_BYTES:
+        return True
     if call.operation == POOL and (farthest > INT32_MAX or arrays.index_bytes == 4 and cells - 1 > INT32_MAX):
         return True
     return max(windows, cells) * call.channels * max(1, arrays.batch) > MOST_WORK
+
+
+cdef bint has_width(const Arrays *arrays) noexcept nogil:
+    return arrays.index_bytes == 1 or arrays.index_bytes == 4 or arrays.index_bytes == 8
 
 
 cdef bint steps_over(const Call *call, int axis) noexcept nogil:
@@ -191,6 +199,30 @@ cdef int run_call "unpool_run_call"(const Call *call, const Arrays *arrays, Posi
     run(&job)
     found[0] = finish(&job)
     return FOUND if max(found.bad, found.repeated) >= 0 else DONE
+
+
+cdef int64_t first_of "unpool_first_of"(const Call *call, const Arrays *arrays, int64_t at) noexcept nogil:
+    """Return the flat position of the first index of the same plane that names the same cell as the one at `at`."""
+    cdef Job job
+    cdef Py_ssize_t window, plane, start
+    settle(&job, call)
+    take_arrays(&job, arrays)
+    plane = job.windows * job.step
+    start = at // plane * plane + at % job.step
+    for window in range(at % plane // job.step):
+        if index_at(&job, start, window) == index_at(&job, start, at % plane // job.step):
+            return start + window * job.step
+    return at
+
+
+cdef int64_t index_at(const Job *job, Py_ssize_t start, Py_ssize_t window) noexcept nogil:
+    """Return the cell that a window's index names; those of its plane start at `start`."""
+    cdef Py_ssize_t at = start + window * job.step
+    if job.index_bytes == 1:
+        return read_index(job, <const uint8_t *> job.indices, window, at)
+    if job.index_bytes == 4:
+        return read_index(job, <const int32_t *> job.indices, window, at)
+    return read_index(job, <const int64_t *> job.indices, window, at)
 
 
 # --- the capsules ---------------------------------------------------------------------------------------------------

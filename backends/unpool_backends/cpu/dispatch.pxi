@@ -31,7 +31,9 @@ cdef void do_chunk(const Job *job, const Chunk *chunk) noexcept nogil:
     """Run a chunk of tasks."""
     if job.operation == POOL:
         pool_chunk(job, chunk)
-    elif job.narrow:
+    elif job.by_taps:
+        do_indexed_chunk(<uint8_t *> NULL, job, chunk)
+    elif job.index_bytes == 4:
         do_indexed_chunk(<int32_t *> NULL, job, chunk)
     else:
         do_indexed_chunk(<int64_t *> NULL, job, chunk)

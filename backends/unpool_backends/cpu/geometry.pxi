@@ -42,6 +42,22 @@ cdef inline bint has_tap(const Job *job, int axis, const Span *along, Py_ssize_t
     return away >= 0 and away % job.dilation[axis] == 0 and away // job.dilation[axis] < job.kernel[axis]
 
 
+cdef inline int64_t cell_of(const Job *job, Py_ssize_t window, Py_ssize_t tap) noexcept nogil:
+    """Return the cell of a tap of a window; -1 if there is no such tap, or if it lies in the padding."""
+    cdef Py_ssize_t cell = 0, apart = 1, at
+    cdef int axis
+    for axis in range(2, -1, -1):
+        at = window % job.windows_along[axis] * job.stride[axis] - job.padding[axis]
+        at += tap % job.kernel[axis] * job.dilation[axis]
+        if at < 0 or at >= job.cells_along[axis]:
+            return -1
+        cell += at * apart
+        apart *= job.cells_along[axis]
+        window //= job.windows_along[axis]
+        tap //= job.kernel[axis]
+    return -1 if tap else cell
+
+
 cdef inline Py_ssize_t windows_until(const Job *job, Py_ssize_t cell, Py_ssize_t limit) noexcept nogil:
     """Count the windows of a row whose tap lies before `limit`, starting with the one whose tap lies at `cell`."""
     return 0 if cell >= limit else (limit - cell + job.stride[2] - 1) // job.stride[2]

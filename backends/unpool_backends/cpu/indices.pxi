@@ -2,13 +2,17 @@
 
 # --- the format -------------------------------------------------------------------------------------------------------
 #
-# `indices[at]` is an index of window number `window` of its strip.  It is the flat position of a cell in its plane.
-# Only this function and pooling's `to_indices` depend on the format.
+# `indices[at]` is an index of window number `window` of its strip.  It is the flat position of a cell in its plane, or
+# in one byte the number of a tap of its window.  Only this function, window.pxi, which reads whole rows of taps, and
+# pooling's `to_indices` depend on the format.
 
 
 cdef inline int64_t read_index(const Job *job, const index *indices, Py_ssize_t window, Py_ssize_t at) noexcept nogil:
     """Return the cell that an index names, which may lie outside of the plane."""
-    return <int64_t> indices[at]
+    if index is uint8_t:
+        return cell_of(job, window, indices[at])
+    else:
+        return <int64_t> indices[at]
 
 
 # --- bad and repeated indices -----------------------------------------------------------------------------------------

@@ -161,12 +161,16 @@ ctypedef fused item:
     complex64
     complex128
 
+# uint8_t holds taps of windows, the others positions in the plane.
 ctypedef fused index:
+    uint8_t
     int32_t
     int64_t
 
 
 cdef enum:
+    # Taps of a window that a byte can number.
+    MOST_BYTES = 1 << 8
     # Bits of a thread's map of cells that have a value: half a megabyte.  Larger strips take several passes.
     SEEN_BITS = 1 << 22
     # How many values ahead a gather prefetches; it takes 0.85 of the time without prefetching.
@@ -274,11 +278,13 @@ cdef struct Bands:
 
 
 cdef struct Job:
-    # The operation, the dtype of the values and its size, and whether an index has 32 bits: these select the kernel.
+    # The operation, the dtype of the values and its size, and the bytes of an index: these select the kernel.
     Operation operation
     Kind kind
     Py_ssize_t itemsize
-    bint narrow
+    Py_ssize_t index_bytes
+    # True if an index is a byte, the number of a tap.
+    bint by_taps
     void *pooled
     void *indices
     void *plane

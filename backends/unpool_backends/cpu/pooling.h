@@ -48,7 +48,7 @@ typedef struct {
 typedef struct {
     const int32_t *starts; /* cells from the first window to each */
     const int32_t *offsets;
-    int narrow;   /* 1 for indices of 32 bits */
+    ptrdiff_t index_bytes; /* 4 or 8; with 1, an index is the lane */
     int replaces; /* 1 if lanes of all ones leave an index as it is */
 } unpool_numbering;
 

@@ -30,7 +30,7 @@ cdef extern from "pooling.h" nogil:
     ctypedef struct Numbering "unpool_numbering":
         const int32_t *starts
         const int32_t *offsets
-        bint narrow
+        Py_ssize_t index_bytes
         bint replaces
     ctypedef struct Loops "unpool_loops":
         void split(const Phases *, const char *, Py_ssize_t, Py_ssize_t, char *) noexcept nogil
@@ -87,14 +87,16 @@ cdef void set_up(Desk *desk, const Job *job, int thread) noexcept nogil:
     cdef const Bands *bands = &job.bands
     cdef Py_ssize_t row, window, c, at = 0
     desk.loops = loops_for(job.kind)
-    desk.index_bytes = 4 if job.narrow else 8
+    desk.index_bytes = job.index_bytes
     desk.best_lines = job.stage + thread * job.stage_bytes
     desk.found_lines = desk.best_lines + bands.lines_bytes
     desk.cells = desk.found_lines + bands.lines_bytes
     desk.found = desk.cells + bands.cells_bytes
     desk.starts = <int32_t *> (desk.found + bands.found_bytes)
     desk.count = 0
-    desk.numbering = Numbering(desk.starts, NULL, job.narrow, False)
+    desk.numbering = Numbering(desk.starts, NULL, job.index_bytes, False)
+    if job.by_taps:
+        return
     if bands.numbers == BY_TAP:
         list_offsets(desk, job, job.kernel[0], job.kernel[1], job.kernel[2])
     if job.width >= FEW:

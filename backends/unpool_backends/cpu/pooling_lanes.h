@@ -112,14 +112,22 @@ INDEX_LOOP(indices_32, int32_t)
 INDEX_LOOP(indices_64, int64_t)
 #undef INDEX_LOOP
 
+UNPOOL_LOOP NAME(bytes)(const LANE *__restrict found, uint8_t *__restrict indices, ptrdiff_t count) {
+    ptrdiff_t i;
+    for (i = 0; i < count; i++) indices[i] = (uint8_t)found[i];
+}
+
 UNPOOL_LOOPS NAME(to_indices)(
     const unpool_numbering *numbering, const void *found, void *indices, int64_t corner, ptrdiff_t count) {
     const int32_t *starts = numbering->starts, *offsets = numbering->offsets;
-    if (numbering->narrow && !offsets)
+    const int narrow = numbering->index_bytes == 4;
+    if (numbering->index_bytes == 1)
+        NAME(bytes)(found, indices, count);
+    else if (narrow && !offsets)
         NAME(indices_32)(found, starts, NULL, indices, (int32_t)corner, 0, count);
-    else if (numbering->narrow && !numbering->replaces)
+    else if (narrow && !numbering->replaces)
         NAME(indices_32)(found, starts, offsets, indices, (int32_t)corner, 0, count);
-    else if (numbering->narrow)
+    else if (narrow)
         NAME(indices_32)(found, starts, offsets, indices, (int32_t)corner, 1, count);
     else if (!offsets)
         NAME(indices_64)(found, starts, NULL, indices, corner, 0, count);

@@ -14,6 +14,7 @@
 #include "unpool.h"
 
 static int unpool_run_call(const unpool_call_1 *, const unpool_arrays_1 *, unpool_found_1 *);
+static int64_t unpool_first_of(const unpool_call_1 *, const unpool_arrays_1 *, int64_t);
 
 /* --- XLA's declarations -------------------------------------------------------------------------------------------- */
 
@@ -24,7 +25,7 @@ static int unpool_run_call(const unpool_call_1 *, const unpool_arrays_1 *, unpoo
 
 enum { XLA_EXTENSION_METADATA = 1, XLA_STAGE_EXECUTE = 3, XLA_ATTRIBUTE_ARRAY = 1, XLA_ATTRIBUTE_STRING = 4 };
 enum { XLA_INVALID_ARGUMENT = 3, XLA_RESOURCE_EXHAUSTED = 8, XLA_OUT_OF_RANGE = 11 };
-enum { XLA_S32 = 4, XLA_S64 = 5, XLA_U32 = 8, XLA_U64 = 9 };
+enum { XLA_S32 = 4, XLA_S64 = 5, XLA_U8 = 6, XLA_U32 = 8, XLA_U64 = 9 };
 
 typedef struct xla_extension {
     size_t size;
@@ -129,6 +130,16 @@ static int unpool_xla_kind(int dtype) {
     }
 }
 
+/* The bytes of an index of XLA's dtype; 0 for one that kernels do not read. */
+static int unpool_xla_index_bytes(int dtype) {
+    switch (dtype) {
+        case XLA_U8: return 1;
+        case XLA_S32: case XLA_U32: return 4;
+        case XLA_S64: case XLA_U64: return 8;
+        default: return 0;
+    }
+}
+
 static int64_t unpool_xla_items(const xla_buffer *buffer) {
     int64_t items = 1, axis;
     for (axis = 0; axis < buffer->rank; axis++) items *= buffer->dims[axis];
@@ -173,8 +184,11 @@ static void unpool_append_position(unpool_text *to, const xla_buffer *buffer, in
 }
 
 static int64_t unpool_index_at(const xla_buffer *indices, int64_t at) {
-    const int narrow = indices->dtype == XLA_S32 || indices->dtype == XLA_U32;
-    return narrow ? ((const int32_t *)indices->data)[at] : ((const int64_t *)indices->data)[at];
+    switch (unpool_xla_index_bytes(indices->dtype)) {
+        case 1: return ((const uint8_t *)indices->data)[at];
+        case 4: return ((const int32_t *)indices->data)[at];
+        default: return ((const int64_t *)indices->data)[at];
+    }
 }
 
 static void unpool_append_index(unpool_text *to, const xla_buffer *indices, int64_t at) {
@@ -187,18 +201,9 @@ static void unpool_append_index(unpool_text *to, const xla_buffer *indices, int6
     unpool_append(to, digits, (size_t)length);
 }
 
-/* Return the flat position of the first index of the same plane with the same value. */
-static int64_t unpool_first_of(const unpool_call_1 *call, const xla_buffer *indices, int64_t at) {
-    const int64_t windows = call->pooled[0] * call->pooled[1] * call->pooled[2];
-    const int64_t step = call->channels_last ? call->channels : 1, plane = windows * step;
-    int64_t first = at / plane * plane + at % step;
-    while (first < at && unpool_index_at(indices, first) != unpool_index_at(indices, at)) first += step;
-    return first;
-}
-
 /* Replace {position}, {value} and {first} in the attribute of this name. */
-static void *unpool_xla_finding(const xla_frame *frame, const unpool_call_1 *call, const xla_buffer *indices,
-                                const char *name, int64_t at) {
+static void *unpool_xla_finding(const xla_frame *frame, const unpool_call_1 *call, const unpool_arrays_1 *arrays,
+                                const xla_buffer *indices, const char *name, int64_t at) {
     const xla_string *words = (const xla_string *)unpool_xla_attribute(frame, name, XLA_ATTRIBUTE_STRING);
     const char *from, *end;
     unpool_text message = {"", 0};
@@ -210,7 +215,7 @@ static void *unpool_xla_finding(const xla_frame *frame, const unpool_call_1 *cal
             unpool_append_position(&message, indices, at);
             from += 10;
         } else if (left >= 7 && memcmp(from, "{first}", 7) == 0) {
-            unpool_append_position(&message, indices, unpool_first_of(call, indices, at));
+            unpool_append_position(&message, indices, unpool_first_of(call, arrays, at));
             from += 7;
         } else if (left >= 7 && memcmp(from, "{value}", 7) == 0) {
             unpool_append_index(&message, indices, at);
@@ -267,10 +272,9 @@ static void *unpool_xla_handler(xla_frame *frame) {
     arrays.pooled = values->data, arrays.plane = planes->data;
     arrays.indices = NULL, arrays.index_bytes = 8;
     if (indices != NULL) {
-        const int narrow = indices->dtype == XLA_S32 || indices->dtype == XLA_U32;
-        if (!narrow && indices->dtype != XLA_S64 && indices->dtype != XLA_U64) goto unfit;
-        if (unpool_xla_items(indices) != unpool_xla_items(values)) goto unfit;
-        arrays.indices = indices->data, arrays.index_bytes = narrow ? 4 : 8;
+        arrays.index_bytes = unpool_xla_index_bytes(indices->dtype);
+        if (!arrays.index_bytes || unpool_xla_items(indices) != unpool_xla_items(values)) goto unfit;
+        arrays.indices = indices->data;
     }
     switch (unpool_run_call(&call, &arrays, &found)) {
         case UNPOOL_DONE: return NULL;
@@ -278,10 +282,10 @@ static void *unpool_xla_handler(xla_frame *frame) {
         case UNPOOL_FOUND:
             if (found.bad >= 0) {
                 const int64_t index = unpool_index_at(indices, found.bad);
-                const int inside = index >= 0 && index < cells / call.channels;
-                return unpool_xla_finding(frame, &call, indices, inside ? "outside" : "bad", found.bad);
+                const int inside = arrays.index_bytes > 1 && index >= 0 && index < cells / call.channels;
+                return unpool_xla_finding(frame, &call, &arrays, indices, inside ? "outside" : "bad", found.bad);
             }
-            return unpool_xla_finding(frame, &call, indices, "repeated", found.repeated);
+            return unpool_xla_finding(frame, &call, &arrays, indices, "repeated", found.repeated);
     }
 unfit:
     return unpool_xla_error(frame, XLA_INVALID_ARGUMENT, "unpool: the arrays do not fit the attribute `call`");

@@ -84,7 +84,7 @@ typedef struct {
 } unpool_call_1;
 
 typedef struct {
-    int64_t batch, kind, index_bytes; /* 0 or more; an unpool_kind; 4 or 8 for int32 or int64 indices */
+    int64_t batch, kind, index_bytes; /* 0 or more; an unpool_kind; 4 or 8 for int32 or int64 indices, 1 for taps */
     void *pooled, *indices, *plane;
 } unpool_arrays_1;
 
