@@ -30,7 +30,7 @@ from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport INT32_MAX, INT64_MAX
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memmove, memset
+from libc.string cimport memcpy, memmove, memset
 
 __all__ = ["gather", "max_threads", "openmp", "pool", "scatter", "stay_serial", "unpool_run_1", "xla_unpool_1"]
 
@@ -38,6 +38,7 @@ include "job.pxi"
 include "threads.pxi"
 include "geometry.pxi"
 include "indices.pxi"
+include "window.pxi"
 include "scatter.pxi"
 include "gather.pxi"
 include "bands.pxi"

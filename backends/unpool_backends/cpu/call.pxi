@@ -54,6 +54,8 @@ cdef Status prepare(Job *job) noexcept nogil:
         job.in_blocks = True
         cut_by_taps(job)
         return borrow(job, False)
+    if job.by_taps:
+        return prepare_taps(job)
     if job.operation == SCATTER:
         job.compared = job.duplicates == ERROR or job.confined
         job.in_blocks = job.apart and (job.dense or not job.compared)
@@ -63,6 +65,32 @@ cdef Status prepare(Job *job) noexcept nogil:
     job.compared = job.duplicates != SUM or job.confined
     job.in_blocks = job.duplicates == SUM or (job.apart and job.dense)
     cut(job, TAKEN // (job.windows_along[2] * job.width), TAKEN // job.width, 1)
+    return borrow(job, job.duplicates != SUM)
+
+
+cdef Status prepare_taps(Job *job) noexcept nogil:
+    """Do as `prepare` where indices are taps: a tap cannot leave its window, so only windows that overlap share cells."""
+    if job.apart and job.duplicates == ERROR:
+        job.duplicates = LAST
+    if job.operation == SCATTER:
+        job.in_blocks = job.apart
+        if job.apart:
+            cut_by_cells(job)
+        else:
+            cut(job, TILE // (job.windows_along[2] * job.width), TILE // job.width, 1)
+        job.selects = job.in_blocks and selects_cells(job)
+        job.streamed &= not job.zeroed and STREAMS and job.in_blocks and fits_stage(job)
+        job.streamed &= job.cells_along[0] == 1 and job.pieces == 1  # then a block's cells follow each other
+        return borrow(job, job.duplicates == ERROR)
+    if job.apart:
+        job.duplicates = SUM  # no value is lost
+    job.in_blocks = job.duplicates != ERROR
+    cut(job, TILE // (job.windows_along[2] * job.width), TILE // job.width, 1)
+    job.strikes = job.duplicates == LAST and strikes_fit(job)
+    job.selects = selects_values(job)
+    if job.duplicates == LAST and not job.strikes:
+        job.in_blocks = False
+        cut(job, TILE // (job.windows_along[2] * job.width), TILE // job.width, 1)
     return borrow(job, job.duplicates != SUM)
 
 

@@ -148,6 +148,9 @@ cdef outlined gather_chunk(word *kind, index *index_kind, const Job *job, const 
     cdef bint by_cells = job.share.by_cells
     for nth in range(chunk.first, chunk.end):
         if not by_cells:
-            gather_part(kind, index_kind, job, nth, chunk.thread)
+            if index is uint8_t:
+                gather_rows(kind, job, nth, chunk.thread)
+            else:
+                gather_part(kind, index_kind, job, nth, chunk.thread)
         elif any_strayed(job, nth // job.ranges, nth // job.ranges + 1):
             gather_range(kind, index_kind, job, nth, chunk.thread)

@@ -329,6 +329,9 @@ cdef struct Job:
     bint drops
     # True if a block's indices are compared with their windows before they are used.
     bint compared
+    # For taps: True if selection moves the values, and if values that are lost are found by comparing pairs.
+    bint selects
+    bint strikes
     # True if threads work by blocks first, and by cells only where an index lies outside of its block.
     bint in_blocks
     # True if planes are zero already; True if blocks are assembled in `stage` and streamed out.

@@ -132,7 +132,7 @@ cdef cloned put_block(
 
 cdef bint scatter_block(
     const item *values, const index *indices, item *plane, const Job *job, Py_ssize_t nth, Py_ssize_t width,
-    char *stage, Stream *streams
+    char *stage, Stream *streams, Rows *rows
 ) noexcept nogil:
     """Write the cells of a block; return False if an index lies outside of them: then they must be written again."""
     cdef Block block = block_at(job, nth)
@@ -142,31 +142,61 @@ cdef bint scatter_block(
     cdef bint inside
     if area.runs[0] < 1 or area.runs[1] < 1 or area.length < 1:  # the last windows may lie past the plane
         return False
-    if job.compared and not own_block(indices, job, &block, width):
+    if index is uint8_t:
+        if not load(indices, job, &block, rows):
+            return False
+    elif job.compared and not own_block(indices, job, &block, width):
         return False
     values += block.first * job.step
     indices += block.first * job.step
     if not job.streamed:
+        if index is uint8_t:
+            if job.selects:
+                select_rows(values, plane + area.cell, job, rows, area.runs[0], row_length(job, &area))
+                return True
         for run in range(0 if job.zeroed else area.runs[0] * area.runs[1]):
             zero(<char *> (plane + start_of(&area, run) * job.step), job, area.length, width, sizeof(item))
         plane += area.cell * job.step
-        put_block(values, indices, plane, job, &area, &block, width, job.step, area.apart, &inside)
+        if index is uint8_t:
+            put_rows(values, plane, job, rows, area.cell, job.step)
+            inside = True
+        else:
+            put_block(values, indices, plane, job, &area, &block, width, job.step, area.apart, &inside)
         return inside
     # In the stage, each run has a margin before it for the pending part of a cache line.
     margin = margin_of(width * sizeof(item))
     apart[1] = margin + area.length
     apart[0] = area.runs[1] * apart[1]
-    memset(stage, 0, area.runs[0] * apart[0] * width * sizeof(item))
     stage += margin * width * sizeof(item)
-    put_block(values, indices, <item *> stage, job, &area, &block, width, width, apart, &inside)
-    if not inside:
-        return False
+    if index is uint8_t:
+        put_in_stage(values, <item *> stage, job, rows, &area)
+    else:
+        memset(stage, 0, (area.runs[0] * apart[0] - margin) * width * sizeof(item))
+        put_block(values, indices, <item *> stage, job, &area, &block, width, width, apart, &inside)
+        if not inside:
+            return False
     for run in range(area.runs[0] * area.runs[1]):
         stream_write(
             &streams[run], <char *> (plane + start_of(&area, run) * job.step),
             stage + run * apart[1] * width * sizeof(item), area.length * width * sizeof(item),
         )
     return True
+
+
+cdef inline Py_ssize_t row_length(const Job *job, const Area *area) noexcept nogil:
+    """Return how many cells of a row a block owns."""
+    return job.cells_along[2] if job.pieces == 1 else area.length
+
+
+cdef inline void put_in_stage(
+    const item *values, item *stage, const Job *job, Rows *rows, const Area *area
+) noexcept nogil:
+    """Put values at their taps in the stage, whose cells follow each other as in the plane."""
+    if job.selects:
+        select_rows(values, stage, job, rows, 1, row_length(job, area))
+    else:
+        memset(stage, 0, area.length * job.width * sizeof(item))
+        put_rows(values, stage, job, rows, area.cell, job.width)
 
 
 cdef void scatter_part(item *kind, index *index_kind, const Job *job, Py_ssize_t nth, int thread) noexcept nogil:
@@ -178,10 +208,13 @@ cdef void scatter_part(item *kind, index *index_kind, const Job *job, Py_ssize_t
     cdef Stream[STREAMED_RUNS] streams
     cdef Py_ssize_t part = nth % job.parts, b, run
     cdef bint inside = True
+    cdef Rows rows
+    if index is uint8_t:
+        tabulate(job, &rows, strip.width)
     for run in range(STREAMED_RUNS if job.streamed else 0):
         streams[run].pending = 0
     for b in range(part * job.blocks // job.parts, (part + 1) * job.blocks // job.parts):
-        inside = scatter_block(values, indices, plane, job, b, strip.width, stage, streams)
+        inside = scatter_block(values, indices, plane, job, b, strip.width, stage, streams, &rows)
         if not inside:
             break
     if job.streamed:
@@ -229,6 +262,10 @@ cdef void scatter_range(item *kind, index *index_kind, const Job *job, Py_ssize_
     cdef Py_ssize_t low = (nth % job.ranges) * job.cells // job.ranges
     cdef Py_ssize_t end = (nth % job.ranges + 1) * job.cells // job.ranges
     cdef Py_ssize_t bad = -1, repeated = -1, first = low
+    if index is uint8_t:
+        if not job.apart and job.duplicates != ERROR:
+            scatter_rows(kind, job, nth, thread)
+            return
     if job.duplicates == ERROR or job.confined:
         bad = first_bad(indices, job, strip.width, thread)
     if bad < 0 and job.duplicates == ERROR:

@@ -1,0 +1,543 @@
+# Taps: an index of one byte is the number of a tap of its own window.
+#
+# A tap cannot leave its window, so a row of windows is done by itself, and nothing is ever done twice.  A block's taps
+# are copied and checked first: another thread of the program may write the array meanwhile.  The cell of a tap is
+#
+#     corner of the row + window * stride + offsets[tap]
+#
+# and that serves every window.  The smallest windows are faster by selection (see taps.h): a row of cells at a time, and
+# no cell is visited twice.  Where windows overlap, a value that a later one overwrites is *lost*.  Two windows name the
+# same cell by a pair of taps that depends only on their distance, so that few pairs are compared, a byte a window.
+
+cdef extern from "taps.h" nogil:
+    ctypedef struct TapLoops "unpool_tap_loops":
+        void (*widen)(const uint8_t *, void *, Py_ssize_t) noexcept nogil
+        void (*put_pairs)(const void *, const void *, int64_t, void *, Py_ssize_t) noexcept nogil
+        void (*take_row)(
+            const void *, const void *, int64_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, bint, void *, Py_ssize_t
+        ) noexcept nogil
+    const TapLoops *tap_loops_for "unpool_tap_loops_for"(Py_ssize_t) noexcept
+    void most_of "unpool_most_of"(const uint8_t *, Py_ssize_t, uint8_t *) noexcept
+    void mark_lost "unpool_mark_lost"(const uint8_t *, const uint8_t *, uint8_t, uint8_t, uint8_t *, Py_ssize_t) noexcept
+    const Py_ssize_t SELECTED_REACH "UNPOOL_REACH"
+
+
+cdef enum:
+    # The most taps of a block.
+    TAP_TILE = 1 << 13
+    # Pairs of taps up to which windows are compared with later ones.
+    MOST_PAIRS = 64
+    # Windows of a row from which selection is faster than the table.
+    SELECTED = 32
+    # A tap that no window of 255 taps or fewer has.
+    LOST = 255
+
+
+cdef struct Rows:
+    # The windows of a block, and their taps in a copy: `width` channels of each window lie side by side.  The columns
+    # low..high-1 of the row are whole: no tap of theirs lies in the padding at its ends.
+    Block block
+    Span depth
+    Py_ssize_t columns
+    Py_ssize_t width
+    Py_ssize_t low
+    Py_ssize_t high
+    # Of each tap: its distance from the window's corner in cells, and its number along the last axis.
+    Py_ssize_t[MOST_BYTES] offsets
+    uint8_t[MOST_BYTES] along
+    uint8_t[TAP_TILE] taps
+
+
+cdef inline Py_ssize_t taps_of(const Job *job) noexcept nogil:
+    return job.kernel[0] * job.kernel[1] * job.kernel[2]
+
+
+cdef inline void tabulate(const Job *job, Rows *rows, Py_ssize_t width) noexcept nogil:
+    """Fill in what all blocks of a strip share."""
+    cdef Py_ssize_t d, h, w, tap = 0
+    cdef Py_ssize_t reached = job.cells_along[2] + job.padding[2] - tap_offset(job, 0, 0, job.kernel[2] - 1)
+    for d in range(job.kernel[0]):
+        for h in range(job.kernel[1]):
+            for w in range(job.kernel[2]):
+                rows.offsets[tap] = tap_offset(job, d, h, w)
+                rows.along[tap] = <uint8_t> w
+                tap += 1
+    rows.width = width
+    rows.low = min((job.padding[2] + job.stride[2] - 1) // job.stride[2], job.windows_along[2])
+    rows.high = min((reached + job.stride[2] - 1) // job.stride[2], job.windows_along[2]) if reached > 0 else 0
+
+
+cdef bint load(const uint8_t *indices, const Job *job, const Block *of, Rows *rows) noexcept nogil:
+    """Copy the taps of a block of a strip; return True if each exists and lies inside the plane."""
+    cdef Block *block = &rows.block
+    cdef Py_ssize_t i, row, column, count
+    cdef uint8_t *taps = rows.taps
+    cdef uint8_t most
+    block[0] = of[0]
+    rows.depth = span(job, 0, block.depth)
+    rows.columns = block.end_column - block.column
+    count = block.count * rows.width
+    indices += block.first * job.step
+    if rows.width == job.step:
+        memcpy(taps, indices, count)
+    else:
+        for i in range(block.count):
+            memcpy(taps + i * rows.width, indices + i * job.step, rows.width)
+    most_of(taps, count, &most)
+    if most >= taps_of(job):
+        return False
+    for row in range(block.row, block.end_row):
+        if not row_is_inside(job, rows, row):
+            return False
+    for column in range(block.column, min(rows.low, block.end_column)):
+        if not column_is_inside(job, rows, column):
+            return False
+    for column in range(max(rows.high, rows.low, block.column), block.end_column):
+        if not column_is_inside(job, rows, column):
+            return False
+    return True
+
+
+cdef inline uint8_t *row_of(Rows *rows, Py_ssize_t row) noexcept nogil:
+    """Return the taps of a row of a block."""
+    return rows.taps + (row - rows.block.row) * rows.columns * rows.width
+
+
+cdef bint row_is_inside(const Job *job, Rows *rows, Py_ssize_t row) noexcept nogil:
+    """Return True if no tap of a row of windows lies before or behind the plane along the first two axes."""
+    cdef Span h = span(job, 1, row)
+    cdef Span *d = &rows.depth
+    cdef uint8_t[MOST_BYTES] outside
+    cdef Py_ssize_t i, kd, kh, apart = job.kernel[2]
+    cdef uint8_t *taps
+    cdef uint8_t bad = 0
+    if h.first == 0 and h.end == job.kernel[1] and d.first == 0 and d.end == job.kernel[0]:
+        return True
+    memset(outside, 1, taps_of(job))
+    for kd in range(d.first, d.end):
+        for kh in range(h.first, h.end):
+            memset(outside + (kd * job.kernel[1] + kh) * apart, 0, apart)
+    taps = row_of(rows, row)
+    for i in range(rows.columns * rows.width):
+        bad |= outside[taps[i]]
+    return not bad
+
+
+cdef bint column_is_inside(const Job *job, Rows *rows, Py_ssize_t column) noexcept nogil:
+    """Return True if no tap of a column of windows lies before or behind its row of cells."""
+    cdef Span w = span(job, 2, column)
+    cdef Py_ssize_t i, c, tap, taps_apart = rows.columns * rows.width
+    cdef const uint8_t *taps = rows.taps + (column - rows.block.column) * rows.width
+    for i in range(rows.block.end_row - rows.block.row):
+        for c in range(rows.width):
+            tap = rows.along[taps[c]]
+            if tap < w.first or tap >= w.end:
+                return False
+        taps += taps_apart
+    return True
+
+
+cdef inline Py_ssize_t corner_at(const Job *job, Rows *rows, Py_ssize_t row, Py_ssize_t column) noexcept nogil:
+    """Return the cell of a window's first tap, without the divisions of `span`."""
+    cdef Py_ssize_t cell = rows.depth.start * job.cell_apart[0]
+    cell += (row * job.stride[1] - job.padding[1]) * job.cell_apart[1]
+    return cell + column * job.stride[2] - job.padding[2]
+
+
+# --- scatter ----------------------------------------------------------------------------------------------------------
+
+
+cdef inline void fetch(const void *start, Py_ssize_t bytes) noexcept nogil:
+    """Prefetch memory, which is harmless at any address."""
+    cdef Py_ssize_t at
+    for at in range((bytes + LINE - 1) // LINE):
+        prefetch(<size_t> start + at * LINE)
+
+
+cdef inline void put_rows(
+    const item *values, item *to, const Job *job, Rows *rows, Py_ssize_t first_cell, Py_ssize_t to_step
+) noexcept nogil:
+    """Put the values of a block at their taps in `to`, which begins with `first_cell` of the plane."""
+    cdef Py_ssize_t row, i, c, corner, stride = job.stride[2]
+    cdef const uint8_t *taps = rows.taps
+    cdef const Py_ssize_t *offsets = rows.offsets
+    for row in range(rows.block.row, rows.block.end_row):
+        corner = corner_at(job, rows, row, rows.block.column) - first_cell
+        fetch(values + rows.block.count * job.step, rows.columns * job.step * sizeof(item))
+        if job.step == 1:
+            for i in range(rows.columns):
+                place(&to[corner + i * stride + offsets[taps[i]]], values[i])
+        else:
+            for i in range(rows.columns):
+                for c in range(rows.width):
+                    place(
+                        &to[(corner + i * stride + offsets[taps[i * rows.width + c]]) * to_step + c],
+                        values[i * job.step + c],
+                    )
+        taps += rows.columns * rows.width
+        values += rows.columns * job.step
+
+
+cdef inline void select_rows(
+    const item *values, item *to, const Job *job, Rows *rows, Py_ssize_t depths, Py_ssize_t length
+) noexcept nogil:
+    """Write the cells that a block owns in rows of `length`, by selection; `to` begins with the first one.
+
+    `selects_cells` has the conditions.
+    """
+    cdef uint64_t[TILE] lanes, sums  # TAP_TILE bytes
+    cdef item *added = <item *> sums
+    cdef Py_ssize_t i, depth, row, cell_row, kd, kh, line, count = rows.columns
+    cdef Py_ssize_t first_depth = edge(job, 0, rows.block.depth), first_row = edge(job, 1, rows.block.row)
+    cdef Span h
+    cdef const TapLoops *loops = tap_loops_for(sizeof(item))
+    if not (item is word8 or item is word16 or item is word32 or item is word64 or item is word128):
+        # A cell is 0 + value, which is not the value if that is -0.0.
+        memset(added, 0, rows.block.count * sizeof(item))
+        for i in range(rows.block.count):
+            place(&added[i], values[i])
+        values = added
+    loops.widen(rows.taps, lanes, rows.block.count)
+    for depth in range(depths):
+        kd = tap_at(job, 0, first_depth + depth - rows.depth.start)
+        for row in range(rows.block.row, rows.block.end_row):
+            h = span(job, 1, row)
+            i = (row - rows.block.row) * count
+            for cell_row in range(edge(job, 1, row), edge(job, 1, row + 1)):
+                kh = tap_at(job, 1, cell_row - h.start)
+                line = depth * job.cell_apart[0] + (cell_row - first_row) * job.cell_apart[1]
+                if kd < 0 or kh < 0:
+                    memset(to + line, 0, length * sizeof(item))
+                    continue
+                loops.put_pairs(
+                    values + i, <char *> lanes + i * sizeof(item), (kd * job.kernel[1] + kh) * 2, to + line, count
+                )
+                if length > 2 * count:
+                    memset(to + line + 2 * count, 0, (length - 2 * count) * sizeof(item))
+
+
+cdef inline Py_ssize_t tap_at(const Job *job, int axis, Py_ssize_t away) noexcept nogil:
+    """Return the tap along one axis that lies so many cells behind the start of its window, or -1."""
+    if away < 0 or away % job.dilation[axis] or away // job.dilation[axis] >= job.kernel[axis]:
+        return -1
+    return away // job.dilation[axis]
+
+
+cdef inline bint has_lanes(const Job *job) noexcept nogil:
+    """Return True if values are as wide, and as aligned, as a lane, and rows are long enough for vectors."""
+    return (
+        tap_loops_for(job.itemsize) != NULL and job.kind != COMPLEX64 and job.step == 1
+        and job.windows_along[2] >= SELECTED
+    )
+
+
+cdef inline bint selects_cells(const Job *job) noexcept nogil:
+    """Return True if selection writes the cells of blocks: windows are pairs of cells in a row or two, and whole."""
+    return (
+        has_lanes(job) and job.kernel[2] == 2 and job.stride[2] == 2 and job.dilation[2] == 1 and taps_of(job) <= 4
+        and job.padding[2] == 0 and 2 * job.windows_along[2] <= job.cells_along[2]
+    )
+
+
+cdef void scatter_rows(item *kind, const Job *job, Py_ssize_t nth, int thread) noexcept nogil:
+    """Write a range of a strip's cells from windows that overlap, one block after the other."""
+    cdef Strip strip = strip_at(job, nth // job.ranges)
+    cdef const item *values = <const item *> job.pooled + strip.pooled
+    cdef const uint8_t *indices = <const uint8_t *> job.indices + strip.pooled
+    cdef item *plane = <item *> job.plane + strip.plane
+    cdef Py_ssize_t low = (nth % job.ranges) * job.cells // job.ranges
+    cdef Py_ssize_t end = (nth % job.ranges + 1) * job.cells // job.ranges
+    cdef Py_ssize_t b, zeroed = end if job.zeroed else low, first, behind, bad = -1
+    cdef Rows rows
+    cdef Block block
+    tabulate(job, &rows, strip.width)
+    for b in range(job.blocks):
+        if b % BLOCKS == 0 and stopped(job, thread):
+            return
+        block = block_at(job, b)
+        first = first_reached(job, &block)
+        behind = reached_until(job, &block)
+        # Windows without a cell in the plane have bad taps only, and the first range reports them.
+        if (behind <= low or first >= end) and (low or first < behind):
+            continue
+        if zeroed < min(behind, end):
+            zero(<char *> (plane + zeroed * job.step), job, min(behind, end) - zeroed, strip.width, sizeof(item))
+            zeroed = min(behind, end)
+        if load(indices, job, &block, &rows) and low <= first and behind <= end:
+            put_rows(values + block.first * job.step, plane, job, &rows, 0, job.step)
+        else:
+            bad = put_some(values, indices, plane, job, &block, strip.width, low, end)
+            if bad >= 0:
+                report(job, &strip, thread, bad, -1)
+                return
+    if zeroed < end:
+        zero(<char *> (plane + zeroed * job.step), job, end - zeroed, strip.width, sizeof(item))
+
+
+cdef inline Py_ssize_t first_reached(const Job *job, const Block *block) noexcept nogil:
+    """Return a cell that no cell of a block's windows lies before."""
+    cdef Py_ssize_t depth = max(0, block.depth * job.stride[0] - job.padding[0])
+    cdef Py_ssize_t row = max(0, block.row * job.stride[1] - job.padding[1])
+    return depth * job.cell_apart[0] + row * job.cell_apart[1]
+
+
+cdef inline Py_ssize_t reached_until(const Job *job, const Block *block) noexcept nogil:
+    """Return a cell that all cells of a block's windows lie before."""
+    cdef Py_ssize_t depth = block.depth * job.stride[0] - job.padding[0] + (job.kernel[0] - 1) * job.dilation[0]
+    cdef Py_ssize_t row = (block.end_row - 1) * job.stride[1] - job.padding[1] + (job.kernel[1] - 1) * job.dilation[1]
+    depth = min(depth, job.cells_along[0] - 1)
+    row = min(row, job.cells_along[1] - 1)
+    return depth * job.cell_apart[0] + (row + 1) * job.cell_apart[1]
+
+
+cdef Py_ssize_t put_some(
+    const item *values, const uint8_t *indices, item *plane, const Job *job, const Block *block, Py_ssize_t width,
+    Py_ssize_t low, Py_ssize_t end
+) noexcept nogil:
+    """Put the values of a block whose cells lie in low..end-1; return the offset in the strip of a bad tap, or -1."""
+    cdef Py_ssize_t i, c, at
+    cdef int64_t cell
+    for i in range(block.first, block.first + block.count):
+        for c in range(width):
+            at = i * job.step + c
+            cell = read_index(job, indices, i, at)
+            if cell < 0 and not job.drops:
+                return at
+            if low <= cell < end:
+                place(&plane[cell * job.step + c], values[at])
+    return -1
+
+
+# --- gather -----------------------------------------------------------------------------------------------------------
+
+
+cdef inline bint selects_values(const Job *job) noexcept nogil:
+    """Return True if selection takes the values of windows: they have few taps, and lie at most 3 cells apart."""
+    return (
+        has_lanes(job) and job.stride[2] <= 3 and tap_offset(job, 0, 0, job.kernel[2] - 1) < SELECTED_REACH
+        and taps_of(job) <= (9 if job.itemsize > 2 else 25)
+    )
+
+
+cdef void gather_rows(word *kind, const Job *job, Py_ssize_t nth, int thread) noexcept nogil:
+    """Take the values of a part of a strip, one block after the other."""
+    cdef Strip strip = strip_at(job, nth // job.parts)
+    cdef word *values = <word *> job.pooled + strip.pooled
+    cdef const uint8_t *indices = <const uint8_t *> job.indices + strip.pooled
+    cdef const word *plane = <const word *> job.plane + strip.plane
+    cdef Py_ssize_t part = nth % job.parts, b
+    cdef Rows rows
+    cdef Later later
+    cdef Block block
+    tabulate(job, &rows, strip.width)
+    for b in range(part * job.blocks // job.parts, (part + 1) * job.blocks // job.parts):
+        block = block_at(job, b)
+        if load(indices, job, &block, &rows):
+            if job.strikes:
+                strike(indices, job, &rows, &later)
+            take_by_taps(values, plane, job, &rows)
+        elif job.strikes and job.parts > 1:
+            job.strayed[nth] = True
+            return
+        elif job.strikes:
+            gather_range(kind, <uint8_t *> NULL, job, nth, thread)
+            return
+        elif job.drops:
+            take_kept(values, indices, plane, job, &rows.block, strip.width)
+        else:
+            report(job, &strip, thread, first_bad(indices, job, strip.width, thread), -1)
+            return
+
+
+cdef void take_by_taps(
+    word *values, const word *plane, const Job *job, Rows *rows
+) noexcept nogil:
+    """Take the value at each tap of a block, and zero for values that are lost."""
+    cdef Py_ssize_t row, begin = rows.block.column, end = begin
+    cdef uint64_t[TILE] lanes
+    cdef bint selects = job.selects
+    values += rows.block.first * job.step
+    if selects:
+        begin = max(rows.low, rows.block.column)
+        end = max(min(rows.high, rows.block.end_column), begin)
+        selects = begin < end
+    if not selects:
+        begin = end = rows.block.column
+    else:
+        tap_loops_for(sizeof(word)).widen(rows.taps, lanes, rows.block.count)
+    for row in range(rows.block.row, rows.block.end_row):
+        if selects:
+            select_values(
+                values + begin - rows.block.column, plane, job, rows, row, begin, end - begin,
+                <word *> lanes + (row - rows.block.row) * rows.columns + begin - rows.block.column,
+            )
+        take_columns(values, plane, job, rows, row, rows.block.column, begin)
+        take_columns(values, plane, job, rows, row, end, rows.block.end_column)
+        values += rows.columns * job.step
+
+
+cdef inline void select_values(
+    word *values, const word *plane, const Job *job, Rows *rows, Py_ssize_t row, Py_ssize_t column, Py_ssize_t count,
+    const word *lanes
+) noexcept nogil:
+    cdef Span h = span(job, 1, row)
+    cdef Py_ssize_t corner = corner_at(job, rows, row, column), kd, kh
+    cdef bint fresh = True
+    for kd in range(rows.depth.first, rows.depth.end):
+        for kh in range(h.first, h.end):
+            tap_loops_for(sizeof(word)).take_row(
+                plane + (corner + tap_offset(job, kd, kh, 0)), lanes, (kd * job.kernel[1] + kh) * job.kernel[2],
+                job.kernel[2], job.dilation[2], job.stride[2], fresh, values, count,
+            )
+            fresh = False
+
+
+cdef inline void take_columns(
+    word *values, const word *plane, const Job *job, Rows *rows, Py_ssize_t row, Py_ssize_t column, Py_ssize_t end
+) noexcept nogil:
+    """Take the values of some windows of a row by the table."""
+    cdef Py_ssize_t i, c, first = column - rows.block.column, stride = job.stride[2]
+    cdef Py_ssize_t corner = corner_at(job, rows, row, rows.block.column)
+    cdef const uint8_t *taps = row_of(rows, row)
+    cdef const Py_ssize_t *offsets = rows.offsets
+    cdef word nothing
+    cdef const word *source
+    if job.strikes:
+        memset(&nothing, 0, sizeof(word))
+        for i in range(first, end - rows.block.column):
+            for c in range(rows.width):
+                source = &nothing
+                if taps[i * rows.width + c] != LOST:
+                    source = &plane[(corner + i * stride + offsets[taps[i * rows.width + c]]) * job.step + c]
+                values[i * job.step + c] = source[0]
+    elif job.step == 1:
+        for i in range(first, end - rows.block.column):
+            values[i] = plane[corner + i * stride + offsets[taps[i]]]
+    else:
+        for i in range(first, end - rows.block.column):
+            for c in range(rows.width):
+                values[i * job.step + c] = (
+                    plane[(corner + i * stride + offsets[taps[i * rows.width + c]]) * job.step + c]
+                )
+
+
+# --- windows that overlap: values that a later one overwrites ---------------------------------------------------------
+
+
+cdef struct Later:
+    # A copy of a block's taps, and of the windows around it that may overwrite its values: `most` windows along each
+    # axis.  LOST stands for windows that do not exist.
+    Py_ssize_t[3] most
+    Py_ssize_t above
+    Py_ssize_t rows
+    Py_ssize_t pitch
+    uint8_t[2 * TAP_TILE] taps
+    uint8_t[2 * TAP_TILE] lost
+
+
+cdef inline void plan_later(const Job *job, Later *later, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
+    """Lay out the copy for a block of so many rows and columns."""
+    cdef int axis
+    for axis in range(3):
+        later.most[axis] = (job.kernel[axis] - 1) * job.dilation[axis] // job.stride[axis]
+        later.most[axis] = min(later.most[axis], job.windows_along[axis] - 1)
+    later.above = later.most[1] if later.most[0] else 0  # a later depth may have an earlier row
+    later.rows = later.above + rows + later.most[1]
+    later.pitch = (columns + 2 * later.most[2]) * job.width
+
+
+cdef inline Py_ssize_t distance(const Job *job, int axis, Py_ssize_t windows) noexcept nogil:
+    """Return the distance in taps of two windows so far apart; the number of taps if they share no cell."""
+    cdef Py_ssize_t cells = windows * job.stride[axis]
+    if cells % job.dilation[axis]:
+        return job.kernel[axis]
+    return min(max(cells // job.dilation[axis], -job.kernel[axis]), job.kernel[axis])
+
+
+cdef inline Py_ssize_t shared_taps(const Job *job, int axis, Py_ssize_t windows) noexcept nogil:
+    """Return how many taps of a window are cells of one so many windows behind it, along one axis."""
+    cdef Py_ssize_t taps = distance(job, axis, windows)
+    return job.kernel[axis] - (taps if taps > 0 else -taps)
+
+
+cdef bint strikes_fit(const Job *job) noexcept nogil:
+    """Return True if values that are lost are found by comparing pairs of taps: few pairs, and a byte left for LOST."""
+    cdef Later later
+    cdef Py_ssize_t d, h, w, pairs = 0
+    plan_later(job, &later, job.rows, job.piece)
+    if taps_of(job) > LOST or (later.most[0] + 1) * later.rows * later.pitch > 2 * TAP_TILE:
+        return False
+    for d in range(later.most[0] + 1):
+        for h in range(-later.most[1] if d else 0, later.most[1] + 1):
+            for w in range(-later.most[2] if d or h else 1, later.most[2] + 1):
+                pairs += shared_taps(job, 0, d) * shared_taps(job, 1, h) * shared_taps(job, 2, w)
+                if pairs > MOST_PAIRS:
+                    return False
+    return True
+
+
+cdef void strike(const uint8_t *indices, const Job *job, Rows *rows, Later *later) noexcept nogil:
+    """Replace the taps of a block whose values are lost by LOST."""
+    cdef Py_ssize_t d, h, w, i, row, count = rows.columns * rows.width
+    cdef uint8_t *taps
+    cdef const uint8_t *lost = later.lost
+    plan_later(job, later, rows.block.end_row - rows.block.row, rows.columns)
+    copy_around(indices, job, rows, later)
+    memset(later.lost, 0, (rows.block.end_row - rows.block.row) * later.pitch)
+    for d in range(later.most[0] + 1):
+        for h in range(-later.most[1] if d else 0, later.most[1] + 1):
+            for w in range(-later.most[2] if d or h else 1, later.most[2] + 1):
+                mark_pairs(job, rows, later, d, h, w)
+    for row in range(rows.block.row, rows.block.end_row):
+        taps = row_of(rows, row)
+        for i in range(count):
+            taps[i] |= lost[i]
+        lost += later.pitch
+
+
+cdef void copy_around(const uint8_t *indices, const Job *job, const Rows *rows, Later *later) noexcept nogil:
+    cdef Py_ssize_t depth, row, column, d, first = max(0, rows.block.column - later.most[2])
+    cdef Py_ssize_t end = min(rows.block.end_column + later.most[2], job.windows_along[2])
+    cdef const uint8_t *source
+    cdef uint8_t *to
+    memset(later.taps, LOST, (later.most[0] + 1) * later.rows * later.pitch)
+    for d in range(later.most[0] + 1):
+        depth = rows.block.depth + d
+        if depth >= job.windows_along[0]:
+            return
+        for row in range(
+            max(0, rows.block.row - later.above), min(rows.block.end_row + later.most[1], job.windows_along[1])
+        ):
+            source = indices + ((depth * job.windows_along[1] + row) * job.windows_along[2] + first) * job.step
+            to = later_at(later, rows, d, row, first - rows.block.column)
+            if rows.width == job.step:
+                memcpy(to, source, (end - first) * rows.width)
+            else:
+                for column in range(end - first):
+                    memcpy(to + column * rows.width, source + column * job.step, rows.width)
+
+
+cdef inline uint8_t *later_at(
+    Later *later, const Rows *rows, Py_ssize_t depth, Py_ssize_t row, Py_ssize_t column
+) noexcept nogil:
+    """Return the copy of the taps of a row, from the column that lies so many windows behind the block's first."""
+    row += later.above - rows.block.row
+    return later.taps + (depth * later.rows + row) * later.pitch + (later.most[2] + column) * rows.width
+
+
+cdef void mark_pairs(
+    const Job *job, Rows *rows, Later *later, Py_ssize_t d, Py_ssize_t h, Py_ssize_t w
+) noexcept nogil:
+    """Mark the values of a block that windows overwrite which lie (d, h, w) windows behind."""
+    # The rows of the copy are as long in both, so that one loop compares all rows of the block.
+    cdef Py_ssize_t count = (rows.block.end_row - rows.block.row - 1) * later.pitch + rows.columns * rows.width
+    cdef const uint8_t *own = later_at(later, rows, 0, rows.block.row, 0)
+    cdef const uint8_t *other = later_at(later, rows, d, rows.block.row + h, w)
+    cdef Py_ssize_t kd, kh, kw, tap
+    cdef Py_ssize_t md = distance(job, 0, d), mh = distance(job, 1, h), mw = distance(job, 2, w)
+    cdef Py_ssize_t back = (md * job.kernel[1] + mh) * job.kernel[2] + mw
+    for kd in range(md, job.kernel[0]):
+        for kh in range(max(0, mh), min(job.kernel[1], job.kernel[1] + mh)):
+            for kw in range(max(0, mw), min(job.kernel[2], job.kernel[2] + mw)):
+                tap = (kd * job.kernel[1] + kh) * job.kernel[2] + kw
+                mark_lost(own, other, <uint8_t> tap, <uint8_t> (tap - back), later.lost, count)
