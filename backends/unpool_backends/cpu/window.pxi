@@ -315,7 +315,7 @@ cdef inline bint selects_values(const Job *job) noexcept nogil:
     """Return True if selection takes the values of windows: they have few taps, and lie at most 3 cells apart."""
     return (
         has_lanes(job) and job.stride[2] <= 3 and tap_offset(job, 0, 0, job.kernel[2] - 1) < SELECTED_REACH
-        and taps_of(job) <= (9 if job.itemsize > 2 else 25)
+        and taps_of(job) <= (25 if job.strikes else 9 if job.itemsize > 2 else 4)
     )
 
 
@@ -400,16 +400,25 @@ cdef inline void take_columns(
     cdef Py_ssize_t corner = corner_at(job, rows, row, rows.block.column)
     cdef const uint8_t *taps = row_of(rows, row)
     cdef const Py_ssize_t *offsets = rows.offsets
+    cdef Py_ssize_t kh, at
     cdef word nothing
-    cdef const word *source
+    cdef size_t[2] sources
+    cdef bint lost
+    if first < end - rows.block.column and job.step == 1:
+        for kh in range(job.kernel[1]):
+            fetch(
+                plane + (corner + job.stride[1] * job.cell_apart[1] + tap_offset(job, 0, kh, 0)),
+                rows.columns * stride * sizeof(word),
+            )
     if job.strikes:
         memset(&nothing, 0, sizeof(word))
+        sources[0], sources[1] = <size_t> plane, <size_t> &nothing
         for i in range(first, end - rows.block.column):
             for c in range(rows.width):
-                source = &nothing
-                if taps[i * rows.width + c] != LOST:
-                    source = &plane[(corner + i * stride + offsets[taps[i * rows.width + c]]) * job.step + c]
-                values[i * job.step + c] = source[0]
+                # No branch: it would be mispredicted.
+                lost = taps[i * rows.width + c] == LOST
+                at = (corner + i * stride + offsets[taps[i * rows.width + c]]) * job.step + c
+                values[i * job.step + c] = (<const word *> sources[lost])[at * (1 - lost)]
     elif job.step == 1:
         for i in range(first, end - rows.block.column):
             values[i] = plane[corner + i * stride + offsets[taps[i]]]
