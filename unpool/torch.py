@@ -23,7 +23,7 @@ import torch
 import unpool
 from unpool import max_pool1d, max_pool2d, max_pool3d, max_unpool1d, max_unpool2d, max_unpool3d
 from unpool.arguments import DataFormat, Padding
-from unpool.plan import Validate
+from unpool.plan import IndexFormat, Validate
 from unpool.protocol import Duplicates
 
 __all__ = ["MaxPool1d", "MaxPool2d", "MaxPool3d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", "onnx_translations"]
@@ -55,7 +55,7 @@ class _Layer(torch.nn.Module):  # type: ignore[misc]
 
 class _MaxPool(_Layer):
     shown = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
-    more: ClassVar[dict[str, Any]] = {"data_format": "channels_first", "index_dtype": "int64"}
+    more: ClassVar[dict[str, Any]] = {"data_format": "channels_first", "index_format": "plane", "index_dtype": None}
 
     def __init__(
         self,
@@ -67,19 +67,21 @@ class _MaxPool(_Layer):
         ceil_mode: bool = False,
         *,
         data_format: DataFormat = "channels_first",
-        index_dtype: Any = "int64",
+        index_format: IndexFormat = "plane",
+        index_dtype: Any = None,
     ) -> None:
         super().__init__()
-        options = {"data_format": data_format, "index_dtype": index_dtype}
+        options = {"data_format": data_format, "index_format": index_format, "index_dtype": index_dtype}
         checked = self.checked(kernel_size, stride, padding, dilation, return_indices, ceil_mode, **options)
         self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
         self.padding, self.dilation = padding, dilation
         self.return_indices, self.ceil_mode = return_indices, ceil_mode
-        self.data_format, self.index_dtype = data_format, checked.index_dtype
+        self.data_format, self.index_format = data_format, index_format
+        self.index_dtype = None if index_dtype is None else checked.index_dtype
 
     def forward(self, input: torch.Tensor) -> Any:
         window = self.kernel_size, self.stride, self.padding, self.dilation
-        options = {"data_format": self.data_format, "index_dtype": self.index_dtype}
+        options = {name: getattr(self, name) for name in self.more}
         return type(self).function(input, *window, self.ceil_mode, self.return_indices, **options)
 
 
@@ -88,6 +90,7 @@ class _MaxUnpool(_Layer):
     more: ClassVar[dict[str, Any]] = {
         "dilation": 1,
         "data_format": "channels_first",
+        "index_format": "plane",
         "duplicates": "last",
         "validate": True,
     }
@@ -100,15 +103,23 @@ class _MaxUnpool(_Layer):
         *,
         dilation: int | Sequence[int] = 1,
         data_format: DataFormat = "channels_first",
+        index_format: IndexFormat = "plane",
         duplicates: Duplicates = "last",
         validate: Validate = True,
     ) -> None:
         super().__init__()
-        options = {"dilation": dilation, "data_format": data_format, "duplicates": duplicates, "validate": validate}
+        options = {
+            "dilation": dilation,
+            "data_format": data_format,
+            "index_format": index_format,
+            "duplicates": duplicates,
+            "validate": validate,
+        }
         checked = self.checked(kernel_size, stride, padding, **options)
         # One entry per dimension, as in `torch.nn`.
         self.kernel_size, self.stride, self.padding = checked.kernel_size, checked.stride, checked.padding
-        self.dilation, self.data_format, self.duplicates, self.validate = dilation, data_format, duplicates, validate
+        for name, value in options.items():
+            setattr(self, name, value)
 
     def forward(
         self, input: torch.Tensor, indices: torch.Tensor | None = None, output_size: Sequence[int] | None = None
