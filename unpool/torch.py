@@ -40,6 +40,7 @@ class _Layer(torch.nn.Module):  # type: ignore[misc]
     more: ClassVar[dict[str, Any]]  # the defaults of the others, which it shows if they differ
     function: ClassVar[Any]  # looks the function's name up at each call, because `torch.fx` replaces it while it traces
     checked: ClassVar[Any]  # the class of `unpool` that checks these arguments
+    index_format: IndexFormat = "plane"  # for layers that were pickled without one
 
     def __prepare_scriptable__(self) -> Any:
         """Refuse `torch.jit.script`, which calls this first and cannot compile the functions of unpool."""
