@@ -144,6 +144,20 @@ def test_the_first_bad_tap_is_named_in_the_order_of_the_user(format):
         unpool.max_unpool2d(values, taps.contiguous(memory_format=format), 2, index_format="window")
 
 
+@every_case
+def test_conversions(window, asked, dtype):
+    x = picture()
+    _, taps, _ = there_and_back(window, asked)(x)
+    _, cells, _ = there_and_back(window, None, "plane")(x)
+    named = window | {"output_size": SHAPE}
+    assert torch.equal(unpool.convert_indices(taps, "window", "plane", **named), cells)
+    back = unpool.convert_indices(cells, "plane", "window", **named)
+    assert torch.equal(back.to(torch.int64), taps.to(torch.int64))
+    taps[1, 2, 0, 1] = 300 - 50 * (dtype == "uint8")
+    with pytest.raises(IndexError, match=r"indices\[1, 2, 0, 1\] = (250|300) "):
+        unpool.convert_indices(taps, "window", "plane", **named)
+
+
 # --- derivatives ------------------------------------------------------------------------------------------------------
 
 
@@ -162,7 +176,7 @@ DERIVATIVES = {
 
 
 def third(call, x):
-    result = x = x.clone().requires_grad_()
+    x = x.clone().requires_grad_()
     result = total(call)(x)
     for _ in range(3):
         (result,) = torch.autograd.grad((result**2).sum(), x, create_graph=True)
