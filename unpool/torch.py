@@ -1,7 +1,7 @@
 """Replacements for the max pooling and unpooling layers of `torch.nn`: the same names, arguments and indices.
 
-They add dilation, `output_size` for samples without a batch, both data formats, a rule for repeated indices, errors
-that name the bad index, and gradients that are right in all of these cases.
+They add dilation, `output_size` for samples without a batch, both data formats, indices of one byte, a rule for
+repeated indices, errors that name the bad index, and gradients that are right in all of these cases.
 
 >>> import torch, unpool.torch
 >>> pool, unpool2d = unpool.torch.MaxPool2d(2, return_indices=True), unpool.torch.MaxUnpool2d(2)

@@ -87,8 +87,8 @@ def _max_unpool(
     parts = [op.Constant(value_ints=[n]) if isinstance(n, int) else op.Reshape(n, _ints(1)) for n in size]
     plane = op.Concat(*parts, axis=0)
     if index_format == "window":
-        taken = Window(kernel_size, stride, padding, dilation)
-        indices = cells_of(_Integers(indices), *_sides(plane, values, taken), taken)[0].value
+        geometry = Window(kernel_size, stride, padding, dilation)
+        indices = cells_of(_Integers(indices), *_sides(plane, values, geometry), geometry)[0].value
     shape, cells = op.Concat(leading, plane, axis=0), op.ReduceProd(plane, keepdims=0)
     numbers = op.Range(_int(0), op.ReduceProd(leading, keepdims=0), _int(1))
     before = op.Reshape(op.Mul(numbers, cells), op.Concat(leading, _ints(*[1] * len(size)), axis=0))
@@ -110,15 +110,6 @@ def _pads(padding: Any) -> dict[str, Any]:
     return {"auto_pad": "SAME_UPPER"} if SAME in padding else {"pads": [*padding, *padding]}
 
 
-def _operator(name: str) -> Callable[[_Integers, Any], _Integers]:
-    """Return an operator of `_Integers` that adds an ONNX node of this name to the graph."""
-    node = getattr(op, name)
-    return lambda one, other: _Integers(node(one.value, _int(other) if isinstance(other, int) else other.value))
-
-
-_exact_quotient = _operator("Div")
-
-
 def _reaches(values: Any, kernel_size: Any, stride: Any, padding: Any, size: Any) -> bool:
     """Return True if planes are known to be at least as large as their windows imply."""
     pooled = None if values.shape is None else list(values.shape)[2:]
@@ -128,14 +119,17 @@ def _reaches(values: Any, kernel_size: Any, stride: Any, padding: Any, size: Any
     return all((count - 1) * s + k - 2 * p <= n for count, k, s, p, n in along)
 
 
+def _operator(name: str) -> Callable[[_Integers, Any], _Integers]:
+    """Return an operator of `_Integers` that adds an ONNX node of this name to the graph."""
+    node = getattr(op, name)
+    return lambda one, other: _Integers(node(one.value, _int(other) if isinstance(other, int) else other.value))
+
+
 class _Integers:
     """Integers of a graph with Python's operators; `//` and `%` round down."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
-
-    def __floordiv__(self, other: Any) -> _Integers:
-        return _exact_quotient(self - self % other, other)  # ONNX's `Div` rounds to zero
 
     __add__ = __radd__ = _operator("Add")
     __mul__ = __rmul__ = _operator("Mul")
@@ -144,6 +138,10 @@ class _Integers:
     __lt__ = _operator("Less")
     __ge__ = _operator("GreaterOrEqual")
     __and__ = _operator("And")
+    _quotient = _operator("Div")
+
+    def __floordiv__(self, other: Any) -> _Integers:
+        return (self - self % other)._quotient(other)  # exact, because `Div` rounds to zero
 
 
 def _sides(plane: Any, values: Any, window: Window) -> tuple[list[_Integers], list[_Integers]]:

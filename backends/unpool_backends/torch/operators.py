@@ -90,9 +90,9 @@ def _kernels(run: Lender | memory.Shapes) -> dict[str, Callable[..., Any]]:
         *window, size, channels_last, index_format, duplicates, validate, sized_by = rest
 
         def compute(run: Any, channels_last: bool, values: Any, indices: Any) -> Any:
-            rest = _VALIDATE_OF[validate], values_sized_by(sized_by), sized_by, index_format
-            wanted = tuple(values.shape), _window(window), tuple(size), channels_last
-            return run.scatter(values, indices, plan_unpooling(*wanted, *rest), duplicates)
+            wanted = tuple(values.shape), _window(window), tuple(size), channels_last, _VALIDATE_OF[validate]
+            plan = plan_unpooling(*wanted, values_sized_by(sized_by), sized_by, index_format)
+            return run.scatter(values, indices, plan, duplicates)
 
         return _in_memory_order(compute, run, quiet, channels_last, len(size), input, indices)
 
@@ -100,9 +100,9 @@ def _kernels(run: Lender | memory.Shapes) -> dict[str, Callable[..., Any]]:
         *window, channels_last, index_format, duplicates, validate = rest
 
         def compute(run: Any, channels_last: bool, planes: Any, indices: Any) -> Any:
-            rest = _VALIDATE_OF[validate], "indices", "grad_output", index_format
-            wanted = tuple(indices.shape), _window(window), tuple(planes.shape), channels_last
-            return run.gather(planes, indices, plan_unpooling(*wanted, *rest), duplicates)
+            wanted = tuple(indices.shape), _window(window), tuple(planes.shape), channels_last, _VALIDATE_OF[validate]
+            plan = plan_unpooling(*wanted, "indices", "grad_output", index_format)
+            return run.gather(planes, indices, plan, duplicates)
 
         return _in_memory_order(compute, run, quiet, channels_last, len(window[0]), grad_output, indices)
 
