@@ -138,10 +138,10 @@ class _Integers:
     __lt__ = _operator("Less")
     __ge__ = _operator("GreaterOrEqual")
     __and__ = _operator("And")
-    _quotient = _operator("Div")
+    __truediv__ = _operator("Div")  # rounds to zero
 
     def __floordiv__(self, other: Any) -> _Integers:
-        return (self - self % other)._quotient(other)  # exact, because `Div` rounds to zero
+        return (self - self % other) / other
 
 
 def _sides(plane: Any, values: Any, window: Window) -> tuple[list[_Integers], list[_Integers]]:
