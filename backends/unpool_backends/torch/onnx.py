@@ -141,7 +141,8 @@ class _Integers:
     __truediv__ = _operator("Div")  # rounds to zero
 
     def __floordiv__(self, other: Any) -> _Integers:
-        return (self - self % other) / other
+        quotient: _Integers = (self - self % other) / other
+        return quotient
 
 
 def _sides(plane: Any, values: Any, window: Window) -> tuple[list[_Integers], list[_Integers]]:
