@@ -1,7 +1,7 @@
 """Replacements for the max pooling and unpooling layers of `torch.nn`: the same names, arguments and indices.
 
-They add dilation, `output_size` for samples without a batch, both data formats, a rule for repeated indices, errors
-that name the bad index, and gradients that are right in all of these cases.
+They add dilation, `output_size` for samples without a batch, both data formats, indices of one byte, a rule for
+repeated indices, errors that name the bad index, and gradients that are right in all of these cases.
 
 >>> import torch, unpool.torch
 >>> pool, unpool2d = unpool.torch.MaxPool2d(2, return_indices=True), unpool.torch.MaxUnpool2d(2)
@@ -23,7 +23,7 @@ import torch
 import unpool
 from unpool import max_pool1d, max_pool2d, max_pool3d, max_unpool1d, max_unpool2d, max_unpool3d
 from unpool.arguments import DataFormat, Padding
-from unpool.plan import Validate
+from unpool.plan import IndexFormat, Validate
 from unpool.protocol import Duplicates
 
 __all__ = ["MaxPool1d", "MaxPool2d", "MaxPool3d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", "onnx_translations"]
@@ -40,6 +40,7 @@ class _Layer(torch.nn.Module):  # type: ignore[misc]
     more: ClassVar[dict[str, Any]]  # the defaults of the others, which it shows if they differ
     function: ClassVar[Any]  # looks the function's name up at each call, because `torch.fx` replaces it while it traces
     checked: ClassVar[Any]  # the class of `unpool` that checks these arguments
+    index_format: IndexFormat = "plane"  # for layers that were pickled without one
 
     def __prepare_scriptable__(self) -> Any:
         """Refuse `torch.jit.script`, which calls this first and cannot compile the functions of unpool."""
@@ -55,7 +56,7 @@ class _Layer(torch.nn.Module):  # type: ignore[misc]
 
 class _MaxPool(_Layer):
     shown = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
-    more: ClassVar[dict[str, Any]] = {"data_format": "channels_first", "index_dtype": "int64"}
+    more: ClassVar[dict[str, Any]] = {"data_format": "channels_first", "index_format": "plane", "index_dtype": None}
 
     def __init__(
         self,
@@ -67,19 +68,21 @@ class _MaxPool(_Layer):
         ceil_mode: bool = False,
         *,
         data_format: DataFormat = "channels_first",
-        index_dtype: Any = "int64",
+        index_format: IndexFormat = "plane",
+        index_dtype: Any = None,
     ) -> None:
         super().__init__()
-        options = {"data_format": data_format, "index_dtype": index_dtype}
+        options = {"data_format": data_format, "index_format": index_format, "index_dtype": index_dtype}
         checked = self.checked(kernel_size, stride, padding, dilation, return_indices, ceil_mode, **options)
         self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
         self.padding, self.dilation = padding, dilation
         self.return_indices, self.ceil_mode = return_indices, ceil_mode
-        self.data_format, self.index_dtype = data_format, checked.index_dtype
+        self.data_format, self.index_format = data_format, index_format
+        self.index_dtype = None if index_dtype is None else checked.index_dtype
 
     def forward(self, input: torch.Tensor) -> Any:
         window = self.kernel_size, self.stride, self.padding, self.dilation
-        options = {"data_format": self.data_format, "index_dtype": self.index_dtype}
+        options = {name: getattr(self, name) for name in self.more}
         return type(self).function(input, *window, self.ceil_mode, self.return_indices, **options)
 
 
@@ -88,6 +91,7 @@ class _MaxUnpool(_Layer):
     more: ClassVar[dict[str, Any]] = {
         "dilation": 1,
         "data_format": "channels_first",
+        "index_format": "plane",
         "duplicates": "last",
         "validate": True,
     }
@@ -100,15 +104,23 @@ class _MaxUnpool(_Layer):
         *,
         dilation: int | Sequence[int] = 1,
         data_format: DataFormat = "channels_first",
+        index_format: IndexFormat = "plane",
         duplicates: Duplicates = "last",
         validate: Validate = True,
     ) -> None:
         super().__init__()
-        options = {"dilation": dilation, "data_format": data_format, "duplicates": duplicates, "validate": validate}
+        options = {
+            "dilation": dilation,
+            "data_format": data_format,
+            "index_format": index_format,
+            "duplicates": duplicates,
+            "validate": validate,
+        }
         checked = self.checked(kernel_size, stride, padding, **options)
         # One entry per dimension, as in `torch.nn`.
         self.kernel_size, self.stride, self.padding = checked.kernel_size, checked.stride, checked.padding
-        self.dilation, self.data_format, self.duplicates, self.validate = dilation, data_format, duplicates, validate
+        for name, value in options.items():
+            setattr(self, name, value)
 
     def forward(
         self, input: torch.Tensor, indices: torch.Tensor | None = None, output_size: Sequence[int] | None = None

@@ -223,17 +223,19 @@ def test_a_mistake_is_told_in_the_words_of_unpool():
 WINDOW = [2, 2], [2, 2], [0, 0], [1, 1]
 
 
+@pytest.mark.parametrize("index_format", ["plane", "window"])
 @pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last], ids=["plain", "channels last"])
 @pytest.mark.parametrize("name", ["max_pool", "max_pool_with_indices", "max_unpool", "max_unpool_backward"])
-def test_operators_are_what_they_say(name, format):
+def test_operators_are_what_they_say(name, format, index_format):
     """Test schema, derivatives, and shapes of tensors without values, with PyTorch's `opcheck`."""
     x = torch.rand((2, 3, 8, 6), dtype=torch.float64).contiguous(memory_format=format).requires_grad_()
-    values, indices = (t.detach() for t in unpool.max_pool2d(x, 2, return_indices=True))
+    values, indices = (t.detach() for t in unpool.max_pool2d(x, 2, return_indices=True, index_format=index_format))
+    how, index_dtype = (False, index_format), {"plane": "int32", "window": "uint8"}[index_format]
     arguments = {
         "max_pool": (x, *WINDOW, False, False),
-        "max_pool_with_indices": (x, *WINDOW, False, False, "int32"),
-        "max_unpool": (values.requires_grad_(), indices, *WINDOW, [8, 6], False, "last", "plane", "output_size"),
-        "max_unpool_backward": (x, indices, *WINDOW, False, "sum", "plane"),
+        "max_pool_with_indices": (x, *WINDOW, False, *how, index_dtype),
+        "max_unpool": (values.requires_grad_(), indices, *WINDOW, [8, 6], *how, "last", "plane", "output_size"),
+        "max_unpool_backward": (x, indices, *WINDOW, *how, "sum", "plane"),
     }
     torch.library.opcheck(getattr(torch.ops.unpool, name), arguments[name])
 

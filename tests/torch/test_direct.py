@@ -20,6 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 from unpool_backends.torch import BACKEND, operators, private  # noqa: E402
 
+import unpool.torch  # noqa: E402
+
 # The first forward-mode derivative raises a warning about PyTorch itself.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*(torch.jit|TorchScript|The feature will be removed):DeprecationWarning"
@@ -261,19 +263,70 @@ def test_checkpoints(called, reentrant):
     assert called == []
 
 
+def kept(call):
+    """Return the tensors that autograd keeps of a call."""
+    packed = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: packed.append(t) or t, lambda t: t):
+        call()
+    return packed
+
+
 def test_saved_tensors_pass_through_hooks():
-    packed = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: packed.append(t.dtype) or t, lambda t: t):
-        result = unpool.max_unpool2d(with_gradient(V), I, 2)
-    assert packed == [torch.int64]
-    result.sum().backward()
+    (saved,) = kept(lambda: unpool.max_unpool2d(with_gradient(V), I, 2).sum().backward())
+    assert saved is I
 
 
-def test_values_alone_keep_small_indices():
-    packed = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: packed.append(t.dtype) or t, lambda t: t):
-        unpool.max_pool2d(with_gradient(X), 2)
-    assert packed == [torch.int32]
+@pytest.mark.parametrize(("kernel", "dtype"), [((2, 2), "uint8"), ((16, 16), "uint8"), ((1, 257), "int32")])
+def test_values_alone_keep_small_indices(by_operators, kernel, dtype):
+    """Bytes if they hold the taps of a window, else positions in the plane; in any format."""
+    x = torch.rand((1, 2, 16, 257), dtype=torch.float64, requires_grad=True)
+    values, indices = unpool.max_pool2d(x, kernel, return_indices=True)
+    expected = unpool.max_pool2d_backward(torch.ones_like(values), indices, x.shape, kernel)
+    for index_format in ("plane", "window"):
+
+        def pool(index_format=index_format):
+            return unpool.max_pool2d(x, kernel, index_format=index_format)
+
+        for saved, found in ((kept(pool), pool()), (by_operators(kept, pool), by_operators(pool))):
+            assert [(t.dtype, t.shape) for t in saved] == [(getattr(torch, dtype), values.shape)]
+            assert torch.equal(torch.autograd.grad(found.sum(), x)[0], expected)
+
+
+@pytest.mark.parametrize("index_format", ["plane", "window"])
+def test_indices_that_are_returned_are_kept(by_operators, index_format):
+    """Pooling and unpooling keep one tensor, the one that the caller has."""
+    x, found = with_gradient(X), []
+    named = {"kernel_size": 2, "index_format": index_format}
+
+    def both():
+        values, indices = unpool.max_pool2d(x, return_indices=True, **named)
+        found[:] = [indices]
+        return unpool.max_unpool2d(values, indices, **named)
+
+    for run in (kept, lambda call: by_operators(kept, call)):
+        saved = run(both)
+        assert len(saved) == 2
+        assert {tensor.data_ptr() for tensor in saved} == {found[0].data_ptr()}
+
+
+@pytest.mark.parametrize("every", [False, True], ids=["operators", "direct"])
+def test_bytes_kept_of_an_encoder(by_operators, every):
+    """Pooling keeps one byte for each of its values; `torch.nn` keeps eight."""
+    convolutions = [torch.nn.Conv2d(channels, 4, 3, padding=1) for channels in (3, 4)]
+
+    def bytes_kept(pool):
+        def encode():
+            encoder = torch.nn.Sequential(convolutions[0], pool, convolutions[1], pool)
+            found[:] = [encoder(torch.rand((1, 3, 12, 16)))]
+
+        found = []
+        tensors = kept(encode) if every else by_operators(kept, encode)
+        found[0].sum().backward()
+        return sum(tensor.nbytes for tensor in tensors if tensor.dtype != torch.float32)
+
+    pooled = 4 * (6 * 8 + 3 * 4)
+    assert bytes_kept(unpool.torch.MaxPool2d(2)) == pooled
+    assert bytes_kept(torch.nn.MaxPool2d(2)) == 8 * pooled
 
 
 def test_threads_differentiate_one_graph():

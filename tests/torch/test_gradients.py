@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 import pytest
+import reference
 from cases import POOLINGS, arranged
 from compare import assert_same_bits
 from needs import require, require_backend
@@ -19,14 +20,15 @@ checked = {"check_batched_grad": True, "check_forward_ad": True, "check_batched_
 EVERY = {name: case for name, case in POOLINGS.items() if np.prod(case.size) <= 80}
 modes = pytest.mark.parametrize("mode", ["last", "sum"])
 formats = pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
+index_formats = pytest.mark.parametrize("index_format", ["plane", "window"])
 
 
 class Map:
     """Pooling, unpooling of repeated indices, or its gradient, as a function of one float64 tensor."""
 
-    def __init__(self, call, case, data_format="channels_first", mode="last", leading=(2, 2)):
+    def __init__(self, call, case, data_format="channels_first", mode="last", leading=(2, 2), index_format="plane"):
         self.call, self.case = call, case
-        self.named = case.window | {"data_format": data_format}
+        self.named = case.window | {"data_format": data_format, "index_format": index_format}
         self.mode, self.shape = mode, case.shape(leading, data_format)
         rng = np.random.default_rng(0)
         whole = rng.permutation(float(np.prod(self.shape)) + np.arange(np.prod(self.shape))).reshape(self.shape)
@@ -34,9 +36,13 @@ class Map:
         self.ceil = {"ceil_mode": case.ceil_mode}
         values, indices = pool(whole, **self.named, **self.ceil, return_indices=True)
         last = data_format == "channels_last"
-        spatial = self.shape[-case.rank - last :][: case.rank]
-        indices = np.where(rng.random(indices.shape) < 0.5, rng.integers(0, np.prod(spatial), indices.shape), indices)
-        self.indices = torch.from_numpy(indices)
+        if index_format == "plane":
+            spatial = self.shape[-case.rank - last :][: case.rank]
+            others, valid = rng.integers(0, np.prod(spatial), indices.shape), rng.random(indices.shape) < 0.5
+        else:
+            others = rng.integers(0, case.taps, indices.shape)
+            valid = reference.cells(others, *case, channels_last=last) >= 0
+        self.indices = torch.from_numpy(np.where(valid, others, indices).astype(indices.dtype))
         self.x = torch.from_numpy(values if call == "unpool" else whole).requires_grad_()
 
     def __call__(self, x, indices=None):
@@ -57,18 +63,20 @@ every_call = pytest.mark.parametrize(("call", "mode"), CALLS, ids=lambda entry: 
 # --- finite differences -----------------------------------------------------------------------------------------------
 
 
+@index_formats
 @every_call
 @pytest.mark.parametrize("case", EVERY.values(), ids=EVERY)
-def test_first_order(case, call, mode):
-    subject = Map(call, case, mode=mode)
+def test_first_order(case, call, mode, index_format):
+    subject = Map(call, case, mode=mode, index_format=index_format)
     assert torch.autograd.gradcheck(subject, subject.x, **checked)
 
 
+@index_formats
 @formats
 @every_call
 @pytest.mark.parametrize("case", [POOLINGS["odd"], POOLINGS["row, overlap and padding"]], ids=["plane", "row"])
-def test_second_order(case, call, mode, data_format):
-    subject = Map(call, case, data_format, mode, leading=(1, 2))
+def test_second_order(case, call, mode, data_format, index_format):
+    subject = Map(call, case, data_format, mode, (1, 2), index_format)
     both = {"check_fwd_over_rev": True, "check_rev_over_rev": True, "check_batched_grad": True}
     assert torch.autograd.gradgradcheck(lambda x: subject(x) ** 2, subject.x, **both)
 

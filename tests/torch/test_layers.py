@@ -176,10 +176,10 @@ def export():
 class Levels(torch.nn.Module):
     """A model that pools with and without indices, and unpools to the size of its input."""
 
-    def __init__(self, rank, window, data_format, duplicates, index_dtype):
+    def __init__(self, rank, window, data_format, duplicates, index_format, index_dtype):
         super().__init__()
         self.pool, self.up = getattr(unpool, f"max_pool{rank}d"), getattr(unpool, f"max_unpool{rank}d")
-        self.window, self.more = window, {"data_format": data_format}
+        self.window, self.more = window, {"data_format": data_format, "index_format": index_format}
         self.duplicates, self.index_dtype = duplicates, index_dtype
 
     def forward(self, x):
@@ -209,12 +209,14 @@ EXPORTED = [
 
 
 @quiet
+@pytest.mark.parametrize("index_format", ["plane", "window"])
 @pytest.mark.parametrize(("rank", "window", "data_format", "duplicates", "batch"), EXPORTED, ids=str)
-def test_onnx_runtime_has_the_same_numbers(export, rank, window, data_format, duplicates, batch):
+def test_onnx_runtime_has_the_same_numbers(export, rank, window, data_format, duplicates, batch, index_format):
     spatial = (7, 6, 5)[:rank]
     shape = (*spatial, 3) if data_format == "channels_last" else (3, *spatial)
     x = torch.rand((2, *shape) if batch else shape)
-    model = Levels(rank, window, data_format, duplicates, "int32" if duplicates == "sum" else "int64")
+    index_dtype = {"plane": "int32", "window": "uint16"}[index_format] if duplicates == "sum" else None
+    model = Levels(rank, window, data_format, duplicates, index_format, index_dtype)
     for actual, expected in zip(export.run(export(model, x), x), model(x), strict=True):
         assert actual.dtype == expected.numpy().dtype
         assert np.array_equal(actual, expected.numpy())
@@ -235,14 +237,16 @@ def test_the_layer_becomes_max_unpool(export):
 
 
 @quiet
-@pytest.mark.parametrize("padding", [0, "same"])
-def test_onnx_of_open_sizes(export, padding):
+@pytest.mark.parametrize("index_format", ["plane", "window"])
+@pytest.mark.parametrize("padding", [0, 1, "same"])
+def test_onnx_of_open_sizes(export, padding, index_format):
     dim = torch.export.Dim
     sizes = {"x": {0: dim("n"), 2: dim("h", min=4), 3: dim("w", min=4)}}
     model = Net(unpool.torch)
-    if padding == "same":
+    if padding:
         model.pool = unpool.torch.MaxPool2d(3, 2, padding, return_indices=True)
         model.unpool = unpool.torch.MaxUnpool2d(3, 2, padding)
+    model.pool.index_format = model.unpool.index_format = index_format
     exported = export(model, torch.rand((2, 3, 9, 7)), dynamic_shapes=sizes)
     for shape in ((2, 3, 9, 7), (1, 3, 8, 12), (4, 3, 5, 5)):
         x = torch.rand(shape)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from unpool import errors
-from unpool.plan import Plan
+from unpool.plan import INDEX_FORMATS, Plan
 from unpool.protocol import Duplicates
 from unpool_backends.torch import direct, memory, operators, private
 from unpool_backends.torch.arithmetic import Arithmetic
@@ -24,6 +24,7 @@ class Torch:
     """The three primitives of `unpool.protocol.Backend` on PyTorch tensors."""
 
     arithmetic = Arithmetic
+    index_formats = INDEX_FORMATS
 
     def pool(self, input: Any, plan: Plan[Any], out: tuple[Any, Any] | None) -> tuple[Any, Any]:
         if out is None:

@@ -35,8 +35,10 @@ def pool(input: Any, plan: Plan[Any]) -> tuple[Any, Any]:
         return operators.pool(input, plan)
     if not _is_recorded(input):
         return _pool(input, plan)
-    values, indices = _record_pool(input, _with_indices(plan))
-    return values, None if plan.index_dtype is None else indices
+    if plan.index_dtype is None:
+        return _record_pool(input, _with_indices(plan))[0], None
+    values, indices = _record_pool(input, plan)
+    return values, indices
 
 
 def scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
@@ -143,13 +145,14 @@ _record_pool, _record_scatter, _record_gather = map(private.apply_of, (_Pool, _U
 
 @remembered(maxsize=1024)
 def _with_indices(plan: Plan[Any]) -> Plan[Any]:
-    """Return the Plan of a pooling that returns indices, which a derivative needs."""
-    index_dtype = plan.index_dtype or operators.smallest_index_dtype(plan.cells)
-    return plan_pooling(plan.plane_shape, plan.window, plan.ceil_mode, plan.channels_last, index_dtype)
+    """Return the Plan of a pooling that also returns the indices that its derivative keeps."""
+    index_format, index_dtype = operators.kept_indices(plan.window, plan.cells)
+    shape, window = plan.plane_shape, plan.window
+    return plan_pooling(shape, window, plan.ceil_mode, plan.channels_last, index_dtype, index_format)
 
 
 @remembered(maxsize=1024)
 def _moving(plan: Plan[Any], validate: Validate, argument: str, sized_by: str) -> Plan[Any]:
     """Return the Plan of a derivative, which moves values between the same two shapes."""
     shapes = plan.pooled_shape, plan.window, plan.plane_shape
-    return plan_unpooling(*shapes, plan.channels_last, validate, argument, sized_by)
+    return plan_unpooling(*shapes, plan.channels_last, validate, argument, sized_by, plan.index_format)

@@ -1,8 +1,9 @@
 """Translate the operators to ONNX, for `torch.onnx.export(..., dynamo=True)`.
 
-An ONNX index counts through all planes: it is unpool's index plus the cells of the planes before.  ONNX's `MaxUnpool`
-takes floats only, and leaves repeated indices undefined; ONNX Runtime writes them in their order.  Sums and other
-dtypes use `ScatterElements`.  An exported program does not check for bad indices.
+An ONNX index counts through all planes: it is unpool's index plus the cells of the planes before.  Taps of windows are
+converted in the graph, by the rules of `unpool.taps`.  ONNX's `MaxUnpool` takes floats only, and leaves repeated
+indices undefined; ONNX Runtime writes them in their order.  Sums and other dtypes use `ScatterElements`.  An exported
+program does not check for bad indices.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import onnx_ir
 import torch
 from onnxscript import opset18 as op
 
-from unpool.sizes import SAME
+from unpool.sizes import SAME, Window, padding_before
+from unpool.taps import cells_of, taps_of
 
 _FLOATS = (onnx_ir.DataType.FLOAT16, onnx_ir.DataType.FLOAT, onnx_ir.DataType.DOUBLE)
 
@@ -31,7 +33,7 @@ def _max_pool(
     input: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, channels_last: bool
 ) -> Any:
     window = kernel_size, stride, padding, dilation
-    return _max_pool_with_indices(input, *window, ceil_mode, channels_last, "int64")[0]
+    return _max_pool_with_indices(input, *window, ceil_mode, channels_last, "plane", "int64")[0]
 
 
 def _max_pool_with_indices(
@@ -42,6 +44,7 @@ def _max_pool_with_indices(
     dilation: Any,
     ceil_mode: bool,
     channels_last: bool,
+    index_format: str,
     index_dtype: str,
 ) -> Any:
     layout = _Layout(input, len(kernel_size), channels_last)
@@ -54,9 +57,13 @@ def _max_pool_with_indices(
         ceil_mode=int(ceil_mode and SAME not in padding),
         **_pads(padding),
     )
-    indices = op.Mod(flat, op.ReduceProd(op.Shape(cells, start=2), keepdims=0))
-    if index_dtype == "int32":
-        indices = op.Cast(indices, to=onnx_ir.DataType.INT32)
+    plane = op.Shape(cells, start=2)
+    indices = op.Mod(flat, op.ReduceProd(plane, keepdims=0))
+    if index_format == "window":
+        window = Window(kernel_size, stride, padding, dilation)
+        indices = taps_of(_Integers(indices), *_sides(plane, values, window), window)[0].value
+    if index_dtype != "int64":
+        indices = op.Cast(indices, to=onnx_ir.DataType[index_dtype.upper()])
     return layout.back(values), layout.back(indices)
 
 
@@ -69,6 +76,7 @@ def _max_unpool(
     dilation: Any,
     size: Any,
     channels_last: bool,
+    index_format: str,
     duplicates: str,
     validate: str,
     sized_by: str,
@@ -78,6 +86,9 @@ def _max_unpool(
     leading = op.Shape(values, start=0, end=2)
     parts = [op.Constant(value_ints=[n]) if isinstance(n, int) else op.Reshape(n, _ints(1)) for n in size]
     plane = op.Concat(*parts, axis=0)
+    if index_format == "window":
+        geometry = Window(kernel_size, stride, padding, dilation)
+        indices = cells_of(_Integers(indices), *_sides(plane, values, geometry), geometry)[0].value
     shape, cells = op.Concat(leading, plane, axis=0), op.ReduceProd(plane, keepdims=0)
     numbers = op.Range(_int(0), op.ReduceProd(leading, keepdims=0), _int(1))
     before = op.Reshape(op.Mul(numbers, cells), op.Concat(leading, _ints(*[1] * len(size)), axis=0))
@@ -106,6 +117,44 @@ def _reaches(values: Any, kernel_size: Any, stride: Any, padding: Any, size: Any
         return False
     along = zip(pooled, kernel_size, stride, padding, size, strict=True)
     return all((count - 1) * s + k - 2 * p <= n for count, k, s, p, n in along)
+
+
+def _operator(name: str) -> Callable[[_Integers, Any], _Integers]:
+    """Return an operator of `_Integers` that adds an ONNX node of this name to the graph."""
+    node = getattr(op, name)
+    return lambda one, other: _Integers(node(one.value, _int(other) if isinstance(other, int) else other.value))
+
+
+class _Integers:
+    """Integers of a graph with Python's operators; `//` and `%` round down."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    __add__ = __radd__ = _operator("Add")
+    __mul__ = __rmul__ = _operator("Mul")
+    __sub__ = _operator("Sub")
+    __mod__ = _operator("Mod")
+    __lt__ = _operator("Less")
+    __ge__ = _operator("GreaterOrEqual")
+    __and__ = _operator("And")
+    __truediv__ = _operator("Div")  # rounds to zero
+
+    def __floordiv__(self, other: Any) -> _Integers:
+        quotient: _Integers = (self - self % other) / other
+        return quotient
+
+
+def _sides(plane: Any, values: Any, window: Window) -> tuple[list[_Integers], list[_Integers]]:
+    """Return the sizes of a plane, and the first cell of each window along each axis, in a shape that broadcasts."""
+    rank = len(window.kernel)
+    sizes = [_Integers(op.Gather(plane, _int(axis))) for axis in range(rank)]
+    corners = []
+    for axis, (size, *along) in enumerate(zip(sizes, *window, strict=True)):
+        windows = op.Gather(op.Shape(values), _int(axis + 2))
+        places = op.Reshape(op.Range(_int(0), windows, _int(1)), _ints(-1, *[1] * (rank - axis - 1)))
+        corners.append(_Integers(places) * along[1] - padding_before(size, _Integers(windows), *along))
+    return sizes, corners
 
 
 class _Layout:

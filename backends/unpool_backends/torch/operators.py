@@ -21,17 +21,17 @@ from typing import Any, NamedTuple
 import torch
 
 from unpool.lending import Lender
-from unpool.plan import Plan, Validate, plan_pooling, plan_unpooling, values_sized_by
+from unpool.plan import IndexFormat, Plan, Validate, plan_pooling, plan_unpooling, values_sized_by
 from unpool.protocol import Duplicates
 from unpool.sizes import LARGEST, Window, product, spatial_axes
 from unpool_backends.torch import memory, private
 
 _WINDOW = "int[] kernel_size, int[] stride, int[] padding, int[] dilation"
 _POOLING = f"Tensor input, {_WINDOW}, bool ceil_mode, bool channels_last"
-_MOVING = "bool channels_last, str duplicates, str validate"
+_MOVING = "bool channels_last, str index_format, str duplicates, str validate"
 _SCHEMAS = (
     f"max_pool({_POOLING}) -> Tensor",
-    f"max_pool_with_indices({_POOLING}, str index_dtype) -> (Tensor, Tensor)",
+    f"max_pool_with_indices({_POOLING}, str index_format, str index_dtype) -> (Tensor, Tensor)",
     f"max_unpool(Tensor input, Tensor indices, {_WINDOW}, SymInt[] size, {_MOVING}, str sized_by) -> Tensor",
     f"max_unpool_backward(Tensor grad_output, Tensor indices, {_WINDOW}, {_MOVING}) -> Tensor",
 )
@@ -49,19 +49,19 @@ def pool(input: Any, plan: Plan[Any]) -> tuple[Any, Any]:
     rest = *map(list, plan.window), plan.ceil_mode, plan.channels_last
     if plan.index_dtype is None:
         return _OPERATORS["max_pool"](input, *rest), None
-    values, indices = _OPERATORS["max_pool_with_indices"](input, *rest, plan.index_dtype)
+    values, indices = _OPERATORS["max_pool_with_indices"](input, *rest, plan.index_format, plan.index_dtype)
     return values, indices
 
 
 def scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
     memory.check((plan.values, values), ("indices", indices))
-    how = plan.channels_last, duplicates, _WORD_OF[plan.validate], plan.sized_by
+    how = plan.channels_last, plan.index_format, duplicates, _WORD_OF[plan.validate], plan.sized_by
     return _OPERATORS["max_unpool"](values, indices, *map(list, plan.window), list(plan.spatial), *how)
 
 
 def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
     memory.check(("grad_output", grad), ("indices", indices))
-    rest = *map(list, plan.window), plan.channels_last, duplicates, _WORD_OF[plan.validate]
+    rest = *map(list, plan.window), plan.channels_last, plan.index_format, duplicates, _WORD_OF[plan.validate]
     return _OPERATORS["max_unpool_backward"](grad, indices, *rest)
 
 
@@ -73,35 +73,36 @@ def _kernels(run: Lender | memory.Shapes) -> dict[str, Callable[..., Any]]:
     quiet = memory.QUIET[run] if isinstance(run, Lender) else run
 
     def max_pool(input: Any, *rest: Any) -> Any:
-        return pooled(input, *rest, None)[0]
+        return pooled(input, *rest, "plane", None)[0]
 
     def pooled(input: Any, *rest: Any) -> tuple[Any, Any]:
-        *window, ceil_mode, channels_last, index_dtype = rest
+        *window, ceil_mode, channels_last, index_format, index_dtype = rest
 
         def compute(run: Any, channels_last: bool, cells: Any) -> tuple[Any, Any]:
-            plan = plan_pooling(tuple(cells.shape), _window(window), ceil_mode, channels_last, index_dtype)
-            found: tuple[Any, Any] = run.pool(cells, plan)
+            wanted = tuple(cells.shape), _window(window), ceil_mode, channels_last, index_dtype, index_format
+            found: tuple[Any, Any] = run.pool(cells, plan_pooling(*wanted))
             return found
 
         found: tuple[Any, Any] = _in_memory_order(compute, run, quiet, channels_last, len(window[0]), input)
         return found
 
     def max_unpool(input: Any, indices: Any, *rest: Any) -> Any:
-        *window, size, channels_last, duplicates, validate, sized_by = rest
+        *window, size, channels_last, index_format, duplicates, validate, sized_by = rest
 
         def compute(run: Any, channels_last: bool, values: Any, indices: Any) -> Any:
-            names = values_sized_by(sized_by), sized_by
             wanted = tuple(values.shape), _window(window), tuple(size), channels_last, _VALIDATE_OF[validate]
-            return run.scatter(values, indices, plan_unpooling(*wanted, *names), duplicates)
+            plan = plan_unpooling(*wanted, values_sized_by(sized_by), sized_by, index_format)
+            return run.scatter(values, indices, plan, duplicates)
 
         return _in_memory_order(compute, run, quiet, channels_last, len(size), input, indices)
 
     def max_unpool_backward(grad_output: Any, indices: Any, *rest: Any) -> Any:
-        *window, channels_last, duplicates, validate = rest
+        *window, channels_last, index_format, duplicates, validate = rest
 
         def compute(run: Any, channels_last: bool, planes: Any, indices: Any) -> Any:
             wanted = tuple(indices.shape), _window(window), tuple(planes.shape), channels_last, _VALIDATE_OF[validate]
-            return run.gather(planes, indices, plan_unpooling(*wanted, "indices", "grad_output"), duplicates)
+            plan = plan_unpooling(*wanted, "indices", "grad_output", index_format)
+            return run.gather(planes, indices, plan, duplicates)
 
         return _in_memory_order(compute, run, quiet, channels_last, len(window[0]), grad_output, indices)
 
@@ -201,20 +202,20 @@ class _Pool(_Derivative):
         ctx.save_for_forward(indices)
         ctx.mark_non_differentiable(indices)
         ctx.set_materialize_grads(False)  # a gradient of zeros for the indices takes longer than all else
-        *ctx.window, _, ctx.channels_last, _ = rest
+        *ctx.window, _, ctx.channels_last, ctx.index_format, _ = rest
         ctx.size = input.shape[spatial_axes(input.dim(), len(rest[0]), ctx.channels_last)]
 
     @staticmethod
     def backward(ctx: Any, grad: Any, _: Any) -> Any:
         if grad is None:
-            return (None,) * 9
-        rest = *ctx.window, list(ctx.size), ctx.channels_last, "sum", "none", "input_size"
+            return (None,) * 10
+        rest = *ctx.window, list(ctx.size), ctx.channels_last, ctx.index_format, "sum", "none", "input_size"
         # One entry per argument of `forward`; only `input` has a gradient.
-        return None, _OPERATORS["max_unpool"](grad, *ctx.saved_tensors, *rest), *[None] * 7
+        return None, _OPERATORS["max_unpool"](grad, *ctx.saved_tensors, *rest), *[None] * 8
 
     @staticmethod
     def jvp(ctx: Any, _: Any, tangent: Any, *__: Any) -> Any:
-        rest = *ctx.window, ctx.channels_last, "sum", "none"
+        rest = *ctx.window, ctx.channels_last, ctx.index_format, "sum", "none"
         with ctx.caller.recording():
             return _OPERATORS["max_unpool_backward"](tangent, *ctx.saved_tensors, *rest), None
 
@@ -237,9 +238,9 @@ class _Unpool(_Derivative):
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        *window, _, channels_last, duplicates, validate, _ = ctx.rest
-        rest = *window, channels_last, duplicates, validate
-        return None, _OPERATORS["max_unpool_backward"](grad, *ctx.saved_tensors, *rest), *[None] * 10
+        *window, _, channels_last, index_format, duplicates, validate, _ = ctx.rest
+        rest = *window, channels_last, index_format, duplicates, validate
+        return None, _OPERATORS["max_unpool_backward"](grad, *ctx.saved_tensors, *rest), *[None] * 11
 
     @staticmethod
     def jvp(ctx: Any, _: Any, tangent: Any, *__: Any) -> Any:
@@ -266,9 +267,9 @@ class _Take(_Derivative):
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        *window, channels_last, duplicates, validate = ctx.rest
-        rest = *window, list(ctx.size), channels_last, duplicates, validate, "output_size"
-        return None, _OPERATORS["max_unpool"](grad, *ctx.saved_tensors, *rest), *[None] * 8
+        *window, channels_last, index_format, duplicates, validate = ctx.rest
+        rest = *window, list(ctx.size), channels_last, index_format, duplicates, validate, "output_size"
+        return None, _OPERATORS["max_unpool"](grad, *ctx.saved_tensors, *rest), *[None] * 9
 
     @staticmethod
     def jvp(ctx: Any, _: Any, tangent: Any, *__: Any) -> Any:
@@ -306,12 +307,17 @@ def _pooled_values(keyset: Any, input: Any, *rest: Any) -> Any:
     *window, _, channels_last = rest
     sizes = input.shape[spatial_axes(input.dim(), len(window[0]), channels_last)]
     cells = product([size if type(size) is int else None for size in sizes])
-    return _OPERATORS["max_pool_with_indices"](input, *rest, smallest_index_dtype(cells))[0]
+    return _OPERATORS["max_pool_with_indices"](input, *rest, *kept_indices(_window(window), cells))[0]
 
 
-def smallest_index_dtype(cells: int | None) -> str:
-    """Return the dtype of the indices that a derivative keeps, for planes of so many cells."""
-    return "int64" if cells is None or cells > LARGEST else "int32"
+def kept_indices(window: Window, cells: int | None) -> tuple[IndexFormat, str]:
+    """Return the format and the dtype of the indices that a derivative keeps, for planes of so many cells.
+
+    Taps that are bytes take the least memory.  Kernels convert larger taps, so larger windows keep positions.
+    """
+    if product(window.kernel) <= 2**8:
+        return "window", "uint8"
+    return "plane", "int64" if cells is None or cells > LARGEST else "int32"
 
 
 def _differentiated(tensor: Any) -> bool:
