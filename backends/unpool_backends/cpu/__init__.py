@@ -68,14 +68,15 @@ class CPU:
         elif indices is not None:
             _check_out("out[1]", indices, cells, values)
         if plan.batch:
-            converts = indices is not None and _converts(indices, plan)
-            found, planned = (np.empty(indices.shape, np.int64), taps.in_plane(plan)) if converts else (indices, plan)
+            found, planned = indices, plan
+            if indices is not None and _converts(indices, plan):
+                found, planned = np.empty(indices.shape, np.int64), taps.in_plane(plan)
             try:
                 _kernels.pool(cells, values, found, planned, dtype)
             except BaseException as error:
                 _note_touched(error, out)
                 raise
-            if converts:
+            if found is not None and indices is not None and found is not indices:
                 indices[...] = taps.from_cells(found, plan)
         return values, indices
 

@@ -69,7 +69,7 @@ cdef Status prepare(Job *job) noexcept nogil:
 
 
 cdef Status prepare_taps(Job *job) noexcept nogil:
-    """Do as `prepare` where indices are taps: a tap cannot leave its window, so only windows that overlap share cells."""
+    """Do as `prepare` where indices are taps, which cannot leave their windows: only overlapping ones share cells."""
     if job.apart and job.duplicates == ERROR:
         job.duplicates = LAST
     if job.operation == SCATTER:

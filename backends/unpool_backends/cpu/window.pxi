@@ -6,8 +6,8 @@
 #     corner of the row + window * stride + offsets[tap]
 #
 # and that serves every window.  The smallest windows are faster by selection (see taps.h): a row of cells at a time, and
-# no cell is visited twice.  Where windows overlap, a value that a later one overwrites is *lost*.  Two windows name the
-# same cell by a pair of taps that depends only on their distance, so that few pairs are compared, a byte a window.
+# no cell is visited twice.  Where windows overlap, a value that a later one overwrites is *lost*.  Two windows share a
+# cell by a pair of taps that depends only on their distance.  So few pairs are compared, a byte a window.
 
 cdef extern from "taps.h" nogil:
     ctypedef struct TapLoops "unpool_tap_loops":
@@ -18,7 +18,9 @@ cdef extern from "taps.h" nogil:
         ) noexcept nogil
     const TapLoops *tap_loops_for "unpool_tap_loops_for"(Py_ssize_t) noexcept
     void most_of "unpool_most_of"(const uint8_t *, Py_ssize_t, uint8_t *) noexcept
-    void mark_lost "unpool_mark_lost"(const uint8_t *, const uint8_t *, uint8_t, uint8_t, uint8_t *, Py_ssize_t) noexcept
+    void mark_lost "unpool_mark_lost"(
+        const uint8_t *, const uint8_t *, uint8_t, uint8_t, uint8_t *, Py_ssize_t
+    ) noexcept
     const Py_ssize_t SELECTED_REACH "UNPOOL_REACH"
 
 
