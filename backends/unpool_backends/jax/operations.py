@@ -10,6 +10,7 @@ JAX does not differentiate these functions: `primitives` has the derivatives.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from math import prod
 from typing import Any, NamedTuple
@@ -23,11 +24,14 @@ from unpool.plan import Plan
 from unpool.protocol import Duplicates
 from unpool.sizes import LARGEST, taps_inside
 from unpool_backends.jax import bits, window_path
+from unpool_backends.jax.indices import dtype_of_cells, in_range, integer, to_cells
 from unpool_backends.jax.sort_keys import keys, unordered
 
 
 def pool(input: Any, plan: Plan[Any]) -> list[Any]:
     """Return the values, and the indices if the Plan has a dtype for them."""
+    if plan.index_dtype is None and plan.by_taps:
+        plan = replace(plan, index_format="plane")
     values, numbers = (array.reshape(plan.pooled_shape) for array in _pool(_six(input, plan.plane, plan), plan))
     return [values] if plan.index_dtype is None else [values, numbers.astype(integer(plan.index_dtype))]
 
@@ -50,12 +54,19 @@ def scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, 
 def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, own: bool) -> Any:
     """Return the values; `own` indices are pooling's, which lie in their own windows."""
 
-    def general(given: Any, numbers: Any) -> Any:
+    def general(given: Any, numbers: Any, duplicates: Duplicates = duplicates) -> Any:
         return _planewise(partial(_gather, duplicates=duplicates, plan=plan), plan.pooled, given, numbers)
+
+    def struck(given: Any, numbers: Any) -> Any:
+        lasting = numbers if duplicates == "sum" else window_path.lasting(numbers, plan)
+        return general(given, lasting, "sum")
 
     def by_windows(given: Any, numbers: Any) -> Any:
         return window_path.gather(given, numbers, plan, duplicates == "sum")
 
+    if plan.by_taps:
+        path = _moving(struck if window_path.serve(plan) else general)
+        return path(_six(grad, plan.plane, plan), _numbers(indices, plan)).reshape(plan.pooled_shape)
     paths = _moving(by_windows), _moving(general)
     return _by_either(*paths, grad, indices, plan, own, plan.plane, plan.pooled_shape)
 
@@ -86,20 +97,13 @@ def _by_either(
 
     if not window_path.serve(plan):
         return shaped(general)(given, indices)
-    # For own indices, both branches are right, and the first is taken.  Without a branch, XLA would compute the numbers
-    # again for every cell.  It keeps an optimization barrier around a condition, but not one around an array.
-    known = lax.optimization_barrier(jnp.asarray(True)) if own else window_path.inside(_numbers(indices, plan), plan)
+    # For own indices and taps, both branches are right, and the first is taken.  Without a branch, XLA would compute the
+    # numbers again for every cell.  It keeps an optimization barrier around a condition, but not one around an array.
+    if own or plan.by_taps:
+        known = lax.optimization_barrier(jnp.asarray(True))
+    else:
+        known = window_path.inside(_numbers(indices, plan), plan)
     return lax.cond(known, shaped(by_windows), shaped(general), given, indices)
-
-
-def in_mode(call: Callable[..., Any], *arrays: Any, **options: Any) -> Any:
-    """Call a function in the 64-bit mode that its arrays, and the dtype of a Plan's indices, were made in."""
-    plan = options.get("plan")
-    dtypes = [array.dtype.name for array in arrays] + ([plan.index_dtype] if plan and plan.index_dtype else [])
-    if all(integer(name) == name for name in dtypes):
-        return call(*arrays, **options)
-    with jax.enable_x64(True):
-        return call(*arrays, **options)
 
 
 @partial(jax.jit, static_argnames=("plan", "duplicates"), inline=True)
@@ -123,20 +127,6 @@ def flaws(indices: Any, plan: Plan[Any], duplicates: Duplicates) -> tuple[Any, A
     return bad, first(repeated.reshape(plan.pooled_shape))
 
 
-def integer(dtype: str) -> Any:
-    """Return the dtype, or its 32-bit form outside of JAX's 64-bit mode."""
-    return jax.dtypes.canonicalize_dtype(np.dtype(dtype))
-
-
-def check_room(argument: str, cells: Any, most: Any) -> None:
-    """Refuse this many cells if JAX's integers cannot hold `most`, the largest number to compute."""
-    if isinstance(most, int) and most > LARGEST and integer("int64").itemsize < 8:
-        raise ValueError(
-            f"`{argument}` must be counted by 64 bits from about 2147483647 cells on, got {cells}: call "
-            f"jax.config.update('jax_enable_x64', True) first"
-        )
-
-
 # --- arrays -----------------------------------------------------------------------------------------------------------
 
 
@@ -149,23 +139,12 @@ def _six(array: Any, spatial: tuple[int, ...], plan: Plan[Any]) -> Any:
 
 def _numbers(indices: Any, plan: Plan[Any]) -> Any:
     """Return indices with six axes, in a dtype to compute in, with -1 for every bad index."""
-    numbers = _numbers_in_range(indices, plan)
+    if plan.by_taps:
+        return _six(to_cells(indices, plan), plan.pooled, plan)
+    numbers = in_range(_six(indices, plan.pooled, plan), plan.cells, dtype_of_cells(plan))
     if plan.validate != "windows":
         return numbers
     return jnp.where(window_path.own(numbers, plan), numbers, jnp.asarray(-1, numbers.dtype))
-
-
-def _numbers_in_range(indices: Any, plan: Plan[Any]) -> Any:
-    indices = _six(indices, plan.pooled, plan)
-    cells, dtype = plan.cells, indices.dtype
-    if isinstance(cells, int):
-        # One position per window lies past the cells, for dropped values.
-        wide = np.dtype("int32" if cells + plan.windows <= LARGEST else "int64")
-        last = jnp.asarray(min(cells - 1, jnp.iinfo(dtype).max), dtype)
-        return jnp.where((indices >= 0) & (indices <= last), indices.astype(wide), jnp.asarray(-1, wide))
-    # Unsigned indices that are too large turn negative, so they stay out of range.
-    numbers = indices.astype(integer("int64"))
-    return jnp.where((numbers >= 0) & (numbers < cells), numbers, -1)
 
 
 def _planewise(function: Any, spatial: tuple[int, ...], *arrays: Any) -> Any:
@@ -218,7 +197,7 @@ def _positive_zero(values: Any) -> Any:
 
 
 class _Best(NamedTuple):
-    """The largest cell of each window so far: its sort key, its number in the plane (-1 for none), and its value."""
+    """The largest cell of each window so far: its sort key, its index (negative for none), and its value."""
 
     keys: Any
     numbers: Any
@@ -226,10 +205,12 @@ class _Best(NamedTuple):
 
 
 def _pool(cells: Any, plan: Plan[Any]) -> tuple[Any, Any]:
-    wide = np.dtype("int32") if isinstance(plan.cells, int) and plan.cells <= LARGEST else integer("int64")
+    most = plan.taps if plan.by_taps else plan.cells
+    wide = np.dtype("int32") if isinstance(most, int) and most <= LARGEST else integer("int64")
     numbers: Any = 0
-    for axis, size in enumerate(plan.plane):
-        numbers = numbers * jnp.asarray(size, wide) + window_path.along(size, 2 + axis, 6, wide)
+    if not plan.by_taps:  # `_pooled` numbers taps
+        for axis, size in enumerate(plan.plane):
+            numbers = numbers * jnp.asarray(size, wide) + window_path.along(size, 2 + axis, 6, wide)
     best = _Best(keys(cells), numbers + jnp.zeros_like(cells, wide), bits.selected(cells))
     # One axis after the other, the last axis first, so that the first of equal maxima in row-major order stays.
     empty = False
@@ -252,18 +233,22 @@ def _pooled(best: _Best, axis: int, plan: Plan[Any], empty: bool, dtype: Any) ->
     after = (count - 1) * stride + dilation * (kernel - 1) + 1 - padding - size
     pads = [(0, 0, 0)] * 6
     pads[2 + axis] = (padding, after, 0)
+    none = -plan.taps if plan.by_taps else -1  # also with the number of any tap added
     padded = _Best(
-        *[lax.pad(array, jnp.asarray(fill, array.dtype), pads) for array, fill in zip(best, (0, -1, 0), strict=True)]
+        *[lax.pad(array, jnp.asarray(fill, array.dtype), pads) for array, fill in zip(best, (0, none, 0), strict=True)]
     )
     empty = empty or not unpadded or not (isinstance(after, int) and after <= 0)
 
     def tap(place: int) -> _Best:
         start = place * dilation
         stop = start + (count - 1) * stride + 1
-        return _Best(*[lax.slice_in_dim(array, start, stop, stride, 2 + axis) for array in padded])
+        found = _Best(*[lax.slice_in_dim(array, start, stop, stride, 2 + axis) for array in padded])
+        if not plan.by_taps:
+            return found
+        return found._replace(numbers=found.numbers + (first + place) * prod(plan.kernel[axis + 1 :]))
 
-    first, *others = _places(count, size, kernel, stride, padding, dilation)
-    found = tap(first)
+    leading, *others = _places(count, size, kernel, stride, padding, dilation)
+    found = tap(leading)
     for place in others:
         other = tap(place)
         better = (other.keys > found.keys) | unordered(other.keys, dtype)

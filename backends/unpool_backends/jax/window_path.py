@@ -127,6 +127,18 @@ def gather(planes: Any, numbers: Any, plan: Plan[Any], adds: bool) -> Any:
     return values
 
 
+def lasting(numbers: Any, plan: Plan[Any]) -> Any:
+    """Return indices in their own windows, with -1 for each one that the index of a later window repeats."""
+    axes = _axes(plan)
+    reach = [axis.windows_per_cell - 1 for axis in axes]
+    padded, hidden = _padded(numbers, -1, [(most, most) for most in reach]), jnp.zeros_like(numbers, bool)
+    for offsets in product(*[range(-most, most + 1) for most in reach]):
+        if offsets > (0, 0, 0):
+            along = zip(reach, offsets, axes, strict=True)
+            hidden |= numbers == _part(padded, [(most + offset, axis.windows) for most, offset, axis in along])
+    return jnp.where(hidden, -1, numbers)
+
+
 def added(one: Any, other: Any) -> Any:
     """Add two arrays as NumPy does, booleans by `|`."""
     return one | other if other.dtype == bool else one + other
