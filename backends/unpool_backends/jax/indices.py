@@ -15,6 +15,9 @@ from unpool.sizes import LARGEST, spatial_axes
 from unpool.taps import cells_of, taps_of
 from unpool_backends.jax import window_path
 
+# Taps of a window that a byte numbers, with two numbers left: of a bad tap, and of a cell that is no tap.
+MOST_TAPS = 254
+
 
 def integer(dtype: str) -> Any:
     """Return the dtype, or its 32-bit form outside of JAX's 64-bit mode."""
@@ -69,6 +72,11 @@ def to_cells(taps: Any, plan: Plan[Any]) -> Any:
         numbers = in_range(taps, plan.taps, dtype)
         cells, inside = cells_of(numbers, plan.plane, _corners(plan, taps.ndim, dtype), plan)
         return jnp.where(inside, cells, jnp.asarray(-1, dtype)).astype(dtype_of_cells(plan))
+
+
+def to_bytes(taps: Any, plan: Plan[Any]) -> Any:
+    """Return taps of a window of up to `MOST_TAPS` in bytes, with 255 for a bad one."""
+    return in_range(taps, plan.taps, np.dtype("int32")).astype("uint8")
 
 
 def from_cells(cells: Any, plan: Plan[Any], dtype: Any) -> Any:

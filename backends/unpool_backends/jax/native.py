@@ -18,7 +18,7 @@ from jax.interpreters import mlir
 from unpool import errors
 from unpool.plan import Plan
 from unpool_backends.cpu import _kernels
-from unpool_backends.jax.indices import dtype_of_cells, from_cells, in_mode, in_range, to_cells
+from unpool_backends.jax.indices import MOST_TAPS, dtype_of_cells, from_cells, in_mode, to_bytes, to_cells
 
 SCATTER, GATHER, POOL = range(3)
 _TARGET = "unpool_1"
@@ -105,13 +105,11 @@ def _reads(kind: Any, plan: Plan[int]) -> bool:
 
 def _type_read(kind: Any, plan: Plan[int]) -> Any:
     """Return the type of the indices that the kernels read or write, for this type of taps."""
-    return kind.update(dtype=np.dtype(np.uint8) if plan.taps < _MOST_BYTES else dtype_of_cells(plan), weak_type=False)
+    return kind.update(dtype=np.dtype(np.uint8) if plan.taps <= MOST_TAPS else dtype_of_cells(plan), weak_type=False)
 
 
 def _to_read(taps: Any, plan: Plan[int]) -> Any:
-    if plan.taps >= _MOST_BYTES:
-        return to_cells(taps, plan)
-    return in_range(taps, plan.taps, np.dtype(np.int32)).astype(np.uint8)  # -1 becomes 255
+    return to_bytes(taps, plan) if plan.taps <= MOST_TAPS else to_cells(taps, plan)
 
 
 def _from_read(indices: Any, plan: Plan[int], dtype: Any) -> Any:

@@ -23,8 +23,8 @@ from jax import lax
 from unpool.plan import Plan
 from unpool.protocol import Duplicates
 from unpool.sizes import LARGEST, taps_inside
-from unpool_backends.jax import bits, window_path
-from unpool_backends.jax.indices import dtype_of_cells, in_range, integer, to_cells
+from unpool_backends.jax import bits, tap_pooling, window_path
+from unpool_backends.jax.indices import MOST_TAPS, dtype_of_cells, in_range, integer, to_bytes, to_cells
 from unpool_backends.jax.sort_keys import keys, unordered
 
 
@@ -32,6 +32,9 @@ def pool(input: Any, plan: Plan[Any]) -> list[Any]:
     """Return the values, and the indices if the Plan has a dtype for them."""
     if plan.index_dtype is None and plan.by_taps:
         plan = replace(plan, index_format="plane")
+    if plan.by_taps and tap_pooling.serve(plan):
+        taps = tap_pooling.taps(_six(input, plan.plane, plan), plan).reshape(plan.pooled_shape)
+        return [gather(input, taps, plan, "sum", own=True), taps.astype(integer(plan.index_dtype))]
     values, numbers = (array.reshape(plan.pooled_shape) for array in _pool(_six(input, plan.plane, plan), plan))
     return [values] if plan.index_dtype is None else [values, numbers.astype(integer(plan.index_dtype))]
 
@@ -54,18 +57,18 @@ def scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, 
 def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, own: bool) -> Any:
     """Return the values; `own` indices are pooling's, which lie in their own windows."""
 
-    def general(given: Any, numbers: Any, duplicates: Duplicates = duplicates) -> Any:
+    def general(given: Any, numbers: Any) -> Any:
         return _planewise(partial(_gather, duplicates=duplicates, plan=plan), plan.pooled, given, numbers)
 
-    def struck(given: Any, numbers: Any) -> Any:
+    def taken(given: Any, numbers: Any) -> Any:
         lasting = numbers if duplicates == "sum" else window_path.lasting(numbers, plan)
-        return general(given, lasting, "sum")
+        return _planewise(_take, plan.pooled, given, lasting)
 
     def by_windows(given: Any, numbers: Any) -> Any:
         return window_path.gather(given, numbers, plan, duplicates == "sum")
 
     if plan.by_taps:
-        path = _moving(struck if window_path.serve(plan) else general)
+        path = _moving(taken if duplicates == "sum" or window_path.serve(plan) else general)
         return path(_six(grad, plan.plane, plan), _numbers(indices, plan)).reshape(plan.pooled_shape)
     paths = _moving(by_windows), _moving(general)
     return _by_either(*paths, grad, indices, plan, own, plan.plane, plan.pooled_shape)
@@ -92,17 +95,16 @@ def _by_either(
     """
 
     # Branches take and return arrays in the user's shape and dtype, because XLA copies arrays that are changed outside.
-    def shaped(path: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda given, indices: path(_six(given, spatial, plan), _numbers(indices, plan)).reshape(shape)
+    def shaped(path: Callable[..., Any], read: Callable[..., Any] = _numbers) -> Callable[..., Any]:
+        return lambda given, indices: path(_six(given, spatial, plan), read(indices, plan)).reshape(shape)
 
     if not window_path.serve(plan):
         return shaped(general)(given, indices)
-    # For own indices and taps, both branches are right, and the first is taken.  Without a branch, XLA would compute the
-    # numbers again for every cell.  It keeps an optimization barrier around a condition, but not one around an array.
-    if own or plan.by_taps:
-        known = lax.optimization_barrier(jnp.asarray(True))
-    else:
-        known = window_path.inside(_numbers(indices, plan), plan)
+    if plan.by_taps:
+        return shaped(by_windows, _taps if plan.taps <= MOST_TAPS else _numbers)(given, indices)
+    # For own indices, both branches are right, and the first is taken.  Without a branch, XLA would compute the numbers
+    # again for every cell.  It keeps an optimization barrier around a condition, but not one around an array.
+    known = lax.optimization_barrier(jnp.asarray(True)) if own else window_path.inside(_numbers(indices, plan), plan)
     return lax.cond(known, shaped(by_windows), shaped(general), given, indices)
 
 
@@ -147,6 +149,11 @@ def _numbers(indices: Any, plan: Plan[Any]) -> Any:
     return jnp.where(window_path.own(numbers, plan), numbers, jnp.asarray(-1, numbers.dtype))
 
 
+def _taps(indices: Any, plan: Plan[Any]) -> Any:
+    """Return taps with six axes, in bytes."""
+    return _six(to_bytes(indices, plan), plan.pooled, plan)
+
+
 def _planewise(function: Any, spatial: tuple[int, ...], *arrays: Any) -> Any:
     """Map a function over the flat planes, and give the results their spatial axes."""
     flat = [array.reshape(*array.shape[:2], prod(array.shape[2:5]), array.shape[-1]) for array in arrays]
@@ -182,6 +189,12 @@ def _scatter(values: Any, numbers: Any, *, duplicates: Duplicates, plan: Plan[An
 def _gather(planes: Any, numbers: Any, *, duplicates: Duplicates, plan: Plan[Any]) -> Any:
     place = _dropped(numbers, plan) if duplicates == "sum" else _lasting(numbers, plan)
     return planes.at[place].get(mode="fill", fill_value=0)
+
+
+def _take(planes: Any, numbers: Any) -> Any:
+    """Return the cells, and zero for bad indices: `_gather` of indices that do not repeat, which is faster."""
+    found = planes.at[jnp.maximum(numbers, 0)].get(mode="promise_in_bounds")
+    return jnp.where(numbers >= 0, found, jnp.zeros((), planes.dtype))
 
 
 # --- values -----------------------------------------------------------------------------------------------------------
