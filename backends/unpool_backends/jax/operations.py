@@ -33,8 +33,10 @@ def pool(input: Any, plan: Plan[Any]) -> list[Any]:
     if plan.index_dtype is None and plan.by_taps:
         plan = replace(plan, index_format="plane")
     if plan.by_taps and tap_pooling.serve(plan):
-        taps = tap_pooling.taps(_six(input, plan.plane, plan), plan).reshape(plan.pooled_shape)
-        return [gather(input, taps, plan, "sum", own=True), taps.astype(integer(plan.index_dtype))]
+        values, taps = tap_pooling.pool(_six(input, plan.plane, plan), plan)
+        taps = taps.reshape(plan.pooled_shape)
+        values = gather(input, taps, plan, "sum", own=True) if values is None else values.reshape(plan.pooled_shape)
+        return [values, taps.astype(integer(plan.index_dtype))]
     values, numbers = (array.reshape(plan.pooled_shape) for array in _pool(_six(input, plan.plane, plan), plan))
     return [values] if plan.index_dtype is None else [values, numbers.astype(integer(plan.index_dtype))]
 
