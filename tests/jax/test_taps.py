@@ -121,7 +121,9 @@ def test_mapped(duplicates, index_dtype):
     for transform in (lambda f: f, jax.jit):
         mapped = transform(jax.vmap(lambda x: call(x[:, None])[:, 0], 1, 1))
         np.testing.assert_array_equal(mapped(jnp.array(X)), expected)
-        np.testing.assert_array_equal(transform(jax.grad(lambda x: mapped(x).sum()))(jnp.array(X)), slopes)
+        np.testing.assert_array_equal(
+            transform(jax.grad(lambda x, mapped=mapped: mapped(x).sum()))(jnp.array(X)), slopes
+        )
 
 
 @both

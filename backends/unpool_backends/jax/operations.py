@@ -4,6 +4,8 @@ If all indices lie in their own windows, as pooling's do, a call takes the windo
 takes the general path: ``.at[]``, plane by plane.  A bad index is dropped: its value is written nowhere, and its
 gradient is zero.  Values are moved as integers with their bits.
 
+Taps lie in their own windows, so they need no test and no branch.  Gradients gather at the cells of taps.
+
 JAX does not differentiate these functions: `primitives` has the derivatives.
 """
 
@@ -30,15 +32,27 @@ from unpool_backends.jax.sort_keys import keys, unordered
 
 def pool(input: Any, plan: Plan[Any]) -> list[Any]:
     """Return the values, and the indices if the Plan has a dtype for them."""
-    if plan.index_dtype is None and plan.by_taps:
-        plan = replace(plan, index_format="plane")
-    if plan.by_taps and tap_pooling.serve(plan):
-        values, taps = tap_pooling.pool(_six(input, plan.plane, plan), plan)
-        taps = taps.reshape(plan.pooled_shape)
-        values = gather(input, taps, plan, "sum", own=True) if values is None else values.reshape(plan.pooled_shape)
-        return [values, taps.astype(integer(plan.index_dtype))]
-    values, numbers = (array.reshape(plan.pooled_shape) for array in _pool(_six(input, plan.plane, plan), plan))
-    return [values] if plan.index_dtype is None else [values, numbers.astype(integer(plan.index_dtype))]
+    by_taps, cells = plan.by_taps and plan.index_dtype is not None, _six(input, plan.plane, plan)
+    if by_taps and tap_pooling.serve(plan):
+        values, indices = tap_pooling.pool(cells, plan)
+    else:
+        values, indices = _pool(cells, plan if by_taps else replace(plan, index_format="plane"))
+    if plan.index_dtype is None:
+        return [values.reshape(plan.pooled_shape)]
+    if by_taps:
+        values, indices = _once((values, indices))
+    indices = indices.reshape(plan.pooled_shape)
+    values = gather(input, indices, plan, "sum", own=True) if values is None else values.reshape(plan.pooled_shape)
+    return [values, indices.astype(integer(plan.index_dtype))]
+
+
+def _once(arrays: Any) -> Any:
+    """Return arrays that XLA does not compute again for every cell of an unpooling.
+
+    It keeps an optimization barrier around a condition, but not one around an array.
+    """
+    known = lax.optimization_barrier(jnp.asarray(True))
+    return lax.cond(known, lambda arrays: arrays, partial(jax.tree.map, jnp.zeros_like), arrays)
 
 
 def scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, own: bool) -> Any:
@@ -105,7 +119,7 @@ def _by_either(
     if plan.by_taps:
         return shaped(by_windows, _taps if plan.taps <= MOST_TAPS else _numbers)(given, indices)
     # For own indices, both branches are right, and the first is taken.  Without a branch, XLA would compute the numbers
-    # again for every cell.  It keeps an optimization barrier around a condition, but not one around an array.
+    # again for every cell (see `_once`).
     known = lax.optimization_barrier(jnp.asarray(True)) if own else window_path.inside(_numbers(indices, plan), plan)
     return lax.cond(known, shaped(by_windows), shaped(general), given, indices)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -50,18 +49,7 @@ def pool(cells: Any, plan: Plan[Any]) -> tuple[Any, Any]:
         better = (other > best) | unordered(other, cells.dtype)
         best, taps = jnp.where(better, other, best), jnp.where(better, jnp.uint8(tap), taps)
         values = values if values is None else jnp.where(better, _part(bits, steps, plan), values)
-    # Unpooling would compute the taps again for every cell.  XLA keeps an optimization barrier around a condition, but
-    # not one around an array.
-    values, taps = lax.cond(lax.optimization_barrier(jnp.asarray(True)), _same, _zeros, (values, taps))
     return values if values is None else from_bits(values, cells.dtype), taps
-
-
-def _same(arrays: Any) -> Any:
-    return arrays
-
-
-def _zeros(arrays: Any) -> Any:
-    return jax.tree.map(jnp.zeros_like, arrays)
 
 
 def _padded(cells: Any, fill: Any, plan: Plan[Any]) -> Any:
