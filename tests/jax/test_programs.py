@@ -64,7 +64,7 @@ CALLS = {
     "mapped": jax.vmap(there_and_back, 1, 1),
     "scanned": lambda x: jax.lax.scan(lambda carry, x: (carry, there_and_back(x)), 0, x)[1],
     "values alone": lambda x: unpool.max_pool2d(x, 2),
-    "narrow indices": lambda x: unpool.max_unpool2d(x, jnp.zeros(x.shape, "uint8"), 2),
+    "narrow indices": lambda x: unpool.max_unpool2d(x, jnp.zeros(x.shape, "int8"), 2),
 }
 
 
@@ -268,7 +268,7 @@ def test_a_bad_index_is_an_error_at_run_time(name):
         jax.block_until_ready(program(given, good))  # the next call works
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "uint32", "int64", "uint64"])
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "uint32", "int64", "uint64"])
 def test_the_message_has_the_value_that_was_given(dtype):
     for bad in {8, np.iinfo(dtype).max, np.iinfo(dtype).min or 9}:
         text = f"indices[0, 0, 0, 1] = {bad} is out of range"
@@ -297,7 +297,7 @@ def test_messages_are_those_of_eager_calls():
         indices[n, c, h, w] = [[0, 2], [8, 10]][h][w]
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "uint32", "int64", "uint64"])
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "uint32", "int64", "uint64"])
 def test_without_validation_a_bad_index_is_dropped(dtype):
     values = jnp.array([[[[1.0, 2.0]]]])
 

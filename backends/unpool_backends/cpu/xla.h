@@ -25,7 +25,7 @@ static int64_t unpool_first_of(const unpool_call_1 *, const unpool_arrays_1 *, i
 
 enum { XLA_EXTENSION_METADATA = 1, XLA_STAGE_EXECUTE = 3, XLA_ATTRIBUTE_ARRAY = 1, XLA_ATTRIBUTE_STRING = 4 };
 enum { XLA_INVALID_ARGUMENT = 3, XLA_RESOURCE_EXHAUSTED = 8, XLA_OUT_OF_RANGE = 11 };
-enum { XLA_S32 = 4, XLA_S64 = 5, XLA_U8 = 6, XLA_U32 = 8, XLA_U64 = 9 };
+enum { XLA_S8 = 2, XLA_S16, XLA_S32, XLA_S64, XLA_U8, XLA_U16, XLA_U32, XLA_U64 };
 
 typedef struct xla_extension {
     size_t size;
@@ -183,27 +183,29 @@ static void unpool_append_position(unpool_text *to, const xla_buffer *buffer, in
     }
 }
 
-static int64_t unpool_index_at(const xla_buffer *indices, int64_t at) {
-    switch (unpool_xla_index_bytes(indices->dtype)) {
-        case 1: return ((const uint8_t *)indices->data)[at];
-        case 4: return ((const int32_t *)indices->data)[at];
-        default: return ((const int64_t *)indices->data)[at];
+/* The integer at a flat position; a 64-bit one that is unsigned turns negative from 2**63 on. */
+static int64_t unpool_integer_at(const xla_buffer *buffer, int64_t at) {
+    switch (buffer->dtype) {
+        case XLA_S8: return ((const int8_t *)buffer->data)[at];
+        case XLA_S16: return ((const int16_t *)buffer->data)[at];
+        case XLA_S32: return ((const int32_t *)buffer->data)[at];
+        case XLA_U8: return ((const uint8_t *)buffer->data)[at];
+        case XLA_U16: return ((const uint16_t *)buffer->data)[at];
+        case XLA_U32: return ((const uint32_t *)buffer->data)[at];
+        default: return ((const int64_t *)buffer->data)[at];
     }
 }
 
-static void unpool_append_index(unpool_text *to, const xla_buffer *indices, int64_t at) {
-    const int64_t index = unpool_index_at(indices, at);
+static void unpool_append_integer(unpool_text *to, const xla_buffer *buffer, int64_t at) {
+    const char *format = buffer->dtype == XLA_U64 ? "%llu" : "%lld";
     char digits[32];
-    int length;
-    if (indices->dtype == XLA_U32) length = snprintf(digits, sizeof digits, "%lu", (unsigned long)(uint32_t)index);
-    else if (indices->dtype == XLA_U64) length = snprintf(digits, sizeof digits, "%llu", (unsigned long long)index);
-    else length = snprintf(digits, sizeof digits, "%lld", (long long)index);
+    const int length = snprintf(digits, sizeof digits, format, (long long)unpool_integer_at(buffer, at));
     unpool_append(to, digits, (size_t)length);
 }
 
-/* Replace {position}, {value} and {first} in the attribute of this name. */
+/* Replace {position}, {value} and {first} in the attribute of this name.  `given` has the value that the user gave. */
 static void *unpool_xla_finding(const xla_frame *frame, const unpool_call_1 *call, const unpool_arrays_1 *arrays,
-                                const xla_buffer *indices, const char *name, int64_t at) {
+                                const xla_buffer *given, const char *name, int64_t at) {
     const xla_string *words = (const xla_string *)unpool_xla_attribute(frame, name, XLA_ATTRIBUTE_STRING);
     const char *from, *end;
     unpool_text message = {"", 0};
@@ -212,13 +214,13 @@ static void *unpool_xla_finding(const xla_frame *frame, const unpool_call_1 *cal
     while (from < end) {
         const size_t left = (size_t)(end - from);
         if (left >= 10 && memcmp(from, "{position}", 10) == 0) {
-            unpool_append_position(&message, indices, at);
+            unpool_append_position(&message, given, at);
             from += 10;
         } else if (left >= 7 && memcmp(from, "{first}", 7) == 0) {
-            unpool_append_position(&message, indices, unpool_first_of(call, arrays, at));
+            unpool_append_position(&message, given, unpool_first_of(call, arrays, at));
             from += 7;
         } else if (left >= 7 && memcmp(from, "{value}", 7) == 0) {
-            unpool_append_index(&message, indices, at);
+            unpool_append_integer(&message, given, at);
             from += 7;
         } else unpool_append(&message, from++, 1);
     }
@@ -231,11 +233,13 @@ static void *unpool_xla_finding(const xla_frame *frame, const unpool_call_1 *cal
  *
  *     scatter   values, indices -> planes
  *     gather    planes, indices -> values
- *     pool      planes -> values, or values and indices */
+ *     pool      planes -> values, or values and indices
+ *
+ * A third argument of scatter and gather are the integers that indices were made of, which messages show. */
 static void *unpool_xla_handler(xla_frame *frame) {
     const xla_extension *extension;
     const xla_array *words;
-    const xla_buffer *values, *planes, *indices = NULL;
+    const xla_buffer *values, *planes, *indices = NULL, *given = NULL;
     unpool_call_1 call;
     unpool_arrays_1 arrays;
     unpool_found_1 found;
@@ -257,8 +261,9 @@ static void *unpool_xla_handler(xla_frame *frame) {
         planes = (const xla_buffer *)frame->arguments.items[0], values = (const xla_buffer *)frame->results.items[0];
         if (frame->results.count == 2) indices = (const xla_buffer *)frame->results.items[1];
     } else {
-        if (frame->arguments.count != 2 || frame->results.count != 1) goto unfit;
+        if (frame->arguments.count < 2 || frame->arguments.count > 3 || frame->results.count != 1) goto unfit;
         indices = (const xla_buffer *)frame->arguments.items[1];
+        given = (const xla_buffer *)frame->arguments.items[frame->arguments.count - 1];
         values = (const xla_buffer *)(call.operation == UNPOOL_SCATTER ? frame->arguments : frame->results).items[0];
         planes = (const xla_buffer *)(call.operation == UNPOOL_SCATTER ? frame->results : frame->arguments).items[0];
     }
@@ -276,16 +281,17 @@ static void *unpool_xla_handler(xla_frame *frame) {
         if (!arrays.index_bytes || unpool_xla_items(indices) != unpool_xla_items(values)) goto unfit;
         arrays.indices = indices->data;
     }
+    if (given != NULL && unpool_xla_items(given) != unpool_xla_items(values)) goto unfit;
     switch (unpool_run_call(&call, &arrays, &found)) {
         case UNPOOL_DONE: return NULL;
         case UNPOOL_NO_MEMORY: return unpool_xla_error(frame, XLA_RESOURCE_EXHAUSTED, "unpool: no scratch memory");
         case UNPOOL_FOUND:
             if (found.bad >= 0) {
-                const int64_t index = unpool_index_at(indices, found.bad);
+                const int64_t index = unpool_integer_at(indices, found.bad);
                 const int inside = arrays.index_bytes > 1 && index >= 0 && index < cells / call.channels;
-                return unpool_xla_finding(frame, &call, &arrays, indices, inside ? "outside" : "bad", found.bad);
+                return unpool_xla_finding(frame, &call, &arrays, given, inside ? "outside" : "bad", found.bad);
             }
-            return unpool_xla_finding(frame, &call, &arrays, indices, "repeated", found.repeated);
+            return unpool_xla_finding(frame, &call, &arrays, given, "repeated", found.repeated);
     }
 unfit:
     return unpool_xla_error(frame, XLA_INVALID_ARGUMENT, "unpool: the arrays do not fit the attribute `call`");

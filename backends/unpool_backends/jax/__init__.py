@@ -20,12 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from unpool import errors, findings
-from unpool.plan import Plan
+from unpool.plan import INDEX_FORMATS, Plan
 from unpool.protocol import Duplicates
 from unpool.sizes import Demand, demand_size
 from unpool.tracing import remembered
 from unpool_backends.jax import host, operations, primitives
 from unpool_backends.jax.arithmetic import Arithmetic
+from unpool_backends.jax.indices import check_room, in_mode, integer
 
 __all__ = ["BACKEND", "JAX"]
 
@@ -34,6 +35,7 @@ class JAX:
     """The three primitives of `unpool.protocol.Backend` on JAX arrays."""
 
     arithmetic = Arithmetic
+    index_formats = INDEX_FORMATS
 
     def pool(self, input: Any, plan: Plan[Any], out: tuple[Any, Any] | None) -> tuple[Any, Any]:
         _check_out(out)
@@ -41,8 +43,10 @@ class JAX:
         if plan.index_dtype is not None or not served:
             _check_room("input", plan)
         if plan.index_dtype is not None:
-            plan = _indexed(plan, operations.integer(plan.index_dtype).name)
-        call = primitives.pool if served else partial(operations.in_mode, primitives.pool)
+            if plan.by_taps:
+                check_room("kernel_size", plan.taps, plan.taps)
+            plan = _indexed(plan, integer(plan.index_dtype).name)
+        call = primitives.pool if served else partial(in_mode, primitives.pool)
         return call(input, plan=plan)
 
     def scatter(self, values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, out: Any) -> Any:
@@ -75,7 +79,7 @@ def _checked(primitive: Any, argument: str, given: Any, indices: Any, plan: Plan
     _check_sizes(plan)
     if not (checked and host.serves(_differentiated(given), indices)):
         _check_values(indices, plan, duplicates)
-    return partial(operations.in_mode, primitive)
+    return partial(in_mode, primitive)
 
 
 def _differentiated(array: Any) -> Any:
@@ -94,7 +98,7 @@ def _check_out(out: Any) -> None:
 def _check_room(argument: str, plan: Plan[Any]) -> None:
     """Refuse planes if JAX's integers cannot count their cells, and one more per window, for dropped values."""
     if isinstance(plan.cells, int) and isinstance(plan.windows, int):
-        operations.check_room(argument, plan.cells, plan.cells + plan.windows)
+        check_room(argument, plan.cells, plan.cells + plan.windows)
 
 
 class _Symbols(Demand):
@@ -141,7 +145,7 @@ def _check_values(indices: Any, plan: Plan[Any], duplicates: Duplicates) -> None
         if primitives.explicit_sharding(indices):  # a scalar result of `flaws` cannot have it
             indices = jnp.asarray(np.asarray(indices))
         flaws = partial(operations.flaws, plan=plan, duplicates=duplicates)
-        bad, repeated = map(int, operations.in_mode(flaws, indices))
+        bad, repeated = map(int, in_mode(flaws, indices))
         if max(bad, repeated) >= 0:
             numbers = np.asarray(indices)
             raise findings.error(bad, repeated, numbers, numbers, plan, touched=False)

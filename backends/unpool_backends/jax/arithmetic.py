@@ -11,7 +11,7 @@ from unpool import arithmetic
 from unpool.sizes import Number
 from unpool_backends.jax import window_path
 from unpool_backends.jax.host import has_values
-from unpool_backends.jax.operations import check_room, integer
+from unpool_backends.jax.indices import check_room, integer
 
 
 class Arithmetic(arithmetic.Arithmetic):

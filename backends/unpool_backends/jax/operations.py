@@ -4,12 +4,15 @@ If all indices lie in their own windows, as pooling's do, a call takes the windo
 takes the general path: ``.at[]``, plane by plane.  A bad index is dropped: its value is written nowhere, and its
 gradient is zero.  Values are moved as integers with their bits.
 
+Taps lie in their own windows, so they need no test and no branch.  Gradients gather at the cells of taps.
+
 JAX does not differentiate these functions: `primitives` has the derivatives.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from math import prod
 from typing import Any, NamedTuple
@@ -22,14 +25,34 @@ from jax import lax
 from unpool.plan import Plan
 from unpool.protocol import Duplicates
 from unpool.sizes import LARGEST, taps_inside
-from unpool_backends.jax import bits, window_path
+from unpool_backends.jax import bits, tap_pooling, window_path
+from unpool_backends.jax.indices import MOST_TAPS, dtype_of_cells, in_range, integer, to_bytes, to_cells
 from unpool_backends.jax.sort_keys import keys, unordered
 
 
 def pool(input: Any, plan: Plan[Any]) -> list[Any]:
     """Return the values, and the indices if the Plan has a dtype for them."""
-    values, numbers = (array.reshape(plan.pooled_shape) for array in _pool(_six(input, plan.plane, plan), plan))
-    return [values] if plan.index_dtype is None else [values, numbers.astype(integer(plan.index_dtype))]
+    by_taps, cells = plan.by_taps and plan.index_dtype is not None, _six(input, plan.plane, plan)
+    if by_taps and tap_pooling.serve(plan):
+        values, indices = tap_pooling.pool(cells, plan)
+    else:
+        values, indices = _pool(cells, plan if by_taps else replace(plan, index_format="plane"))
+    if plan.index_dtype is None:
+        return [values.reshape(plan.pooled_shape)]
+    if by_taps:
+        values, indices = _once((values, indices))
+    indices = indices.reshape(plan.pooled_shape)
+    values = gather(input, indices, plan, "sum", own=True) if values is None else values.reshape(plan.pooled_shape)
+    return [values, indices.astype(integer(plan.index_dtype))]
+
+
+def _once(arrays: Any) -> Any:
+    """Return arrays that XLA does not compute again for every cell of an unpooling.
+
+    It keeps an optimization barrier around a condition, but not one around an array.
+    """
+    known = lax.optimization_barrier(jnp.asarray(True))
+    return lax.cond(known, lambda arrays: arrays, partial(jax.tree.map, jnp.zeros_like), arrays)
 
 
 def scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, own: bool) -> Any:
@@ -53,9 +76,16 @@ def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, own
     def general(given: Any, numbers: Any) -> Any:
         return _planewise(partial(_gather, duplicates=duplicates, plan=plan), plan.pooled, given, numbers)
 
+    def taken(given: Any, numbers: Any) -> Any:
+        lasting = numbers if duplicates == "sum" else window_path.lasting(numbers, plan)
+        return _planewise(_take, plan.pooled, given, lasting)
+
     def by_windows(given: Any, numbers: Any) -> Any:
         return window_path.gather(given, numbers, plan, duplicates == "sum")
 
+    if plan.by_taps:
+        path = _moving(taken if duplicates == "sum" or window_path.serve(plan) else general)
+        return path(_six(grad, plan.plane, plan), _numbers(indices, plan)).reshape(plan.pooled_shape)
     paths = _moving(by_windows), _moving(general)
     return _by_either(*paths, grad, indices, plan, own, plan.plane, plan.pooled_shape)
 
@@ -81,25 +111,17 @@ def _by_either(
     """
 
     # Branches take and return arrays in the user's shape and dtype, because XLA copies arrays that are changed outside.
-    def shaped(path: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda given, indices: path(_six(given, spatial, plan), _numbers(indices, plan)).reshape(shape)
+    def shaped(path: Callable[..., Any], read: Callable[..., Any] = _numbers) -> Callable[..., Any]:
+        return lambda given, indices: path(_six(given, spatial, plan), read(indices, plan)).reshape(shape)
 
     if not window_path.serve(plan):
         return shaped(general)(given, indices)
+    if plan.by_taps:
+        return shaped(by_windows, _taps if plan.taps <= MOST_TAPS else _numbers)(given, indices)
     # For own indices, both branches are right, and the first is taken.  Without a branch, XLA would compute the numbers
-    # again for every cell.  It keeps an optimization barrier around a condition, but not one around an array.
+    # again for every cell (see `_once`).
     known = lax.optimization_barrier(jnp.asarray(True)) if own else window_path.inside(_numbers(indices, plan), plan)
     return lax.cond(known, shaped(by_windows), shaped(general), given, indices)
-
-
-def in_mode(call: Callable[..., Any], *arrays: Any, **options: Any) -> Any:
-    """Call a function in the 64-bit mode that its arrays, and the dtype of a Plan's indices, were made in."""
-    plan = options.get("plan")
-    dtypes = [array.dtype.name for array in arrays] + ([plan.index_dtype] if plan and plan.index_dtype else [])
-    if all(integer(name) == name for name in dtypes):
-        return call(*arrays, **options)
-    with jax.enable_x64(True):
-        return call(*arrays, **options)
 
 
 @partial(jax.jit, static_argnames=("plan", "duplicates"), inline=True)
@@ -123,20 +145,6 @@ def flaws(indices: Any, plan: Plan[Any], duplicates: Duplicates) -> tuple[Any, A
     return bad, first(repeated.reshape(plan.pooled_shape))
 
 
-def integer(dtype: str) -> Any:
-    """Return the dtype, or its 32-bit form outside of JAX's 64-bit mode."""
-    return jax.dtypes.canonicalize_dtype(np.dtype(dtype))
-
-
-def check_room(argument: str, cells: Any, most: Any) -> None:
-    """Refuse this many cells if JAX's integers cannot hold `most`, the largest number to compute."""
-    if isinstance(most, int) and most > LARGEST and integer("int64").itemsize < 8:
-        raise ValueError(
-            f"`{argument}` must be counted by 64 bits from about 2147483647 cells on, got {cells}: call "
-            f"jax.config.update('jax_enable_x64', True) first"
-        )
-
-
 # --- arrays -----------------------------------------------------------------------------------------------------------
 
 
@@ -149,23 +157,17 @@ def _six(array: Any, spatial: tuple[int, ...], plan: Plan[Any]) -> Any:
 
 def _numbers(indices: Any, plan: Plan[Any]) -> Any:
     """Return indices with six axes, in a dtype to compute in, with -1 for every bad index."""
-    numbers = _numbers_in_range(indices, plan)
+    if plan.by_taps:
+        return _six(to_cells(indices, plan), plan.pooled, plan)
+    numbers = in_range(_six(indices, plan.pooled, plan), plan.cells, dtype_of_cells(plan))
     if plan.validate != "windows":
         return numbers
     return jnp.where(window_path.own(numbers, plan), numbers, jnp.asarray(-1, numbers.dtype))
 
 
-def _numbers_in_range(indices: Any, plan: Plan[Any]) -> Any:
-    indices = _six(indices, plan.pooled, plan)
-    cells, dtype = plan.cells, indices.dtype
-    if isinstance(cells, int):
-        # One position per window lies past the cells, for dropped values.
-        wide = np.dtype("int32" if cells + plan.windows <= LARGEST else "int64")
-        last = jnp.asarray(min(cells - 1, jnp.iinfo(dtype).max), dtype)
-        return jnp.where((indices >= 0) & (indices <= last), indices.astype(wide), jnp.asarray(-1, wide))
-    # Unsigned indices that are too large turn negative, so they stay out of range.
-    numbers = indices.astype(integer("int64"))
-    return jnp.where((numbers >= 0) & (numbers < cells), numbers, -1)
+def _taps(indices: Any, plan: Plan[Any]) -> Any:
+    """Return taps with six axes, in bytes."""
+    return _six(to_bytes(indices, plan), plan.pooled, plan)
 
 
 def _planewise(function: Any, spatial: tuple[int, ...], *arrays: Any) -> Any:
@@ -205,6 +207,12 @@ def _gather(planes: Any, numbers: Any, *, duplicates: Duplicates, plan: Plan[Any
     return planes.at[place].get(mode="fill", fill_value=0)
 
 
+def _take(planes: Any, numbers: Any) -> Any:
+    """Return the cells, and zero for bad indices: `_gather` of indices that do not repeat, which is faster."""
+    found = planes.at[jnp.maximum(numbers, 0)].get(mode="promise_in_bounds")
+    return jnp.where(numbers >= 0, found, jnp.zeros((), planes.dtype))
+
+
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
@@ -218,7 +226,7 @@ def _positive_zero(values: Any) -> Any:
 
 
 class _Best(NamedTuple):
-    """The largest cell of each window so far: its sort key, its number in the plane (-1 for none), and its value."""
+    """The largest cell of each window so far: its sort key, its index (negative for none), and its value."""
 
     keys: Any
     numbers: Any
@@ -226,10 +234,12 @@ class _Best(NamedTuple):
 
 
 def _pool(cells: Any, plan: Plan[Any]) -> tuple[Any, Any]:
-    wide = np.dtype("int32") if isinstance(plan.cells, int) and plan.cells <= LARGEST else integer("int64")
+    most = plan.taps if plan.by_taps else plan.cells
+    wide = np.dtype("int32") if isinstance(most, int) and most <= LARGEST else integer("int64")
     numbers: Any = 0
-    for axis, size in enumerate(plan.plane):
-        numbers = numbers * jnp.asarray(size, wide) + window_path.along(size, 2 + axis, 6, wide)
+    if not plan.by_taps:  # `_pooled` numbers taps
+        for axis, size in enumerate(plan.plane):
+            numbers = numbers * jnp.asarray(size, wide) + window_path.along(size, 2 + axis, 6, wide)
     best = _Best(keys(cells), numbers + jnp.zeros_like(cells, wide), bits.selected(cells))
     # One axis after the other, the last axis first, so that the first of equal maxima in row-major order stays.
     empty = False
@@ -252,18 +262,22 @@ def _pooled(best: _Best, axis: int, plan: Plan[Any], empty: bool, dtype: Any) ->
     after = (count - 1) * stride + dilation * (kernel - 1) + 1 - padding - size
     pads = [(0, 0, 0)] * 6
     pads[2 + axis] = (padding, after, 0)
+    none = -plan.taps if plan.by_taps else -1  # also with the number of any tap added
     padded = _Best(
-        *[lax.pad(array, jnp.asarray(fill, array.dtype), pads) for array, fill in zip(best, (0, -1, 0), strict=True)]
+        *[lax.pad(array, jnp.asarray(fill, array.dtype), pads) for array, fill in zip(best, (0, none, 0), strict=True)]
     )
     empty = empty or not unpadded or not (isinstance(after, int) and after <= 0)
 
     def tap(place: int) -> _Best:
         start = place * dilation
         stop = start + (count - 1) * stride + 1
-        return _Best(*[lax.slice_in_dim(array, start, stop, stride, 2 + axis) for array in padded])
+        found = _Best(*[lax.slice_in_dim(array, start, stop, stride, 2 + axis) for array in padded])
+        if not plan.by_taps:
+            return found
+        return found._replace(numbers=found.numbers + (first + place) * prod(plan.kernel[axis + 1 :]))
 
-    first, *others = _places(count, size, kernel, stride, padding, dilation)
-    found = tap(first)
+    leading, *others = _places(count, size, kernel, stride, padding, dilation)
+    found = tap(leading)
     for place in others:
         other = tap(place)
         better = (other.keys > found.keys) | unordered(other.keys, dtype)

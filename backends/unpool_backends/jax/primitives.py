@@ -32,6 +32,7 @@ from unpool.protocol import Duplicates
 from unpool.sizes import LARGEST, spatial_axes
 from unpool.tracing import remembered
 from unpool_backends.jax import host, native, operations
+from unpool_backends.jax.indices import in_mode, integer
 
 
 def pool(input: Any, plan: Plan[Any]) -> tuple[Any, Any]:
@@ -51,12 +52,17 @@ def gather(planes: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -
 
 
 def _widened(indices: Any, plan: Plan[Any]) -> Any:
-    """Return indices that the kernels read: of 32 or 64 bits, and signed if they count more cells than int32 can."""
+    """Return indices that the kernels read: of 32 or 64 bits, and signed if they count more cells than int32 can.
+
+    Taps are converted later (`native`, `operations`).
+    """
+    if plan.by_taps:
+        return indices
     dtype = indices.dtype
     if dtype.itemsize < 4:
         return indices.astype("int32")
     far = not isinstance(plan.cells, int) or plan.cells > LARGEST
-    return indices.astype(operations.integer("int64")) if dtype == "uint32" and far else indices
+    return indices.astype(integer("int64")) if dtype == "uint32" and far else indices
 
 
 # --- types ------------------------------------------------------------------------------------------------------------
@@ -131,14 +137,14 @@ def _run(primitive: Primitive, lend: Callable[..., Any], *given: Any, plan: Plan
     Compile a program for other arrays, and where the kernels found a bad index that is to be dropped.
     """
     # Constants of a trace are arrays of NumPy.
-    arrays = [one if isinstance(one, jax.Array) else operations.in_mode(jnp.asarray, one) for one in given]
+    arrays = [one if isinstance(one, jax.Array) else in_mode(jnp.asarray, one) for one in given]
     if host.serves(*arrays):
         if arrays[0].ndim != len(plan.plane_shape):
             plan = _batched(plan, arrays[0].shape[: arrays[0].ndim - len(plan.spatial) - 1])
         found = lend(host.lender(plan), *arrays, plan, **rest)
         if found is not None:
             return found
-    return operations.in_mode(partial(xla.apply_primitive, primitive), *arrays, plan=plan, **rest)
+    return in_mode(partial(xla.apply_primitive, primitive), *arrays, plan=plan, **rest)
 
 
 def _lend_pool(lender: Lender, input: Any, plan: Plan[int]) -> list[Any]:
@@ -173,7 +179,7 @@ def _lower(primitive: Primitive, kernel: int, operation: Callable[..., Any]) -> 
             kinds = zip(sharding.mesh.axis_names, sharding.mesh.axis_types, strict=True)
             explicit = tuple(name for name, kind in kinds if kind == AxisType.Explicit)
             call = jax.sharding.auto_axes(call, axes=explicit, out_sharding=sharding)
-        return operations.in_mode(call, *arrays, plan=plan, **rest)
+        return in_mode(call, *arrays, plan=plan, **rest)
 
     lowered = mlir.lower_fun(by_operations, multiple_results=primitive.multiple_results)
 
@@ -243,9 +249,11 @@ def _differentiate_pool(primals: Any, tangents: Any, *, plan: Plan[Any]) -> Any:
         found = _POOL.bind(*primals, plan=plan)
         return found, [_no_tangent(array) for array in found]
     narrow = isinstance(plan.cells, int) and plan.cells <= LARGEST
-    indexed = plan if plan.index_dtype else replace(plan, index_dtype="int32" if narrow else "int64")
+    indexed = plan
+    if plan.index_dtype is None:
+        indexed = replace(plan, index_format="plane", index_dtype="int32" if narrow else "int64")
     values, indices = _POOL.bind(*primals, plan=indexed)
-    slopes = _GATHER.bind(tangent, indices, plan=plan, duplicates="sum", own=True)
+    slopes = _GATHER.bind(tangent, indices, plan=indexed, duplicates="sum", own=True)
     if plan.index_dtype is None:
         return [values], [slopes]
     return [values, indices], [slopes, _no_tangent(indices)]

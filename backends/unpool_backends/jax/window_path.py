@@ -20,6 +20,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from unpool.plan import Plan
@@ -27,6 +28,8 @@ from unpool.sizes import LARGEST, taps_inside
 
 # With up to 3 x 3 windows per cell, comparing is still faster than scattering.
 _MOST = 9
+# In bytes: the number of a bad tap (`indices.to_bytes`), and of a cell that is no tap.
+_NO_TAP, _NO_CELL = 255, 254
 # The most cells of a block along an axis whose size is a symbol, since the plane may have far fewer.
 _LONGEST = 1 << 12
 
@@ -39,6 +42,7 @@ class _Axis(NamedTuple):
     stride: int
     padding: Any
     windows_per_cell: int
+    first: int  # the first tap that may lie inside the plane
 
     @property
     def blocks(self) -> Any:
@@ -53,7 +57,7 @@ def _axes(plan: Plan[Any]) -> list[_Axis]:
         first, end = taps_inside(size, windows, kernel, stride, padding, dilation)
         span = dilation * (end - first - 1) + 1
         step = span if isinstance(windows, int) and windows == 1 else stride  # a single window has no next one
-        axes.append(_Axis(windows, size, step, padding - first * dilation, -(-span // step)))
+        axes.append(_Axis(windows, size, step, padding - first * dilation, -(-span // step), first))
     return axes
 
 
@@ -93,11 +97,14 @@ def _away(numbers: Any, plan: Plan[Any]) -> Iterator[tuple[int, Any]]:
 
 
 def scatter(values: Any, numbers: Any, plan: Plan[Any], adds: bool) -> Any:
-    """Put values, of the shape of the indices, into their cells."""
+    """Put values, of the shape of the indices, into their cells; `numbers` are cells, or bytes with a window's taps."""
     axes = _axes(plan)
-    cells, planes = _cells(axes, plan, numbers.dtype), None
-    for named, given in zip(_neighbours(numbers, -1, axes), _neighbours(values, 0, axes), strict=True):
-        found = jnp.where(named == cells, given, jnp.zeros((), values.dtype) if planes is None or adds else planes)
+    by_taps, planes = numbers.dtype == jnp.uint8, None
+    cells = None if by_taps else _cells(axes, plan, numbers.dtype)
+    neighbours = _neighbours(numbers, _NO_TAP if by_taps else -1, axes), _neighbours(values, 0, axes)
+    for offsets, named, given in zip(_offsets(axes), *neighbours, strict=True):
+        right = named == (_taps(axes, plan, offsets) if by_taps else cells)
+        found = jnp.where(right, given, jnp.zeros((), values.dtype) if planes is None or adds else planes)
         planes = added(planes, found) if adds and planes is not None else found
     assert planes is not None
     batch, channels, *_, last = numbers.shape
@@ -125,6 +132,18 @@ def gather(planes: Any, numbers: Any, plan: Plan[Any], adds: bool) -> Any:
         part = _part(part, [(q, axis.windows) for q, axis in zip(offsets, axes, strict=True)])
         values = part if values is None else added(values, part)
     return values
+
+
+def lasting(numbers: Any, plan: Plan[Any]) -> Any:
+    """Return indices in their own windows, with -1 for each one that the index of a later window repeats."""
+    axes = _axes(plan)
+    reach = [axis.windows_per_cell - 1 for axis in axes]
+    padded, hidden = _padded(numbers, -1, [(most, most) for most in reach]), jnp.zeros_like(numbers, bool)
+    for offsets in product(*[range(-most, most + 1) for most in reach]):
+        if offsets > (0, 0, 0):
+            along = zip(reach, offsets, axes, strict=True)
+            hidden |= numbers == _part(padded, [(most + offset, axis.windows) for most, offset, axis in along])
+    return jnp.where(hidden, -1, numbers)
 
 
 def added(one: Any, other: Any) -> Any:
@@ -171,6 +190,19 @@ def _cells(axes: list[_Axis], plan: Plan[Any], dtype: Any) -> Any:
             block + along(axis.stride, 3 + 2 * place, 9, dtype) - jnp.asarray(axis.padding, dtype)
         )
     return cells
+
+
+def _taps(axes: list[_Axis], plan: Plan[Any], offsets: tuple[int, ...]) -> Any:
+    """Return the tap that every cell of a block is, of the window at these offsets; a number of no tap for none."""
+    taps: Any = 0
+    for place, (axis, q) in enumerate(zip(axes, offsets, strict=True)):
+        away = np.arange(axis.stride) + q * axis.stride
+        step = away // plan.dilation[place] + axis.first
+        there = (away % plan.dilation[place] == 0) & (step < plan.kernel[place])
+        # The number of no tap is negative, also with the number of any tap added.
+        number = np.where(there, step * prod(plan.kernel[place + 1 :]), -plan.taps).astype("int32")
+        taps = taps + number.reshape([-1 if 3 + 2 * place == axis else 1 for axis in range(9)])
+    return jnp.where(taps < 0, _NO_CELL, taps).astype("uint8")
 
 
 def along(size: Any, axis: int, ndim: int, dtype: Any) -> Any:
