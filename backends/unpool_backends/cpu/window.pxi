@@ -5,8 +5,8 @@
 #
 #     corner of the row + window * stride + offsets[tap]
 #
-# and that serves every window.  The smallest windows are faster by selection (see taps.h): a row of cells at a time, and
-# no cell is visited twice.  Where windows overlap, a value that a later one overwrites is *lost*.  Two windows share a
+# and that serves every window.  The smallest windows are faster by selection (see taps.h): a row of cells at a time,
+# and no cell is visited twice.  Where windows overlap, a value that a later one overwrites is *lost*.  Two windows share a
 # cell by a pair of taps that depends only on their distance.  So few pairs are compared, a byte a window.
 
 cdef extern from "taps.h" nogil:
