@@ -13,9 +13,9 @@ import reference
 from cases import (
     DUPLICATES,
     FORMATS,
-    INTEGERS,
     LARGE,
     POOLINGS,
+    POSITIONS,
     REALS,
     VALUES,
     anywhere,
@@ -319,7 +319,7 @@ def test_what_cannot_be_pooled_has_no_gradient(backend, dtype):
 
 
 @every_format
-@pytest.mark.parametrize("index_dtype", INTEGERS, ids=str)
+@pytest.mark.parametrize("index_dtype", POSITIONS, ids=str)
 def test_every_index_dtype(backend, index_dtype, data_format):
     case = POOLINGS["overlap and padding"]
     indices = anywhere(pooled(case, (2, 3), data_format).shape, cells_of(case))

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import reference
-from cases import DUPLICATES, FORMATS, INTEGERS, LAYOUTS, REALS, VALUES, anywhere, bits, crowded, pooling, suits
+from cases import DUPLICATES, FORMATS, LAYOUTS, POSITIONS, REALS, VALUES, anywhere, bits, crowded, pooling, suits
 from compare import assert_same_bits, assert_same_sums
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -68,7 +68,7 @@ def test_pooling(backend, call, dtype, index_dtype, seed, data):
     assert_same_bits(indices, expected[1].astype(index_dtype))
 
 
-@given(calls(), st.sampled_from(VALUES), st.sampled_from(INTEGERS), st.sampled_from(DUPLICATES), seeds, st.data())
+@given(calls(), st.sampled_from(VALUES), st.sampled_from(POSITIONS), st.sampled_from(DUPLICATES), seeds, st.data())
 def test_unpooling_and_its_gradient(backend, call, dtype, index_dtype, duplicates, seed, data):
     case, leading, data_format = call
     shape = pooled_shape(case, leading, data_format)

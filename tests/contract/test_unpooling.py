@@ -11,9 +11,9 @@ from cases import (
     DUPLICATES,
     FLOATS,
     FORMATS,
-    INTEGERS,
     LARGE,
     POOLINGS,
+    POSITIONS,
     REALS,
     VALUES,
     anywhere,
@@ -205,9 +205,9 @@ def test_every_dtype(backend, dtype, make, duplicates, data_format):
 
 @every_format
 @every_mode
-@pytest.mark.parametrize("index_dtype", INTEGERS, ids=str)
+@pytest.mark.parametrize("index_dtype", POSITIONS, ids=str)
 def test_every_index_dtype(backend, index_dtype, duplicates, data_format):
-    """The plane has as many cells as int8 and uint8 can count."""
+    """The plane has as many cells as int8 can count, or 256."""
     size = (8, 16) if index_dtype == "int8" else (16, 16)
     case = pooling(size, 2)
     cells = int(np.prod(size))
@@ -412,7 +412,7 @@ def test_every_memory_order_of_values(backend, layout, dtype):
         assert_same_bits(values, kept)
 
 
-@pytest.mark.parametrize(("layout", "dtype"), laid_out(INTEGERS))
+@pytest.mark.parametrize(("layout", "dtype"), laid_out(POSITIONS))
 def test_every_memory_order_of_indices(backend, layout, dtype):
     for data_format in FORMATS:
         case = POOLINGS["overlap and padding"]

@@ -75,7 +75,7 @@ def test_every_pair_agrees_with_the_definitions(rank, channels_last, window):
         before = example.indices[source].copy()
         found = example.convert(source, target, **example.window)
         np.testing.assert_array_equal(found, example.indices[target], err_msg=f"{source} to {target}")
-        assert found.dtype == "int64"
+        assert found.dtype == ("uint8" if target == "window" else "int64")
         # The result is a new array, also when the conventions are the same.
         assert not np.shares_memory(found, example.indices[source])
         np.testing.assert_array_equal(example.indices[source], before)
@@ -170,11 +170,11 @@ def test_columns_by_hand():
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"])
-def test_results_are_int64_unless_given_int32_that_suffices(dtype):
+def test_positions_are_int64_unless_given_int32_that_suffices(dtype):
     example = Example(1, False, WINDOWS["apart"], dtype)
     for source, target in itertools.product(CONVENTIONS, CONVENTIONS):
         found = example.convert(source, target, **example.window)
-        assert found.dtype == ("int32" if dtype == "int32" else "int64")
+        assert found.dtype == ("uint8" if target == "window" else "int32" if dtype == "int32" else "int64")
         np.testing.assert_array_equal(found, example.indices[target])
 
 
@@ -200,7 +200,7 @@ def test_int32_widens_where_the_largest_index_does_not_fit(target, channels, sam
     np.testing.assert_array_equal(unpool.convert_indices(found, target, "plane", **named), indices)
 
 
-def test_the_window_alone_decides_whether_int32_holds_its_taps():
+def test_taps_have_the_smallest_dtype_that_holds_those_of_a_window():
     """Cell 0 is tap 34999 * 70000 + 34999, because the window begins that far before the plane."""
     window = {"kernel_size": 70000, "stride": 1, "padding": "same", "output_size": (1, 1, 4, 4)}
     cells = np.arange(16, dtype="int32").reshape(1, 1, 4, 4)
@@ -212,7 +212,11 @@ def test_the_window_alone_decides_whether_int32_holds_its_taps():
     np.testing.assert_array_equal(back, 0 * cells)
     small = unpool.convert_indices(cells, "plane", "window", **window | {"kernel_size": 2**15 + 2**14})
     assert small.dtype == "int64"
-    assert unpool.convert_indices(cells, "plane", "window", **window | {"kernel_size": 2**15}).dtype == "int32"
+    for kernel, dtype in ((2**15, "int32"), (257, "int32"), (256, "uint16"), (17, "uint16"), (16, "uint8")):
+        taps = unpool.convert_indices(cells, "plane", "window", **window | {"kernel_size": kernel})
+        assert taps.dtype == dtype
+        back = unpool.convert_indices(taps, "window", "plane", **window | {"kernel_size": kernel})
+        np.testing.assert_array_equal(back, cells)
 
 
 def test_byte_order_and_memory_order_do_not_matter():
@@ -232,7 +236,7 @@ def test_no_samples_are_no_mistake():
     indices = np.zeros((0, 3, 2, 2), "int64")
     for source, target in itertools.product(CONVENTIONS, CONVENTIONS):
         found = unpool.convert_indices(indices, source, target, output_size=(0, 3, 4, 4), kernel_size=2)
-        assert (found.shape, found.dtype) == ((0, 3, 2, 2), "int64")
+        assert (found.shape, found.dtype) == ((0, 3, 2, 2), "uint8" if target == "window" else "int64")
 
 
 # --- refused indices and arguments ----------------------------------------------------------------------------------

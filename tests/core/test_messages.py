@@ -39,6 +39,7 @@ ELSEWHERE = {
     "two_sizes",
     "unknown_rank",
     "unserved_device",
+    "unsupported_format",
     "wrong_device",
 }
 

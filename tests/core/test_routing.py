@@ -1,5 +1,6 @@
 """An array's type decides its backend; an array is never moved or converted; a missing backend names its remedy."""
 
+import re
 import subprocess
 import sys
 from importlib import import_module, invalidate_caches
@@ -32,6 +33,27 @@ def cuda(monkeypatch, nothing_loaded, tmp_path):
 
 
 # --- which backend --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("formats", [("plane",), None])
+def test_a_backend_gets_only_the_formats_that_it_lists(monkeypatch, formats):
+    """A backend that was written before there were taps would take them for positions in the plane."""
+    cls = type(backends.route(["input"], [X]))
+    if formats is None:
+        monkeypatch.delattr(cls, "index_formats")
+    else:
+        monkeypatch.setattr(cls, "index_formats", formats)
+    text = "`index_format` must be 'plane' for arrays of 'cpu', whose backend lists no other in `index_formats`, got "
+    named = {"index_format": "window"}
+    for call in (
+        lambda: unpool.max_pool2d(X, 2, **named),
+        lambda: unpool.max_unpool2d(POOLED, INDICES, 2, **named),
+        lambda: unpool.max_unpool2d_backward(X, INDICES, 2, **named),
+        lambda: unpool.max_pool2d_backward(POOLED, INDICES, X.shape, 2, **named),
+    ):
+        with pytest.raises(ValueError, match=re.escape(text)):
+            call()
+    np.testing.assert_array_equal(unpool.max_pool2d(X, 2), POOLED)
 
 
 def test_numpy_arrays_go_to_the_cpu():

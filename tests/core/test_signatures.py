@@ -13,33 +13,33 @@ from unpool.protocol import Backend
 FUNCTIONS = {
     "max_pool{}d": (
         "(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False, *, "
-        "data_format='channels_first', index_dtype='int64', out=None, backend=None)"
+        "data_format='channels_first', index_format='plane', index_dtype=None, out=None, backend=None)"
     ),
     "max_unpool{}d": (
         "(input, indices, kernel_size, stride=None, padding=0, output_size=None, *, dilation=1, "
-        "data_format='channels_first', duplicates='last', out=None, validate=True, backend=None)"
+        "data_format='channels_first', index_format='plane', duplicates='last', out=None, validate=True, backend=None)"
     ),
     "max_pool{}d_backward": (
         "(grad_output, indices, input_size, kernel_size, stride=None, padding=0, *, dilation=1, "
-        "data_format='channels_first', out=None, validate=True, backend=None)"
+        "data_format='channels_first', index_format='plane', out=None, validate=True, backend=None)"
     ),
     "max_unpool{}d_backward": (
         "(grad_output, indices, kernel_size, stride=None, padding=0, *, dilation=1, "
-        "data_format='channels_first', duplicates='last', out=None, validate=True, backend=None)"
+        "data_format='channels_first', index_format='plane', duplicates='last', out=None, validate=True, backend=None)"
     ),
 }
 MODULES = {
     "MaxPool{}d": (
         (
             "(kernel_size, stride=None, padding=0, dilation=1, return_indices=False, ceil_mode=False, *, "
-            "data_format='channels_first', index_dtype='int64', backend=None)"
+            "data_format='channels_first', index_format='plane', index_dtype=None, backend=None)"
         ),
         "(input, *, out=None)",
     ),
     "MaxUnpool{}d": (
         (
-            "(kernel_size, stride=None, padding=0, *, dilation=1, data_format='channels_first', duplicates='last', "
-            "validate=True, backend=None)"
+            "(kernel_size, stride=None, padding=0, *, dilation=1, data_format='channels_first', index_format='plane', "
+            "duplicates='last', validate=True, backend=None)"
         ),
         "(input, indices=None, output_size=None, *, out=None)",
     ),
@@ -129,7 +129,7 @@ def test_every_callable_has_an_example(name):
 # --- backends -------------------------------------------------------------------------------------------------------
 
 PRIMITIVES = ("gather", "pool", "scatter")
-OPTIONAL = {"arithmetic", "fault"}
+OPTIONAL = {"arithmetic", "fault", "index_formats"}
 
 
 def parameters(function):

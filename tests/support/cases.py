@@ -14,6 +14,8 @@ FORMATS = ("channels_first", "channels_last")
 DUPLICATES = ("last", "sum", "error")
 FLOATS = tuple(map(np.dtype, ("float16", ml_dtypes.bfloat16, "float32", "float64")))
 INTEGERS = tuple(map(np.dtype, ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")))
+# The dtypes of positions in a plane: uint8 and uint16 are dtypes of taps.
+POSITIONS = tuple(dtype for dtype in INTEGERS if dtype not in ("uint8", "uint16"))
 REALS = (*FLOATS, *INTEGERS, np.dtype(bool))
 VALUES = (*REALS, np.dtype("complex64"), np.dtype("complex128"))
 

@@ -274,7 +274,8 @@ def _pooled(best: _Best, axis: int, plan: Plan[Any], empty: bool, dtype: Any) ->
         found = _Best(*[lax.slice_in_dim(array, start, stop, stride, 2 + axis) for array in padded])
         if not plan.by_taps:
             return found
-        return found._replace(numbers=found.numbers + (first + place) * prod(plan.kernel[axis + 1 :]))
+        numbers = found.numbers + (first + place) * prod(plan.kernel[axis + 1 :])
+        return _Best(found.keys, numbers, found.values)
 
     leading, *others = _places(count, size, kernel, stride, padding, dilation)
     found = tap(leading)

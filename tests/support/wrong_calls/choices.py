@@ -6,6 +6,38 @@ import unpool
 from wrong_calls.case import Case, I, P, X
 
 CHOICES = {
+    "index_format": Case(
+        "unknown_choice",
+        ValueError,
+        "`index_format` must be one of 'plane', 'window', got 'taps': pass one of these",
+        lambda out: unpool.max_unpool2d(P, I, 2, index_format="taps", out=out.plane),
+    ),
+    "index_format_of_pooling": Case(
+        "unknown_choice",
+        ValueError,
+        "`index_format` must be one of 'plane', 'window', got None: pass one of these",
+        lambda out: unpool.max_pool2d(X, 2, index_format=None, out=out.pooled),
+    ),
+    "index_format_backward": Case(
+        "unknown_choice",
+        ValueError,
+        "`index_format` must be one of 'plane', 'window', got ['window']: pass one of these",
+        lambda out: unpool.max_unpool2d_backward(X, I, 2, index_format=["window"], out=out.pooled),
+    ),
+    "index_dtype_of_taps": Case(
+        "unknown_choice",
+        ValueError,
+        "`index_dtype` must be one of 'uint8', 'uint16', 'int32', 'int64', got 'int8': pass one of these",
+        lambda out: unpool.max_pool2d(X, 2, index_format="window", index_dtype="int8", out=out.pooled),
+    ),
+    "index_dtype_too_small": Case(
+        "index_dtype_too_small",
+        ValueError,
+        "`index_dtype` must hold every tap of a window, got 'uint8' for 289 taps: pass 'uint16', or leave it out",
+        lambda out: unpool.max_pool2d(
+            X, 17, padding=8, index_format="window", index_dtype="uint8", out=out.pooled[:, :, :1, :1]
+        ),
+    ),
     "data_format": Case(
         "unknown_choice",
         ValueError,

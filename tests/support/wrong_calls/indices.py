@@ -23,6 +23,33 @@ CONVERT = ", and convert indices of TensorFlow, ONNX or Chainer by unpool.conver
 EIGHT = "is out of range for an output plane of 8 x 8: expected 0..63; " + LAST
 
 INDICES = {
+    "no tap": Case(
+        "bad_tap",
+        IndexError,
+        "indices[0, 0, 1, 0] = 4 is no tap of its window in an output plane of 4 x 4: expected 0..3, and none in the "
+        f"padding, with {WINDOW}; {LAST} `output_size`, with the arguments of the pooling call",
+        lambda: unpool.max_unpool2d(P, planted(0 * I, (2, 4)), 2, index_format="window"),
+    ),
+    "no tap, written": Case(
+        "bad_tap",
+        IndexError,
+        "indices[0, 0, 1, 0] = -1 is no tap of its window in an output plane of 4 x 4: expected 0..3, and none in the "
+        f"padding, with {WINDOW}; {LAST} `input_size`, with the arguments of the pooling call. `out` may be partly "
+        "overwritten",
+        lambda: unpool.max_pool2d_backward(
+            P, planted(0 * I, (2, -1)), (4, 4), 2, index_format="window", out=np.empty((1, 1, 4, 4), "float32")
+        ),
+    ),
+    "repeated tap": Case(
+        "duplicate_tap",
+        ValueError,
+        "`indices` must not repeat a cell within a plane where duplicates='error', got indices[0, 0, 1] and "
+        "indices[0, 0, 2], which are taps at one cell: pass duplicates='last' (the last one wins) or 'sum' (they add "
+        "up)",
+        lambda: unpool.max_unpool1d(
+            np.ones((1, 1, 3)), np.array([[[0, 2, 0]]], "uint8"), 3, 2, index_format="window", duplicates="error"
+        ),
+    ),
     "outside its window": Case(
         "outside_window",
         IndexError,
