@@ -2,7 +2,7 @@
 
 Along an axis, the first cells of all windows are compared with their second cells, and so on.  A greater value replaces
 the value found so far, and a NaN always does.  So the first of equal maxima stays, and the last NaN.  The last axis
-is pooled first, so this holds in row-major order.  Each value carries its place in the plane along.
+is pooled first, so this holds in row-major order.  Each value carries its place along: in the plane, or in the window.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from unpool.dtypes import index_dtype_of
 from unpool.plan import Plan
 from unpool.sizes import taps_inside
 from unpool_backends.tensorflow import sort_keys
@@ -28,7 +29,10 @@ _GAPS = 8
 def pool(cells: Any, plan: Plan[Any]) -> tuple[Any, Any]:
     sizes = of_pooling(cells, plan)
     cells, dtype = after(sizes.checks, cells), cells.dtype
-    positions = tf.int32 if sizes.small else tf.int64
+    if plan.by_taps:
+        positions = tf.as_dtype(index_dtype_of(None, plan.index_format, plan.window))
+    else:
+        positions = tf.int32 if sizes.small else tf.int64
     found = to_bits(cells), None, None
     plane = list(sizes.plane)
     for axis in (2, 1, 0):
@@ -38,7 +42,8 @@ def pool(cells: Any, plan: Plan[Any]) -> tuple[Any, Any]:
         plane[axis] = sizes.pooled[axis]
     values, _, places = found
     values = tf.reshape(from_bits(values, dtype), as_shape(*sizes.pooled_shape))
-    indices = tf.cast(tf.reshape(places, as_shape(*sizes.pooled_shape)), plan.index_dtype or "int64")
+    index_dtype = plan.index_dtype or (positions if plan.by_taps else tf.int64)
+    indices = tf.cast(tf.reshape(places, as_shape(*sizes.pooled_shape)), index_dtype)
     for tensor in (values, indices):
         tensor.set_shape(plan.pooled_shape)
     return values, indices
@@ -51,12 +56,13 @@ class _Axis:
         self, axis: int, around: Any, sizes: Sizes, plan: Plan[Any], positions: tf.DType, dtype: tf.DType
     ) -> None:
         self.around, self.size, self.windows = around, sizes.plane[axis], sizes.pooled[axis]
-        self.step = cast(prod(sizes.plane[axis + 1 :]), positions)
+        self.by_taps = plan.by_taps
+        self.step = cast(prod((plan.kernel if self.by_taps else sizes.plane)[axis + 1 :]), positions)
         kernel, self.stride, padding, self.dilation = (
             entry[axis] for entry in (plan.kernel, plan.stride, sizes.padding, plan.dilation)
         )
         first, end = taps_inside(self.size, self.windows, kernel, self.stride, padding, self.dilation)
-        self.kernel, self.padding = end - first, padding - first * self.dilation
+        self.first, self.kernel, self.padding = first, end - first, padding - first * self.dilation
         inside = not (plan.ceil_mode or plan.same) and known(padding) and padding == 0
         unpadded = known(self.padding) and self.padding == 0
         self.every = self.kernel == self.stride == 1 and unpadded  # every cell is a window
@@ -66,6 +72,7 @@ class _Axis:
         # The end of the last window, counted from the start of the padding.
         self.end = (self.windows - 1) * self.stride + (self.kernel - 1) * self.dilation + 1
         self.whole = unpadded and (inside or (known(self.end, self.size) and self.end <= self.size))
+        self.starts = arange(self.windows) * self.stride - self.padding
 
     def pooled(self, values: Any, keys: Any, places: Any) -> Any:
         """Pool values, with their keys and places; these are None before the first axis."""
@@ -73,7 +80,7 @@ class _Axis:
         arrays = [None if array is None else tf.reshape(array, lying) for array in (values, keys, places)]
         if self.every:
             return self._full(*self._found(arange(self.size), *arrays))
-        starts = arange(self.windows) * self.stride - self.padding
+        starts = self.starts
         unrolled = self.kernel <= _UNROLLED and (known(self.windows) or self.stride <= _GAPS * self.kernel)
         blocks = self._blocks(arrays) if unrolled else []
         if self.whole:
@@ -115,6 +122,8 @@ class _Axis:
 
     def _found(self, cells: Any, values: Any, keys: Any, places: Any) -> Any:
         """Return values, with their keys, made unless given, and places, plus the coordinates on this axis."""
+        if self.by_taps:
+            cells = (cells - self.starts) // self.dilation + self.first
         numbers = cells.astype(self.positions.as_numpy_dtype) if known(cells) else tf.cast(cells, self.positions)
         along = reshaped(numbers * self.step, 1, -1, 1)
         return (
