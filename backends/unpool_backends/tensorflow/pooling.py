@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from unpool.dtypes import index_dtype_of
 from unpool.plan import Plan
-from unpool.sizes import taps_inside
+from unpool.sizes import LARGEST, taps_inside
 from unpool_backends.tensorflow import sort_keys
 from unpool_backends.tensorflow.asserts import after, known
 from unpool_backends.tensorflow.bits import from_bits, to_bits
@@ -30,7 +30,8 @@ def pool(cells: Any, plan: Plan[Any]) -> tuple[Any, Any]:
     sizes = of_pooling(cells, plan)
     cells, dtype = after(sizes.checks, cells), cells.dtype
     if plan.by_taps:
-        positions = tf.as_dtype(index_dtype_of(None, plan.index_format, plan.window))
+        # Not the dtype of the taps: tf.where takes ten times as long for bytes, and TensorFlow Lite does not add them.
+        positions = tf.int32 if plan.taps - 1 <= LARGEST else tf.int64
     else:
         positions = tf.int32 if sizes.small else tf.int64
     found = to_bits(cells), None, None
@@ -42,7 +43,7 @@ def pool(cells: Any, plan: Plan[Any]) -> tuple[Any, Any]:
         plane[axis] = sizes.pooled[axis]
     values, _, places = found
     values = tf.reshape(from_bits(values, dtype), as_shape(*sizes.pooled_shape))
-    index_dtype = plan.index_dtype or (positions if plan.by_taps else tf.int64)
+    index_dtype = plan.index_dtype or index_dtype_of(None, plan.index_format, plan.window)
     indices = tf.cast(tf.reshape(places, as_shape(*sizes.pooled_shape)), index_dtype)
     for tensor in (values, indices):
         tensor.set_shape(plan.pooled_shape)
@@ -72,22 +73,22 @@ class _Axis:
         # The end of the last window, counted from the start of the padding.
         self.end = (self.windows - 1) * self.stride + (self.kernel - 1) * self.dilation + 1
         self.whole = unpadded and (inside or (known(self.end, self.size) and self.end <= self.size))
-        self.starts = arange(self.windows) * self.stride - self.padding
 
     def pooled(self, values: Any, keys: Any, places: Any) -> Any:
         """Pool values, with their keys and places; these are None before the first axis."""
         lying = as_shape(self.around[0], self.size, self.around[1])
         arrays = [None if array is None else tf.reshape(array, lying) for array in (values, keys, places)]
         if self.every:
-            return self._full(*self._found(arange(self.size), *arrays))
-        starts = self.starts
+            return self._full(*self._found(self._numbers(arange(self.size), 0), *arrays))
+        starts = arange(self.windows) * self.stride - self.padding
         unrolled = self.kernel <= _UNROLLED and (known(self.windows) or self.stride <= _GAPS * self.kernel)
         blocks = self._blocks(arrays) if unrolled else []
         if self.whole:
-            first, found = 1, self._sliced(blocks, 0, starts) if unrolled else self._gathered(arrays, starts)
+            first, found = 1, self._sliced(blocks, 0, starts) if unrolled else self._gathered(arrays, starts, 0)
         else:
             # Start with the first cell of each window that is not in the padding.
-            first, found = 0, self._gathered(arrays, chosen(starts < 0, starts % self.dilation, starts))
+            cells = chosen(starts < 0, starts % self.dilation, starts)
+            first, found = 0, self._gathered(arrays, cells, (cells - starts) // self.dilation)
         if unrolled:
             for tap in range(first, self.kernel):
                 cells = starts + tap * self.dilation
@@ -101,7 +102,7 @@ class _Axis:
 
         def body(tap: Any, *found: Any) -> Any:
             cells = starts + tap * self.dilation
-            candidate = self._gathered(arrays, tf.clip_by_value(cells, 0, last))
+            candidate = self._gathered(arrays, tf.clip_by_value(cells, 0, last), tap)
             return tap + 1, *self._better(found, candidate, cells)
 
         begin = tf.constant(first, tf.int64)
@@ -118,13 +119,23 @@ class _Axis:
             greater |= nan
         if not self.whole:
             greater &= reshaped((cells >= 0) & (cells < cast(self.size, tf.int64)), 1, -1, 1)
-        return tuple(tf.where(greater, new, old) for new, old in zip(candidate, found, strict=True))
+        values, keys, places = zip(candidate, found, strict=True)
+        # Of two NaNs, either key does.  A maximum takes half as long as a selection.
+        key = tf.maximum(*keys) if self.whole else tf.where(greater, *keys)
+        return tf.where(greater, *values), key, self._chosen(greater, *places)
 
-    def _found(self, cells: Any, values: Any, keys: Any, places: Any) -> Any:
+    def _chosen(self, greater: Any, new: Any, old: Any) -> Any:
+        """Choose between places; a number stands for those of all windows."""
+        if known(new, old) and new.size == old.size == 1:  # arithmetic takes less time than a selection of two numbers
+            return tf.cast(greater, self.positions) * (new - old) + old
+        return tf.where(greater, new, old)
+
+    def _numbers(self, cells: Any, tap: Any) -> Any:
+        """Return the coordinates of a tap of every window on this axis, in the plane or in the window."""
+        return reshaped(cast(tap + self.first if self.by_taps else cells, self.positions), -1)
+
+    def _found(self, numbers: Any, values: Any, keys: Any, places: Any) -> Any:
         """Return values, with their keys, made unless given, and places, plus the coordinates on this axis."""
-        if self.by_taps:
-            cells = (cells - self.starts) // self.dilation + self.first
-        numbers = cells.astype(self.positions.as_numpy_dtype) if known(cells) else tf.cast(cells, self.positions)
         along = reshaped(numbers * self.step, 1, -1, 1)
         return (
             values,
@@ -157,7 +168,8 @@ class _Axis:
         """Return the tap-th cell of every window."""
         block, cell = divmod(tap * self.dilation, self.stride)
         parts = [None if array is None else array[:, block : block + self.windows, cell] for array in blocks]
-        return self._found(cells, *parts)
+        return self._found(self._numbers(cells, tap), *parts)
 
-    def _gathered(self, arrays: Any, cells: Any) -> Any:
-        return self._found(cells, *[None if array is None else tf.gather(array, cells, axis=1) for array in arrays])
+    def _gathered(self, arrays: Any, cells: Any, tap: Any) -> Any:
+        parts = [None if array is None else tf.gather(array, cells, axis=1) for array in arrays]
+        return self._found(self._numbers(cells, tap), *parts)

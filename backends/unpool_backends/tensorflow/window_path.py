@@ -146,7 +146,11 @@ class Matches:
 
     def _matched(self) -> list[Any]:
         """Return, for each of a block's windows in row-major order, a mask of the cells that are its index."""
-        offsets = self._blocks(self._offsets())
+        offsets = self._offsets()
+        if offsets.dtype == tf.uint8:  # TensorFlow Lite does not pad bytes
+            offsets = tf.cast(self._blocks(tf.cast(offsets, tf.int32)), tf.uint8)
+        else:
+            offsets = self._blocks(offsets)
         return [self._matched_by(order, self._neighbours(offsets, order)) for order in self.orders]
 
     def _offsets(self) -> Any:
