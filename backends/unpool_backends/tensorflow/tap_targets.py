@@ -29,18 +29,16 @@ class TapTargets(Targets):
     """The cells that the taps of a call name.  The conditions on plane indices (`inside`) are not needed."""
 
     def _numbers(self) -> Any:
-        """Return the taps in a dtype that holds the number of every tap, and no fewer values."""
-        dtype, taps = self.indices.dtype, self.plan.taps
-        if dtype.max < taps - 1 or dtype in (tf.int8, tf.int16):
-            dtype = tf.int32 if taps - 1 <= LARGEST else tf.int64
-        elif dtype == tf.uint64:
-            dtype = tf.int64  # values from 2**63 on turn negative, so they stay no taps
-        return tf.reshape(tf.cast(self.indices, dtype), self.shape)
+        """Return the taps in a dtype that holds all of them.  TensorFlow Lite does not compare or pad bytes."""
+        given = self.indices.dtype
+        small = (given == tf.int32 or given.size < 4) and self.plan.taps - 1 <= LARGEST
+        # uint64 taps from 2**63 on turn negative here, so they stay bad.
+        return tf.reshape(tf.cast(self.indices, tf.int32 if small else tf.int64), self.shape)
 
     def valid(self) -> Any:
         last = self.plan.taps - 1
         mask = self.numbers <= tf.constant(last, self.numbers.dtype)
-        if not self.numbers.dtype.is_unsigned:
+        if not self.indices.dtype.is_unsigned or self.indices.dtype == tf.uint64:
             mask &= self.numbers >= 0
         return mask if self._unpadded() else mask & (self.cells() >= 0)
 
@@ -57,8 +55,7 @@ class TapTargets(Targets):
 
     def cells(self) -> Any:
         """Return the cell of each tap in its plane; -1 for a bad one."""
-        small = self.sizes.small and self.numbers.dtype.max <= LARGEST
-        numbers = tf.cast(self.numbers, tf.int32 if small else tf.int64)
+        numbers = self.numbers if self.sizes.small else tf.cast(self.numbers, tf.int64)
         cells, inside = self._converted(cells_of, numbers)
         return tf.where(inside, cells, tf.constant(-1, cells.dtype))
 

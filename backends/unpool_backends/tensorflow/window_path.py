@@ -95,7 +95,7 @@ class _Axis(NamedTuple):
         """Return the distances of a block's cells from the corner of its q-th window, in the flat plane, or as taps."""
         if self.by_taps:
             taps = (arange(self.stride) + q * self.stride) // self.dilation + self.first
-            return cast(taps * self.step, dtype)  # overflows only where a cell is no tap
+            return cast(taps * self.step, dtype)
         return (arange(self.stride, dtype) + cast(q * self.stride, dtype)) * cast(self.step, dtype)
 
     def mask(self, q: int) -> Any:
@@ -146,11 +146,7 @@ class Matches:
 
     def _matched(self) -> list[Any]:
         """Return, for each of a block's windows in row-major order, a mask of the cells that are its index."""
-        offsets = self._offsets()
-        if offsets.dtype == tf.uint8:  # TensorFlow Lite does not pad bytes
-            offsets = tf.cast(self._blocks(tf.cast(offsets, tf.int32)), tf.uint8)
-        else:
-            offsets = self._blocks(offsets)
+        offsets = self._blocks(self._offsets())
         return [self._matched_by(order, self._neighbours(offsets, order)) for order in self.orders]
 
     def _offsets(self) -> Any:
