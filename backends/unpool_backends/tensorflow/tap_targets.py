@@ -36,10 +36,10 @@ class TapTargets(Targets):
         return tf.reshape(tf.cast(self.indices, tf.int32 if small else tf.int64), self.shape)
 
     def valid(self) -> Any:
-        last = self.plan.taps - 1
-        mask = self.numbers <= tf.constant(last, self.numbers.dtype)
-        if not self.indices.dtype.is_unsigned or self.indices.dtype == tf.uint64:
-            mask &= self.numbers >= 0
+        taps, dtype = tf.reshape(self.indices, self.shape), self.indices.dtype
+        mask = taps <= tf.constant(min(self.plan.taps - 1, dtype.max), dtype)
+        if not dtype.is_unsigned:
+            mask &= taps >= tf.constant(0, dtype)
         return mask if self._unpadded() else mask & (self.cells() >= 0)
 
     def _unpadded(self) -> bool:
@@ -88,7 +88,9 @@ class TapTargets(Targets):
     def _taken(self, planes: Any, duplicates: Duplicates) -> Any:
         if self.matches is None or prod(axis.kernel for axis in self.matches.axes) > _SLICED:
             return super()._taken(planes, duplicates)
-        values = self.matches.gather(planes)
+        bytes_serve = self.indices.dtype == tf.uint8 and self.plan.taps - 1 <= self.indices.dtype.max
+        taps = tf.reshape(self.indices, self.shape) if bytes_serve else self.numbers
+        values = self.matches.gather(planes, taps)
         if duplicates == "sum" or self.apart:
             return values
         return tf.where(self.last(), values, tf.zeros([], values.dtype))

@@ -266,8 +266,11 @@ class Matches:
             planes = added(planes, found) if adds and planes is not None else found
         return self._cropped(planes)
 
-    def gather(self, planes: Any) -> Any:
-        """Return the value at each tap, of the shape of the taps; zero at one in the padding, and at no tap."""
+    def gather(self, planes: Any, numbers: Any) -> Any:
+        """Return the value at each tap, of the shape of the taps; zero at one in the padding, and at no tap.
+
+        The taps are those of `numbers`, which may be bytes.
+        """
         blocks, found, whole = self._uncropped(planes), tf.zeros([], planes.dtype), slice(None)
         for taps in product(*[range(axis.kernel) for axis in self.axes]):
             number, shape = 0, [self.lead]
@@ -285,8 +288,11 @@ class Matches:
                     shape.append(axis.stride)
                     parts.append(cell)
             taken = tf.reshape(blocks, as_shape(*shape, self.trail))[tuple(parts)]
-            named = tf.equal(self.numbers, tf.constant(number, self.dtype))
-            found = tf.where(named, tf.reshape(taken, tf.shape(named)), found)
+            if numbers.dtype == tf.uint8:  # TensorFlow Lite has no tf.equal for bytes
+                other = tf.cast(tf.bitwise.bitwise_xor(numbers, tf.constant(number, tf.uint8)), tf.bool)
+            else:
+                other = tf.not_equal(numbers, tf.constant(number, numbers.dtype))
+            found = tf.where(other, found, tf.reshape(taken, tf.shape(numbers)))
         return found
 
     def _uncropped(self, planes: Any) -> Any:
