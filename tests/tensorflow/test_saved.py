@@ -124,9 +124,10 @@ def test_a_saved_model_is_compiled(tmp_path):
 
 @pytest.mark.parametrize("shape", [(1, 8, 6, 3), (1, 7, 5, 3)], ids=["even", "odd"])
 @pytest.mark.parametrize("window", [{"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1}], ids=str)
-def test_tensorflow_lite(window, shape):
+@pytest.mark.parametrize("index_format", ["plane", "window"])
+def test_tensorflow_lite(window, shape, index_format):
     """Convert to built-in operations only. All checks are on, and the converter drops them."""
-    window = window | {"data_format": "channels_last"}
+    window = window | {"data_format": "channels_last", "index_format": index_format}
 
     def restore(x):
         values, indices = unpool.max_pool2d(x, **window, return_indices=True)
@@ -140,6 +141,9 @@ def test_tensorflow_lite(window, shape):
         warnings.filterwarnings("ignore", message=r"(?s).*tf\.lite\.Interpreter is deprecated", category=UserWarning)
         interpreter = tf.lite.Interpreter(model_content=model)
     interpreter.allocate_tensors()
+    operations = [details["op_name"] for details in interpreter._get_ops_details()]
+    assert ("IF" in operations) == (index_format == "plane")  # plane indices may leave their windows, taps may not
+    assert not {"WHILE", "GATHER_ND", "SCATTER_ND"} & set(operations) or index_format == "plane"
     (given,), (returned,) = interpreter.get_input_details(), interpreter.get_output_details()
     for seed in range(3):
         x = np.random.default_rng(seed).standard_normal(shape).astype("float32")

@@ -17,7 +17,7 @@ from typing import Any
 import tensorflow as tf
 
 from unpool import errors
-from unpool.plan import Plan
+from unpool.plan import INDEX_FORMATS, Plan
 from unpool.protocol import Duplicates
 from unpool.sizes import spatial_axes
 from unpool.tracing import remembered
@@ -32,6 +32,7 @@ class TensorFlow:
     """The three primitives of `unpool.protocol.Backend` on TensorFlow tensors."""
 
     arithmetic = Arithmetic
+    index_formats = INDEX_FORMATS
 
     def pool(self, input: Any, plan: Plan[Any], out: tuple[Any, Any] | None) -> tuple[Any, Any]:
         _check_out(out)

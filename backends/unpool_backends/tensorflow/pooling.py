@@ -2,7 +2,7 @@
 
 Along an axis, the first cells of all windows are compared with their second cells, and so on.  A greater value replaces
 the value found so far, and a NaN always does.  So the first of equal maxima stays, and the last NaN.  The last axis
-is pooled first, so this holds in row-major order.  Each value carries its place in the plane along.
+is pooled first, so this holds in row-major order.  Each value carries its place along: in the plane, or in the window.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from unpool.dtypes import index_dtype_of
 from unpool.plan import Plan
-from unpool.sizes import taps_inside
+from unpool.sizes import LARGEST, taps_inside
 from unpool_backends.tensorflow import sort_keys
 from unpool_backends.tensorflow.asserts import after, known
 from unpool_backends.tensorflow.bits import from_bits, to_bits
@@ -28,7 +29,11 @@ _GAPS = 8
 def pool(cells: Any, plan: Plan[Any]) -> tuple[Any, Any]:
     sizes = of_pooling(cells, plan)
     cells, dtype = after(sizes.checks, cells), cells.dtype
-    positions = tf.int32 if sizes.small else tf.int64
+    if plan.by_taps:
+        # Not the dtype of the taps: tf.where takes ten times as long for bytes, and TensorFlow Lite does not add them.
+        positions = tf.int32 if plan.taps - 1 <= LARGEST else tf.int64
+    else:
+        positions = tf.int32 if sizes.small else tf.int64
     found = to_bits(cells), None, None
     plane = list(sizes.plane)
     for axis in (2, 1, 0):
@@ -38,7 +43,8 @@ def pool(cells: Any, plan: Plan[Any]) -> tuple[Any, Any]:
         plane[axis] = sizes.pooled[axis]
     values, _, places = found
     values = tf.reshape(from_bits(values, dtype), as_shape(*sizes.pooled_shape))
-    indices = tf.cast(tf.reshape(places, as_shape(*sizes.pooled_shape)), plan.index_dtype or "int64")
+    index_dtype = plan.index_dtype or index_dtype_of(None, plan.index_format, plan.window)
+    indices = tf.cast(tf.reshape(places, as_shape(*sizes.pooled_shape)), index_dtype)
     for tensor in (values, indices):
         tensor.set_shape(plan.pooled_shape)
     return values, indices
@@ -51,12 +57,13 @@ class _Axis:
         self, axis: int, around: Any, sizes: Sizes, plan: Plan[Any], positions: tf.DType, dtype: tf.DType
     ) -> None:
         self.around, self.size, self.windows = around, sizes.plane[axis], sizes.pooled[axis]
-        self.step = cast(prod(sizes.plane[axis + 1 :]), positions)
+        self.by_taps = plan.by_taps
+        self.step = cast(prod((plan.kernel if self.by_taps else sizes.plane)[axis + 1 :]), positions)
         kernel, self.stride, padding, self.dilation = (
             entry[axis] for entry in (plan.kernel, plan.stride, sizes.padding, plan.dilation)
         )
         first, end = taps_inside(self.size, self.windows, kernel, self.stride, padding, self.dilation)
-        self.kernel, self.padding = end - first, padding - first * self.dilation
+        self.first, self.kernel, self.padding = first, end - first, padding - first * self.dilation
         inside = not (plan.ceil_mode or plan.same) and known(padding) and padding == 0
         unpadded = known(self.padding) and self.padding == 0
         self.every = self.kernel == self.stride == 1 and unpadded  # every cell is a window
@@ -72,15 +79,16 @@ class _Axis:
         lying = as_shape(self.around[0], self.size, self.around[1])
         arrays = [None if array is None else tf.reshape(array, lying) for array in (values, keys, places)]
         if self.every:
-            return self._full(*self._found(arange(self.size), *arrays))
+            return self._full(*self._found(self._numbers(arange(self.size), 0), *arrays))
         starts = arange(self.windows) * self.stride - self.padding
         unrolled = self.kernel <= _UNROLLED and (known(self.windows) or self.stride <= _GAPS * self.kernel)
         blocks = self._blocks(arrays) if unrolled else []
         if self.whole:
-            first, found = 1, self._sliced(blocks, 0, starts) if unrolled else self._gathered(arrays, starts)
+            first, found = 1, self._sliced(blocks, 0, starts) if unrolled else self._gathered(arrays, starts, 0)
         else:
             # Start with the first cell of each window that is not in the padding.
-            first, found = 0, self._gathered(arrays, chosen(starts < 0, starts % self.dilation, starts))
+            cells = chosen(starts < 0, starts % self.dilation, starts)
+            first, found = 0, self._gathered(arrays, cells, (cells - starts) // self.dilation)
         if unrolled:
             for tap in range(first, self.kernel):
                 cells = starts + tap * self.dilation
@@ -94,7 +102,7 @@ class _Axis:
 
         def body(tap: Any, *found: Any) -> Any:
             cells = starts + tap * self.dilation
-            candidate = self._gathered(arrays, tf.clip_by_value(cells, 0, last))
+            candidate = self._gathered(arrays, tf.clip_by_value(cells, 0, last), tap)
             return tap + 1, *self._better(found, candidate, cells)
 
         begin = tf.constant(first, tf.int64)
@@ -111,11 +119,23 @@ class _Axis:
             greater |= nan
         if not self.whole:
             greater &= reshaped((cells >= 0) & (cells < cast(self.size, tf.int64)), 1, -1, 1)
-        return tuple(tf.where(greater, new, old) for new, old in zip(candidate, found, strict=True))
+        values, keys, places = zip(candidate, found, strict=True)
+        # Of two NaNs, either key does.  A maximum takes half as long as a selection.
+        key = tf.maximum(*keys) if self.whole else tf.where(greater, *keys)
+        return tf.where(greater, *values), key, self._chosen(greater, *places)
 
-    def _found(self, cells: Any, values: Any, keys: Any, places: Any) -> Any:
+    def _chosen(self, greater: Any, new: Any, old: Any) -> Any:
+        """Choose between places; a number stands for those of all windows."""
+        if known(new, old) and new.size == old.size == 1:  # arithmetic takes less time than a selection of two numbers
+            return tf.cast(greater, self.positions) * (new - old) + old
+        return tf.where(greater, new, old)
+
+    def _numbers(self, cells: Any, tap: Any) -> Any:
+        """Return the coordinates of a tap of every window on this axis, in the plane or in the window."""
+        return reshaped(cast(tap + self.first if self.by_taps else cells, self.positions), -1)
+
+    def _found(self, numbers: Any, values: Any, keys: Any, places: Any) -> Any:
         """Return values, with their keys, made unless given, and places, plus the coordinates on this axis."""
-        numbers = cells.astype(self.positions.as_numpy_dtype) if known(cells) else tf.cast(cells, self.positions)
         along = reshaped(numbers * self.step, 1, -1, 1)
         return (
             values,
@@ -148,7 +168,8 @@ class _Axis:
         """Return the tap-th cell of every window."""
         block, cell = divmod(tap * self.dilation, self.stride)
         parts = [None if array is None else array[:, block : block + self.windows, cell] for array in blocks]
-        return self._found(cells, *parts)
+        return self._found(self._numbers(cells, tap), *parts)
 
-    def _gathered(self, arrays: Any, cells: Any) -> Any:
-        return self._found(cells, *[None if array is None else tf.gather(array, cells, axis=1) for array in arrays])
+    def _gathered(self, arrays: Any, cells: Any, tap: Any) -> Any:
+        parts = [None if array is None else tf.gather(array, cells, axis=1) for array in arrays]
+        return self._found(self._numbers(cells, tap), *parts)

@@ -107,7 +107,7 @@ def settled(plan: Plan[Any], given: Any) -> tuple[Plan[Any], Any]:
     # TensorFlow infers the shape of this tensor as far as it can infer the sizes.
     inferred = tf.fill(tf.stack([1 if entry is None else entry for entry in given]), False).shape.as_list()
     sizes = tuple([None if entry is None else size for entry, size in zip(given, inferred, strict=True)])
-    rest = plan.channels_last, plan.validate, plan.values, plan.sized_by
+    rest = plan.channels_last, plan.validate, plan.values, plan.sized_by, plan.index_format
     found = plan_unpooling(plan.pooled_shape, plan.window, sizes, *rest)
     return found, given if None in (*found.pooled_shape, *found.spatial) else None
 
@@ -123,7 +123,7 @@ def of_pooling(cells: Any, plan: Plan[Any]) -> Sizes:
             count = count_windows(axis, plane_shape, sizes, plan.window, plan.ceil_mode, demand)
             pooled[axis] = tf.maximum(count, 0)  # a negative count could fail elsewhere before its check runs
     if plan.cells is None:
-        demand_small_planes(sizes, plan.window, plan.index_dtype, demand)
+        demand_small_planes(sizes, plan.window, None if plan.by_taps else plan.index_dtype, demand)
     pooled_shape = [*plane_shape[: axes.start], *pooled, *plane_shape[axes.stop :]]
     return _sizes(plan, pooled_shape, plane_shape, demand.checks())
 

@@ -71,13 +71,16 @@ class _Axis(NamedTuple):
 
     windows: Any
     size: Any
-    step: Any  # between two cells along this axis, in the flat plane
+    step: Any  # between two cells along this axis, in the flat plane; or between two taps
+    first: int  # tap that may lie inside the plane
     kernel: int
     stride: int
     padding: Any
     dilation: int
     windows_per_cell: int
-    whole: bool  # True if the blocks are the windows, and make up the plane
+    apart: bool  # True if the blocks are the windows, every cell of them a tap
+    whole: bool  # True if such blocks make up the plane
+    by_taps: bool
 
     @property
     def blocks(self) -> Any:
@@ -89,15 +92,23 @@ class _Axis(NamedTuple):
         return bool(self.padding == 0 and self.blocks * self.stride == self.size)
 
     def offsets(self, q: int, dtype: Any) -> Any:
-        """Return the distances of a block's cells from the corner of its q-th window, in the flat plane."""
+        """Return the distances of a block's cells from the corner of its q-th window, in the flat plane, or as taps."""
+        if self.by_taps:
+            taps = (arange(self.stride) + q * self.stride) // self.dilation + self.first
+            return cast(taps * self.step, dtype)
         return (arange(self.stride, dtype) + cast(q * self.stride, dtype)) * cast(self.step, dtype)
 
     def mask(self, q: int) -> Any:
-        """Return a mask of the blocks' cells that are cells of the plane, and of an existing q-th window."""
+        """Return a mask of the blocks' cells that an index of an existing q-th window may name.
+
+        Cells outside of the plane are left out, unless indices are taps: `Matches.scatter` cuts them off.
+        """
         block, cell = arange(self.blocks)[:, np.newaxis], arange(self.stride)[np.newaxis, :]
         window, offset, place = block - q, cell + q * self.stride, block * self.stride + cell - self.padding
         tap = (offset % self.dilation < 1) & (offset // self.dilation < self.kernel)
-        mask = tap & (window >= 0) & (window < self.windows) & (place >= 0) & (place < self.size)
+        mask = tap & (window >= 0) & (window < self.windows)
+        if not self.by_taps:
+            mask &= (place >= 0) & (place < self.size)
         return reshaped(mask, -1)
 
 
@@ -109,22 +120,25 @@ class Matches:
 
     def __init__(self, numbers: Any, sizes: Sizes, plan: Plan[Any]) -> None:
         self.numbers, self.dtype, self.lead, self.trail = numbers, numbers.dtype, sizes.lead, sizes.trail
+        self.by_taps = plan.by_taps
         self.axes = []
         for axis, per_cell in enumerate(windows_per_cell(plan)):
             windows, size = sizes.pooled[axis], sizes.plane[axis]
             (first, end), (_, stride) = _taps(axis, plan), _step(axis, plan)
             kernel, padding = end - first, sizes.padding[axis] - first * plan.dilation[axis]
             # Windows lie side by side, or the axis is not pooled.
-            simple = per_cell == 1 and kernel == stride and known(padding) and padding == 0
+            apart = per_cell == 1 and kernel == stride
+            simple = apart and known(padding) and padding == 0
             # If no size was given, it follows from the windows.
             covered = size == windows * stride if known(size, windows) else sizes.follows and not known(size)
-            step = prod(sizes.plane[axis + 1 :])
-            rest = padding, plan.dilation[axis], per_cell, bool(simple and covered)
-            self.axes.append(_Axis(windows, size, step, kernel, stride, *rest))
+            step = prod((plan.kernel if plan.by_taps else sizes.plane)[axis + 1 :])
+            rest = padding, plan.dilation[axis], per_cell, apart, bool(simple and covered), plan.by_taps
+            self.axes.append(_Axis(windows, size, step, first, kernel, stride, *rest))
         # The cells of all blocks, some of which may lie outside of the plane.
         self.cells = prod([axis.blocks * axis.stride for axis in self.axes])
         self.orders = list(product(*[range(axis.windows_per_cell - 1, -1, -1) for axis in self.axes]))
-        self.kept = None if compiles() else self._matched()
+        # Taps are compared once, by `scatter` alone.
+        self.kept = None if compiles() or plan.by_taps else self._matched()
 
     def _matches(self) -> list[Any]:
         """Return the stored masks of `_matched`; under XLA, compute them again, which is faster than reading them."""
@@ -132,8 +146,12 @@ class Matches:
 
     def _matched(self) -> list[Any]:
         """Return, for each of a block's windows in row-major order, a mask of the cells that are its index."""
-        offsets = self._blocks(self.numbers - reshaped(self._corners(), 1, -1, 1))
+        offsets = self._blocks(self._offsets())
         return [self._matched_by(order, self._neighbours(offsets, order)) for order in self.orders]
+
+    def _offsets(self) -> Any:
+        """Return the distance of each index from the corner of its window; a tap has that of its window alone."""
+        return self.numbers if self.by_taps else self.numbers - reshaped(self._corners(), 1, -1, 1)
 
     def _corners(self) -> Any:
         """Return the first cell of every window in the flat plane, also if it lies in the padding."""
@@ -172,8 +190,8 @@ class Matches:
     def _matched_by(self, order: tuple[int, ...], offsets: Any) -> Any:
         """Return a mask of the cells that are the index of their block's q-th window; shape (lead, cells, trail)."""
         for axis, q in zip(self.axes, order, strict=True):
-            if axis.stride == 1 and q:
-                offsets = offsets - cast(axis.step, self.dtype) * cast(q, self.dtype)
+            if axis.stride == 1 and (q or (self.by_taps and axis.first)):
+                offsets = offsets - axis.offsets(q, self.dtype)[0]
         wanted = [axis.offsets(q, self.dtype) for axis, q in zip(self.axes, order, strict=True) if axis.stride > 1]
         groups, tail = self._groups()
         while len(groups) > 2:  # comparisons broadcast along two axes, not along three
@@ -187,7 +205,7 @@ class Matches:
         else:
             named = reshaped(wanted[0], 1, -1, 1) if wanted else cast(0, self.dtype)
         matched = tf.reshape(tf.equal(tf.reshape(offsets, narrow), named), as_shape(self.lead, self.cells, self.trail))
-        if all(axis.whole for axis in self.axes):
+        if all(axis.apart if self.by_taps else axis.whole for axis in self.axes):
             return matched
         mask: Any = table(np.asarray(True), [axis.blocks * axis.stride for axis in self.axes])
         for axis, q in zip(self.axes, order, strict=True):
@@ -217,7 +235,7 @@ class Matches:
 
     def _inside_by_taps(self) -> Any:
         """Return the same by comparing tap by tap, which XLA compiles to one pass over the indices."""
-        offsets = self.numbers - reshaped(self._corners(), 1, -1, 1)
+        offsets = self._offsets()
         found: Any = False
         for taps in product(*[range(axis.kernel) for axis in self.axes]):
             offset: Any = 0
@@ -248,15 +266,59 @@ class Matches:
             planes = added(planes, found) if adds and planes is not None else found
         return self._cropped(planes)
 
-    def _cropped(self, planes: Any) -> Any:
-        """Cut off the blocks' cells outside of the plane, and pad with zeros the cells that no block reaches."""
-        taken, missing = [], []
+    def gather(self, planes: Any, numbers: Any) -> Any:
+        """Return the value at each tap, of the shape of the taps; zero at one in the padding, and at no tap.
+
+        The taps are those of `numbers`, which may be bytes.
+        """
+        blocks, found, whole = self._uncropped(planes), tf.zeros([], planes.dtype), slice(None)
+        for taps in product(*[range(axis.kernel) for axis in self.axes]):
+            number, shape = 0, [self.lead]
+            parts: list[Any] = [whole]
+            for axis, tap in zip(self.axes, taps, strict=True):
+                number += (axis.first + tap) * axis.step
+                block, cell = divmod(tap * axis.dilation, axis.stride)
+                part = whole if axis.windows_per_cell == 1 else slice(block, block + axis.windows)
+                if part is whole and parts[-1] is whole:
+                    shape[-1] = shape[-1] * axis.blocks
+                else:
+                    shape.append(axis.blocks)
+                    parts.append(part)
+                if axis.stride > 1:
+                    shape.append(axis.stride)
+                    parts.append(cell)
+            taken = tf.reshape(blocks, as_shape(*shape, self.trail))[tuple(parts)]
+            if numbers.dtype == tf.uint8:  # TensorFlow Lite has no tf.equal for bytes
+                other = tf.cast(tf.bitwise.bitwise_xor(numbers, tf.constant(number, tf.uint8)), tf.bool)
+            else:
+                other = tf.not_equal(numbers, tf.constant(number, numbers.dtype))
+            found = tf.where(other, found, tf.reshape(taken, tf.shape(numbers)))
+        return found
+
+    def _uncropped(self, planes: Any) -> Any:
+        """Undo `_cropped`: return all cells of the blocks, with zeros outside of the plane."""
+        taken, exact = self._covered()
+        if exact:
+            return planes
+        planes = tf.reshape(planes, as_shape(self.lead, *[axis.size for axis in self.axes], self.trail))
+        planes = planes[:, : taken[0], : taken[1], : taken[2]]
+        behind = [axis.blocks * axis.stride - axis.padding - size for axis, size in zip(self.axes, taken, strict=True)]
+        around = [(axis.padding, rest) for axis, rest in zip(self.axes, behind, strict=True)]
+        return tf.pad(planes, pairs((0, 0), *around, (0, 0)))
+
+    def _covered(self) -> tuple[list[Any], bool]:
+        """Return the cells of the plane, along each axis, that blocks cover; True if blocks and plane are the same."""
+        taken = []
         for axis in self.axes:
             size, there = axis.size, axis.blocks * axis.stride - axis.padding
             both = known(size, there)
             taken.append(min(size, there) if both else tf.minimum(cast(size, tf.int64), cast(there, tf.int64)))
-            missing.append(0 if axis.whole else size - taken[-1])
-        exact = all(axis.whole or (known(axis.size, axis.blocks) and axis.exact) for axis in self.axes)
+        return taken, all(axis.whole or (known(axis.size, axis.blocks) and axis.exact) for axis in self.axes)
+
+    def _cropped(self, planes: Any) -> Any:
+        """Cut off the blocks' cells outside of the plane, and pad with zeros the cells that no block reaches."""
+        taken, exact = self._covered()
+        missing = [0 if axis.whole else axis.size - size for axis, size in zip(self.axes, taken, strict=True)]
         if not exact:
             blocks = as_shape(self.lead, *[axis.blocks * axis.stride for axis in self.axes], self.trail)
             parts = [slice(axis.padding, axis.padding + size) for axis, size in zip(self.axes, taken, strict=True)]

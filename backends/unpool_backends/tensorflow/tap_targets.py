@@ -1,0 +1,118 @@
+"""The cells that taps name, without a scatter, a gather or a condition wherever the window path serves.
+
+A tap names a cell of its own window, or it is bad.  So indices need no test first: a bad tap equals the number of no
+tap, or that of one in the padding, which is cut off.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from math import prod
+from typing import Any
+
+import tensorflow as tf
+
+from unpool import errors
+from unpool.protocol import Duplicates
+from unpool.sizes import LARGEST, Number
+from unpool.taps import cells_of
+from unpool_backends.tensorflow.asserts import known, require
+from unpool_backends.tensorflow.sizes import as_shape
+from unpool_backends.tensorflow.targets import Targets
+from unpool_backends.tensorflow.window_path import windows_per_cell
+
+# Taps of a window up to which a gradient selects among the slices of all taps; beyond, it gathers.
+_SLICED = 64
+
+
+class TapTargets(Targets):
+    """The cells that the taps of a call name.  The conditions on plane indices (`inside`) are not needed."""
+
+    def _numbers(self) -> Any:
+        """Return the taps in a dtype that holds all of them.  TensorFlow Lite does not compare or pad bytes."""
+        given = self.indices.dtype
+        small = (given == tf.int32 or given.size < 4) and self.plan.taps - 1 <= LARGEST
+        # uint64 taps from 2**63 on turn negative here, so they stay bad.
+        return tf.reshape(tf.cast(self.indices, tf.int32 if small else tf.int64), self.shape)
+
+    def valid(self) -> Any:
+        taps, dtype = tf.reshape(self.indices, self.shape), self.indices.dtype
+        mask = taps <= tf.constant(min(self.plan.taps - 1, dtype.max), dtype)
+        if not dtype.is_unsigned:
+            mask &= taps >= tf.constant(0, dtype)
+        return mask if self._unpadded() else mask & (self.cells() >= 0)
+
+    def _unpadded(self) -> bool:
+        """Return True if every tap of every window is known to lie inside the plane."""
+        sizes, plan = self.sizes, self.plan
+        if not known(*sizes.padding) or any(sizes.padding):
+            return False
+        along = zip(sizes.plane, sizes.pooled, plan.stride, plan.kernel, plan.dilation, strict=True)
+        return all(
+            size >= (windows - 1) * stride + (kernel - 1) * dilation + 1 if known(size, windows) else sizes.follows
+            for size, windows, stride, kernel, dilation in along
+        )
+
+    def cells(self) -> Any:
+        """Return the cell of each tap in its plane; -1 for a bad one."""
+        numbers = self.numbers if self.sizes.small else tf.cast(self.numbers, tf.int64)
+        cells, inside = self._converted(cells_of, numbers)
+        return tf.where(inside, cells, tf.constant(-1, cells.dtype))
+
+    def last(self) -> Any:
+        """Return a mask of the taps whose cell no later window names."""
+        if self.apart:
+            return tf.ones(as_shape(*self._lying()), tf.bool)
+        if self.matches is None:
+            return self.last_of_all()
+        return tf.reshape(~self._named_later(), self.shape)
+
+    def _named_later(self) -> Any:
+        """Compare the cells of the windows with those of all later windows that have common cells with them."""
+        axes, windows = windows_per_cell(self.plan), [0, *self.sizes.pooled, 0]
+        cells = tf.reshape(self.cells(), as_shape(*self._lying()))
+        pads = [(0, 0), *[(count - 1, count - 1) for count in axes], (0, 0)]
+        around = tf.pad(cells, pads, constant_values=-1)
+        found = None
+        for away in product(*[range(1 - count, count) for count in axes]):
+            if away > (0, 0, 0):
+                starts = [count - 1 + step for count, step in zip(axes, away, strict=True)]
+                parts = [slice(start, start + size) for start, size in zip(starts, windows[1:-1], strict=True)]
+                same = tf.equal(cells, around[:, parts[0], parts[1], parts[2]])
+                found = same if found is None else found | same
+        return found
+
+    def _lying(self) -> list[Any]:
+        return [self.lead, *self.sizes.pooled, self.trail]
+
+    def _taken(self, planes: Any, duplicates: Duplicates) -> Any:
+        if self.matches is None or prod(axis.kernel for axis in self.matches.axes) > _SLICED:
+            return super()._taken(planes, duplicates)
+        bytes_serve = self.indices.dtype == tf.uint8 and self.plan.taps - 1 <= self.indices.dtype.max
+        taps = tf.reshape(self.indices, self.shape) if bytes_serve else self.numbers
+        values = self.matches.gather(planes, taps)
+        if duplicates == "sum" or self.apart:
+            return values
+        return tf.where(self.last(), values, tf.zeros([], values.dtype))
+
+    # Errors.
+
+    def good(self) -> list[Any]:
+        """Return the check that all taps are taps of their windows, inside the plane."""
+        valid = self.valid()
+
+        def bad(number: Number) -> Exception:
+            return errors.bad_tap(*self._first_of(~valid, number), self.plan.window, self.plan.sized_by)
+
+        return require(tf.reduce_all(valid), bad)
+
+    def once(self) -> list[Any]:
+        """Demand that no two taps of a plane are at one cell."""
+        if self.apart:
+            return []
+
+        def repeated(number: Number) -> Exception:
+            first, second = self._repeated()
+            return errors.duplicate_tap(self._position(first, number), self._position(second, number))
+
+        return require(tf.reduce_all(self.last() | ~self.valid()), repeated)
