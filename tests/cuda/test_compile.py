@@ -21,6 +21,11 @@ REALS = ("bool", *FLOATS, *INTEGERS)
 KINDS = (*REALS, "complex64", "complex128")
 # Bytes of an index, 64-bit counting, side of squares: every pair of choices, since no kernel depends on all three.
 HOWS = ((4, False, 0), (8, True, 0), (8, False, 2), (4, True, 2), (4, False, 3), (8, True, 3))
+# The same for taps.
+HOWS_OF_TAPS = (
+    *((1, wide, side) for wide in (False, True) for side in (0, 2, 3)),
+    *((2, True, 0), (2, False, 2), (4, False, 3), (8, True, 2), (8, False, 0)),
+)
 # Operation, kind, duplicates, and True if own windows are checked.
 WHATS = [
     *product(["pool"], REALS, ["last"]),
@@ -31,11 +36,14 @@ WHATS = [
     ("scatter", "float32", "sum", True),
     ("gather", "word4", "sum", True),
 ]
-# Each entry of WHATS for each architecture, with another entry of HOWS for each.
+# The last entry is for taps, which always lie in their own windows.
+WHATS_OF_TAPS = [(*what, False, True) for what in WHATS if len(what) == 3]
+# Each entry of both for each architecture, with another way for each.
 VARIANTS = [
-    (architecture, (operation, kind, *HOWS[(place + turn) % len(HOWS)], *rest))
+    (architecture, (operation, kind, *hows[(place + turn) % len(hows)], *rest))
+    for whats, hows in ((WHATS, HOWS), (WHATS_OF_TAPS, HOWS_OF_TAPS))
     for turn, architecture in enumerate(ARCHITECTURES)
-    for place, (operation, kind, *rest) in enumerate(WHATS)
+    for place, (operation, kind, *rest) in enumerate(whats)
 ]
 # Each entry of WHATS once, for one architecture.
 PLAIN = [VARIANTS[place % len(ARCHITECTURES) * len(WHATS) + place] for place in range(len(WHATS))]
@@ -84,7 +92,7 @@ def name_of(variant):
         return variant
     operation, kind, index_size, wide, side, duplicates, *confined = variant
     how = f"{8 * index_size}{'-wide' * wide}{f'-{side}' if side else ''}"
-    return f"{operation}-{kind}-{how}-{duplicates}{'-windows' * len(confined)}"
+    return f"{operation}-{kind}-{how}-{duplicates}{('', '-windows', '-taps')[len(confined)]}"
 
 
 @pytest.mark.parametrize(("architecture", "variant"), VARIANTS, ids=name_of)

@@ -156,7 +156,7 @@ def test_a_graph_keeps_the_copies_that_it_makes(cuda, cupy, call):
 
     def lying(seed):
         values, plane, indices = inputs(seed, "strayed")
-        return [sliced(values), sliced(plane), sliced(indices.astype("uint16"))]
+        return [sliced(values), sliced(plane), sliced(indices.astype("int16"))]
 
     with stream:
         given = [cuda.asarray(array) for array in lying(0)]

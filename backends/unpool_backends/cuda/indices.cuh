@@ -1,23 +1,44 @@
 // Indices: their format, and the test for bad ones.
 //
-// `indices[element]` is the index of a window.  It is the flat position of a cell in its plane.  Only the first three
-// functions depend on the format.
-
-// Return the cell that an index names, which may lie outside of the plane.
-UNPOOL_FUNCTION i64 read_index(const Job& job, const Index* __restrict__ indices, Count element, Count window) {
-    return (i64)indices[element];
-}
-
-// Return the mark of a tap, which pooling keeps until `write_index`.
-UNPOOL_FUNCTION Count mark_of(const Job& job, Count cell, Count slice, Count row, Count column) { return cell; }
-
-// Store the index of the tap with this mark.
-UNPOOL_FUNCTION void write_index(Index* __restrict__ indices, Count element, Count mark) {
-    indices[element] = (Index)mark;
-}
+// `indices[element]` is the index of a window: the flat position of a cell in its plane, or with BY_TAPS the number of
+// a tap of the window.  Only the functions from `read_cell` to `write_index` depend on the format.
 
 UNPOOL_FUNCTION bool in_plane(const Job& job, i64 index) { return (u64)index < (u64)job.cells; }
 
 UNPOOL_FUNCTION bool is_bad(const Job& job, Count window, i64 index) {
     return !in_plane(job, index) || (CONFINED && !is_own(job, window, (Count)index));
+}
+
+// Set the cell that an index names; return false if the index is bad.  `place` is the window along each axis.
+UNPOOL_FUNCTION bool read_cell(const Job& job, Index index, Count window, const Point& place, Point& cell) {
+#if BY_TAPS
+    return (u64)index < (u64)job.taps && tap_at(job, (Count)index, place, cell);
+#else
+    if (is_bad(job, window, index))
+        return false;
+    cell = cell_at(job, (Count)index);
+    return true;
+#endif
+}
+
+// Return the flat position of the cell that an index names.  It lies outside of the plane if the index is bad.
+UNPOOL_FUNCTION i64 read_index(const Job& job, Index index, Count window) {
+#if !BY_TAPS
+    return index;
+#elif defined(SIDE)
+    return (u64)index < (u64)job.taps ? (i64)tap_of_square(job, (Count)index, window) : -1;
+#else
+    Point cell;
+    return read_cell(job, index, window, window_at(job, window), cell) ? (i64)cell_of(job, cell) : -1;
+#endif
+}
+
+// Return the mark of a tap, which pooling keeps until `write_index`.
+UNPOOL_FUNCTION Count mark_of(const Job& job, Count cell, Count slice, Count row, Count column) {
+    return BY_TAPS ? (slice * job.kernel[1] + row) * job.kernel[2] + column : cell;
+}
+
+// Store the index of the tap with this mark.
+UNPOOL_FUNCTION void write_index(Index* __restrict__ indices, Count element, Count mark) {
+    indices[element] = (Index)mark;
 }

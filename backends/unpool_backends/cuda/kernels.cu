@@ -4,7 +4,8 @@
 // A build serves one kind of value and one of index.  kernels.py passes these options to the compiler:
 //
 //     -DKIND=Float32       the kind of a value (kinds.cuh): Word1 .. Word16 if values are moved only
-//     -DINDEX=Index64      or Index32
+//     -DINDEX=Index64      or Index32; taps also Index8 or Index16
+//     -DBY_TAPS=1          if an index is the number of a tap of its window, not a position in the plane
 //     -DWIDE=0             1 for calls that count to 2**31 or further
 //     -DDUPLICATES=LAST    or SUM, or ERROR
 //     -DPOOL, -DSCATTER or -DGATHER
@@ -45,6 +46,9 @@ typedef INDEX Index;
 enum Duplicates { LAST, SUM, ERROR };
 #ifndef CONFINED
 #define CONFINED 0
+#endif
+#ifndef BY_TAPS
+#define BY_TAPS 0
 #endif
 
 #include "job.cuh"

@@ -22,9 +22,20 @@ UNPOOL_FUNCTION Span span(const Job& job, int axis, Int window) {
     return along;
 }
 
+// Set the cell of a tap; return false if it lies in the padding.
+UNPOOL_FUNCTION bool tap_at(const Job& job, Count tap, const Point& window, Point& cell) {
+    cell = point_at(job.kernel, job.by_kernel, tap);
+    bool inside = true;
+    for (int axis = 0; axis < 3; ++axis) {
+        cell.at[axis] = span(job, axis, window.at[axis]).start + cell.at[axis] * job.dilation[axis];
+        inside &= (Count)cell.at[axis] < (Count)job.plane[axis];
+    }
+    return inside;
+}
+
 // Return true if a window has a tap at a cell of the plane.
 UNPOOL_FUNCTION bool is_own(const Job& job, Count window, Count cell) {
-    const Point at = cell_at(job, cell), place = point_at(job.pooled, job.by_pooled, window);
+    const Point at = cell_at(job, cell), place = window_at(job, window);
     for (int axis = 0; axis < 3; ++axis) {
         const Int away = at.at[axis] - span(job, axis, place.at[axis]).start;
         if (away < 0 || away % job.dilation[axis] || away / job.dilation[axis] >= job.kernel[axis])
@@ -49,11 +60,24 @@ UNPOOL_FUNCTION Int edge(const Job& job, int axis, Int window) {
     return window == job.pooled[axis] || start > size ? size : start;
 }
 
+#ifdef SIDE
+// Return the first cell of the square that a window owns.
+UNPOOL_FUNCTION Count square_at(const Job& job, Count window) {
+    const Count row = job.by_pooled[2].quotient(window), column = window - row * job.pooled[2];
+    return (row * job.plane[2] + column) * SIDE;
+}
+
+// Return the cell of a tap, which lies in the square.
+UNPOOL_FUNCTION Count tap_of_square(const Job& job, Count tap, Count window) {
+    const Count row = job.by_kernel[2].quotient(tap), column = tap - row * job.kernel[2];
+    return square_at(job, window) + row * job.dilation[1] * job.plane[2] + column * job.dilation[2];
+}
+#endif
+
 // Return true if a window owns a cell.
 UNPOOL_FUNCTION bool owns(const Job& job, Count window, Count cell) {
 #ifdef SIDE
-    const Count row = job.by_pooled[2].quotient(window), column = window - row * job.pooled[2];
-    const Count offset = cell - (row * job.plane[2] + column) * SIDE;
+    const Count offset = cell - square_at(job, window);
     bool owned = false;
     for (Count r = 0; r < SIDE; ++r)
         owned |= offset - r * job.plane[2] < SIDE;
