@@ -14,8 +14,7 @@ UNPOOL_FUNCTION bool is_hidden(
                 if (window <= place.window)
                     continue;
                 const Count element = (place.outer * job.windows + window) * job.step + place.channel;
-                if (read_index(job, indices[element], window) != (i64)index ||
-                    (CONFINED && !is_own(job, window, index)))
+                if (!names(job, indices[element], window, {{slice, row, column}}, cell, index))
                     continue;
                 if (DUPLICATES == ERROR)
                     report(&status->repeated, element);

@@ -3,16 +3,23 @@
 // `indices[element]` is the index of a window: the flat position of a cell in its plane, or with BY_TAPS the number of
 // a tap of the window.  Only the functions from `read_cell` to `write_index` depend on the format.
 
-UNPOOL_FUNCTION bool in_plane(const Job& job, i64 index) { return (u64)index < (u64)job.cells; }
+// Return true if `read_index` found a cell of the plane.
+UNPOOL_FUNCTION bool in_plane(const Job& job, i64 index) { return BY_TAPS ? index >= 0 : (u64)index < (u64)job.cells; }
 
 UNPOOL_FUNCTION bool is_bad(const Job& job, Count window, i64 index) {
     return !in_plane(job, index) || (CONFINED && !is_own(job, window, (Count)index));
 }
 
+UNPOOL_FUNCTION bool is_tap(const Job& job, Index index) { return (u64)index < (u64)job.taps; }
+
 // Set the cell that an index names; return false if the index is bad.  `place` is the window along each axis.
 UNPOOL_FUNCTION bool read_cell(const Job& job, Index index, Count window, const Point& place, Point& cell) {
 #if BY_TAPS
-    return (u64)index < (u64)job.taps && tap_at(job, (Count)index, place, cell);
+    cell = tap_at(job, (Count)index, place);
+    bool inside = is_tap(job, index);
+    for (int axis = 0; axis < 3; ++axis)
+        inside &= (Count)cell.at[axis] < (Count)job.plane[axis];
+    return inside;
 #else
     if (is_bad(job, window, index))
         return false;
@@ -21,15 +28,25 @@ UNPOOL_FUNCTION bool read_cell(const Job& job, Index index, Count window, const 
 #endif
 }
 
-// Return the flat position of the cell that an index names.  It lies outside of the plane if the index is bad.
+// Return the flat position of the cell that an index names: -1 for a bad tap.
 UNPOOL_FUNCTION i64 read_index(const Job& job, Index index, Count window) {
 #if !BY_TAPS
     return index;
 #elif defined(SIDE)
-    return (u64)index < (u64)job.taps ? (i64)tap_of_square(job, (Count)index, window) : -1;
+    return is_tap(job, index) ? (i64)tap_of_square(job, (Count)index, window) : -1;
 #else
     Point cell;
     return read_cell(job, index, window, window_at(job, window), cell) ? (i64)cell_of(job, cell) : -1;
+#endif
+}
+
+// Return true if the index of a window names a cell, which has this flat position.
+UNPOOL_FUNCTION bool names(const Job& job, Index index, Count window, const Point& place, const Point& cell, Count flat) {
+#if BY_TAPS
+    const Point at = tap_at(job, (Count)index, place);
+    return is_tap(job, index) & (at.at[0] == cell.at[0]) & (at.at[1] == cell.at[1]) & (at.at[2] == cell.at[2]);
+#else
+    return (i64)index == (i64)flat && !(CONFINED && !is_own(job, window, flat));
 #endif
 }
 

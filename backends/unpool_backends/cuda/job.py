@@ -157,6 +157,7 @@ class _Cut:
         side = plan.stride[2] if self.apart and plan.stride[2] in SIDES else 0
         whole = all(plan.plane[axis] >= plan.pooled[axis] * side for axis in (1, 2))
         whole &= plan.plane[0] == 1 or plan.plane[1] == plan.pooled[1] * side
+        whole &= not plan.by_taps or plan.kernel == plan.stride  # the cells of taps then depend on the side alone
         self.side = side if whole and plan.stride == (1, side, side) and not any(plan.padding) else 0
         # The side of windows that are squares, if all of them lie inside the plane.
         side = plan.kernel[2] if plan.kernel[2] in SIDES else 0

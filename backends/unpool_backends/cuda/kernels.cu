@@ -11,7 +11,7 @@
 //     -DPOOL, -DSCATTER or -DGATHER
 //     -DCONFINED=1         if an index outside of its own window is bad; 0 if only one outside of its plane is
 //     -DSIDE=2             if known: the side of windows, all of them whole, to pool; of the squares of cells that
-//                          windows own, to unpool
+//                          windows own, to unpool; of both, to unpool by taps
 //
 // Elements are counted in memory order, (outer windows + window) step + channel, and the same with cells:
 //

@@ -22,15 +22,12 @@ UNPOOL_FUNCTION Span span(const Job& job, int axis, Int window) {
     return along;
 }
 
-// Set the cell of a tap; return false if it lies in the padding.
-UNPOOL_FUNCTION bool tap_at(const Job& job, Count tap, const Point& window, Point& cell) {
-    cell = point_at(job.kernel, job.by_kernel, tap);
-    bool inside = true;
-    for (int axis = 0; axis < 3; ++axis) {
+// Return the cell of a tap, which may lie in the padding.
+UNPOOL_FUNCTION Point tap_at(const Job& job, Count tap, const Point& window) {
+    Point cell = point_at(job.kernel, job.by_kernel, tap);
+    for (int axis = 0; axis < 3; ++axis)
         cell.at[axis] = span(job, axis, window.at[axis]).start + cell.at[axis] * job.dilation[axis];
-        inside &= (Count)cell.at[axis] < (Count)job.plane[axis];
-    }
-    return inside;
+    return cell;
 }
 
 // Return true if a window has a tap at a cell of the plane.
@@ -67,10 +64,9 @@ UNPOOL_FUNCTION Count square_at(const Job& job, Count window) {
     return (row * job.plane[2] + column) * SIDE;
 }
 
-// Return the cell of a tap, which lies in the square.
+// Return the cell of a tap of a window that is the square.
 UNPOOL_FUNCTION Count tap_of_square(const Job& job, Count tap, Count window) {
-    const Count row = job.by_kernel[2].quotient(tap), column = tap - row * job.kernel[2];
-    return square_at(job, window) + row * job.dilation[1] * job.plane[2] + column * job.dilation[2];
+    return square_at(job, window) + tap / SIDE * job.plane[2] + tap % SIDE;
 }
 #endif
 
