@@ -33,10 +33,13 @@ UNPOOL_FUNCTION i64 read_index(const Job& job, Index index, Count window) {
 #if !BY_TAPS
     return index;
 #elif defined(SIDE)
-    return is_tap(job, index) ? (i64)tap_of_square(job, (Count)index, window) : -1;
+    const i64 cell = tap_of_square(job, (Count)index, window);  // without a branch between the loads of two windows
+    return is_tap(job, index) ? cell : -1;
 #else
-    Point cell;
-    return read_cell(job, index, window, window_at(job, window), cell) ? (i64)cell_of(job, cell) : -1;
+    Point at;
+    const bool good = read_cell(job, index, window, window_at(job, window), at);
+    const i64 cell = cell_of(job, at);
+    return good ? cell : -1;
 #endif
 }
 
