@@ -302,6 +302,22 @@ def test_taps_of_other_dtypes_keep_their_values(cuda, dtype):
             cuda.run(unpool.max_unpool2d, values, wrong, **named)
 
 
+@every_format
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+@pytest.mark.parametrize("name", ["dilated and padding", "gaps and padding", "volume, dilated, ceil"])
+def test_no_number_is_too_far_from_a_tap(cuda, name, dtype, data_format):
+    """The arithmetic of a bad tap may overflow, but it names no cell."""
+    case, limits = POOLINGS[name], np.iinfo(dtype)
+    far = [limits.min, limits.min + 1, limits.max, limits.max // 2, -1, 2**31 - 1, -(2**31)]
+    taps = np.resize(np.array(far, dtype), pooled(case, (2, 3), data_format).shape)
+    values, planes = np.ones(taps.shape, "float32"), np.ones(case.shape((2, 3), data_format), "float32")
+    for duplicates in ("last", "sum"):
+        named = case.window | {"index_format": "window", "validate": False, "data_format": data_format}
+        named["duplicates"] = duplicates
+        assert not cuda.call(case.function("max_unpool"), values, taps, **named, output_size=case.size).any()
+        assert not cuda.call(case.function("max_unpool_backward"), planes, taps, **named).any()
+
+
 def test_more_taps_than_32_bits_number(cuda):
     """Calls that name such taps count with 64 bits, however small their arrays are."""
     x = bits("float32", (1, 2, 4, 5))

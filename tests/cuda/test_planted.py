@@ -346,7 +346,7 @@ BUGS_OF_TAPS = {
     "a bad tap hides a value": ("indices.cuh", "return is_tap(job, index) & (at", "return (at"),
     "a tap of another row hides a value": ("indices.cuh", "& (at.at[1] == cell.at[1]) ", ""),
     "windows past the end of a row are read": ("cells.cuh", "if (!read || !read_cell(", "if (!read_cell("),
-    "taps are adjacent": ("windows.cuh", "+ cell.at[axis] * job.dilation[axis];", "+ cell.at[axis];"),
+    "taps are adjacent": ("windows.cuh", "+ (Count)cell.at[axis] * job.dilation[axis]);", "+ (Count)cell.at[axis]);"),
     "pooling takes rows for slices": ("indices.cuh", "(slice * job.kernel[1] + row)", "(row * job.kernel[1] + slice)"),
     "pooling writes positions": ("indices.cuh", "return BY_TAPS ? (slice", "return !BY_TAPS ? (slice"),
     "windows are taken for squares": ("job.py", "whole &= not plan.by_taps or plan.kernel == plan.stride", "pass"),

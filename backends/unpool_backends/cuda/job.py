@@ -93,7 +93,7 @@ def scatter(plan: Plan[int], itemsize: int, index_size: int, duplicates: Duplica
     else:
         launches = (first, *cut.redo("unpool_scatter_ranges", slot, device))
     in_runs = blocks is None or int(blocks.job["pieces"]) > 1
-    return Work(cut.wide, 0 if in_runs else cut.side, cut.strips, launches)
+    return Work(cut.wide, 0 if in_runs else cut.side, cut.marks, launches)
 
 
 @lru_cache(maxsize=1024)
@@ -108,7 +108,7 @@ def gather(plan: Plan[int], itemsize: int, index_size: int, duplicates: Duplicat
         launches = (windows, *cut.redo("unpool_gather_ranges", cut.count_size, device))
     else:
         launches = cut.ranges("unpool_gather_ranges", cut.count_size, device)
-    return Work(cut.wide, cut.side, cut.strips, launches)
+    return Work(cut.wide, cut.side, cut.marks, launches)
 
 
 def _parts(whole: int, each: int) -> int:
@@ -172,6 +172,7 @@ class _Cut:
             self.shift += 1
         self.strips_each = _parts(self.step, 1 << self.shift)
         self.strips = self.outer * self.strips_each
+        self.marks = 0 if plan.by_taps else self.strips  # a tap lies in its own window
 
     def _farthest(self, axis: int) -> int:
         """Return the largest coordinate that a kernel may compute along an axis.
@@ -296,7 +297,7 @@ class _Cut:
     def redo(self, kernel: str, slot: int, device: Device) -> tuple[Launch, ...]:
         """Cut marked strips into ranges as large as possible, since each range reads all windows of its strip.
 
-        Taps need no such launch, because a tap lies in its own window.
+        There is no such launch if no strip can be marked.
         """
         return () if self.plan.by_taps else (self._range_launch(kernel, slot, device.shared, device, redo=1),)
 

@@ -22,11 +22,11 @@ UNPOOL_FUNCTION Span span(const Job& job, int axis, Int window) {
     return along;
 }
 
-// Return the cell of a tap, which may lie in the padding.
+// Return the cell of a tap, which may lie in the padding.  The numbers are unsigned, since those of bad taps overflow.
 UNPOOL_FUNCTION Point tap_at(const Job& job, Count tap, const Point& window) {
     Point cell = point_at(job.kernel, job.by_kernel, tap);
     for (int axis = 0; axis < 3; ++axis)
-        cell.at[axis] = span(job, axis, window.at[axis]).start + cell.at[axis] * job.dilation[axis];
+        cell.at[axis] = (Int)((Count)span(job, axis, window.at[axis]).start + (Count)cell.at[axis] * job.dilation[axis]);
     return cell;
 }
 
