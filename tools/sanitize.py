@@ -53,6 +53,8 @@ DTYPES = [
     ("complex64", "int32"),
     ("complex128", "int64"),
 ]
+# The dtypes of taps that run beside those of positions; the largest window has more taps than a byte numbers.
+TAP_DTYPES = {"int64": "uint16", "int32": None}
 FEW = [("float32", "int32"), ("float64", "int64")]
 # Values for constants of job.py, shared memory of a thread block, and the dtypes to run with them.  Small values make
 # many blocks, pieces and ranges, and leave no room for tiles.  With TILES, tiles of cells have several rows.  WIDE = 1
@@ -79,7 +81,7 @@ def main() -> None:
         cupy.cuda.set_allocator(None)  # cudaMalloc's own
     plain, constants = kernels.options, {name: getattr(job, name) for name in (*LITTLE, *TILES, "WIDE")}
     # Reports of compute-sanitizer then name source lines, with the optimised code unchanged.
-    kernels.options = lambda *how: (*plain(*how), "-lineinfo")
+    kernels.options = lambda *how, **named: (*plain(*how, **named), "-lineinfo")
     device, begin = unpool_backends.cuda._device(), time.monotonic()
     print(f"watched: {Path(unpool_backends.cuda.__file__).parent}")
     for changed, shared, dtypes in CUTS:
@@ -118,11 +120,17 @@ def calls_of(size, kernel, stride, padding, data_format, dtype, index_dtype) -> 
     strayed, bad = own.copy(), own.copy()
     strayed.reshape(-1)[::37] = rng.integers(0, np.prod(size), strayed.reshape(-1)[::37].shape)
     bad.reshape(-1)[-1] = -1
-    for indices, duplicates in product((own, strayed, bad), ("last", "sum", "error")):
-        if indices is bad and duplicates == "error":
+    by_taps = {**window, "index_format": "window", "index_dtype": TAP_DTYPES[index_dtype]}
+    yield lambda put, out: pool(put(real), **by_taps, return_indices=True, **out)
+    _, taps = pool(real, **by_taps, return_indices=True)
+    no_tap = taps.copy()
+    no_tap.reshape(-1)[-1] = np.iinfo(taps.dtype).max
+    for indices, duplicates in product((own, strayed, bad, taps, no_tap), ("last", "sum", "error")):
+        if (indices is bad or indices is no_tap) and duplicates == "error":
             continue  # the other two modes cover bad indices
-        forward = {**window, "duplicates": duplicates, "output_size": size}
-        back = {**window, "duplicates": duplicates}
+        index_format = "window" if indices is taps or indices is no_tap else "plane"
+        back = {**window, "duplicates": duplicates, "index_format": index_format}
+        forward = {**back, "output_size": size}
         yield lambda put, out, i=indices, named=forward: unpooling(put(values), put(i), **named, **out)
         yield lambda put, out, i=indices, named=back: backward(put(plane), put(i), **named, **out)
 

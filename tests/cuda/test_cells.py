@@ -9,7 +9,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 import reference
-from cases import FORMATS, POOLINGS, bits, pooled, pooling
+from cases import FORMATS, POOLINGS, bits, pooled, pooling, whole
 from compare import Guarded, assert_same_bits, assert_same_numbers
 from kinds import CuPyArrays
 
@@ -89,20 +89,28 @@ def arranged(indices, data_format):
     return np.ascontiguousarray(np.moveaxis(indices, 1, -1)) if data_format == "channels_last" else indices
 
 
-def check(cuda, case, indices, data_format, dtype="float32", shift=0, **named):
+def check(cuda, case, indices, data_format, dtype="float32", shift=0, by_taps=False, **named):
     """Compare unpooling in both modes, and the gradient, with the reference; nothing around `out` may change."""
     last, values = data_format == "channels_last", bits(dtype, indices.shape, 1)
+    read = indices
+    if by_taps:
+        read, named["index_format"] = numbered(case, indices, data_format), "window"
     for duplicates in ("last", "sum"):
         expected = reference.max_unpool(values, indices, case.size, duplicates, last)
         guarded = Guarded(expected.shape, dtype, shift, cuda)
         given = arguments(case, data_format, duplicates=duplicates, out=guarded.array, **named)
-        cuda.run(case.function("max_unpool"), values, indices, **given)
+        cuda.run(case.function("max_unpool"), values, read, **given)
         assert_same_numbers(guarded.written(), expected)
         assert guarded.intact()
     grad, given = bits(dtype, expected.shape, 2), arguments(case, data_format, **named)
     del given["output_size"]
-    actual = cuda.call(case.function("max_unpool_backward"), grad, indices, **given)
+    actual = cuda.call(case.function("max_unpool_backward"), grad, read, **given)
     assert_same_bits(actual, reference.max_unpool_backward(grad, indices, case.rank, "last", last))
+
+
+def numbered(case, indices, data_format):
+    """Return the taps of indices in their own windows."""
+    return reference.taps(indices, *case, channels_last=data_format == "channels_last").astype(case.tap_dtype)
 
 
 def before(case):
@@ -132,8 +140,8 @@ def test_every_tap_of_every_window(cuda, marks, cut, name, data_format):
     """A window at an edge has taps in the padding alone. No strip is redone."""
     case = OVERLAPPING[name]
     indices = taps(case, data_format)
-    for shift, validate in enumerate((True, "windows")):
-        check(cuda, case, indices, data_format, "int16", shift, validate=validate)
+    for shift, (validate, by_taps) in enumerate(((True, False), ("windows", False), (True, True))):
+        check(cuda, case, indices, data_format, "int16", shift, by_taps, validate=validate)
         assert marks() == []
 
 
@@ -144,7 +152,8 @@ def test_every_size_of_values(cuda, name, dtype, data_format):
     """A tile is as wide as 16 bytes, and arrays begin at any element."""
     case = OVERLAPPING[name]
     for shift in range(4):
-        check(cuda, case, pooled(case, (2, 3), data_format), data_format, dtype, shift)
+        for by_taps in (False, True):
+            check(cuda, case, pooled(case, (2, 3), data_format), data_format, dtype, shift, by_taps)
 
 
 # --- duplicates -------------------------------------------------------------------------------------------------------
@@ -166,8 +175,8 @@ def test_values_of_a_shared_cell_are_in_row_major_order(cuda, kernel, data_forma
 
 
 @every_format
-@pytest.mark.parametrize("validate", [True, "windows"])
-def test_repeated_indices_of_neighbours_are_found(cuda, marks, validate, data_format):
+@pytest.mark.parametrize(("validate", "by_taps"), [(True, False), ("windows", False), (True, True)])
+def test_repeated_indices_of_neighbours_are_found(cuda, marks, validate, by_taps, data_format):
     """The error names the first index that repeats an earlier one, and the earlier one."""
     case, repeating = pooling((9, 16), 3, 2, 1), 0
     every = taps(case, data_format)
@@ -175,16 +184,21 @@ def test_repeated_indices_of_neighbours_are_found(cuda, marks, validate, data_fo
         indices = np.concatenate([every[4:5], every[tap : tap + 1]])  # the middle taps of the first sample are unique
         there, back = (np.ones(shape, "int8") for shape in (indices.shape, case.shape((2, 2), data_format)))
         named = arguments(case, data_format, duplicates="error", validate=validate)
+        read = indices
+        if by_taps:
+            read, named["index_format"] = numbered(case, indices, data_format), "window"
         of_gradient = {name: value for name, value in named.items() if name != "output_size"}
         calls = (unpool.max_unpool2d, there, named), (unpool.max_unpool2d_backward, back, of_gradient)
         repeated = reference.first_repeated(indices, 2, data_format == "channels_last")
         repeating += bool(repeated)
         for function, array, given in calls:
             if repeated:
-                with pytest.raises(ValueError, match=re.escape(f"= indices{list(repeated[1])} =")):
-                    cuda.run(function, array, indices, **given)
+                both = [f"indices{list(position)}" for position in repeated]
+                text = f"got {both[0]} and {both[1]}, which are taps" if by_taps else f"{both[0]} = {both[1]} ="
+                with pytest.raises(ValueError, match=re.escape(text)):
+                    cuda.run(function, array, read, **given)
             else:
-                cuda.run(function, array, indices, **given)
+                cuda.run(function, array, read, **given)
         assert marks() == []
     assert repeating
 
@@ -259,3 +273,42 @@ def test_the_first_bad_index_is_reported_from_any_window(cuda, index_dtype, data
         wrong[position] = bad = values[number % len(values)]
         with pytest.raises(IndexError, match=re.escape(f"indices{list(position)} = {bad} is out of range")):
             cuda.run(unpool.max_unpool2d, wrong.astype("int8"), wrong, **arguments(case, data_format))
+
+
+@every_format
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "int64"])
+def test_the_first_bad_tap_is_reported_from_any_window(cuda, dtype, data_format):
+    """Each window is checked, also one that starts past the plane, whose taps are all bad."""
+    case, past = OVERLAPPING["the last windows start past the plane"], (5, 0)
+    bad = {"uint8": [16, 255], "uint16": [16, 256, 2**16 - 1], "int32": [16, 256, -1, -(2**31)]}
+    values = bad.get(dtype, [16, -1, 2**8, 2**32, 2**32 + 10, -(2**63)])
+    for number, window in enumerate(np.ndindex(6, 6)):
+        taps = np.full((1, 1, 6, 6), 10, dtype)
+        taps[(0, 0, *window)] = values[number % len(values)]
+        found = min(window, past)
+        at = [0, *found, 0] if data_format == "channels_last" else [0, 0, *found]
+        text = f"indices{at} = {taps[(0, 0, *found)]} is no tap of its window"
+        given, named = arranged(taps, data_format), arguments(case, data_format, index_format="window")
+        with pytest.raises(IndexError, match=re.escape(text)):
+            cuda.run(unpool.max_unpool2d, given.astype("int8"), given, **named)
+
+
+@every_case
+@every_format
+@pytest.mark.parametrize("dtype", ["uint8", "int32"])
+def test_without_validate_a_bad_tap_is_dropped(cuda, name, dtype, data_format):
+    """A bad tap names no cell, so it neither writes a value nor hides another one."""
+    case, last = OVERLAPPING[name], data_format == "channels_last"
+    shape = pooled(case, (2, 3), data_format).shape
+    taps = np.random.default_rng(4).integers(0, min(2 * case.taps, 256), shape).astype(dtype)
+    cells = reference.cells(taps, *case, channels_last=last)
+    planes, values = whole("float32", case.shape((2, 3), data_format)), whole("float32", shape)
+    for duplicates in ("last", "sum"):
+        named = arguments(case, data_format, index_format="window", duplicates=duplicates, validate=False)
+        for given in (values, planes):
+            gathers = given is planes
+            function = case.function("max_unpool_backward" if gathers else "max_unpool")
+            size = {"output_size": named.pop("output_size")} if not gathers else {}
+            actual = cuda.call(function, given, taps, **named, **size)
+            wanted = reference.dropped(given, cells, cells >= 0, case.size, duplicates, gathers, last)
+            assert_same_numbers(actual, wanted)

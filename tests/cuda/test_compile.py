@@ -21,6 +21,11 @@ REALS = ("bool", *FLOATS, *INTEGERS)
 KINDS = (*REALS, "complex64", "complex128")
 # Bytes of an index, 64-bit counting, side of squares: every pair of choices, since no kernel depends on all three.
 HOWS = ((4, False, 0), (8, True, 0), (8, False, 2), (4, True, 2), (4, False, 3), (8, True, 3))
+# The same for taps.
+HOWS_OF_TAPS = (
+    *((1, wide, side) for wide in (False, True) for side in (0, 2, 3)),
+    *((2, True, 0), (2, False, 2), (4, False, 3), (8, True, 2), (8, False, 0)),
+)
 # Operation, kind, duplicates, and True if own windows are checked.
 WHATS = [
     *product(["pool"], REALS, ["last"]),
@@ -31,11 +36,14 @@ WHATS = [
     ("scatter", "float32", "sum", True),
     ("gather", "word4", "sum", True),
 ]
-# Each entry of WHATS for each architecture, with another entry of HOWS for each.
+# The last entry is for taps, which always lie in their own windows.
+WHATS_OF_TAPS = [(*what, False, True) for what in WHATS if len(what) == 3]
+# Each entry of both for each architecture, with another way for each.
 VARIANTS = [
-    (architecture, (operation, kind, *HOWS[(place + turn) % len(HOWS)], *rest))
+    (architecture, (operation, kind, *hows[(place + turn) % len(hows)], *rest))
+    for whats, hows in ((WHATS, HOWS), (WHATS_OF_TAPS, HOWS_OF_TAPS))
     for turn, architecture in enumerate(ARCHITECTURES)
-    for place, (operation, kind, *rest) in enumerate(WHATS)
+    for place, (operation, kind, *rest) in enumerate(whats)
 ]
 # Each entry of WHATS once, for one architecture.
 PLAIN = [VARIANTS[place % len(ARCHITECTURES) * len(WHATS) + place] for place in range(len(WHATS))]
@@ -79,12 +87,18 @@ def functions(variant, **named):
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
+def indexed(operation, kind, side):
+    """Return a variant for positions of 8 bytes, and one for taps of one byte."""
+    start = operation, kind
+    return (*start, 8, False, side, "last"), (*start, 1, False, side, "last", False, True)
+
+
 def name_of(variant):
     if isinstance(variant, str):
         return variant
     operation, kind, index_size, wide, side, duplicates, *confined = variant
     how = f"{8 * index_size}{'-wide' * wide}{f'-{side}' if side else ''}"
-    return f"{operation}-{kind}-{how}-{duplicates}{'-windows' * len(confined)}"
+    return f"{operation}-{kind}-{how}-{duplicates}{('', '-windows', '-taps')[len(confined)]}"
 
 
 @pytest.mark.parametrize(("architecture", "variant"), VARIANTS, ids=name_of)
@@ -102,20 +116,22 @@ def test_variants_compile_without_the_options_of_cupy(architecture, variant):
 @pytest.mark.parametrize("kind", WORDS)
 def test_the_window_path_stores_16_bytes_at_a_time(kind, architecture):
     """Some compilers split a store of 16 bytes."""
-    text = compiled(("scatter", kind, 8, False, 2, "last"), architecture, ptx=True).decode()
-    body = text.split(".entry unpool_scatter_blocks(")[1].split(".entry")[0]
-    assert re.search(r"st\.global(\.\w+)?\.v[24]\.[bu](32|64)", body)
-    assert re.search(r"st\.shared(\.\w+)?\.v[24]\.[bu](32|64)", body)
-    vectors = re.findall(r"(?:st|ld)\.(?:global|shared)\S*\.v(\d)\.[bu](\d+)", body)
-    assert {int(count) * int(size) for count, size in vectors} == {128}
+    for variant in indexed("scatter", kind, 2):
+        text = compiled(variant, architecture, ptx=True).decode()
+        body = text.split(".entry unpool_scatter_blocks(")[1].split(".entry")[0]
+        assert re.search(r"st\.global(\.\w+)?\.v[24]\.[bu](32|64)", body)
+        assert re.search(r"st\.shared(\.\w+)?\.v[24]\.[bu](32|64)", body)
+        vectors = re.findall(r"(?:st|ld)\.(?:global|shared)\S*\.v(\d)\.[bu](\d+)", body)
+        assert {int(count) * int(size) for count, size in vectors} == {128}
 
 
 @pytest.mark.parametrize("architecture", ["compute_75", "compute_80", "compute_90", "compute_100", "compute_120"])
 @pytest.mark.parametrize("kind", WORDS)
 def test_the_cells_of_a_tile_are_stored_16_bytes_at_a_time(kind, architecture):
-    text = compiled(("scatter", kind, 8, False, 0, "last"), architecture, ptx=True).decode()
-    body = text.split(".entry unpool_scatter_cells(")[1].split(".entry")[0]
-    assert re.search(r"st(\.\w+)*\.v[24]\.[bu](32|64)", body)
+    for variant in indexed("scatter", kind, 0):
+        text = compiled(variant, architecture, ptx=True).decode()
+        body = text.split(".entry unpool_scatter_cells(")[1].split(".entry")[0]
+        assert re.search(r"st(\.\w+)*\.v[24]\.[bu](32|64)", body)
 
 
 @pytest.mark.parametrize("kind", ["float16", "bfloat16", "float32", "complex64"])
@@ -136,18 +152,30 @@ def test_pooling_compares_integers(kind, side):
 
 @pytest.mark.parametrize("kind", WORDS)
 def test_the_fast_kernels_keep_all_in_registers(kind):
-    for variant, kernel in (
-        (("scatter", kind, 8, False, 2, "last"), "unpool_scatter_blocks"),
-        (("scatter", kind, 8, False, 0, "last"), "unpool_scatter_blocks"),
-        (("scatter", kind, 8, False, 0, "last"), "unpool_scatter_cells"),
-        (("gather", kind, 8, False, 2, "last"), "unpool_gather_windows"),
-        (("gather", kind, 8, False, 0, "last"), "unpool_gather_overlap"),
+    for operation, side, kernel in (
+        ("scatter", 2, "unpool_scatter_blocks"),
+        ("scatter", 0, "unpool_scatter_blocks"),
+        ("scatter", 0, "unpool_scatter_cells"),
+        ("gather", 2, "unpool_gather_windows"),
+        ("gather", 0, "unpool_gather_windows"),
+        ("gather", 0, "unpool_gather_overlap"),
     ):
-        assert ".local" not in functions(variant)[kernel]
+        for variant in indexed(operation, kind, side):
+            assert ".local" not in functions(variant)[kernel]
     if kind in ("word1", "word2", "word4", "word8"):
         of_size = {"word1": "uint8", "word2": "float16", "word4": "float32", "word8": "float64"}[kind]
         for side in (0, 2, 3):
-            assert ".local" not in functions(("pool", of_size, 8, False, side, "last"))["unpool_pool"]
+            for variant in indexed("pool", of_size, side):
+                assert ".local" not in functions(variant)["unpool_pool"]
+
+
+@pytest.mark.parametrize("kind", WORDS)
+def test_squares_of_taps_are_read_without_divisions(kind):
+    """A tap of a square needs no multiplication for a quotient, and its window has no strip to mark."""
+    for operation, kernel in (("scatter", "unpool_scatter_blocks"), ("gather", "unpool_gather_windows")):
+        positions, taps = (functions(variant)[kernel] for variant in indexed(operation, kind, 2))
+        assert len(re.findall(r"\bmul\.hi", taps)) <= len(re.findall(r"\bmul\.hi", positions))
+        assert not re.search(r"\bst\.global\S*\.u8", taps) or kind == "word1"
 
 
 def test_what_is_launched_is_there_and_may_have_so_many_threads():

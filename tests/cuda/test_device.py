@@ -108,6 +108,28 @@ def test_a_bad_index_leaves_the_context_usable(cuda, cupy, call, dtype, bad):
     cupy.cuda.Device().synchronize()
 
 
+@pytest.mark.parametrize("window", [(2, 2, 0), (3, 2, 1)], ids=["apart", "overlap"])
+@pytest.mark.parametrize(("dtype", "bad"), [("uint8", 9), ("uint8", 255), ("int64", -1), ("int64", 2**32 + 1)])
+def test_a_bad_tap_leaves_the_context_usable(cuda, cupy, window, dtype, bad):
+    values, plane, _ = inputs(0)
+    named = {"index_format": "window"}
+    _, taps = unpool.max_pool2d(plane, *window, return_indices=True, **named)
+    assert_same(cuda, cuda.run(unpool.max_pool2d, plane, *window, return_indices=True, **named)[1], taps)
+    wrong = taps.astype(dtype)
+    wrong[1, 2, 3, 4] = bad
+    forward, back = (
+        (unpool.max_unpool2d, values, named | {"output_size": SIZE}),
+        (unpool.max_unpool2d_backward, plane, named),
+    )
+    for function, given, arguments in (forward, back):
+        with pytest.raises(IndexError, match=re.escape(f"indices[1, 2, 3, 4] = {bad} is no tap of its window")):
+            cuda.run(function, given, wrong, *window, **arguments)
+        for duplicates in ("last", "sum"):
+            ours = cuda.run(function, given, taps, *window, **arguments, duplicates=duplicates)
+            assert_same(cuda, ours, function(given, taps, *window, **arguments, duplicates=duplicates))
+    cupy.cuda.Device().synchronize()
+
+
 # --- graphs -----------------------------------------------------------------------------------------------------------
 
 
@@ -156,7 +178,7 @@ def test_a_graph_keeps_the_copies_that_it_makes(cuda, cupy, call):
 
     def lying(seed):
         values, plane, indices = inputs(seed, "strayed")
-        return [sliced(values), sliced(plane), sliced(indices.astype("uint16"))]
+        return [sliced(values), sliced(plane), sliced(indices.astype("int16"))]
 
     with stream:
         given = [cuda.asarray(array) for array in lying(0)]
@@ -346,6 +368,15 @@ def test_a_call_with_out_takes_a_byte_a_few_neighbouring_channels(cupy):
         unpool.max_unpool2d(values, indices, 2, **named)
         strips = 300 * math.ceil(9 / channels)
         assert taken(cupy, lambda: unpool.max_unpool2d(values, indices, 2, **named)) == scratch(strips)  # noqa: B023
+
+
+@pytest.mark.parametrize("window", [(2, 2, 0), (3, 2, 1)], ids=["apart", "overlap"])
+def test_a_call_by_taps_takes_24_bytes(cupy, window):
+    values, plane, _ = map(cupy.asarray, inputs(0))
+    named = {"index_format": "window"}
+    _, taps = unpool.max_pool2d(plane, *window, return_indices=True, **named)
+    assert taken(cupy, lambda: unpool.max_unpool2d(values, taps, *window, **named, out=plane)) == scratch(0)
+    assert taken(cupy, lambda: unpool.max_unpool2d_backward(plane, taps, *window, **named, out=values)) == scratch(0)
 
 
 def test_pooling_with_out_takes_nothing(cupy):

@@ -52,6 +52,7 @@ SHAPES = {
     "rows, odd": (pooling((31, 23), 2), (1, 3)),
     "rows, gaps and padding": (pooling((41, 23), 3, 4, 1), (1, 2)),
     "squares of three": (pooling((30, 24), 3), (2, 2)),
+    "squares with gaps": (pooling((30, 24), 2, 3), (2, 2)),
     "pieces": (pooling((5, 300), 2), (1, 2)),
     "pieces of volumes": (pooling((4, 5, 150), 2), (1, 2)),
     "volume": (POOLINGS["volume, odd"], (2, 3)),
@@ -108,6 +109,42 @@ def check(cuda, case, leading, data_format, dtype="float32"):
             assert_same(guarded.written(), wanted)
             assert guarded.intact()
             wanted = reference.max_unpool_backward(grad, given, case.rank, duplicates, last)
+            assert_same_bits(cuda.call(*back, **named), wanted)
+    check_taps(cuda, case, leading, data_format, dtype)
+
+
+def check_taps(cuda, case, leading, data_format, dtype):
+    """Compare every primitive with the reference, with the maxima of windows and with any of their taps."""
+    last = data_format == "channels_last"
+    x = crowded(dtype, case.shape(leading, data_format))
+    arguments = case.window | {"data_format": data_format, "index_format": "window"}
+    actual = cuda.call(case.function("max_pool"), x, **arguments, ceil_mode=case.ceil_mode, return_indices=True)
+    expected, own = case.pool(x, data_format)
+    own = reference.taps(own, *case, channels_last=last).astype(case.tap_dtype)
+    for ours, theirs in zip(actual, (expected, own), strict=True):
+        assert_same_bits(ours, theirs)
+    taps = np.random.default_rng(6).integers(0, case.taps, own.shape).astype(own.dtype)
+    taps = np.where(reference.cells(taps, *case, channels_last=last) < 0, own, taps)
+    values, grad = bits(dtype, own.shape, 1), bits(dtype, x.shape, 2)
+    for given in (own, taps):
+        cells = reference.cells(given, *case, channels_last=last)
+        repeated = reference.first_repeated(cells, case.rank, last)
+        for duplicates in ("last", "sum", "error"):
+            named = arguments | {"duplicates": duplicates}
+            guarded = Guarded(x.shape, dtype, 3, cuda)
+            there = case.function("max_unpool"), values, given
+            back = case.function("max_unpool_backward"), grad, given
+            if duplicates == "error" and repeated:
+                for call in (there, back):
+                    size = {"output_size": case.size} if call is there else {}
+                    with pytest.raises(ValueError, match=re.escape(f"and indices{list(repeated[1])}, which are taps")):
+                        cuda.call(*call, **named, **size)
+                continue
+            assert_same = assert_same_numbers if duplicates == "sum" else assert_same_bits
+            cuda.run(*there, **named, output_size=case.size, out=guarded.array)
+            assert_same(guarded.written(), reference.max_unpool(values, cells, case.size, duplicates, last))
+            assert guarded.intact()
+            wanted = reference.max_unpool_backward(grad, cells, case.rank, duplicates, last)
             assert_same_bits(cuda.call(*back, **named), wanted)
 
 
@@ -208,6 +245,96 @@ def test_which_kernels_run(cuda, knobs):
     assert launched(cuda, knobs, unpool.max_unpool2d_backward, down, overlap, 9, 1) == ["gather_ranges"] * 2
     assert launched(cuda, knobs, unpool.max_pool2d, down, 2) == ["pool"]
     assert launched(cuda, knobs, unpool.max_pool2d, down[:0], 2) == []
+
+
+def test_which_kernels_run_by_taps(cuda, knobs):
+    """A tap lies in its own window, so one pass is enough, and no strip is redone."""
+    even, overlap = np.zeros((1, 2, 4, 4), "uint8"), np.zeros((1, 2, 99, 99), "uint8")
+    for taps, window, scatters, gathers in (
+        (even, (2, 2), "scatter_blocks", "gather_windows"),
+        (even, (3, 2), "scatter_cells", "gather_overlap"),
+        (overlap, (8, 1), "scatter_cells", "gather_overlap"),
+        (overlap, (9, 1), "scatter_ranges", "gather_ranges"),
+    ):
+        size = (taps.shape[-1] - 1) * window[1] + window[0]
+        down = np.zeros((1, 2, size, size))
+        for duplicates in ("last", "sum"):
+            named = {"index_format": "window", "duplicates": duplicates}
+            assert launched(cuda, knobs, unpool.max_unpool2d, taps, taps, *window, **named) == [scatters]
+            found = launched(cuda, knobs, unpool.max_unpool2d_backward, down, taps, *window, **named)
+            assert found == [gathers if duplicates == "last" else "gather_windows"]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "int64"])
+def test_taps_are_read_and_written_as_they_are(cuda, knobs, monkeypatch, dtype):
+    """No copy of taps is made, so a call moves a byte a window where a position has eight."""
+    import unpool_backends.cuda as backend
+
+    launches, launch = [], backend._launch
+
+    def record(work, variant, arrays):
+        launches.append(arrays)
+        launch(work, variant, arrays)
+
+    monkeypatch.setattr(backend, "_launch", record)
+    x = cuda.asarray(np.ones((1, 2, 8, 8), "float32"))
+    named = {"index_format": "window"}
+    values, taps = unpool.max_pool2d(x, 2, return_indices=True, index_dtype=dtype, **named)
+    unpool.max_unpool2d(values, taps, 2, **named)
+    unpool.max_unpool2d_backward(x, taps, 2, validate="windows", **named)
+    assert taps.dtype == dtype
+    assert launches[0][2] is taps
+    assert [arrays[1] is taps for arrays in launches[1:]] == [True, True]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "uint32", "uint64"])
+def test_taps_of_other_dtypes_keep_their_values(cuda, dtype):
+    """In a window of 256 taps, -1 must not be taken for tap 255."""
+    case, largest = pooling((40, 33), 16), int(np.iinfo(dtype).max)
+    taps = np.full((1, 2, 2, 2), min(255, largest), dtype)
+    values, named = bits("float32", taps.shape), case.window | {"index_format": "window", "output_size": case.size}
+    wanted = reference.max_unpool(values, reference.cells(taps, *case), case.size)
+    assert_same_bits(cuda.call(unpool.max_unpool2d, values, taps, **named), wanted)
+    for bad in (int(np.iinfo(dtype).min) or 256, -1 if dtype.startswith("i") else largest):
+        wrong = taps.copy()
+        wrong[0, 1, 1, 0] = bad
+        with pytest.raises(IndexError, match=re.escape(f"indices[0, 1, 1, 0] = {bad} is no tap of its window")):
+            cuda.run(unpool.max_unpool2d, values, wrong, **named)
+
+
+@every_format
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+@pytest.mark.parametrize("name", ["dilated and padding", "gaps and padding", "volume, dilated, ceil"])
+def test_no_number_is_too_far_from_a_tap(cuda, name, dtype, data_format):
+    """The arithmetic of a bad tap may overflow, but it names no cell."""
+    case, limits = POOLINGS[name], np.iinfo(dtype)
+    far = [limits.min, limits.min + 1, limits.max, limits.max // 2, -1, 2**31 - 1, -(2**31)]
+    taps = np.resize(np.array(far, dtype), pooled(case, (2, 3), data_format).shape)
+    values, planes = np.ones(taps.shape, "float32"), np.ones(case.shape((2, 3), data_format), "float32")
+    for duplicates in ("last", "sum"):
+        named = case.window | {"index_format": "window", "validate": False, "data_format": data_format}
+        named["duplicates"] = duplicates
+        assert not cuda.call(case.function("max_unpool"), values, taps, **named, output_size=case.size).any()
+        assert not cuda.call(case.function("max_unpool_backward"), planes, taps, **named).any()
+
+
+def test_more_taps_than_32_bits_number(cuda):
+    """Calls that name such taps count with 64 bits, however small their arrays are."""
+    x = bits("float32", (1, 2, 4, 5))
+    window = {"kernel_size": 70_000, "stride": 2, "padding": "same", "index_format": "window"}
+    values, taps = cuda.call(unpool.max_pool2d, x, **window, return_indices=True)
+    ours = unpool.max_pool2d(x, **window, return_indices=True)
+    assert_same_bits(values, ours[0])
+    assert_same_bits(taps, ours[1])
+    assert taps.min() >= 2**31
+    for duplicates in ("last", "sum"):
+        named = window | {"duplicates": duplicates}
+        for function, given, size in (
+            (unpool.max_unpool2d, values, {"output_size": (4, 5)}),
+            (unpool.max_unpool2d_backward, x, {}),
+        ):
+            wanted = function(given, taps, **named, **size)
+            assert_same_numbers(cuda.call(function, given, taps, **named, **size), wanted)
 
 
 def test_large_indices_that_are_near(cuda, knobs, job, monkeypatch):
@@ -324,7 +451,7 @@ def test_nothing_waits_while_a_graph_is_captured(cuda, knobs, captured, monkeypa
 
 def test_a_graph_keeps_the_copies_that_it_reads(cuda, knobs, captured, monkeypatch):
     monkeypatch.setattr(knobs, "capturing", False)
-    values, indices = bits("float32", INDICES.shape), INDICES.astype("uint16")
+    values, indices = bits("float32", INDICES.shape), INDICES.astype("int16")
     given = cuda.asarray(np.asfortranarray(values)), cuda.asarray(indices)
     monkeypatch.setattr(knobs, "capturing", True)
     unpool.max_unpool2d(*given, 2)
@@ -334,7 +461,7 @@ def test_a_graph_keeps_the_copies_that_it_reads(cuda, knobs, captured, monkeypat
     turned = cuda.asarray(np.asfortranarray(indices))
     monkeypatch.setattr(knobs, "capturing", True)
     unpool.max_unpool2d(given[0], turned, 2)  # two copies: made contiguous, then widened
-    assert sorted(str(kept.dtype) for kept in captured) == ["float32", "int64", "uint16", "uint8"]
+    assert sorted(str(kept.dtype) for kept in captured) == ["float32", "int16", "int64", "uint8"]
     captured.clear()
     unpool.max_pool2d(given[0], 1)
     assert [str(kept.dtype) for kept in captured] == ["float32"]

@@ -6,7 +6,9 @@ text that occurs once in a file, and its replacement.
 
 import re
 import sys
+from contextlib import contextmanager
 from importlib.resources import files
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 
@@ -58,11 +60,11 @@ BUGS = {
         "values[entry.element] = Word();\n        }",
     ),
     # --- indices
-    "negative indices pass": ("indices.cuh", "return (u64)index < (u64)job.cells;", "return index < (i64)job.cells;"),
+    "negative indices pass": ("indices.cuh", "(u64)index < (u64)job.cells;", "index < (i64)job.cells;"),
     "an index is cut to 32 bits": (
         "indices.cuh",
-        "return (u64)index < (u64)job.cells;",
-        "return (uint32_t)index < (u64)job.cells;",
+        "(u64)index < (u64)job.cells;",
+        "(uint32_t)index < (u64)job.cells;",
     ),
     "an index is cut to 32 bits in a range": (
         "ranges.cuh",
@@ -71,8 +73,8 @@ BUGS = {
     ),
     "one past the plane passes": (
         "indices.cuh",
-        "return (u64)index < (u64)job.cells;",
-        "return (u64)index <= (u64)job.cells;",
+        "(u64)index < (u64)job.cells;",
+        "(u64)index <= (u64)job.cells;",
     ),
     "the last bad index is reported": ("job.cuh", "atomicMin(first, (u64)element)", "atomicMax(first, (u64)element)"),
     "a bad index is not reported by blocks": ("scatter.cuh", "report(&status->bad, block.first + i);", ";"),
@@ -127,7 +129,7 @@ BUGS = {
     ),
     "an index outside its window is not marked by an overlapping gather": (
         "gather.cuh",
-        "known = reaches(job, point_at(job.pooled, job.by_pooled, place.window), cell);",
+        "known = reaches(job, window_at(job, place.window), cell);",
         "known = true;",
     ),
     "a repeated index is not reported by a gather": ("gather.cuh", "report(&status->repeated, element);", ";"),
@@ -285,13 +287,13 @@ BUGS = {
     "runs have no room for where they begin": ("job.py", "self.itemsize + 15 + 15) // 16", "self.itemsize + 15) // 16"),
     "strips are not done anew": (
         "job.py",
-        'launches = (first, cut.redo("unpool_scatter_ranges", slot, device))',
+        'launches = (first, *cut.redo("unpool_scatter_ranges", slot, device))',
         "launches = (first,)",
     ),
     "rows that begin anywhere have too few tiles": ("job.py", "(length - 1 if shifted else 0)", "0"),
     "the last rows have no tile": ("job.py", "_parts(plane[1], rows)", "plane[1] // rows"),
     "tiles take the memory of others": ("job.py", "TILE_THREADS * rows * length *", "TILE_THREADS * length *"),
-    "near strays are not done anew": ("job.py", "return (near, self.redo(kernel, slot, device))", "return (near,)"),
+    "near strays are not done anew": ("job.py", "return (near, *self.redo(kernel, slot, device))", "return (near,)"),
     "squares are taken for granted": ("job.py", "side if whole and plan.stride", "side if plan.stride"),
     "slices are taken for squares, too": ("job.py", "or plan.plane[1] == plan.pooled[1] * side", "or True"),
     "windows are taken to be whole": ("job.py", "side if whole and plan.kernel ==", "side if plan.kernel =="),
@@ -329,6 +331,28 @@ BUGS = {
     "a capture waits": ("__init__.py", "    if _capturing() or not (plan", "    if not (plan"),
     "a captured status may be freed": ("__init__.py", "status = _kept(cupy.empty(", "status = (cupy.empty("),
 }
+# The same for what taps alone need.
+BUGS_OF_TAPS = {
+    "one past the last tap passes": (
+        "indices.cuh",
+        "return (u64)index < (u64)job.taps;",
+        "return (u64)index <= (u64)job.taps;",
+    ),
+    "a tap is cut to 32 bits": (
+        "indices.cuh",
+        "return (u64)index < (u64)job.taps;",
+        "return (uint32_t)index < (u64)job.taps;",
+    ),
+    "a bad tap hides a value": ("indices.cuh", "return is_tap(job, index) & (at", "return (at"),
+    "a tap of another row hides a value": ("indices.cuh", "& (at.at[1] == cell.at[1]) ", ""),
+    "windows past the end of a row are read": ("cells.cuh", "if (!read || !read_cell(", "if (!read_cell("),
+    "taps are adjacent": ("windows.cuh", "+ (Count)cell.at[axis] * job.dilation[axis]);", "+ (Count)cell.at[axis]);"),
+    "pooling takes rows for slices": ("indices.cuh", "(slice * job.kernel[1] + row)", "(row * job.kernel[1] + slice)"),
+    "pooling writes positions": ("indices.cuh", "return BY_TAPS ? (slice", "return !BY_TAPS ? (slice"),
+    "windows are taken for squares": ("job.py", "whole &= not plan.by_taps or plan.kernel == plan.stride", "pass"),
+    "taps are counted with 32 bits": ("job.py", "self.step, self.taps\n", "self.step\n"),
+    "signed bytes are unsigned": ("__init__.py", 'plan.by_taps and ready.dtype.kind == "u" and', "plan.by_taps and"),
+}
 
 
 # --- the battery ------------------------------------------------------------------------------------------------------
@@ -340,6 +364,7 @@ SMALL = {
     "rows, one left over": pooling((33, 31), 2),
     "squares": pooling((24, 27), 3),
     "squares and padding": pooling((24, 27), 3, 3, 1),
+    "squares and gaps": pooling((24, 27), 2, 3),
     "squares in a volume, odd": pooling((3, 7, 8), (1, 2, 2)),
     "gaps and padding": pooling((23, 31), 3, 4, 1),
     "pieces": pooling((3, 600), 2, 3),
@@ -347,7 +372,7 @@ SMALL = {
     "volume of gaps": pooling((5, 7, 9), 2, 3, 1),
     "overlap": pooling((25, 40), 3, 2, 1),
     "overlap, row": pooling((300,), 5, 2, 2),
-    "overlap, volume": pooling((9, 12, 8), 3, 2, 1),
+    "overlap, volume": pooling((9, 12, 8), (3, 2, 3), (2, 1, 2), 1),
     "touching": pooling((6, 8), 2, 1),
     "dilated": pooling((9, 8), 3, 2, 1, 2),
     "whole units": pooling((11, 32), 3, 2, 1),
@@ -523,23 +548,58 @@ def check_host(cuda):
     assert_same_bits(actual, reference.max_unpool(found, found, (420, 420)))
 
 
+def check_taps(cuda, case, data_format, dtype, index_dtype):
+    """Pool, unpool and take back by taps; name any tap of a window; then some that are none."""
+    last, rng = data_format == "channels_last", np.random.default_rng(3)
+    leading = (2, 11) if last else (2, 3)
+    arguments = case.window | {"data_format": data_format, "index_format": "window"}
+    x = crowded(dtype, case.shape(leading, data_format))
+    expected, own = case.pool(x, data_format)
+    own = reference.taps(own, *case, channels_last=last)
+    named = arguments | {"return_indices": True, "index_dtype": index_dtype}
+    actual = cuda.call(case.function("max_pool"), x, **named)
+    for ours, theirs in zip(actual, (expected, own.astype(index_dtype)), strict=True):
+        assert_same_bits(ours, theirs)
+    up, down = sums(dtype, own.shape), bits(dtype, x.shape, 2)
+    there, back = case.function("max_unpool"), case.function("max_unpool_backward")
+    taps = rng.integers(0, case.taps, own.shape)
+    taps = np.where(reference.cells(taps, *case, channels_last=last) < 0, own, taps)
+    bad = np.where(rng.random(own.shape) < 0.1, case.taps, taps)
+    if index_dtype == "int64":  # the first 32 bits may be those of a right tap
+        bad = np.where(bad == case.taps, taps + 2**32, bad)
+    for given in (own, taps, bad):
+        cells = reference.cells(given, *case, channels_last=last)
+        for duplicates in ("last", "sum"):
+            named = arguments | {"duplicates": duplicates, "validate": given is not bad}
+            guarded = Guarded(x.shape, dtype, 1, cuda)
+            read = given.astype(index_dtype)
+            cuda.run(there, up, read, **named, output_size=case.size, out=guarded.array)
+            wanted = reference.dropped(up, cells, cells >= 0, case.size, duplicates, False, last)
+            (assert_same_numbers if duplicates == "sum" else assert_same_bits)(guarded.written(), wanted)
+            assert guarded.intact()
+            wanted = reference.dropped(down, cells, cells >= 0, case.size, duplicates, True, last)
+            assert_same_bits(cuda.call(back, down, read, **named), wanted)
+    position = next(list(at) for at in np.ndindex(bad.shape) if cells[at] < 0)
+    for function, array, size in ((there, up, {"output_size": case.size}), (back, down, {})):
+        with pytest.raises(IndexError, match=re.escape(f"indices{position} = {bad[tuple(position)]} is no tap")):
+            cuda.run(function, array, bad.astype(index_dtype), **arguments, **size)
+
+
+def check_many_taps(cuda):
+    """The last of 256 taps is no -1, and a window may have more taps than 32 bits count."""
+    taps = np.full((1, 1, 1, 1), -1, "int8")
+    with pytest.raises(IndexError, match=re.escape("indices[0, 0, 0, 0] = -1 is no tap")):
+        cuda.run(unpool.max_unpool2d, np.ones(taps.shape), taps, 16, index_format="window")
+    x = np.arange(12, dtype="float32").reshape(1, 3, 4)
+    named = {"kernel_size": 70_000, "stride": 2, "padding": "same", "return_indices": True, "index_format": "window"}
+    actual = cuda.call(unpool.max_pool2d, x, **named)
+    for ours, expected in zip(actual, unpool.max_pool2d(x, **named), strict=True):
+        assert_same_bits(ours, expected)
+
+
 def battery(cuda):
-    """Raise if anything is not as the contract has it."""
-    knobs = cuda.cupy.cuda_on_cpu
-    from unpool_backends.cuda import _device_of, job
-
-    names = "STAGE", "LEAST_STAGE", "NEAR", "WIDE", "MOST_WINDOWS_PER_CELL", "LEAST_THREADS_EACH", "TILE"
-    kept = {name: getattr(job, name) for name in names}
-    attributes, patience = dict(knobs.attributes), knobs.patience
-    knobs.patience = 2**25  # a bug may be one that never ends
-
-    def cut(shared, wide):
-        for cache in (job.pool, job.scatter, job.gather, _device_of):
-            cache.cache_clear()
-        job.STAGE, job.LEAST_STAGE, job.NEAR, job.WIDE = shared // 2, 256, shared // 4, wide
-        knobs.attributes.update(MaxSharedMemoryPerBlockOptin=shared, MultiProcessorCount=1)
-
-    try:
+    """Raise if anything is not as the contract has it, with positions in the plane."""
+    with cuts(cuda) as (job, cut):
         check_host(cuda)
         check_pooling(cuda)
         job.LEAST_THREADS_EACH, job.TILE = 1, 32  # tiles of several rows, also of float16
@@ -558,6 +618,43 @@ def battery(cuda):
         check_wrapped(cuda)
         check(cuda, SMALL["touching"], "channels_first", "bool", "int32")
         check(cuda, SMALL["overlap"], "channels_first", "float64", "int32")
+
+
+def battery_of_taps(cuda):
+    """Raise if anything is not as the contract has it, with taps of windows."""
+    with cuts(cuda) as (job, cut):
+        check_many_taps(cuda)
+        for name in ("squares", "squares and gaps", "gaps and padding", "volume of gaps"):
+            for data_format in FORMATS:
+                check_taps(cuda, SMALL[name], data_format, "float16", "uint8")
+        job.LEAST_THREADS_EACH, job.TILE = 1, 32
+        cut(64 << 10, 2**31)
+        for most in (job.MOST_WINDOWS_PER_CELL, 0):  # tiles, then none
+            job.MOST_WINDOWS_PER_CELL = most
+            for name in ("whole units", "dilated", "overlap, volume"):
+                for data_format in FORMATS:
+                    check_taps(cuda, SMALL[name], data_format, "float16", "int64")
+
+
+@contextmanager
+def cuts(cuda):
+    """Yield the module `job`, and a function that sets the sizes of cuts; restore all of it afterwards."""
+    knobs = cuda.cupy.cuda_on_cpu
+    from unpool_backends.cuda import _device_of, job
+
+    names = "STAGE", "LEAST_STAGE", "NEAR", "WIDE", "MOST_WINDOWS_PER_CELL", "LEAST_THREADS_EACH", "TILE"
+    kept = {name: getattr(job, name) for name in names}
+    attributes, patience = dict(knobs.attributes), knobs.patience
+    knobs.patience = 2**25  # a bug may be one that never ends
+
+    def cut(shared, wide):
+        for cache in (job.pool, job.scatter, job.gather, _device_of):
+            cache.cache_clear()
+        job.STAGE, job.LEAST_STAGE, job.NEAR, job.WIDE = shared // 2, 256, shared // 4, wide
+        knobs.attributes.update(MaxSharedMemoryPerBlockOptin=shared, MultiProcessorCount=1)
+
+    try:
+        yield job, cut
     finally:
         knobs.attributes.update(attributes)
         knobs.patience = patience
@@ -617,13 +714,18 @@ def _renew(kernels):
     kernels.kernel.cache_clear()
 
 
-def test_nothing_is_caught_where_nothing_is_planted(cuda):
+@pytest.mark.parametrize("battery", [battery, battery_of_taps])
+def test_nothing_is_caught_where_nothing_is_planted(cuda, battery):
     battery(cuda)
 
 
-@pytest.mark.parametrize("bug", BUGS)
-def test_a_planted_bug_is_caught(cuda, plant, bug):
-    plant(*BUGS[bug])
+@pytest.mark.parametrize(
+    ("bug", "battery"),
+    [*product(BUGS.values(), [battery]), *product(BUGS_OF_TAPS.values(), [battery_of_taps])],
+    ids=[*BUGS, *BUGS_OF_TAPS],
+)
+def test_a_planted_bug_is_caught(cuda, plant, bug, battery):
+    plant(*bug)
     with pytest.raises((Exception, pytest.fail.Exception)) as caught:
         battery(cuda)
     # What does not compile was never planted.

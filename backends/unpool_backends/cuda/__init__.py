@@ -20,7 +20,7 @@ import numpy as np
 
 from unpool import errors, findings
 from unpool.dtypes import name
-from unpool.plan import Plan
+from unpool.plan import INDEX_FORMATS, Plan
 from unpool.protocol import Duplicates
 from unpool_backends.cuda import job, kernels, messages
 from unpool_backends.cuda.availability import fault
@@ -39,6 +39,8 @@ class CUDA:
     If `quiet`, a call with a bad or repeated index returns None and raises nothing.
     """
 
+    index_formats = INDEX_FORMATS
+
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
 
@@ -56,9 +58,11 @@ class CUDA:
             if indices is not None or plan.index_dtype is not None:
                 indices = _output("out[1]", indices, plan.pooled_shape, plan.index_dtype, cells, values)
             if plan.batch:
-                index_size = 8 if indices is None else indices.itemsize
+                # Without indices, the format does not matter, so all calls share one variant.
+                index_size, by_taps = (8, False) if indices is None else (indices.itemsize, plan.by_taps)
                 work = job.pool(plan)
-                variant = kernels.options("pool", name(cells.dtype), index_size, work.wide, work.side)
+                how = index_size, work.wide, work.side
+                variant = kernels.options("pool", name(cells.dtype), *how, by_taps=by_taps)
                 _launch(work, variant, (cells, values, np.uintp(0) if indices is None else indices))
         return values, indices
 
@@ -66,13 +70,12 @@ class CUDA:
         _check_arrays((plan.values, values), ("indices", indices), ("out", out))
         with _on(values.device):
             _check_capture(duplicates)
-            pooled, wanted = _ready(values), _ready_indices(indices)
+            pooled, wanted = _ready(values), _ready_indices(indices, plan)
             planes = _output("out", out, plan.plane_shape, pooled.dtype, pooled, wanted)
             if plan.batch:
                 kind = name(pooled.dtype) if duplicates == "sum" else f"word{pooled.itemsize}"
                 work = job.scatter(plan, pooled.itemsize, wanted.itemsize, duplicates, _device())
-                how = work.wide, work.side, duplicates, plan.validate == "windows"
-                variant = kernels.options("scatter", kind, wanted.itemsize, *how)
+                variant = _variant("scatter", kind, wanted, work, plan, duplicates)
                 status = _new_status(work)
                 _launch(work, variant, (pooled, wanted, planes, status))
                 found = _found(status, plan, duplicates)
@@ -86,13 +89,12 @@ class CUDA:
         _check_arrays(("grad_output", grad), ("indices", indices), ("out", out))
         with _on(grad.device):
             _check_capture(duplicates)
-            planes, wanted = _ready(grad), _ready_indices(indices)
+            planes, wanted = _ready(grad), _ready_indices(indices, plan)
             values = _output("out", out, plan.pooled_shape, planes.dtype, planes, wanted)
             if plan.batch:
                 work = job.gather(plan, planes.itemsize, wanted.itemsize, duplicates, _device())
                 kind = f"word{planes.itemsize}"
-                how = work.wide, work.side, duplicates, plan.validate == "windows"
-                variant = kernels.options("gather", kind, wanted.itemsize, *how)
+                variant = _variant("gather", kind, wanted, work, plan, duplicates)
                 status = _new_status(work)
                 _launch(work, variant, (planes, wanted, values, status))
                 found = _found(status, plan, duplicates)
@@ -141,10 +143,12 @@ def _ready(array: Any) -> Any:
     return parts.view(array.dtype).reshape(array.shape)
 
 
-def _ready_indices(indices: Any) -> Any:
-    """Return indices ready for kernels: int32 and int64 stay as they are, other integers become int64."""
+def _ready_indices(indices: Any, plan: Plan[int]) -> Any:
+    """Return indices ready for kernels: int32, int64 and small taps stay as they are, other integers become int64."""
     ready = _ready(indices)
     if ready.dtype.kind == "i" and ready.itemsize >= 4:
+        return ready
+    if plan.by_taps and ready.dtype.kind == "u" and ready.itemsize <= 2:
         return ready
     # uint64 values from 2**63 on turn negative here, so they stay out of range.
     return ready.view(np.int64) if ready.itemsize == 8 else _kept(ready.astype(np.int64))
@@ -218,6 +222,14 @@ def _new_status(work: job.Work) -> Any:
     status = _kept(cupy.empty(24 + work.strips, np.uint8))
     status.data.memset_async(255, status.nbytes)
     return status
+
+
+def _variant(
+    operation: str, kind: str, indices: Any, work: job.Work, plan: Plan[int], duplicates: Duplicates
+) -> tuple[str, ...]:
+    confined = plan.validate == "windows" and not plan.by_taps  # a tap always lies in its own window
+    how = indices.itemsize, work.wide, work.side, duplicates, confined, plan.by_taps
+    return kernels.options(operation, kind, *how)
 
 
 def _launch(work: job.Work, variant: tuple[str, ...], arrays: tuple[Any, ...]) -> None:

@@ -100,25 +100,26 @@ extern "C" __global__ void __launch_bounds__(128) unpool_scatter_cells(
 #pragma unroll 1
             for (Int column = columns.first; column < columns.end; column += EACH) {
                 // All indices are loaded before the first is used.
-                i64 index[EACH];
+                Index index[EACH];
 #pragma unroll
                 for (int b = 0; b < EACH; ++b) {
                     const Count window = first + column + b;
                     const Count element = (tile.outer * job.windows + window) * job.step + tile.channel;
-                    index[b] = column + b < columns.end ? read_index(job, indices, element, window) : -1;
+                    index[b] = column + b < columns.end ? indices[element] : 0;
                 }
 #pragma unroll
                 for (int b = 0; b < EACH; ++b) {
-                    const bool checked = starting <= column + b && column + b < columns.end;
+                    const bool read = column + b < columns.end, checked = starting <= column + b && read;
                     const Place place = {tile.outer, first + column + b, tile.channel};
                     const Count element = (tile.outer * job.windows + place.window) * job.step + tile.channel;
-                    if (is_bad(job, place.window, index[b])) {
+                    const Point window = {{slice, row, column + b}};
+                    Point cell;
+                    if (!read || !read_cell(job, index[b], place.window, window, cell)) {
                         if (checked)
                             report(&status->bad, element);
                         continue;
                     }
-                    const Point cell = cell_at(job, (Count)index[b]);
-                    if (checked && !reaches(job, {{slice, row, column + b}}, cell))
+                    if (checked && !reaches(job, window, cell))
                         mark(status, job, place);
                     const Count y = (Count)(cell.at[1] - tile.row), x = (Count)(cell.at[2] - tile.low);
                     if (cell.at[0] == tile.slice && y < height && x < length)

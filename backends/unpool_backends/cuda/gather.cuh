@@ -14,8 +14,7 @@ UNPOOL_FUNCTION bool is_hidden(
                 if (window <= place.window)
                     continue;
                 const Count element = (place.outer * job.windows + window) * job.step + place.channel;
-                if (read_index(job, indices, element, window) != (i64)index ||
-                    (CONFINED && !is_own(job, window, index)))
+                if (!names(job, indices[element], window, {{slice, row, column}}, cell, index))
                     continue;
                 if (DUPLICATES == ERROR)
                     report(&status->repeated, element);
@@ -31,19 +30,21 @@ template <bool OVERLAP> UNPOOL_FUNCTION void gather_windows(
 ) {
     const Count first = (Count)blockIdx.x * blockDim.x * EACH + threadIdx.x;
     // All indices are loaded before the first is used, and so are the values.
+    Index read[EACH];
     i64 index[EACH];
     Word value[EACH];
 #pragma unroll
     for (int i = 0; i < EACH; ++i) {
         const Count element = first + i * blockDim.x;
-        index[i] = element < job.elements ? read_index(job, indices, element, place_at(job, element).window) : 0;
+        read[i] = element < job.elements ? indices[element] : 0;
     }
 #pragma unroll
     for (int i = 0; i < EACH; ++i) {
         const Count element = first + i * blockDim.x;
+        const Place place = place_at(job, element);
         value[i] = Word();
+        index[i] = read_index(job, read[i], place.window);
         if (element < job.elements && in_plane(job, index[i])) {
-            const Place place = place_at(job, element);
             if (CONFINED && !is_own(job, place.window, (Count)index[i]))
                 index[i] = -1;
             else
@@ -62,11 +63,11 @@ template <bool OVERLAP> UNPOOL_FUNCTION void gather_windows(
             bool known;  // unless a strip is marked, all windows that name the cell are those that own or reach it
             if (OVERLAP) {
                 const Point cell = cell_at(job, (Count)index[i]);
-                known = reaches(job, point_at(job.pooled, job.by_pooled, place.window), cell);
+                known = reaches(job, window_at(job, place.window), cell);
                 if (is_hidden(job, indices, status, place, cell, (Count)index[i]))
                     value[i] = Word();
             } else {
-                known = owns(job, place.window, (Count)index[i]);
+                known = BY_TAPS || owns(job, place.window, (Count)index[i]);
             }
             if (!known)
                 mark(status, job, place);

@@ -21,8 +21,8 @@ struct Divisor {
 struct Job {
     // Along depth, height and width.
     Int pooled[3], plane[3], kernel[3], stride[3], padding[3], dilation[3];
-    Count outer, windows, cells, step, elements;
-    Divisor by_pooled[3], by_plane[3], by_stride[3], by_windows, by_step;
+    Count outer, windows, cells, taps, step, elements;
+    Divisor by_pooled[3], by_plane[3], by_kernel[3], by_stride[3], by_windows, by_step;
     // Strips: `strips_each` for each outer, of 1 << strip_shift channels.
     Count strips_each, strip_shift;
     // Blocks: of whole planes, of rows of windows, or of pieces of a row.  A run of cells takes `units` of 16 bytes.
@@ -42,7 +42,10 @@ struct Status {
 
 UNPOOL_FUNCTION uint8_t* strips_of(Status* status) { return (uint8_t*)(status + 1); }
 
+// A tap lies in its own window, so no strip of taps needs to be redone.
 UNPOOL_FUNCTION void mark_strip(Status* status, Count strip) {
+    if (BY_TAPS)
+        return;
     strips_of(status)[strip] = 0;
     status->clean = 0;
 }
@@ -95,3 +98,11 @@ UNPOOL_FUNCTION Point point_at(const Int* size, const Divisor* by_size, Count fl
 }
 
 UNPOOL_FUNCTION Point cell_at(const Job& job, Count cell) { return point_at(job.plane, job.by_plane, cell); }
+
+UNPOOL_FUNCTION Count cell_of(const Job& job, const Point& at) {
+    return ((Count)at.at[0] * job.plane[1] + at.at[1]) * job.plane[2] + at.at[2];
+}
+
+UNPOOL_FUNCTION Point window_at(const Job& job, Count window) {
+    return point_at(job.pooled, job.by_pooled, window);
+}

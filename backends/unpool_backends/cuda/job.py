@@ -91,9 +91,9 @@ def scatter(plan: Plan[int], itemsize: int, index_size: int, duplicates: Duplica
     if first is None:
         launches = cut.ranges("unpool_scatter_ranges", slot, device)
     else:
-        launches = (first, cut.redo("unpool_scatter_ranges", slot, device))
+        launches = (first, *cut.redo("unpool_scatter_ranges", slot, device))
     in_runs = blocks is None or int(blocks.job["pieces"]) > 1
-    return Work(cut.wide, 0 if in_runs else cut.side, cut.strips, launches)
+    return Work(cut.wide, 0 if in_runs else cut.side, cut.marks, launches)
 
 
 @lru_cache(maxsize=1024)
@@ -105,10 +105,10 @@ def gather(plan: Plan[int], itemsize: int, index_size: int, duplicates: Duplicat
     if duplicates == "sum":
         launches: tuple[Launch, ...] = (windows,)
     elif cut.apart or cut.windows_per_cell <= MOST_WINDOWS_PER_CELL:
-        launches = (windows, cut.redo("unpool_gather_ranges", cut.count_size, device))
+        launches = (windows, *cut.redo("unpool_gather_ranges", cut.count_size, device))
     else:
         launches = cut.ranges("unpool_gather_ranges", cut.count_size, device)
-    return Work(cut.wide, cut.side, cut.strips, launches)
+    return Work(cut.wide, cut.side, cut.marks, launches)
 
 
 def _parts(whole: int, each: int) -> int:
@@ -122,8 +122,8 @@ def _job_type(count: str) -> np.dtype[Any]:
     return np.dtype(
         [
             *[(name, size, 3) for name in ("pooled", "plane", "kernel", "stride", "padding", "dilation")],
-            *[(name, count) for name in ("outer", "windows", "cells", "step", "elements")],
-            *[(name, divisor, 3) for name in ("by_pooled", "by_plane", "by_stride")],
+            *[(name, count) for name in ("outer", "windows", "cells", "taps", "step", "elements")],
+            *[(name, divisor, 3) for name in ("by_pooled", "by_plane", "by_kernel", "by_stride")],
             *[(name, divisor) for name in ("by_windows", "by_step")],
             *[(name, count) for name in ("strips_each", "strip_shift")],
             *[(name, count) for name in ("planes_each", "rows_each", "columns_each", "row_blocks", "pieces", "units")],
@@ -148,13 +148,16 @@ class _Cut:
         self.apart = all((k - 1) * d < s for k, s, d in zip(plan.kernel, plan.stride, plan.dilation, strict=True))
         along = zip(plan.pooled, plan.kernel, plan.stride, plan.dilation, strict=True)
         self.windows_per_cell = math.prod(min(n, _parts((k - 1) * d + 1, s)) for n, k, s, d in along)
-        self.wide = max(self.elements, self.outer * plan.cells * self.step, *map(self._farthest, range(3))) >= WIDE
+        self.taps = plan.taps if plan.by_taps else 0
+        counts = self.elements, self.outer * plan.cells * self.step, self.taps
+        self.wide = max(*counts, *map(self._farthest, range(3))) >= WIDE
         self.count_size = 8 if self.wide else 4
         # The side of the squares of cells that windows own, if no edge of the plane cuts one: its corner then gives
         # all cells of a square.  Kernels number rows through all slices, so slices must have no row left over.
         side = plan.stride[2] if self.apart and plan.stride[2] in SIDES else 0
         whole = all(plan.plane[axis] >= plan.pooled[axis] * side for axis in (1, 2))
         whole &= plan.plane[0] == 1 or plan.plane[1] == plan.pooled[1] * side
+        whole &= not plan.by_taps or plan.kernel == plan.stride  # the cells of taps then depend on the side alone
         self.side = side if whole and plan.stride == (1, side, side) and not any(plan.padding) else 0
         # The side of windows that are squares, if all of them lie inside the plane.
         side = plan.kernel[2] if plan.kernel[2] in SIDES else 0
@@ -169,6 +172,7 @@ class _Cut:
             self.shift += 1
         self.strips_each = _parts(self.step, 1 << self.shift)
         self.strips = self.outer * self.strips_each
+        self.marks = 0 if plan.by_taps else self.strips  # a tap lies in its own window
 
     def _farthest(self, axis: int) -> int:
         """Return the largest coordinate that a kernel may compute along an axis.
@@ -183,10 +187,10 @@ class _Cut:
         plan, job = self.plan, np.zeros((), _JOBS[self.wide])
         for name in ("pooled", "plane", "kernel", "stride", "padding", "dilation"):
             job[name] = getattr(plan, name)
-        job["outer"], job["windows"], job["cells"] = self.outer, plan.windows, plan.cells
+        job["outer"], job["windows"], job["cells"], job["taps"] = self.outer, plan.windows, plan.cells, self.taps
         job["step"], job["elements"] = self.step, self.elements
         job["strips_each"], job["strip_shift"] = self.strips_each, self.shift
-        for name in ("pooled", "plane", "stride"):
+        for name in ("pooled", "plane", "kernel", "stride"):
             for axis, value in enumerate(getattr(plan, name)):
                 job[f"by_{name}"][axis] = self._divisor(value)
         job["by_windows"], job["by_step"] = self._divisor(plan.windows), self._divisor(self.step)
@@ -288,11 +292,14 @@ class _Cut:
         near = self._range_launch(kernel, slot, min(NEAR, device.shared), device, near=1)
         if int(near.job["ranges"]) == 1:
             return (self._range_launch(kernel, slot, min(NEAR, device.shared), device),)
-        return (near, self.redo(kernel, slot, device))
+        return (near, *self.redo(kernel, slot, device))
 
-    def redo(self, kernel: str, slot: int, device: Device) -> Launch:
-        """Cut marked strips into ranges as large as possible, since each range reads all windows of its strip."""
-        return self._range_launch(kernel, slot, device.shared, device, redo=1)
+    def redo(self, kernel: str, slot: int, device: Device) -> tuple[Launch, ...]:
+        """Cut marked strips into ranges as large as possible, since each range reads all windows of its strip.
+
+        There is no such launch if no strip can be marked.
+        """
+        return () if self.plan.by_taps else (self._range_launch(kernel, slot, device.shared, device, redo=1),)
 
     def _range_launch(self, kernel: str, slot: int, shared: int, device: Device, **how: int) -> Launch:
         plan, lanes = self.plan, 1 << self.shift

@@ -4,13 +4,14 @@
 // A build serves one kind of value and one of index.  kernels.py passes these options to the compiler:
 //
 //     -DKIND=Float32       the kind of a value (kinds.cuh): Word1 .. Word16 if values are moved only
-//     -DINDEX=Index64      or Index32
+//     -DINDEX=Index64      or Index32; taps also Index8 or Index16
+//     -DBY_TAPS=1          if an index is the number of a tap of its window, not a position in the plane
 //     -DWIDE=0             1 for calls that count to 2**31 or further
 //     -DDUPLICATES=LAST    or SUM, or ERROR
 //     -DPOOL, -DSCATTER or -DGATHER
 //     -DCONFINED=1         if an index outside of its own window is bad; 0 if only one outside of its plane is
 //     -DSIDE=2             if known: the side of windows, all of them whole, to pool; of the squares of cells that
-//                          windows own, to unpool
+//                          windows own, to unpool; of both, to unpool by taps
 //
 // Elements are counted in memory order, (outer windows + window) step + channel, and the same with cells:
 //
@@ -45,6 +46,9 @@ typedef INDEX Index;
 enum Duplicates { LAST, SUM, ERROR };
 #ifndef CONFINED
 #define CONFINED 0
+#endif
+#ifndef BY_TAPS
+#define BY_TAPS 0
 #endif
 
 #include "job.cuh"

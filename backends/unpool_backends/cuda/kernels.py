@@ -37,12 +37,20 @@ def expand(text: str) -> str:
 
 @lru_cache(maxsize=1024)
 def options(
-    operation: str, kind: str, index_size: int, wide: bool, side: int, duplicates: str = "last", confined: bool = False
+    operation: str,
+    kind: str,
+    index_size: int,
+    wide: bool,
+    side: int,
+    duplicates: str = "last",
+    confined: bool = False,
+    by_taps: bool = False,
 ) -> tuple[str, ...]:
     """Return the compiler's options for a variant, as kernels.cu lists them."""
     defined = [operation.upper(), f"KIND={_NAMES[kind]}", f"INDEX=Index{8 * index_size}", f"WIDE={int(wide)}"]
     defined += [f"DUPLICATES={duplicates.upper()}"] + ([f"SIDE={side}"] if side else [])
     defined += ["CONFINED=1"] if confined else []
+    defined += ["BY_TAPS=1"] if by_taps else []
     return ("-std=c++17", *(f"-D{name}" for name in defined))
 
 

@@ -86,6 +86,8 @@ typedef Signed<uint8_t> Int8;
 typedef Signed<uint16_t> Int16;
 typedef Signed<uint32_t> Int32;
 typedef Signed<u64> Int64;
+typedef uint8_t Index8;
+typedef uint16_t Index16;
 typedef int32_t Index32;
 typedef i64 Index64;
 struct Bool : Unsigned<uint8_t> {

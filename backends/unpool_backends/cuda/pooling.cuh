@@ -13,7 +13,7 @@ unpool_pool(const Word* __restrict__ plane, Word* __restrict__ values, Index* __
     if (element >= job.elements)
         return;
     const Place place = place_at(job, element);
-    const Point window = point_at(job.pooled, job.by_pooled, place.window);
+    const Point window = window_at(job, place.window);
     const Word* cells = plane + cell_element(job, place.outer, 0, place.channel);
     Span slices = span(job, 0, window.at[0]), rows = span(job, 1, window.at[1]), columns = span(job, 2, window.at[2]);
 #ifdef SIDE  // all taps lie inside the plane

@@ -87,7 +87,7 @@ UNPOOL_FUNCTION Entry entry_at(const Job& job, const Index* indices, const Range
     entry.element = (range.outer * job.windows + entry.window) * job.step + entry.channel;
     entry.here = entry.bad = false;
     if (entry.channel < job.step) {
-        const u64 index = (u64)read_index(job, indices, entry.element, entry.window);
+        const u64 index = (u64)read_index(job, indices[entry.element], entry.window);
         entry.bad = is_bad(job, entry.window, (i64)index);
         entry.here = !(CONFINED && entry.bad) && index - range.low < range.end - range.low;
         entry.cell = (Count)index;

@@ -76,7 +76,7 @@ UNPOOL_FUNCTION Word* slot_of(const Job& job, const Block& block, const Word* pl
 
 // The next windows of a thread.  All are read before the first is used.
 struct Batch {
-    i64 index[EACH];
+    Index index[EACH];
     Word value[EACH];
 };
 
@@ -87,7 +87,7 @@ UNPOOL_FUNCTION void read_batch(
 #pragma unroll
     for (int b = 0; b < EACH; ++b, i += blockDim.x) {
         const Count element = block.first + i;
-        batch.index[b] = i < block.count ? read_index(job, indices, element, place_at(job, element).window) : 0;
+        batch.index[b] = i < block.count ? indices[element] : 0;
         batch.value[b] = i < block.count ? values[element] : Word();
     }
 }
@@ -101,13 +101,13 @@ UNPOOL_FUNCTION void put_batch(
         if (i >= block.count)
             break;
         const Place place = place_at(job, block.first + i);
-        if (is_bad(job, place.window, batch.index[b])) {
+        const i64 index = read_index(job, batch.index[b], place.window);
+        if (is_bad(job, place.window, index)) {
             report(&status->bad, block.first + i);
             continue;
         }
-        const Count index = (Count)batch.index[b];
-        if (owns(job, place.window, index))
-            *slot_of(job, block, plane, place, index) = Kind::add(Word(), batch.value[b]);
+        if (BY_TAPS || owns(job, place.window, (Count)index))
+            *slot_of(job, block, plane, place, (Count)index) = Kind::add(Word(), batch.value[b]);
         else
             mark(status, job, place);
     }

@@ -22,9 +22,17 @@ UNPOOL_FUNCTION Span span(const Job& job, int axis, Int window) {
     return along;
 }
 
+// Return the cell of a tap, which may lie in the padding.  The numbers are unsigned, since those of bad taps overflow.
+UNPOOL_FUNCTION Point tap_at(const Job& job, Count tap, const Point& window) {
+    Point cell = point_at(job.kernel, job.by_kernel, tap);
+    for (int axis = 0; axis < 3; ++axis)
+        cell.at[axis] = (Int)((Count)span(job, axis, window.at[axis]).start + (Count)cell.at[axis] * job.dilation[axis]);
+    return cell;
+}
+
 // Return true if a window has a tap at a cell of the plane.
 UNPOOL_FUNCTION bool is_own(const Job& job, Count window, Count cell) {
-    const Point at = cell_at(job, cell), place = point_at(job.pooled, job.by_pooled, window);
+    const Point at = cell_at(job, cell), place = window_at(job, window);
     for (int axis = 0; axis < 3; ++axis) {
         const Int away = at.at[axis] - span(job, axis, place.at[axis]).start;
         if (away < 0 || away % job.dilation[axis] || away / job.dilation[axis] >= job.kernel[axis])
@@ -49,11 +57,23 @@ UNPOOL_FUNCTION Int edge(const Job& job, int axis, Int window) {
     return window == job.pooled[axis] || start > size ? size : start;
 }
 
+#ifdef SIDE
+// Return the first cell of the square that a window owns.
+UNPOOL_FUNCTION Count square_at(const Job& job, Count window) {
+    const Count row = job.by_pooled[2].quotient(window), column = window - row * job.pooled[2];
+    return (row * job.plane[2] + column) * SIDE;
+}
+
+// Return the cell of a tap of a window that is the square.
+UNPOOL_FUNCTION Count tap_of_square(const Job& job, Count tap, Count window) {
+    return square_at(job, window) + tap / SIDE * job.plane[2] + tap % SIDE;
+}
+#endif
+
 // Return true if a window owns a cell.
 UNPOOL_FUNCTION bool owns(const Job& job, Count window, Count cell) {
 #ifdef SIDE
-    const Count row = job.by_pooled[2].quotient(window), column = window - row * job.pooled[2];
-    const Count offset = cell - (row * job.plane[2] + column) * SIDE;
+    const Count offset = cell - square_at(job, window);
     bool owned = false;
     for (Count r = 0; r < SIDE; ++r)
         owned |= offset - r * job.plane[2] < SIDE;
