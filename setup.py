@@ -77,7 +77,7 @@ class BuildExt(build_ext):
 
 HEADERS = (
     *("cpu/denormals", "cpu/pages", "cpu/pooling", "cpu/pooling_lanes", "cpu/pooling_values"),
-    *("cpu/start", "cpu/stream", "cpu/xla", "include/numbers", "include/unpool"),
+    *("cpu/start", "cpu/stream", "cpu/taps", "cpu/taps_lanes", "cpu/xla", "include/numbers", "include/unpool"),
 )
 # One abi3 wheel serves CPython 3.11 and later; free-threaded builds have no stable ABI yet and get their own wheels.
 abi3 = not sysconfig.get_config_var("Py_GIL_DISABLED")

@@ -65,7 +65,7 @@ def max_pool2d(
 
     An index is the flat position ``h * W + w`` in the plane of its own sample and channel, in both data formats.
     Padding is not counted, and never picked.  Of equal maxima the first is taken.  A window that holds NaN pools to its
-    last NaN.
+    last NaN.  With ``index_format="window"`` an index is the number of a tap of its own window instead.
 
     Parameters
     ----------
@@ -81,8 +81,12 @@ def max_pool2d(
         Return ``(values, indices)`` instead of the values alone.
     data_format
         ``"channels_first"`` or ``"channels_last"``.
+    index_format
+        ``"plane"`` for flat positions.  ``"window"`` for taps, ``kh * kernel_size[1] + kw``, those in the padding
+        included.  A tap is one byte in windows of up to 256 cells, and does not depend on the size of the plane.
     index_dtype
-        ``"int64"``, or ``"int32"``, which saves memory and time for planes of up to 2**31 cells.
+        None stands for int64 positions, and for the smallest of uint8, uint16, int32 and int64 that holds every tap.
+        ``"int32"`` positions save memory and time for planes of up to 2**31 cells.
     out
         Array to write into, or a pair ``(values, indices)`` where indices are returned.
     backend
@@ -109,6 +113,10 @@ def max_pool2d(
     >>> values, indices = max_pool2d(np.array([[[1, 5], [3, 2]]]), 2, return_indices=True)
     >>> values.tolist(), indices.tolist()
     ([[[5]]], [[[1]]])
+    >>> x = np.arange(16).reshape(1, 4, 4)
+    >>> _, taps = max_pool2d(x, 2, return_indices=True, index_format="window")
+    >>> taps.tolist(), taps.dtype.name
+    ([[[3, 3], [3, 3]]], 'uint8')
 
     Source: the semantics of ``torch.nn.functional.max_pool2d``.
     """
@@ -205,6 +213,7 @@ def max_unpool2d(
         are moved and not computed with.
     indices
         Flat positions ``h * W_out + w`` in the output plane, shape of ``input``; int64, int32, or widened to int64.
+        With ``index_format="window"`` taps of any integer dtype.
     kernel_size, stride, padding, dilation
         The arguments of the pooling call: one integer or a pair, in cells.
     output_size
@@ -214,6 +223,9 @@ def max_unpool2d(
         smaller by less than a stride.
     data_format
         ``"channels_first"`` or ``"channels_last"``.
+    index_format
+        ``"plane"`` or ``"window"``, as in the pooling call.  A tap cannot leave its window, so no size shears the
+        picture.
     duplicates
         ``"last"``, ``"sum"`` or ``"error"``.
     out
@@ -233,10 +245,11 @@ def max_unpool2d(
     Raises
     ------
     IndexError
-        If an index is negative or past its plane, or outside its own window where ``validate="windows"``.  The message
-        names the first one in row-major order.
+        If an index is negative or past its plane, or outside its own window where ``validate="windows"``; if a tap does
+        not exist, or lies in the padding.  The message names the first one in row-major order.
     TypeError
-        If an argument is not an array, the two are of different libraries, or ``indices`` are not integers.
+        If an argument is not an array, the two are of different libraries, or ``indices`` are not integers, or are
+        uint8 or uint16 without ``index_format="window"``.
     ValueError
         If shapes do not fit, ``output_size`` cannot pool to the input's size, or an index repeats where
         ``duplicates="error"``.
@@ -248,6 +261,9 @@ def max_unpool2d(
     >>> import numpy as np
     >>> max_unpool2d(np.array([[[5]]]), np.array([[[1]]]), 2).tolist()
     [[[0, 5], [0, 0]]]
+    >>> taps = np.array([[[1, 2]]], "uint8")
+    >>> max_unpool2d(np.array([[[5, 6]]]), taps, 2, index_format="window").tolist()
+    [[[0, 5, 0, 0], [0, 0, 6, 0]]]
 
     Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks" (2014); the call is that of
     ``torch.nn.MaxUnpool2d``.
@@ -351,7 +367,7 @@ def max_pool2d_backward(
         The indices that `max_pool2d` returned, of the same shape.
     input_size
         Shape of the array that was pooled: 2 spatial entries, or all of them.
-    kernel_size, stride, padding, dilation, data_format
+    kernel_size, stride, padding, dilation, data_format, index_format
         The arguments of the pooling call.
     out, validate, backend
         As in `max_unpool2d`.
@@ -482,7 +498,7 @@ def max_unpool2d_backward(
         Gradient of the unpooled array, (N, C, H, W) or (C, H, W), or with the channels last; any dtype.
     indices
         The indices of the unpooling call.
-    kernel_size, stride, padding, dilation, data_format, duplicates
+    kernel_size, stride, padding, dilation, data_format, index_format, duplicates
         The arguments of the unpooling call.
     out, validate, backend
         As in `max_unpool2d`.

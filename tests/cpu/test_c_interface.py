@@ -14,13 +14,15 @@ import pytest
 import reference
 import unpool_backends
 from c_interface import DONE, FOUND, REFUSED
-from cases import FORMATS, POOLINGS, REALS
+from cases import FORMATS, POOLINGS, REALS, arranged
 from compare import assert_same_bits
 from processes import posix, python
 
 from unpool import arguments, plan
+from unpool.taps import cells_of
 
 SOURCE = Path(__file__).with_name("c_interface.c")
+SMALL = {name: case for name, case in POOLINGS.items() if case.taps <= 256}
 every_case = pytest.mark.parametrize("case", POOLINGS.values(), ids=POOLINGS)
 every_format = pytest.mark.parametrize("data_format", FORMATS)
 
@@ -56,6 +58,7 @@ import ctypes, sys
 import numpy as np
 import c_interface
 from unpool import arguments, plan
+from unpool.taps import cells_of
 
 window = arguments.window(2, 2, 2, 0, 1)
 planned = plan.plan_pooling((4, 64, 64, 64), window, False, False, "int64")
@@ -95,6 +98,58 @@ def test_it_computes_what_the_oracle_does(case, data_format):
         assert_same_bits(planes, reference.max_unpool(values, indices, case.size, duplicates, last))
         assert c_interface.run(planned, "gather", taken, indices, x, duplicates)[0] == DONE
         assert_same_bits(taken, reference.max_unpool_backward(x, indices, case.rank, duplicates, last))
+
+
+@every_format
+@pytest.mark.parametrize("case", SMALL.values(), ids=SMALL)
+def test_taps_compute_what_the_oracle_does(case, data_format):
+    last, shape = data_format == "channels_last", case.shape((2, 3), data_format)
+    x = np.random.default_rng(1).permutation(np.prod(shape)).reshape(shape).astype("float32")
+    planned = plan_of(case, shape, data_format)
+    values, taps = np.empty(planned.pooled_shape, "float32"), np.empty(planned.pooled_shape, "uint8")
+    assert c_interface.run(planned, "pool", values, taps, x) == (DONE, -1, -1)
+    expected, indices = case.pool(x, data_format)
+    assert_same_bits(values, expected)
+    np.testing.assert_array_equal(reference.cells(taps, *case, channels_last=last), indices)
+    for duplicates in ("last", "sum"):
+        planes, taken = np.empty_like(x), np.empty_like(values)
+        assert c_interface.run(planned, "scatter", values, taps, planes, duplicates)[0] == DONE
+        assert_same_bits(planes, reference.max_unpool(values, indices, case.size, duplicates, last))
+        assert c_interface.run(planned, "gather", taken, taps, x, duplicates)[0] == DONE
+        assert_same_bits(taken, reference.max_unpool_backward(x, indices, case.rank, duplicates, last))
+
+
+@every_format
+@pytest.mark.parametrize("kernel", [(1, 1, 2), (1, 2, 2), (2, 2, 3)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_taps_of_many_windows_on_few_cells(kernel, stride, data_format):
+    """No Plan has such shapes: most windows have no cell, so that their taps are dropped."""
+    planned = replace(
+        plan_of(POOLINGS["even"], POOLINGS["even"].shape((1, 2), data_format), data_format),
+        batch=1,
+        channels=2,
+        kernel=kernel,
+        stride=(stride,) * 3,
+        validate=False,
+    )
+    for pooled, plane in (((1, 1, 9_000), (1, 1, 3)), ((1, 4_500, 2), (1, 2, 1)), ((3, 90, 9), (2, 2, 9))):
+        planned = replace(planned, pooled=pooled, plane=plane)
+        pooled_shape, plane_shape = (arranged((1, 2), sizes, data_format) for sizes in (pooled, plane))
+        taps = np.random.default_rng(3).integers(0, np.prod(kernel) + 1, pooled_shape, "uint8")
+        axes = (1, 2, 3) if data_format == "channels_last" else (2, 3, 4)
+        corners = [
+            np.arange(windows).reshape([-1 if place == axis else 1 for place in range(5)]) * stride
+            for axis, windows in zip(axes, pooled, strict=True)
+        ]
+        cells, inside = cells_of(taps.astype(int), plane, corners, planned)
+        values, grad = np.arange(taps.size, dtype="float32").reshape(pooled_shape), np.ones(plane_shape, "float32")
+        for duplicates in ("last", "sum"):
+            planes, taken = np.empty_like(grad), np.empty_like(values)
+            assert c_interface.run(planned, "scatter", values, taps, planes, duplicates)[0] == DONE
+            assert c_interface.run(planned, "gather", taken, taps, grad, duplicates)[0] == DONE
+            for given, found, gathers in ((values, planes, False), (grad, taken, True)):
+                last = data_format == "channels_last"
+                assert_same_bits(found, reference.dropped(given, cells, inside, plane, duplicates, gathers, last))
 
 
 @every_format
@@ -173,7 +228,7 @@ REFUSALS = {
     "check": [-1, 3],
     "batch": [-1, 2**60],
     "kind": [-1, 15, 13],
-    "index_bytes": [1, 2, 16],
+    "index_bytes": [0, 2, 16],
 }
 
 
@@ -188,6 +243,14 @@ def test_a_call_that_breaks_a_rule_is_refused(field, value):
     else:
         setattr(target, field, value)
     assert c_interface.function()(call, arrays, c_interface.Found()) == REFUSED
+
+
+@pytest.mark.parametrize("operation", c_interface.OPERATIONS)
+def test_taps_that_a_byte_cannot_number_are_refused(operation):
+    call = c_interface.call_of(plan_of(POOLINGS["even"], (2, 3, 6, 8), "channels_first"), operation)
+    for kernel in ((1, 1, 257), (17, 4, 4), (1, 2**30, 2**30)):
+        call.kernel[:] = kernel
+        assert c_interface.function()(call, c_interface.Arrays(2, 11, 1, 64, 64, 64), c_interface.Found()) == REFUSED
 
 
 def test_pooling_is_refused_where_its_indices_do_not_fit():
@@ -229,6 +292,7 @@ import os, sys
 import numpy as np
 import c_interface
 from unpool import arguments, plan
+from unpool.taps import cells_of
 
 window = arguments.window(2, 2, 2, 0, 1)
 planned = plan.plan_pooling((4, 64, 64, 64), window, False, False, "int64")

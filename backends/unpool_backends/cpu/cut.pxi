@@ -37,14 +37,16 @@ cdef void cut_by_cells(Job *job) noexcept nogil:
     """Cut so that the cells around a block's windows fit half of a first-level cache."""
     cdef Py_ssize_t cell = job.width * job.itemsize
     cdef Py_ssize_t window = reach(job, 0) * reach(job, 1) * reach(job, 2) * cell
-    cdef Py_ssize_t row = reach(job, 0) * reach(job, 1) * job.cells_along[2] * cell, rows
+    cdef Py_ssize_t row = reach(job, 0) * reach(job, 1) * job.cells_along[2] * cell
+    cdef Py_ssize_t rows, piece
     # A block has at least one window, and a call cannot be stopped inside of a block.
     job.in_blocks &= window <= LONGEST * job.itemsize
     if row <= BLOCK:
-        rows = BLOCK // row
-        if job.by_taps:
-            rows = min(rows, TAP_TILE // (job.windows_along[2] * job.width))
-        cut(job, rows, job.windows_along[2], 1)
+        rows, piece = BLOCK // row, job.windows_along[2]
+        if job.by_taps:  # a block's taps are copied, and the C interface takes many windows on few cells
+            piece = min(piece, TAP_TILE // job.width)
+            rows = min(rows, TAP_TILE // (piece * job.width)) if piece == job.windows_along[2] else 1
+        cut(job, rows, piece, 1)
     else:
         cut(job, 1, BLOCK // window, 1)
 

@@ -13,7 +13,8 @@
  *     channels last    pooled, indices [batch, pooled[0..2], channels]   plane [batch, plane[0..2], channels]
  *
  * The three axes are depth, height and width.  For fewer axes, the first ones have kernel, stride, dilation, pooled and
- * plane 1 and padding 0.  An index is the flat position of a cell in its own plane.
+ * plane 1 and padding 0.  An index of 4 or 8 bytes is the flat position of a cell in its own plane.  An index of one
+ * byte is a tap of its own window, those in the padding included: (d * kernel[1] + h) * kernel[2] + w.
  *
  * The structs consist of 64-bit words and pointers.  A change of their meaning gets new names that end in _2. */
 #ifndef UNPOOL_H
@@ -36,8 +37,8 @@ enum unpool_duplicates {
 };
 
 enum unpool_check {
-    UNPOOL_DROP,     /* an index outside its plane is skipped, and gathers zero */
-    UNPOOL_IN_PLANE, /* an index outside its plane is reported */
+    UNPOOL_DROP,     /* a bad index, which names no cell of its plane, is skipped, and gathers zero */
+    UNPOOL_IN_PLANE, /* a bad index is reported */
     UNPOOL_IN_WINDOW /* so is an index outside its own window */
 };
 
@@ -72,7 +73,7 @@ enum unpool_status {
  *     all sizes are 1 or more, and products of sizes below 2**60;
  *     kernel, stride and dilation are below 2**31, and padding <= (kernel - 1) * dilation;
  *     for pooling, each window has a tap in the plane, its taps lie at most 2**31 - 1 cells apart, and index_bytes
- *     suffice for every cell;
+ *     suffice for every cell; with indices of one byte, a window has at most 256 taps;
  *     the pointers that the operation uses are not NULL, except for an empty batch. */
 typedef struct {
     int64_t operation;
@@ -84,7 +85,7 @@ typedef struct {
 } unpool_call_1;
 
 typedef struct {
-    int64_t batch, kind, index_bytes; /* 0 or more; an unpool_kind; 4 or 8 for int32 or int64 indices, 1 for taps */
+    int64_t batch, kind, index_bytes; /* 0 or more; an unpool_kind; 4, 8 or 1: int32, int64, or taps in uint8 */
     void *pooled, *indices, *plane;
 } unpool_arrays_1;
 
