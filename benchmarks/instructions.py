@@ -175,6 +175,9 @@ def cases() -> dict[str, Case]:
     values, indices = unpool.max_pool2d(x, 2, return_indices=True)
     values_last, indices_last = unpool.max_pool2d(last, 2, return_indices=True, data_format="channels_last")
     overlapping = unpool.max_pool2d(x, 3, 2, return_indices=True)
+    window = {"index_format": "window"}
+    _, taps = unpool.max_pool2d(x, 2, return_indices=True, **window)
+    overlapping_taps = unpool.max_pool2d(x, 3, 2, return_indices=True, **window)
     # In range and all different, but in other windows than their own.
     foreign = np.ascontiguousarray(indices[..., ::-1, ::-1])
     anywhere = random.integers(0, 224 * 224, indices.shape)
@@ -187,8 +190,8 @@ def cases() -> dict[str, Case]:
         output = unpool.max_unpool2d(values, indices, *window, **options)
         return Case(lambda: unpool.max_unpool2d(values, indices, *window, **options), output.size)
 
-    def gather(indices: Any, **options: Any) -> Case:
-        return Case(lambda: unpool.max_unpool2d_backward(x, indices, 2, **options), x.size)
+    def gather(indices: Any, kernel: int = 2, **options: Any) -> Case:
+        return Case(lambda: unpool.max_unpool2d_backward(x, indices, kernel, 2, **options), x.size)
 
     def pool(x: Any, kernel: int, stride: int, **options: Any) -> Case:
         return Case(lambda: unpool.max_pool2d(x, kernel, stride, return_indices=True, **options), x.size)
@@ -209,9 +212,15 @@ def cases() -> dict[str, Case]:
         "gradient of unpool, last": gather(indices),
         "gradient of unpool, last, foreign indices": gather(foreign),
         "gradient of unpool, sum": gather(indices, duplicates="sum"),
+        "unpool k2, taps": scatter(values, taps, 2, **window),
+        "unpool k2, taps, float64": scatter(values.astype(np.float64), taps, 2, **window),
+        "unpool k3 s2, taps": scatter(*overlapping_taps, 3, 2, output_size=(224, 224), **window),
+        "gradient of unpool, taps": gather(taps, **window),
+        "gradient of unpool k3 s2, taps, last": gather(overlapping_taps[1], 3, **window),
         "pool k2": pool(x, 2, 2),
         "pool k2, channels last": pool(last, 2, 2, data_format="channels_last"),
         "pool k2, float16": pool(half, 2, 2),
+        "pool k2, taps": pool(x, 2, 2, **window),
         "pool k3 s2": pool(x, 3, 2),
         "pool k3 s1": pool(x, 3, 1),
         "pool k3 s2 p1 d2, odd size": pool(odd, 3, 2, padding=1, dilation=2),

@@ -47,7 +47,8 @@ def pool(
     """Pool an array: `max_pool1d` to `max_pool3d`."""
     try:
         described = input.shape, input.dtype
-        _check_index_format(index_format)
+        if index_format != "plane":
+            check_choice("index_format", index_format, INDEX_FORMATS)
         index_dtype = dtypes.index_dtype_of(index_dtype, index_format, window)
         returned = index_dtype if return_indices else None
         plan = _plan_pool(*described, window, bool(ceil_mode), is_channels_last(data_format), returned, index_format)
@@ -93,7 +94,8 @@ def scatter(
     known = entries = None
     try:
         pair = values.shape, indices.shape, values.dtype, indices.dtype  # type: ignore[attr-defined]
-        _check_index_format(index_format)
+        if index_format != "plane":
+            check_choice("index_format", index_format, INDEX_FORMATS)
         check_choice("duplicates", duplicates, DUPLICATES)
         channels_last = is_channels_last(data_format)
         if size is not None or needs_size:
@@ -134,7 +136,8 @@ def gather(
     """Take values out of planes: the gradients of unpooling."""
     try:
         pair = grad.shape, indices.shape, grad.dtype, indices.dtype  # type: ignore[attr-defined]
-        _check_index_format(index_format)
+        if index_format != "plane":
+            check_choice("index_format", index_format, INDEX_FORMATS)
         check_choice("duplicates", duplicates, DUPLICATES)
         checked = True if validate is True else check_validate(validate)
         plan = _plan_gather(*pair, window, is_channels_last(data_format), index_format, checked)
@@ -213,12 +216,6 @@ def _pair(
     """Check the dtypes of values and indices, and return both shapes as tuples."""
     dtypes.check_pair(argument, dtype, index_dtype, index_format, real)
     return dtypes.shape_of(argument, shape), dtypes.shape_of("indices", indices_shape)
-
-
-def _check_index_format(index_format: object) -> None:
-    # Most calls have the default, and a comparison takes less time than the check.
-    if index_format != "plane":
-        check_choice("index_format", index_format, INDEX_FORMATS)
 
 
 def _check_out(argument: str, out: Any, shape: tuple[int, ...], like: Any) -> None:

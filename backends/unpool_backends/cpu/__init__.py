@@ -164,7 +164,7 @@ def _ready(array: Array) -> tuple[Array, str]:
 
 def _ready_indices(indices: Array, plan: Plan[int]) -> tuple[Array, Array, Plan[int]]:
     """Return the integers to report, the indices ready for kernels, and the Plan that describes those."""
-    if _plain_dtype(indices) in _INDICES and not plan.by_taps:
+    if plan.index_format == "plane" and _plain_dtype(indices) in _INDICES:
         return indices, indices, plan
     if plan.by_taps and not _converts(indices, plan):
         return (ready := _ready(indices)[0]), ready, plan
