@@ -227,6 +227,7 @@ def _new_status(work: job.Work) -> Any:
 def _variant(
     operation: str, kind: str, indices: Any, work: job.Work, plan: Plan[int], duplicates: Duplicates
 ) -> tuple[str, ...]:
+    """Return the compiler's options for the kernels of a scatter or gather."""
     confined = plan.validate == "windows" and not plan.by_taps  # a tap always lies in its own window
     how = indices.itemsize, work.wide, work.side, duplicates, confined, plan.by_taps
     return kernels.options(operation, kind, *how)

@@ -21,7 +21,7 @@
 // If no two windows share a cell, each window owns the cells up to where the next one starts (windows.cuh).  A *block*
 // of consecutive windows owns theirs: a thread block puts its values into shared memory, then writes its cells once, in
 // units of 16 bytes (scatter.cuh).  A *strip* is a plane, or a few neighbouring channels of a sample.  An index of a
-// cell that its window does not own marks the strip, which is then redone by ranges.
+// cell that its window does not own marks the strip, which is then redone by ranges.  A tap marks none.
 //
 // If windows overlap, but few of them reach a cell, each cell is compared with their indices (cells.cuh).  A gather
 // compares each index with those of the later windows that reach its cell.  An index of a cell that its window does not
