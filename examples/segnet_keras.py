@@ -62,7 +62,7 @@ def segnet(up, levels: int) -> keras.Model:
     pooled = []
     for _ in range(levels):
         features = convolve(x)
-        x, indices = MaxPooling2DWithIndices(2, padding="same", index_dtype="int32")(features)
+        x, indices = MaxPooling2DWithIndices(2, padding="same")(features)
         pooled.append((features, indices))
     x = convolve(x)
     for features, indices in reversed(pooled):

@@ -39,9 +39,31 @@ WRONG = {
         "`data_format` must be one of 'channels_first', 'channels_last', got ",
     ),
     "data_format unhashable": ({"data_format": ["channels_last"]}, ValueError, "`data_format` must be one of "),
+    "index_format": (
+        {"index_format": "tensorflow"},
+        ValueError,
+        "`index_format` must be one of 'plane', 'window', got 'tensorflow'",
+    ),
+    "index_format in capitals": ({"index_format": "Window"}, ValueError, "`index_format` must be one of "),
+    "index_format None": ({"index_format": None}, ValueError, "`index_format` must be one of "),
+    "index_format unhashable": ({"index_format": ["window"]}, ValueError, "`index_format` must be one of "),
 }
 WRONG_POOLING = {
-    "index_dtype": ({"index_dtype": "int16"}, ValueError, "`index_dtype` must be one of 'int64', 'int32', got 'int16'"),
+    "index_dtype": (
+        {"index_dtype": "int16"},
+        ValueError,
+        "`index_dtype` must be one of 'uint8', 'uint16', 'int32', 'int64', got 'int16'",
+    ),
+    "index_dtype of a plane": (
+        {"index_format": "plane", "index_dtype": "uint8"},
+        ValueError,
+        "`index_dtype` must be one of 'int64', 'int32', got 'uint8'",
+    ),
+    "index_dtype too small": (
+        {"pool_size": (16, 17), "index_dtype": "uint8"},
+        ValueError,
+        "`index_dtype` must hold every tap of a window, got 'uint8' for 272 taps: pass 'uint16', or leave it out",
+    ),
     "index_dtype a float": ({"index_dtype": "float32"}, ValueError, "`index_dtype` must be one of "),
     "index_dtype unhashable": ({"index_dtype": ["int64"]}, ValueError, "`index_dtype` must be one of "),
 }
@@ -77,13 +99,17 @@ def test_arguments_that_nobody_knows_are_refused():
             make(2, dilation=2)
 
 
+# The values, and the first cell of each window as a position in a plane of 4 x 4 and as a tap.
 V, I = np.ones((1, 2, 2, 1), "float32"), np.array([0, 2, 8, 10]).reshape(1, 2, 2, 1)
+T = np.zeros((1, 2, 2, 1), "uint8")
+PLANE = {"index_format": "plane"}
 BATCH = "(N, H, W, C), got shape (2, 2, 1): give a single sample a batch of 1"
 PAIR = (
     "`inputs` must be the values where `indices` are given, and a pair [values, indices] where they are not, got "
     "{}: call layer(values, indices), or layer([values, indices])"
 )
 SAME = "kernel_size=(2, 2), stride=(2, 2), padding='same', dilation=(1, 1)"
+NO_TAP = f"is no tap of its window in an output plane of {{}}: expected 0..3, and none in the padding, with {SAME}"
 CALLS = {
     "pooling without the batch": (lambda: pooling(2)(V[0]), ValueError, f"`inputs` must have 4 dimensions {BATCH}"),
     "unpooling without the batch": (
@@ -115,36 +141,57 @@ CALLS = {
         TypeError,
         "The order of the arguments is (values, indices)",
     ),
-    "shapes that differ": (lambda: unpooling(2)(V, I[:, :1]), ValueError, "`indices` must have the shape of `input"),
+    "shapes that differ": (lambda: unpooling(2)(V, T[:, :1]), ValueError, "`indices` must have the shape of `input"),
     "a size that does not pool to it": (
-        lambda: unpooling(2)(V, I, output_size=(6, 4)),
+        lambda: unpooling(2)(V, T, output_size=(6, 4)),
         ValueError,
         "`output_size` must be between 3 and 5 (both allowed) in spatial dimension 0",
     ),
     "another batch": (
-        lambda: unpooling(2)(V, I, output_size=(2, 4, 4, 1)),
+        lambda: unpooling(2)(V, T, output_size=(2, 4, 4, 1)),
         ValueError,
         "`output_size` must keep the batch and channels of `input",
     ),
     "an odd one of even windows": (
-        lambda: unpooling(2, padding="same")(V, I, output_size=(5, 4)),
+        lambda: unpooling(2, padding="same")(V, T, output_size=(5, 4)),
         ValueError,
         "`output_size` must be between 3 and 4 (both allowed) in spatial dimension 0",
     ),
     "smaller than a window": (lambda: pooling(2, 3)(V), ValueError, "must be at least as large as one window"),
     "complex": (lambda: pooling(2)(V.astype("complex64")), TypeError, "must be of one of the dtypes float16"),
+    "a tap past its window": (
+        lambda: unpooling(2, padding="same")(V, T + 4),
+        IndexError,
+        (
+            f"indices[0, 0, 0, 0] = 4 {NO_TAP.format('4 x 4')}; pass what was pooled as `like`, or its size as "
+            f"`output_size`, with the arguments of the pooling call"
+        ),
+    ),
+    "a tap in the padding": (
+        lambda: unpooling(2, padding="same")(V, T + np.uint8(1), like=np.zeros((1, 3, 3, 1))),
+        IndexError,
+        f"indices[0, 0, 1, 0] = 1 {NO_TAP.format('3 x 3')}; pass what was pooled as `like`",
+    ),
+    "positions for taps": (lambda: unpooling(2)(V, I), IndexError, "indices[0, 1, 0, 0] = 8 is no tap of its window"),
+    "taps for positions": (
+        lambda: unpooling(2, **PLANE)(V, T),
+        TypeError,
+        'got uint8, which holds the taps of windows: pass index_format="window", or convert positions',
+    ),
     "an index past the plane": (
-        lambda: unpooling(2)(V, I + 6),
+        lambda: unpooling(2, **PLANE)(V, I + 6),
         IndexError,
         "indices[0, 1, 1, 0] = 16 is out of range for an output plane of 4 x 4: expected 0..15",
     ),
     "an odd picture without its size": (
-        lambda: unpooling(2, padding="same")(*pooling(2, padding="same")(np.arange(9.0).reshape(1, 3, 3, 1))),
+        lambda: unpooling(2, padding="same", **PLANE)(
+            *pooling(2, padding="same", **PLANE)(np.arange(9.0).reshape(1, 3, 3, 1))
+        ),
         IndexError,
         f"= 5 is outside its own window in an output plane of 4 x 4, with {SAME}: pass what was pooled as `like`",
     ),
     "a wrong size, asked about windows": (
-        lambda: unpooling(2, validate="windows")(V, I, output_size=(5, 5)),
+        lambda: unpooling(2, validate="windows", **PLANE)(V, I, output_size=(5, 5)),
         IndexError,
         "outside its own window in an output plane of 5 x 5",
     ),
@@ -154,7 +201,7 @@ CALLS = {
         "if `inputs` comes out of an unpooling, pass that call the size that was pooled as `like` or `output_size`",
     ),
     "indices of TensorFlow's": (
-        lambda: unpooling(2)(np.repeat(V, 2, -1), 2 * np.repeat(I, 2, -1) + [0, 1]),
+        lambda: unpooling(2, **PLANE)(np.repeat(V, 2, -1), 2 * np.repeat(I, 2, -1) + [0, 1]),
         IndexError,
         "convert indices of TensorFlow, ONNX or Chainer by unpool.convert_indices",
     ),
@@ -163,7 +210,12 @@ CALLS = {
         ValueError,
         "`validate` must be one of True, False, 'w",
     ),
-    "a negative index": (lambda: unpooling(2)(V, I - 1), IndexError, "indices[0, 0, 0, 0] = -1 is out of range"),
+    "a negative index": (
+        lambda: unpooling(2, **PLANE)(V, I - 1),
+        IndexError,
+        "indices[0, 0, 0, 0] = -1 is out of range",
+    ),
+    "a negative tap": (lambda: unpooling(2)(V, T - np.int32(1)), IndexError, "indices[0, 0, 0, 0] = -1 is no tap of"),
 }
 
 
@@ -217,8 +269,13 @@ SYMBOLIC = {
         TypeError,
         "`inputs` must be of one of the dtypes float16",
     ),
+    "taps for positions": (
+        lambda: unpooling(2, **PLANE)(symbol(V), symbol(T)),
+        TypeError,
+        CALLS["taps for positions"][2],
+    ),
     "an open size": (
-        lambda: unpooling(2)(symbol(V), symbol(I), output_size=keras.Input((None, None, 1)).shape),
+        lambda: unpooling(2)(symbol(V), symbol(T), output_size=keras.Input((None, None, 1)).shape),
         ValueError,
         "`output_size` must have every spatial size, got (None, None, None, 1)",
     ),

@@ -6,6 +6,7 @@ KERAS_BACKEND chooses the backend of Keras. tox.ini runs this file once with eac
 import inspect
 import itertools
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from keras_ways import BACKEND, quiet, trains  # noqa: E402
 
 import unpool.keras  # noqa: E402
 from unpool.keras import MaxPooling2DWithIndices, MaxUnpooling2D  # noqa: E402
+from unpool.plan import INDEX_FORMATS  # noqa: E402
 
 pytestmark = quiet
 
@@ -31,6 +33,7 @@ tensorflow_alone = pytest.mark.skipif(BACKEND != "tensorflow", reason="only Tens
 torch_alone = pytest.mark.skipif(BACKEND != "torch", reason="only PyTorch can do this")
 # The `jit_compile` that takes the least time.
 FAST = BACKEND == "jax"
+every_index_format = pytest.mark.parametrize("index_format", INDEX_FORMATS)
 
 
 def data(rank=2, sizes=(7, 6, 5), batch=4, data_format="channels_last"):
@@ -56,12 +59,12 @@ def functional(rank=2, window=(3, 2), shape=None, **named):
     return keras.Model(x, back(values, indices, like=x))
 
 
-def autoencoder(shape=(None, None, 3)):
+def autoencoder(shape=(None, None, 3), **named):
     """Return a model with weights before, between and after pooling and unpooling."""
     x = keras.Input(shape)
-    values, indices = MaxPooling2DWithIndices(3, 2, "same")(keras.layers.Conv2D(4, 3, padding="same")(x))
+    values, indices = MaxPooling2DWithIndices(3, 2, "same", **named)(keras.layers.Conv2D(4, 3, padding="same")(x))
     values = keras.layers.Conv2D(4, 1)(values)
-    restored = MaxUnpooling2D(3, 2, "same", duplicates="sum")(values, indices, like=x)
+    restored = MaxUnpooling2D(3, 2, "same", duplicates="sum", **named)(values, indices, like=x)
     return keras.Model(x, keras.layers.Conv2D(3, 1)(restored))
 
 
@@ -90,6 +93,7 @@ class Subclassed(keras.Model):
     [
         (1, (2, None), {"padding": "valid", "data_format": "channels_first"}),
         (2, (3, 2), {}),
+        (2, (3, 2), {"index_format": "plane"}),
         (3, (2, 2), {}),
     ],
     ids=str,
@@ -161,6 +165,20 @@ def test_a_model_learns(jit_compile):
 
 
 @trains
+@pytest.mark.parametrize("jit_compile", COMPILED)
+def test_models_of_both_index_formats_learn_the_same_numbers(jit_compile):
+    x, learned = data(), []
+    for index_format in INDEX_FORMATS:
+        keras.utils.set_random_seed(0)
+        model = autoencoder(index_format=index_format)
+        model.compile(keras.optimizers.SGD(0.3), "mse", jit_compile=jit_compile)
+        model.fit(x, x, epochs=2, shuffle=False, verbose=0)
+        learned.append([*model.get_weights(), model.predict(x, verbose=0)])
+    for one, other in zip(*learned, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@trains
 def test_a_model_of_mixed_precision_learns():
     keras.utils.set_random_seed(0)
     policy = keras.config.dtype_policy()
@@ -179,16 +197,23 @@ def test_a_model_of_mixed_precision_learns():
 # --- bad indices ------------------------------------------------------------------------------------------------------
 
 
-def predict(bad, jit_compile=False, **named):
+# The first cell of each window in a plane of 4 x 4, and the advice about another index.
+FIRST = {"plane": [0, 2, 8, 10], "window": [0, 0, 0, 0]}
+BAD = {"plane": "is out of range for an output plane of 4 x 4", "window": "is no tap of its window"}
+
+
+def predict(bad, index_format, jit_compile=False, **named):
     """Unpool to 4 x 4 with a model, and return the cells that are not zero. `bad` is the second index."""
     values, indices = keras.Input((2, 2, 1)), keras.Input((2, 2, 1), dtype="int32")
-    model = keras.Model([values, indices], MaxUnpooling2D(**named)(values, indices))
+    model = keras.Model([values, indices], MaxUnpooling2D(index_format=index_format, **named)(values, indices))
     model.compile(jit_compile=jit_compile)
-    there = np.array([0, bad, 8, 10], "int32").reshape(1, 2, 2, 1)
+    first, _, *others = FIRST[index_format]
+    there = np.array([first, bad, *others], "int32").reshape(1, 2, 2, 1)
     return model.predict([np.ones((1, 2, 2, 1), "float32"), there], verbose=0).ravel().nonzero()[0].tolist()
 
 
-def test_a_bad_index_is_an_error_of_the_run():
+@every_index_format
+def test_a_bad_index_is_an_error_of_the_run(index_format):
     error = IndexError
     compiled = [False]
     if BACKEND == "jax":
@@ -200,15 +225,15 @@ def test_a_bad_index_is_an_error_of_the_run():
         import tensorflow as tf
 
         error = tf.errors.InvalidArgumentError
-    assert predict(3) == [0, 3, 8, 10]
+    assert predict({"plane": 3, "window": 1}[index_format], index_format) == [0, 3, 8, 10]
     for bad, jit_compile in itertools.product((16, -1), compiled):
-        with pytest.raises(error, match=rf"indices\[0, 0, 1, 0\] = {bad} is out of range for an output plane of 4 x 4"):
-            predict(bad, jit_compile=jit_compile)
+        with pytest.raises(error, match=rf"indices\[0, 0, 1, 0\] = {bad} {BAD[index_format]}"):
+            predict(bad, index_format, jit_compile=jit_compile)
 
 
 def test_indices_of_another_size_are_an_error_of_the_run():
     x = keras.Input((None, None, 3))
-    pool, back = layers(2, 2, padding="same", data_format="channels_last")
+    pool, back = layers(2, 2, padding="same", data_format="channels_last", index_format="plane")
     model = keras.Model(x, back(*pool(x)))
     model.compile(jit_compile=False)
     assert model.predict(data(sizes=(6, 4)), verbose=0).shape == (4, 6, 4, 3)
@@ -217,17 +242,19 @@ def test_indices_of_another_size_are_an_error_of_the_run():
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="PyTorch has no XLA here")
-def test_a_compiled_program_drops_a_bad_index():
+@every_index_format
+def test_a_compiled_program_drops_a_bad_index(index_format):
     if BACKEND == "jax":  # unless told not to report it
-        assert predict(16, validate=False) == [0, 8, 10]
+        assert predict(16, index_format, validate=False) == [0, 8, 10]
         return
     for bad in (16, -1):
-        assert predict(bad, jit_compile=True) == [0, 8, 10]
+        assert predict(bad, index_format, jit_compile=True) == [0, 8, 10]
 
 
 @tensorflow_alone
-def test_a_graph_drops_a_bad_index_when_told_to():
-    assert predict(16, validate=False) == [0, 8, 10]
+@every_index_format
+def test_a_graph_drops_a_bad_index_when_told_to(index_format):
+    assert predict(16, index_format, validate=False) == [0, 8, 10]
 
 
 # --- saved ------------------------------------------------------------------------------------------------------------
@@ -241,6 +268,7 @@ def arguments(cls):
         "strides": (3, 1, 2)[:rank],
         "padding": "same",
         "data_format": "channels_first",
+        "index_format": "plane",
         "index_dtype": "int32",
         "output_size": (9, 8, 7)[:rank],
         "duplicates": "sum",
@@ -285,6 +313,79 @@ def test_integers_are_kept_with_one_entry_an_axis():
         json.dumps(other.get_config())
 
 
+# As the version without `index_format` saved its layers.
+OLD = {
+    "MaxPooling2DWithIndices": {
+        "name": "pool",
+        "trainable": True,
+        "dtype": "float32",
+        "pool_size": [2, 2],
+        "strides": [2, 2],
+        "padding": "same",
+        "data_format": "channels_last",
+        "index_dtype": "int64",
+    },
+    "MaxUnpooling2D": {
+        "name": "back",
+        "trainable": True,
+        "dtype": "float32",
+        "pool_size": [2, 2],
+        "strides": [2, 2],
+        "padding": "same",
+        "data_format": "channels_last",
+        "output_size": None,
+        "duplicates": "last",
+        "validate": True,
+    },
+}
+
+
+def test_layers_that_were_saved_without_an_index_format_have_plane_indices():
+    pool, back = (
+        keras.saving.deserialize_keras_object(
+            {
+                "module": f"unpool.keras.{module}",
+                "class_name": name,
+                "config": config,
+                "registered_name": f"unpool>{name}",
+            }
+        )
+        for (name, config), module in zip(OLD.items(), ("pooling", "unpooling"), strict=True)
+    )
+    x = np.arange(12, dtype="float32").reshape(1, 4, 3, 1)
+    values, indices = pool(x)
+    assert array(indices)[0, ..., 0].tolist() == [[4, 5], [10, 11]]
+    assert pool(keras.Input((4, 3, 1)))[1].dtype == keras.backend.standardize_dtype(indices.dtype) != "uint8"
+    assert array(back(values, indices, like=x)).ravel().nonzero()[0].tolist() == [4, 5, 10, 11]
+    for layer in (pool, back):
+        assert layer.get_config()["index_format"] == "plane"
+        assert "index_format" not in OLD[type(layer).__name__], "the configuration was changed"
+
+
+def without_index_formats(config):
+    """Return a configuration without its entries `index_format`."""
+    if isinstance(config, list):
+        return [without_index_formats(one) for one in config]
+    if not isinstance(config, dict):
+        return config
+    return {name: without_index_formats(one) for name, one in config.items() if name != "index_format"}
+
+
+def test_an_old_model_loads_with_its_numbers(tmp_path):
+    x, model = data(), autoencoder(index_format="plane")
+    model.save(tmp_path / "model.keras")
+    with zipfile.ZipFile(tmp_path / "model.keras") as new, zipfile.ZipFile(tmp_path / "old.keras", "w") as old:
+        for name in new.namelist():
+            entry = new.read(name)
+            if name == "config.json":
+                entry = json.dumps(without_index_formats(json.loads(entry))).encode()
+                assert b"index_format" not in entry
+            old.writestr(name, entry)
+    loaded = keras.models.load_model(tmp_path / "old.keras")
+    assert as_written(loaded) == as_written(model)
+    assert_same_bits(array(loaded(x)), array(model(x)))
+
+
 def as_written(model):
     return json.loads(json.dumps(model.get_config()))
 
@@ -299,9 +400,10 @@ np.save(f"{folder}/loaded.npy", keras.ops.convert_to_numpy(model(np.load(f"{fold
 """
 
 
-def test_a_saved_model_is_the_same_model(tmp_path):
+@every_index_format
+def test_a_saved_model_is_the_same_model(tmp_path, index_format):
     """Load the model in this process, and in a new one that has only imported `unpool.keras`."""
-    x, model = data(), autoencoder()
+    x, model = data(), autoencoder(index_format=index_format)
     expected = array(model(x))
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -344,8 +446,9 @@ for place in range(2):
 
 
 @tensorflow_alone
-def test_a_model_is_served_without_unpool(tmp_path):
-    model = functional()
+@every_index_format
+def test_a_model_is_served_without_unpool(tmp_path, index_format):
+    model = functional(index_format=index_format)
     model.export(tmp_path / "model", format="tf_saved_model", verbose=False)
     pictures = data(), data(sizes=(4, 9), batch=1)
     for place, x in enumerate(pictures):
@@ -357,10 +460,11 @@ def test_a_model_is_served_without_unpool(tmp_path):
 
 
 @torch_alone
-def test_a_model_is_exported_for_pictures_of_any_size(tmp_path):
+@every_index_format
+def test_a_model_is_exported_for_pictures_of_any_size(tmp_path, index_format):
     import torch
 
-    model = functional()
+    model = functional(index_format=index_format)
     # torch.export treats a size of 1 as constant. This sample is large enough that no pooled size is 1.
     sample, dim = keras.InputSpec("float32", (2, 8, 10, 3)), torch.export.Dim
     sizes = {0: dim("batch"), 1: dim("rows", min=3), 2: dim("cols", min=3)}

@@ -9,7 +9,7 @@ import keras
 
 from unpool import dtypes
 from unpool.keras.windowed import Windowed
-from unpool.plan import plan_pooling
+from unpool.plan import IndexFormat, plan_pooling
 
 
 class _MaxPooling(Windowed):
@@ -20,22 +20,24 @@ class _MaxPooling(Windowed):
         padding: str | int | Sequence[int] = "valid",
         data_format: str | None = None,
         *,
-        index_dtype: str = "int64",
+        index_format: IndexFormat = "window",
+        index_dtype: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(pool_size, strides, padding, data_format, **kwargs)
-        self.index_dtype = dtypes.index_dtype_of(index_dtype, "plane", self.window)
+        super().__init__(pool_size, strides, padding, data_format, index_format, **kwargs)
+        self.index_dtype = dtypes.index_dtype_of(index_dtype, index_format, self.window)
 
     def call(self, inputs: Any) -> tuple[Any, Any]:
         self.check_batched("inputs", inputs.shape)
-        options = {"data_format": self.data_format, "index_dtype": self.index_dtype}
+        options = {name: getattr(self, name) for name in ("data_format", "index_format", "index_dtype")}
         window = self.pool_size, self.strides, self.padding
         pair: tuple[Any, Any] = self.function("max_pool")(inputs, *window, return_indices=True, **options)
         return pair
 
     def compute_output_shape(self, inputs_shape: Sequence[int | None]) -> tuple[Any, Any]:
         shape = self.check_batched("inputs", inputs_shape)
-        pooled = plan_pooling(shape, self.window, False, self.channels_last, self.index_dtype).pooled_shape
+        indexed = self.index_dtype, self.index_format
+        pooled = plan_pooling(shape, self.window, False, self.channels_last, *indexed).pooled_shape
         return pooled, pooled
 
     def compute_output_spec(self, inputs: Any) -> tuple[Any, Any]:
@@ -61,8 +63,8 @@ class MaxPooling1DWithIndices(_MaxPooling):
     """Take the maximum of each window of a row, and its index: `MaxPooling2DWithIndices` with one dimension less.
 
     Args:
-        pool_size, strides, padding, data_format, index_dtype: As in `MaxPooling2DWithIndices`, integers or sequences
-            of one.
+        pool_size, strides, padding, data_format, index_format, index_dtype: As in `MaxPooling2DWithIndices`, integers
+            or sequences of one.
 
     Input shape:
         - If `data_format="channels_last"`: `(batch_size, steps, features)`
@@ -75,7 +77,7 @@ class MaxPooling1DWithIndices(_MaxPooling):
     >>> import numpy as np
     >>> values, indices = MaxPooling1DWithIndices(2)(np.array([[[1.0], [5.0], [3.0], [4.0]]]))
     >>> np.asarray(values).ravel().tolist(), np.asarray(indices).ravel().tolist()
-    ([5.0, 4.0], [1, 3])
+    ([5.0, 4.0], [1, 1])
     """
 
     rank = 1
@@ -85,10 +87,13 @@ class MaxPooling1DWithIndices(_MaxPooling):
 class MaxPooling2DWithIndices(_MaxPooling):
     """Take the maximum of each window of a picture, and its index.
 
-    The values are those of `keras.layers.MaxPooling2D`.  An index is the flat position `row * cols + col` in the plane
-    of its own sample and channel, in both data formats.  Of equal maxima the first is taken.  A window that holds NaN
-    pools to NaN.  `MaxUnpooling2D` puts values back by the indices.  With `padding="valid"`, or with an integer `p`,
-    which adds `2 * p` rows,
+    The values are those of `keras.layers.MaxPooling2D`.  An index is the number of a tap of its own window: of one of
+    the cells that the window reads, counted row by row, those in the padding included.
+
+        index = row_in_window * pool_cols + col_in_window
+
+    Of equal maxima the first is taken.  A window that holds NaN pools to NaN.  `MaxUnpooling2D` puts values back by the
+    indices.  With `padding="valid"`, or with an integer `p`, which adds `2 * p` rows,
 
         pooled_rows = floor((rows - pool_size) / strides) + 1
 
@@ -104,8 +109,12 @@ class MaxPooling2DWithIndices(_MaxPooling):
         padding: `"valid"`, `"same"`, or an integer or a pair of them: the number of cells on both sides, at most half
             of `pool_size`. Padding is never picked. Defaults to `"valid"`.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to `keras.config.image_data_format()`.
-        index_dtype: `"int64"`, or `"int32"`, which saves memory and time. Defaults to `"int64"`; JAX returns `"int32"`
-            unless its 64-bit mode is on.
+        index_format: `"window"`, or `"plane"`: an index is then the flat position `row * cols + col` in the plane of
+            its own sample and channel, in both data formats, as PyTorch and `unpool.max_pool2d` count. Defaults to
+            `"window"`, which takes an eighth of the memory. Layers saved without this argument load with `"plane"`.
+        index_dtype: For `"window"`, `"uint8"`, `"uint16"`, `"int32"` or `"int64"`; defaults to the smallest that holds
+            every tap of a window, `"uint8"` up to 256. For `"plane"`, `"int64"` or `"int32"`; defaults to `"int64"`.
+            JAX returns `"int32"` for `"int64"` unless its 64-bit mode is on.
         **kwargs: `name`, `dtype` and `trainable`, as in all layers.
 
     Input shape:
@@ -119,17 +128,25 @@ class MaxPooling2DWithIndices(_MaxPooling):
 
     Raises:
         TypeError: If an argument is not an integer, or the inputs are complex.
-        ValueError: If an argument is out of its range, or the input is smaller than a window.
+        ValueError: If an argument is out of its range, the input is smaller than a window, or `index_dtype` does not
+            hold every tap of a window.
 
     Example:
     >>> import numpy as np
-    >>> values, indices = MaxPooling2DWithIndices(2)(np.arange(12.0).reshape(1, 4, 3, 1))
+    >>> x = np.arange(12.0).reshape(1, 4, 3, 1)
+    >>> values, indices = MaxPooling2DWithIndices(2)(x)
     >>> np.asarray(values).ravel().tolist(), np.asarray(indices).ravel().tolist()
-    ([4.0, 10.0], [4, 10])
+    ([4.0, 10.0], [3, 3])
 
     With `padding="same"`, an odd size has one more window:
 
-    >>> values, indices = MaxPooling2DWithIndices(2, padding="same")(np.arange(12.0).reshape(1, 4, 3, 1))
+    >>> values, indices = MaxPooling2DWithIndices(2, padding="same")(x)
+    >>> np.asarray(indices)[0, ..., 0].tolist()
+    [[3, 2], [3, 2]]
+
+    The same cells as positions in the plane:
+
+    >>> values, indices = MaxPooling2DWithIndices(2, padding="same", index_format="plane")(x)
     >>> np.asarray(indices)[0, ..., 0].tolist()
     [[4, 5], [10, 11]]
 
@@ -143,10 +160,12 @@ class MaxPooling2DWithIndices(_MaxPooling):
 class MaxPooling3DWithIndices(_MaxPooling):
     """Take the maximum of each window of a volume, and its index: `MaxPooling2DWithIndices` with a depth.
 
-    An index is `(depth * rows + row) * cols + col`.
+    An index is `(depth * pool_rows + row) * pool_cols + col` in its window, and `(depth * rows + row) * cols + col` in
+    the plane.
 
     Args:
-        pool_size, strides, padding, data_format, index_dtype: As in `MaxPooling2DWithIndices`, integers or triples.
+        pool_size, strides, padding, data_format, index_format, index_dtype: As in `MaxPooling2DWithIndices`, integers
+            or triples.
 
     Input shape:
         - If `data_format="channels_last"`: `(batch_size, depths, rows, cols, channels)`

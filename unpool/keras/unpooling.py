@@ -26,10 +26,11 @@ class _MaxUnpooling(Windowed):
         data_format: str | None = None,
         duplicates: Duplicates = "last",
         *,
+        index_format: IndexFormat = "window",
         validate: Validate = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(pool_size, strides, padding, data_format, **kwargs)
+        super().__init__(pool_size, strides, padding, data_format, index_format, **kwargs)
         self.output_size = None if output_size is None else per_axis("output_size", output_size, self.rank, 1)
         check_choice("duplicates", duplicates, DUPLICATES)
         self.duplicates, self.validate = duplicates, check_validate(validate)
@@ -39,14 +40,14 @@ class _MaxUnpooling(Windowed):
         self.check_batched("inputs", values.shape)
         shape = None if like is None else keras.ops.shape(like)
         size, validate = self._size(output_size, shape), self.validate
-        # With "same" the default size is the largest, so the indices of a smaller picture are in range.  Only a check
-        # of their own windows finds them.
+        # With "same" the default size is the largest, so positions in a smaller plane are in range.  Only a check of
+        # their own windows finds them.  Taps cannot leave their windows.
         # The first axis does not enter the flat index, so only the other axes can shear the picture.
-        if size is None and self.padding == "same" and validate and max(self.strides[1:], default=1) > 1:
+        open_size = size is None and self.padding == "same" and max(self.strides[1:], default=1) > 1
+        if open_size and validate and self.index_format == "plane":
             validate = "windows"
         terms = calls.Terms(("inputs", "indices", "out"), _sized_by(size, like), real=False)
-        index_format: IndexFormat = "plane"
-        how = self.data_format, index_format, self.duplicates, None, validate, None
+        how = self.data_format, self.index_format, self.duplicates, None, validate, None
         return calls.scatter(values, indices, self.window, size, *how, terms)
 
     def compute_output_shape(
@@ -68,12 +69,13 @@ class _MaxUnpooling(Windowed):
             size = (None,) * self.rank
         elif size is not None and size is not self.output_size and like_shape is None:
             size, _ = sizes_of("output_size", size, self.rank, self.channels_last)
-        return plan_unpooling(shape, self.window, size, self.channels_last, True, "inputs", sized_by).plane_shape
+        how = True, "inputs", sized_by, self.index_format
+        return plan_unpooling(shape, self.window, size, self.channels_last, *how).plane_shape
 
     def compute_output_spec(self, inputs: Any, indices: Any = None, output_size: Any = None, like: Any = None) -> Any:
         values, indices = _pair(inputs, indices)
         dtypes.check_arrays("inputs", values, indices)
-        dtypes.check_pair("inputs", values.dtype, indices.dtype, "plane", real=False)
+        dtypes.check_pair("inputs", values.dtype, indices.dtype, self.index_format, real=False)
         like_shape = None if like is None else like.shape
         shape = self.compute_output_shape(values.shape, indices.shape, output_size, like_shape)
         return keras.KerasTensor(shape, values.dtype)
@@ -112,8 +114,8 @@ class MaxUnpooling1D(_MaxUnpooling):
     """Put each value of pooled rows back: `MaxUnpooling2D` with one dimension less.
 
     Args:
-        pool_size, strides, padding, output_size, data_format, duplicates, validate: As in `MaxUnpooling2D`, integers
-            or sequences of one.
+        pool_size, strides, padding, output_size, data_format, duplicates, index_format, validate: As in
+            `MaxUnpooling2D`, integers or sequences of one.
 
     Call arguments:
         inputs, indices, output_size, like: As in `MaxUnpooling2D`.
@@ -127,7 +129,7 @@ class MaxUnpooling1D(_MaxUnpooling):
 
     Example:
     >>> import numpy as np
-    >>> restored = MaxUnpooling1D(2)(np.array([[[5.0], [4.0]]]), np.array([[[1], [3]]]))
+    >>> restored = MaxUnpooling1D(2)(np.array([[[5.0], [4.0]]]), np.array([[[1], [1]]]))
     >>> np.asarray(restored).ravel().tolist()
     [0.0, 5.0, 0.0, 4.0]
     """
@@ -139,27 +141,33 @@ class MaxUnpooling1D(_MaxUnpooling):
 class MaxUnpooling2D(_MaxUnpooling):
     """Put each value of pooled pictures back where it was; all other cells are zero.
 
-    In every sample and channel, with indices as `MaxPooling2DWithIndices` returns them,
+    In every sample and channel, with indices as `MaxPooling2DWithIndices` returns them, and with the taps `w(i)` of
+    window `i`,
 
-        output.flat[indices[i]] = inputs[i],    for i in row-major order
+        output[w(i)[indices[i]]] = inputs[i],    for i in row-major order
 
-    A negative index, or one past its plane, is an error.  What XLA compiles for TensorFlow (`jit_compile=True`)
-    or for a GPU cannot raise, and drops it.  The dtype is that of `inputs`.
+    An index that is no tap of its window, or a tap in the padding, is an error.  What XLA compiles for TensorFlow
+    (`jit_compile=True`) or for a GPU cannot raise, and drops it.  The dtype is that of `inputs`.
 
     Args:
         pool_size: Integer or pair of integers, as in the pooling layer. Defaults to 2.
         strides: Integer or pair of integers, as in the pooling layer. Defaults to `pool_size`.
         padding: `"valid"`, `"same"`, an integer or a pair of them, as in the pooling layer. Defaults to `"valid"`.
         output_size: Integer or pair of integers, the size of the pictures that were pooled. Defaults to the size that
-            the windows cover. Several sizes pool to one, and indices depend on the number of columns. So pass the size,
-            or `like`, unless `strides` divides every size. With `padding="same"` and no size, an index outside its own
-            window is an error.
+            the windows cover. Several sizes pool to one, and `padding="same"` depends on the size. So pass the size, or
+            `like`, unless `strides` divides every size. Positions in the plane depend on the number of columns; with
+            `padding="same"` and no size, one outside its own window is an error.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to `keras.config.image_data_format()`.
         duplicates: The rule for repeated indices, which overlapping windows may have: `"last"`, the last one in
             row-major order wins; `"sum"`, the values add up; `"error"`, an error is raised. The gradient follows the
             rule. Defaults to `"last"`.
-        validate: `"windows"` also reports an index outside its own window, which a wrong size makes. `False` drops a
-            bad index where a report costs time: in graphs of TensorFlow and on CUDA devices. Defaults to `True`.
+        index_format: `"window"` or `"plane"`, as in the pooling layer. With `"plane"`, `output.flat[indices[i]] =
+            inputs[i]`, and an index is an error if it is negative or past its plane. Use it for indices of PyTorch, and
+            for those that `unpool.convert_indices` makes of TensorFlow's. Defaults to `"window"`. Layers saved without
+            this argument load with `"plane"`.
+        validate: `"windows"` also reports a position in the plane that is outside its own window, which a wrong size
+            makes. `False` drops a bad index where a report costs time: in graphs of TensorFlow and on CUDA devices.
+            Defaults to `True`.
         **kwargs: `name`, `dtype` and `trainable`, as in all layers.
 
     Call arguments:
@@ -181,7 +189,7 @@ class MaxUnpooling2D(_MaxUnpooling):
         `rows = pooled_rows * strides` for `padding="same"`, unless a size is given.
 
     Raises:
-        IndexError: If an index is out of range, in an eager call; `InvalidArgumentError` in TensorFlow's graphs.
+        IndexError: If an index is bad, in an eager call; `InvalidArgumentError` in TensorFlow's graphs.
         TypeError: If `indices` are not integers, or a list of inputs is not a pair.
         ValueError: If shapes do not fit, or the size does not pool to that of the inputs.
 
@@ -211,8 +219,8 @@ class MaxUnpooling3D(_MaxUnpooling):
     """Put each value of pooled volumes back: `MaxUnpooling2D` with a depth.
 
     Args:
-        pool_size, strides, padding, output_size, data_format, duplicates, validate: As in `MaxUnpooling2D`, integers
-            or triples.
+        pool_size, strides, padding, output_size, data_format, duplicates, index_format, validate: As in
+            `MaxUnpooling2D`, integers or triples.
 
     Call arguments:
         inputs, indices, output_size, like: As in `MaxUnpooling2D`.

@@ -1,4 +1,4 @@
-"""The base class of pooling and unpooling layers: a window and a data format, and both in a saved configuration."""
+"""The base class of pooling and unpooling layers: a window and two formats, and all in a saved configuration."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import keras
 
 import unpool
-from unpool.arguments import is_channels_last, window
+from unpool.arguments import check_choice, is_channels_last, window
 from unpool.keras import messages
+from unpool.plan import INDEX_FORMATS, IndexFormat
 from unpool.sizes import LAYOUTS, Window
 
 
@@ -24,6 +25,7 @@ class Windowed(keras.layers.Layer):  # type: ignore[misc]
         strides: int | Sequence[int] | None,
         padding: str | int | Sequence[int],
         data_format: str | None,
+        index_format: IndexFormat,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -33,6 +35,8 @@ class Windowed(keras.layers.Layer):  # type: ignore[misc]
         self.padding = padding if isinstance(padding, str) else checked.padding
         self.data_format = keras.config.image_data_format() if data_format is None else data_format
         is_channels_last(self.data_format)
+        check_choice("index_format", index_format, INDEX_FORMATS)
+        self.index_format = index_format
 
     @property
     def window(self) -> Window:
@@ -53,9 +57,14 @@ class Windowed(keras.layers.Layer):  # type: ignore[misc]
         return tuple(shape)
 
     def get_config(self) -> dict[str, Any]:
-        names = ("pool_size", "strides", "padding", "data_format")
+        names = ("pool_size", "strides", "padding", "data_format", "index_format")
         config: dict[str, Any] = super().get_config()
         return config | {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Return the layer of a configuration; those saved before `index_format` was an argument mean "plane"."""
+        return super().from_config({"index_format": "plane"} | config)
 
 
 def _lower(word: Any) -> Any:
