@@ -16,7 +16,7 @@ predict_on_batch    one call
 train_on_batch      one training step, compiled as in `fit`
 
 The last two use Keras' default ``jit_compile="auto"``; a note below the table gives its value on each backend.  Indices
-are int64; on JAX, in its default 32-bit mode, int32.
+are taps in uint8, the default of the layers.
 
 Each peer runs in its own process on each backend, one process after the other.  A figure is the median, over the
 rounds, of each process's median.  "First" is the first call of a process, which traces and compiles.  Its result is
@@ -87,23 +87,20 @@ def layers_of(name: str) -> Layers:
 
 
 def maxima(plane: Array) -> tuple[Array, Array]:
-    """Return the maximum of each 2 x 2 window of planes (N, H, W, C), and its index."""
+    """Return the maximum of each 2 x 2 window of planes (N, H, W, C), and its tap."""
     batch, rows, columns, channels = plane.shape
     windows = plane.reshape(batch, rows // 2, 2, columns // 2, 2, channels).transpose(0, 1, 3, 5, 2, 4)
     windows = windows.reshape(batch, rows // 2, columns // 2, channels, 4)
-    tap = windows.argmax(-1)
-    row, column = np.ogrid[: rows // 2, : columns // 2]
-    corner = 2 * row * columns + 2 * column
-    return windows.max(-1), corner[..., None] + tap // 2 * columns + tap % 2
+    return windows.max(-1), windows.argmax(-1).astype(np.uint8)
 
 
-def place(values: Array, indices: Array) -> Array:
-    """Return planes of zeros with each value at its index."""
+def place(values: Array, taps: Array) -> Array:
+    """Return planes of zeros with each value at its tap."""
     batch, rows, columns, channels = values.shape
-    plane = np.zeros((batch, 4 * rows * columns, channels), values.dtype)
-    flat = batch, rows * columns, channels
-    np.put_along_axis(plane, indices.reshape(flat).astype(np.int64), values.reshape(flat), axis=1)
-    return plane.reshape(batch, 2 * rows, 2 * columns, channels)
+    windows = np.zeros((*values.shape, 4), values.dtype)
+    np.put_along_axis(windows, taps[..., None].astype(np.int64), values[..., None], axis=-1)
+    windows = windows.reshape(batch, rows, columns, channels, 2, 2).transpose(0, 1, 4, 2, 5, 3)
+    return windows.reshape(batch, 2 * rows, 2 * columns, channels)
 
 
 def repeat(values: Array) -> Array:
@@ -111,8 +108,8 @@ def repeat(values: Array) -> Array:
 
 
 def gradient_of_placing(plane: Array, upstream: Array) -> Array:
-    _, indices = maxima(plane)
-    return np.where(place(np.ones(indices.shape, bool), indices), upstream, 0)
+    _, taps = maxima(plane)
+    return np.where(place(np.ones(taps.shape, bool), taps), upstream, 0)
 
 
 def gradient_of_repeating(plane: Array, upstream: Array) -> Array:

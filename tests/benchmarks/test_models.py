@@ -71,10 +71,10 @@ def test_another_gradient_of_the_model_is_named(monkeypatch):
 
 def test_numpy_pools_and_places():
     plane = np.array([[1, 5, 0, 0], [3, 2, 0, 4]]).reshape(1, 2, 4, 1)
-    values, indices = models.maxima(plane)
+    values, taps = models.maxima(plane)
     assert values.ravel().tolist() == [5, 4]
-    assert indices.ravel().tolist() == [1, 7]
-    assert models.place(values, indices)[0, ..., 0].tolist() == [[0, 5, 0, 0], [0, 0, 0, 4]]
+    assert taps.ravel().tolist() == [1, 3]
+    assert models.place(values, taps)[0, ..., 0].tolist() == [[0, 5, 0, 0], [0, 0, 0, 4]]
     upstream = np.arange(8).reshape(plane.shape)
     assert models.gradient_of_placing(plane, upstream)[0, ..., 0].tolist() == [[0, 1, 0, 0], [0, 0, 0, 7]]
     assert models.gradient_of_repeating(plane, upstream)[0, ..., 0].tolist() == [[0, 10, 0, 0], [0, 0, 0, 18]]
