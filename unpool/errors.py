@@ -126,7 +126,7 @@ def bad_tap(
     return IndexError(
         f"{index_at(position)} = {value} is no tap of its window in {_plane(plane)}: expected 0..{taps - 1}, and none "
         f"in the padding, with {pooling_arguments(window)}; {what_was_pooled(sized_by, f' as `{sized_by}`')}, with the "
-        f"arguments of the pooling call{_touched(touched)}"
+        f"arguments of the pooling call, or index_format='plane' for positions in the plane{_touched(touched)}"
     )
 
 

@@ -233,6 +233,7 @@ def max_unpool2d(
     validate
         True reports an index outside its plane.  ``"windows"`` also reports an index outside its own window, which a
         wrong ``output_size`` makes.  Without it, such a size shears the picture silently if all indices are in range.
+        For taps it needs ``output_size`` where ``padding="same"`` depends on it.
         False lets CUDA, where a report waits for the device, drop a bad index instead; the CPU always reports it.
         Nothing is ever written out of range.
     backend

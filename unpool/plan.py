@@ -22,6 +22,7 @@ from unpool.sizes import (
     Size,
     Window,
     check_countable,
+    check_padding,
     check_taps,
     count_windows,
     default_size,
@@ -174,6 +175,8 @@ def plan_unpooling(
             demand_size(axis, count, size, window, output_size, sized_by)
     if index_format == "window":
         check_taps(window)
+        if output_size is None and validate == "windows":
+            check_padding(sized_by, window)
     rest = {"validate": validate, "index_format": index_format}
     return _plan(shape, window, batch, channels, pooled, sizes, channels_last, sized_by, **rest)
 

@@ -304,6 +304,12 @@ def check_taps(window: Window) -> None:
         raise _too_many_taps(window)
 
 
+def check_padding(argument: str, window: Window) -> None:
+    """Refuse to leave out a size on which the padding before a plane depends."""
+    if any(padding_before(None, None, *along) is None for along in zip(*window, strict=True)):
+        raise _size_places_windows(argument, window)
+
+
 def check_countable(argument: str, shape: Sequence[Any]) -> None:
     """Refuse arrays of 2**59 elements or more: at 16 bytes an element, int64 cannot count their bytes."""
     # A list, not a generator, so that PyTorch can trace it.
@@ -356,6 +362,13 @@ def _window_too_large(window: Sequence[Sequence[int]], span: int) -> ValueError:
     return ValueError(
         f"`kernel_size` must span fewer than 2**31 cells from the first to the last of a window, got {span} with "
         f"{pooling_arguments(window)}: pool in two steps"
+    )
+
+
+def _size_places_windows(argument: str, window: Sequence[Sequence[int]]) -> ValueError:
+    return ValueError(
+        f"`{argument}` must be given for taps of windows whose padding before the plane depends on it, got none, "
+        f"validate='windows' and {pooling_arguments(window)}: {what_was_pooled(argument)}"
     )
 
 

@@ -41,10 +41,10 @@ class _MaxUnpooling(Windowed):
         shape = None if like is None else keras.ops.shape(like)
         size, validate = self._size(output_size, shape), self.validate
         # With "same" the default size is the largest, so positions in a smaller plane are in range.  Only a check of
-        # their own windows finds them.  Taps cannot leave their windows.
-        # The first axis does not enter the flat index, so only the other axes can shear the picture.
-        open_size = size is None and self.padding == "same" and max(self.strides[1:], default=1) > 1
-        if open_size and validate and self.index_format == "plane":
+        # their own windows finds them.  The first axis does not enter a position, so only the other axes can shear the
+        # picture.  For taps, the check refuses windows whose place depends on the size.
+        shearing = self.strides[1:] if self.index_format == "plane" else self.strides
+        if size is None and self.padding == "same" and validate and max(shearing, default=1) > 1:
             validate = "windows"
         terms = calls.Terms(("inputs", "indices", "out"), _sized_by(size, like), real=False)
         how = self.data_format, self.index_format, self.duplicates, None, validate, None

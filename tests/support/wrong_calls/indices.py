@@ -27,15 +27,16 @@ INDICES = {
         "bad_tap",
         IndexError,
         "indices[0, 0, 1, 0] = 4 is no tap of its window in an output plane of 4 x 4: expected 0..3, and none in the "
-        f"padding, with {WINDOW}; {LAST} `output_size`, with the arguments of the pooling call",
+        f"padding, with {WINDOW}; {LAST} `output_size`, with the arguments of the pooling call, or "
+        "index_format='plane' for positions in the plane",
         lambda: unpool.max_unpool2d(P, planted(0 * I, (2, 4)), 2, index_format="window"),
     ),
     "no tap, written": Case(
         "bad_tap",
         IndexError,
         "indices[0, 0, 1, 0] = -1 is no tap of its window in an output plane of 4 x 4: expected 0..3, and none in the "
-        f"padding, with {WINDOW}; {LAST} `input_size`, with the arguments of the pooling call. `out` may be partly "
-        "overwritten",
+        f"padding, with {WINDOW}; {LAST} `input_size`, with the arguments of the pooling call, or "
+        "index_format='plane' for positions in the plane. `out` may be partly overwritten",
         lambda: unpool.max_pool2d_backward(
             P, planted(0 * I, (2, -1)), (4, 4), 2, index_format="window", out=np.empty((1, 1, 4, 4), "float32")
         ),

@@ -23,6 +23,16 @@ SIZES = {
         "`input_size` must be a sequence of integers, got None: pass the shape of an array",
         lambda out: unpool.max_pool2d_backward(P, I, None, 2, out=out.plane),
     ),
+    "size_of_taps": Case(
+        "size_places_windows",
+        ValueError,
+        "`output_size` must be given for taps of windows whose padding before the plane depends on it, got none, "
+        "validate='windows' and kernel_size=(3, 3), stride=(2, 2), padding='same', dilation=(1, 1): pass the shape of "
+        "the array that was pooled",
+        lambda out: unpool.max_unpool2d(
+            P, 0 * I, 3, 2, "same", index_format="window", validate="windows", out=out.plane
+        ),
+    ),
     "one_size": Case(
         "size_out_of_range",
         ValueError,
