@@ -300,6 +300,34 @@ def test_recomputed(way):
     assert_same_bits(actual.numpy(), subject.back(subject.weights))
 
 
+@every_way
+@pytest.mark.parametrize("duplicates", ["last", "sum"])
+@pytest.mark.parametrize("place", PLACES)
+def test_indices_that_are_taps(way, place, duplicates):
+    """First and second derivatives by taps are those by positions in the plane."""
+    case, leading, data_format = PLACES[place]
+    shape = case.shape(leading, data_format)
+    x = tf.constant(4.0 * np.random.default_rng(0).permutation(int(np.prod(shape))).reshape(shape))
+
+    @way
+    def derivatives(x, index_format):
+        named = case.window | {"data_format": data_format, "index_format": index_format}
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                values, indices = case.function("max_pool")(x, return_indices=True, **named)
+                more = named | {"duplicates": duplicates}
+                planes = case.function("max_unpool")(values, indices, output_size=case.size, **more)
+                taken = case.function("max_unpool_backward")(planes * x, indices, **more)
+                total = cubed(planes) + cubed(taken)
+            first = inner.gradient(total, x)
+        return planes, taken, first, outer.gradient(first, x)
+
+    for found, expected in zip(derivatives(x, "window"), derivatives(x, "plane"), strict=True):
+        assert_same_bits(found.numpy(), expected.numpy())
+
+
 # --- forward mode -----------------------------------------------------------------------------------------------------
 
 

@@ -564,6 +564,32 @@ def test_an_index_of_another_convention(way):
         assert way.error(call, tf.constant(plane), tf.constant(wrong)) == expected
 
 
+# --- taps -------------------------------------------------------------------------------------------------------------
+
+
+@ways("function", "xla")
+@pytest.mark.parametrize("hidden", [(), (0, 1, 2, 3)], ids=["known", "open"])
+@pytest.mark.parametrize("window", [(2,), (3, 2, 1)], ids=["apart", "overlap"])
+def test_a_size_as_a_tensor_and_taps(way, hidden, window):
+    """By taps, a graph scatters and gathers nothing, also where the size is a tensor."""
+    x = bits("float32", (2, 7, 5, 3))
+    named = {"data_format": "channels_last", "index_format": "window"}
+
+    def restore(x, size):
+        values, taps = unpool.max_pool2d(x, *window, return_indices=True, **named)
+        planes = unpool.max_unpool2d(values, taps, *window, output_size=size, validate=False, **named)
+        return planes, unpool.max_unpool2d_backward(planes, taps, *window, validate=False, **named)
+
+    shape = [None if place in hidden else size for place, size in enumerate(x.shape)]
+    specs = [tf.TensorSpec(shape, tf.float32), tf.TensorSpec([2], tf.int32)]
+    run = way(restore, input_signature=specs)
+    for actual, expected in zip(run(*tensors(x, np.int32([7, 5]))), restore(x, (7, 5)), strict=True):
+        assert_same_bits(actual.numpy(), expected)
+    if not hidden:
+        kinds = {operation.type for operation in run.get_concrete_function().graph.get_operations()}
+        assert not {kind for kind in kinds if "Scatter" in kind or "SparseToDense" in kind or "GatherNd" in kind}
+
+
 # --- windows far larger than the plane --------------------------------------------------------------------------------
 
 

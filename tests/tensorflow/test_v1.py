@@ -88,6 +88,23 @@ def test_the_gradient_of_pooling(known):
 
 
 @sizes
+@pytest.mark.parametrize("duplicates", ["last", "sum", "error"])
+def test_taps(known, duplicates):
+    named = {"index_format": "window", **LAST}
+    values, taps = run(lambda x: unpool.max_pool2d(x, 2, return_indices=True, **named), X, known=known)
+    np.testing.assert_array_equal(values, VALUES)
+    np.testing.assert_array_equal(taps, unpool.max_pool2d(X, 2, return_indices=True, **named)[1])
+    more = {"duplicates": duplicates, **named}
+    found = run(lambda v, i: unpool.max_unpool2d(v, i, 2, output_size=X.shape, **more), values, taps, known=known)
+    np.testing.assert_array_equal(found, unpool.max_unpool2d(VALUES, INDICES, 2, output_size=X.shape, **LAST))
+    found = run(lambda g, i: unpool.max_unpool2d_backward(g, i, 2, **more), X, taps, known=known)
+    np.testing.assert_array_equal(found, VALUES)
+    taps[0, 1, 1, 2] = 4
+    text = "indices[0, 1, 1, 2] = 4 is no tap of its window in an output plane of 4 x 6: expected 0..3"
+    refuse(text, lambda g, i: unpool.max_unpool2d_backward(g, i, 2, **more), X, taps, known=known)
+
+
+@sizes
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_conventions(known, convention):
     named = {"output_size": X.shape, "kernel_size": 2, **LAST}
@@ -97,9 +114,9 @@ def test_conventions(known, convention):
     back = run(lambda i: unpool.convert_indices(i, convention, "plane", **named), there, known=known)
     np.testing.assert_array_equal(back, INDICES)
     wrong = there.copy()
-    wrong[0, 1, 1, 2] = 999
+    wrong[0, 1, 1, 2] = 255
     refuse(
-        f"indices[0, 1, 1, 2] = 999 does not fit the convention '{convention}'",
+        f"indices[0, 1, 1, 2] = 255 does not fit the convention '{convention}'",
         lambda i: unpool.convert_indices(i, convention, "plane", **named),
         wrong,
         known=known,

@@ -36,28 +36,43 @@ class TapTargets(Targets):
         return tf.reshape(tf.cast(self.indices, tf.int32 if small else tf.int64), self.shape)
 
     def valid(self) -> Any:
+        mask = self._numbered()
+        return mask & (self.cells() >= 0) if self._edges() else mask
+
+    def every_valid(self) -> Any:
+        """Return True if every tap is valid; only the windows at the edges can have taps in the padding."""
+        every = tf.reduce_all(self._numbered())
+        for windows_of in self._edges():
+            every &= tf.reduce_all(self._cells(windows_of)[1])
+        return every
+
+    def _numbered(self) -> Any:
+        """Return a mask of the indices that are numbers of taps."""
         taps, dtype = tf.reshape(self.indices, self.shape), self.indices.dtype
         mask = taps <= tf.constant(min(self.plan.taps - 1, dtype.max), dtype)
-        if not dtype.is_unsigned:
-            mask &= taps >= tf.constant(0, dtype)
-        return mask if self._unpadded() else mask & (self.cells() >= 0)
+        return mask if dtype.is_unsigned else mask & (taps >= tf.constant(0, dtype))
 
-    def _unpadded(self) -> bool:
-        """Return True if every tap of every window is known to lie inside the plane."""
-        sizes, plan = self.sizes, self.plan
-        if not known(*sizes.padding) or any(sizes.padding):
-            return False
-        along = zip(sizes.plane, sizes.pooled, plan.stride, plan.kernel, plan.dilation, strict=True)
-        return all(
-            size >= (windows - 1) * stride + (kernel - 1) * dilation + 1 if known(size, windows) else sizes.follows
-            for size, windows, stride, kernel, dilation in along
-        )
+    def _edges(self) -> list[list[slice]]:
+        """Return slices of the windows, along all axes, that hold every window with a tap outside of the plane."""
+        edges, sizes, plan = [], self.sizes, self.plan
+        for axis, (size, windows, padding) in enumerate(zip(sizes.plane, sizes.pooled, sizes.padding, strict=True)):
+            stride, span = plan.stride[axis], plan.dilation[axis] * (plan.kernel[axis] - 1) + 1
+            if known(size, windows, padding):
+                before, behind = min(windows, -(-padding // stride)), max(0, (size + padding - span) // stride + 1)
+                parts = [slice(0, before)] * (before > 0) + [slice(behind, windows)] * (behind < windows)
+            else:
+                parts = [] if sizes.follows and known(padding) and padding == 0 else [slice(None)]
+            edges += [[part if axis == other else slice(None) for other in range(3)] for part in parts]
+        return edges
 
     def cells(self) -> Any:
         """Return the cell of each tap in its plane; -1 for a bad one."""
+        cells, inside = self._cells([slice(None)] * 3)
+        return tf.reshape(tf.where(inside, cells, tf.constant(-1, cells.dtype)), self.shape)
+
+    def _cells(self, windows_of: list[slice]) -> tuple[Any, Any]:
         numbers = self.numbers if self.sizes.small else tf.cast(self.numbers, tf.int64)
-        cells, inside = self._converted(cells_of, numbers)
-        return tf.where(inside, cells, tf.constant(-1, cells.dtype))
+        return self._converted(cells_of, numbers, windows_of)
 
     def last(self) -> Any:
         """Return a mask of the taps whose cell no later window names."""
@@ -99,12 +114,11 @@ class TapTargets(Targets):
 
     def good(self) -> list[Any]:
         """Return the check that all taps are taps of their windows, inside the plane."""
-        valid = self.valid()
 
         def bad(number: Number) -> Exception:
-            return errors.bad_tap(*self._first_of(~valid, number), self.plan.window, self.plan.sized_by)
+            return errors.bad_tap(*self._first_of(~self.valid(), number), self.plan.window, self.plan.sized_by)
 
-        return require(tf.reduce_all(valid), bad)
+        return require(self.every_valid(), bad)
 
     def once(self) -> list[Any]:
         """Demand that no two taps of a plane are at one cell."""

@@ -55,24 +55,23 @@ class Targets:
     def own(self) -> Any:
         """Return a mask of the indices that are cells of their own windows."""
         _, inside = self._converted(taps_of, self.numbers)
-        return inside
+        return tf.reshape(inside, self.shape)
 
     def cells(self) -> Any:
         """Return the cell of each index in its plane; that of a bad one is undefined."""
         return self.numbers
 
-    def _converted(self, conversion: Any, numbers: Any) -> tuple[Any, Any]:
-        """Convert between taps and cells by a function of `unpool.taps`."""
+    def _converted(self, conversion: Any, numbers: Any, windows_of: Any = (slice(None),) * 3) -> tuple[Any, Any]:
+        """Convert between taps and cells by a function of `unpool.taps`; `windows_of` is a slice of each axis."""
         sizes, dtype, corners = self.sizes, numbers.dtype, []
         for axis, windows in enumerate(sizes.pooled):
             shape = [1] * 5
             shape[1 + axis] = -1
             corner = arange(windows, dtype) * cast(self.plan.stride[axis], dtype) - cast(sizes.padding[axis], dtype)
-            corners.append(reshaped(corner, *shape))
+            corners.append(reshaped(corner[windows_of[axis]], *shape))
         numbers = tf.reshape(numbers, as_shape(self.lead, *sizes.pooled, self.trail))
         plane = [cast(size, dtype) for size in sizes.plane]
-        found, inside = conversion(numbers, plane, corners, self.plan)
-        return tf.reshape(found, self.shape), tf.reshape(inside, self.shape)
+        return conversion(numbers[:, *windows_of], plane, corners, self.plan)  # type: ignore[no-any-return]
 
     def flat(self) -> Any:
         """Return the positions of indices among all cells, in memory order; one past the end for a bad index."""
