@@ -317,10 +317,36 @@ def test_one_integer_is_a_size_everywhere():
     assert at_call(*pooling(2, padding="same")(keras.Input((5, 5, 3))), output_size=5).shape == (None, 5, 5, 3)
 
 
+@pytest.mark.parametrize("index_format", ["plane", "window"])
 @pytest.mark.parametrize(("padding", "size"), [("valid", 7), ("same", 6), (1, 5)])
-def test_the_size_that_follows_is_what_windows_cover(padding, size):
-    x = np.zeros((2, size, size, 3), "float32")
-    assert unpooling(2, 3, 2, padding)(*pooling(2, 3, 2, padding)(x)).shape == x.shape
+def test_the_size_that_follows_is_what_windows_cover(padding, size, index_format):
+    x, named = np.zeros((2, size, size, 3), "float32"), {"index_format": index_format}
+    layer, pair = unpooling(2, 3, 2, padding, **named), pooling(2, 3, 2, padding, **named)(x)
+    assert layer(*pair, like=x).shape == x.shape
+    if padding != "same" or index_format == "plane":
+        assert layer(*pair).shape == x.shape
+
+
+@every_rank
+def test_taps_need_the_size_where_it_places_windows(rank):
+    """Windows of 3 with strides of 2 begin at cell 0 of 6 cells, and one cell before a plane of 5."""
+    x = np.random.default_rng(rank).random((2, *(5,) * rank, 3), "float32")
+    pair = pooling(rank, 3, 2, "same")(x)
+    layer = unpooling(rank, 3, 2, "same")
+    expected = array(
+        unpooling(rank, 3, 2, "same", index_format="plane")(
+            *pooling(rank, 3, 2, "same", index_format="plane")(x), like=x
+        )
+    )
+    assert_same_bits(array(layer(*pair, like=x)), expected)
+    symbolic = pooling(rank, 3, 2, "same")(keras.Input((*(None,) * rank, 3)))
+    for call in (lambda: layer(*pair), lambda: layer(*symbolic)):
+        with pytest.raises(
+            ValueError, match=r"`like` must be given for taps .* as `like`, or its size as `output_size`"
+        ):
+            call()
+    assert unpooling(rank, 3, 2, "same", validate=False)(*pair).shape == (2, *(6,) * rank, 3)
+    assert unpooling(rank, 2, 2, "same")(*pooling(rank, 2, 2, "same")(x)).shape == (2, *(6,) * rank, 3)
 
 
 @every_rank
@@ -394,7 +420,8 @@ def test_a_batch_may_be_empty(rank):
 def test_shapes_are_told_before_they_are_there(rank, data_format, window, padding, index_format):
     x = data(rank, data_format)
     named = {"padding": padding, "data_format": data_format, "index_format": index_format}
-    pool, back = pooling(rank, *window, **named), unpooling(rank, *window, **named)
+    # Without a check, also where taps need the size.
+    pool, back = pooling(rank, *window, **named), unpooling(rank, *window, **named, validate=False)
     pair = pool(x)
     picture, small = x.shape, tuple(pair[0].shape)
     sizes, open_shape = (7, 6, 5)[:rank], arranged((None, 3), (None,) * rank, data_format)

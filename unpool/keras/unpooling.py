@@ -39,15 +39,9 @@ class _MaxUnpooling(Windowed):
         values, indices = _pair(inputs, indices)
         self.check_batched("inputs", values.shape)
         shape = None if like is None else keras.ops.shape(like)
-        size, validate = self._size(output_size, shape), self.validate
-        # With "same" the default size is the largest, so positions in a smaller plane are in range.  Only a check of
-        # their own windows finds them.  The first axis does not enter a position, so only the other axes can shear the
-        # picture.  For taps, the check refuses windows whose place depends on the size.
-        shearing = self.strides[1:] if self.index_format == "plane" else self.strides
-        if size is None and self.padding == "same" and validate and max(shearing, default=1) > 1:
-            validate = "windows"
+        size = self._size(output_size, shape)
         terms = calls.Terms(("inputs", "indices", "out"), _sized_by(size, like), real=False)
-        how = self.data_format, self.index_format, self.duplicates, None, validate, None
+        how = self.data_format, self.index_format, self.duplicates, None, self._checks(size), None
         return calls.scatter(values, indices, self.window, size, *how, terms)
 
     def compute_output_shape(
@@ -69,8 +63,20 @@ class _MaxUnpooling(Windowed):
             size = (None,) * self.rank
         elif size is not None and size is not self.output_size and like_shape is None:
             size, _ = sizes_of("output_size", size, self.rank, self.channels_last)
-        how = True, "inputs", sized_by, self.index_format
+        how = self._checks(size), "inputs", sized_by, self.index_format
         return plan_unpooling(shape, self.window, size, self.channels_last, *how).plane_shape
+
+    def _checks(self, size: Any) -> Validate:
+        """Return the `validate` of a call; without a size, "same" needs the check of windows.
+
+        The default size is the largest, so positions in a smaller plane are in range.  The first axis does not enter a
+        position, so only the other axes can shear the picture.  Taps are refused if their windows' places depend on the
+        size.
+        """
+        shearing = self.strides[1:] if self.index_format == "plane" else self.strides
+        if size is None and self.padding == "same" and self.validate and max(shearing, default=1) > 1:
+            return "windows"
+        return self.validate
 
     def compute_output_spec(self, inputs: Any, indices: Any = None, output_size: Any = None, like: Any = None) -> Any:
         values, indices = _pair(inputs, indices)

@@ -100,9 +100,9 @@ class TapTargets(Targets):
     def _lying(self) -> list[Any]:
         return [self.lead, *self.sizes.pooled, self.trail]
 
-    def _taken(self, planes: Any, duplicates: Duplicates) -> Any:
+    def taken(self, planes: Any, duplicates: Duplicates) -> Any:
         if self.matches is None or prod(axis.kernel for axis in self.matches.axes) > _SLICED:
-            return super()._taken(planes, duplicates)
+            return super().taken(planes, duplicates)
         bytes_serve = self.indices.dtype == tf.uint8 and self.plan.taps - 1 <= self.indices.dtype.max
         taps = tf.reshape(self.indices, self.shape) if bytes_serve else self.numbers
         values = self.matches.gather(planes, taps)

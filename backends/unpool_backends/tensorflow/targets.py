@@ -118,11 +118,11 @@ class Targets:
 
     def take(self, planes: Any, duplicates: Duplicates) -> Any:
         """Return the value at each index; zero at a bad index, and at one that a later index overwrote."""
-        values = tf.reshape(self._taken(planes, duplicates), as_shape(*self.sizes.pooled_shape))
+        values = tf.reshape(self.taken(planes, duplicates), as_shape(*self.sizes.pooled_shape))
         values.set_shape(self.plan.pooled_shape)
         return values
 
-    def _taken(self, planes: Any, duplicates: Duplicates) -> Any:
+    def taken(self, planes: Any, duplicates: Duplicates) -> Any:
         cells = tf.reshape(planes, [-1])
 
         def at(flat: Any) -> Any:
