@@ -16,7 +16,7 @@ ONNX needs `onnx_translations`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 
@@ -27,6 +27,8 @@ from unpool.plan import IndexFormat, Validate
 from unpool.protocol import Duplicates
 
 __all__ = ["MaxPool1d", "MaxPool2d", "MaxPool3d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", "onnx_translations"]
+
+Form = Literal["max_unpool", "portable"]
 
 # `torch.fx` records calls of these names in this module, and does not trace into them.
 for _name in ("max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d"):
@@ -173,7 +175,7 @@ class MaxUnpool3d(_MaxUnpool):
     checked = unpool.MaxUnpool3d
 
 
-def onnx_translations() -> dict[Any, Any]:
+def onnx_translations(*, form: Form = "max_unpool") -> dict[Any, Any]:
     """Return the translation table with which ONNX export converts these layers and `unpool`'s functions.
 
     ::
@@ -184,11 +186,25 @@ def onnx_translations() -> dict[Any, Any]:
     floats.  ONNX has no rule for NaN in a window or for a bad index, and does not refuse repeated indices.  Gradients
     are not exported.
 
+    ``form="portable"`` is for runtimes without ``MaxUnpool`` and the indices of ``MaxPool``, such as OpenVINO.  It
+    needs only ``MaxPool``, ``Slice``, ``Less``, ``Equal``, ``Where``, ``Concat``, ``Transpose``, ``Reshape`` and
+    ``Pad``, and indices of 32 bits.  The windows must lie apart: 1-D or 2-D, no padding, no dilation, ``kernel_size <=
+    stride``.  All sizes but the batch's must be known.  An index outside of its own window is dropped.
+
     Raises
     ------
     ModuleNotFoundError
         If onnxscript is not installed; the exporter itself needs it, too.
+    ValueError
+        If ``form`` is neither word.  The export raises one, as the cause of its error, for a call that the portable
+        form does not serve.
     """
-    from unpool_backends.torch import onnx
+    if form not in get_args(Form):
+        raise _unknown_form(form)
+    from unpool_backends.torch import onnx, onnx_portable
 
-    return onnx.translations()
+    return onnx.translations() if form == "max_unpool" else onnx_portable.translations()
+
+
+def _unknown_form(form: object) -> ValueError:
+    return ValueError(f"`form` must be 'max_unpool' or 'portable', got {form!r}: pass one of them, or leave it out")
