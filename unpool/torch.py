@@ -10,7 +10,7 @@ repeated indices, errors that name the bad index, and gradients that are right i
 [[[0.0, 5.0], [0.0, 0.0]]]
 
 `torch.compile`, `torch.export` and `torch.fx` can trace a model with these layers; TorchScript cannot.  The export to
-ONNX needs `onnx_translations`.
+ONNX needs `onnx_translations`, and that to other tools `decompositions`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,16 @@ from unpool.arguments import DataFormat, Padding
 from unpool.plan import IndexFormat, Validate
 from unpool.protocol import Duplicates
 
-__all__ = ["MaxPool1d", "MaxPool2d", "MaxPool3d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", "onnx_translations"]
+__all__ = [
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
+    "decompositions",
+    "onnx_translations",
+]
 
 Form = Literal["max_unpool", "portable"]
 
@@ -204,6 +213,34 @@ def onnx_translations(*, form: Form = "max_unpool") -> dict[Any, Any]:
     from unpool_backends.torch import onnx, onnx_portable
 
     return onnx.translations() if form == "max_unpool" else onnx_portable.translations()
+
+
+def decompositions() -> dict[Any, Any]:
+    """Return the table that replaces the operators of `unpool` in an exported program by PyTorch's own.
+
+    ::
+
+        program = torch.export.export(model, (x,)).run_decompositions(unpool.torch.decompositions())
+
+    Tools that start from `torch.export` then need no rule for these operators: OpenVINO's ``convert_model``, for
+    example.  The program returns the same bits, except that a NaN goes to the first tap of its window.  Indices and
+    unpooling are decomposed as by ``onnx_translations(form="portable")``, for the same windows and sizes; pooled values
+    alone for all.  Gradients are not decomposed.
+
+    Raises
+    ------
+    ValueError
+        By ``run_decompositions``, for a call that the portable form does not serve.
+
+    >>> import torch, unpool.torch
+    >>> program = torch.export.export(unpool.torch.MaxPool1d(2), (torch.tensor([[1.0, 5.0, 3.0]]),))
+    >>> program = program.run_decompositions(unpool.torch.decompositions())
+    >>> [str(node.target) for node in program.graph.nodes if "unpool" in str(node.target)]
+    []
+    """
+    from unpool_backends.torch import decompositions
+
+    return decompositions.table()
 
 
 def _unknown_form(form: object) -> ValueError:
