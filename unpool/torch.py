@@ -231,12 +231,6 @@ def decompositions() -> dict[Any, Any]:
     ------
     ValueError
         By ``run_decompositions``, for a call that the portable form does not serve.
-
-    >>> import torch, unpool.torch
-    >>> program = torch.export.export(unpool.torch.MaxPool1d(2), (torch.tensor([[1.0, 5.0, 3.0]]),))
-    >>> program = program.run_decompositions(unpool.torch.decompositions())
-    >>> [str(node.target) for node in program.graph.nodes if "unpool" in str(node.target)]
-    []
     """
     from unpool_backends.torch import decompositions
 

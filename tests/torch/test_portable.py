@@ -33,13 +33,10 @@ WINDOWS = {
         {"kernel_size": (1, 4)},
     ],
 }
-CASES = [
-    (rank, window, data_format, batch)
-    for rank in (1, 2)
-    for window, data_format, batch in itertools.product(
-        WINDOWS[rank], ["channels_first", "channels_last"], [True, False]
-    )
-]
+LAYOUTS = list(itertools.product(["channels_first", "channels_last"], [True, False]))
+# Every window in one layout, and one window in the others.
+CASES = [(rank, window, *LAYOUTS[0]) for rank in (1, 2) for window in WINDOWS[rank]]
+CASES += [(rank, WINDOWS[rank][1], *layout) for rank in (1, 2) for layout in LAYOUTS[1:]]
 cases = pytest.mark.parametrize(("rank", "window", "data_format", "batch"), CASES, ids=str)
 
 

@@ -6,6 +6,7 @@ operators of the core ATen set.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -68,7 +69,7 @@ def _pooled(planes: Any, kernel: Sequence[int], stride: Sequence[int], dilation:
 
 
 def _lowest(dtype: Any) -> float:
-    return -torch.inf if dtype.is_floating_point else torch.iinfo(dtype).min
+    return -math.inf if dtype.is_floating_point else int(torch.iinfo(dtype).min)
 
 
 class _Tensors:
