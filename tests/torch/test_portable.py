@@ -141,7 +141,6 @@ def test_onnx_runtime_has_the_same_bits(export, run, rank, window, data_format, 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.int8, torch.uint8])
 def test_other_dtypes(export, run, dtype):
-    require("onnxruntime", "it runs the exported models")
     x = with_ties(2, "channels_first", True).abs().to(dtype)
     model = Restored(2, {"kernel_size": 2, "ceil_mode": True}, index_format="window")
     assert same(run(export(model, x), x), model(x))
