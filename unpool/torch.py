@@ -10,13 +10,13 @@ repeated indices, errors that name the bad index, and gradients that are right i
 [[[0.0, 5.0], [0.0, 0.0]]]
 
 `torch.compile`, `torch.export` and `torch.fx` can trace a model with these layers; TorchScript cannot.  The export to
-ONNX needs `onnx_translations`.
+ONNX needs `onnx_translations`, and that to other tools `decompositions`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 
@@ -26,7 +26,18 @@ from unpool.arguments import DataFormat, Padding
 from unpool.plan import IndexFormat, Validate
 from unpool.protocol import Duplicates
 
-__all__ = ["MaxPool1d", "MaxPool2d", "MaxPool3d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", "onnx_translations"]
+__all__ = [
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
+    "decompositions",
+    "onnx_translations",
+]
+
+Form = Literal["max_unpool", "portable"]
 
 # `torch.fx` records calls of these names in this module, and does not trace into them.
 for _name in ("max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d"):
@@ -173,7 +184,7 @@ class MaxUnpool3d(_MaxUnpool):
     checked = unpool.MaxUnpool3d
 
 
-def onnx_translations() -> dict[Any, Any]:
+def onnx_translations(*, form: Form = "max_unpool") -> dict[Any, Any]:
     """Return the translation table with which ONNX export converts these layers and `unpool`'s functions.
 
     ::
@@ -184,11 +195,47 @@ def onnx_translations() -> dict[Any, Any]:
     floats.  ONNX has no rule for NaN in a window or for a bad index, and does not refuse repeated indices.  Gradients
     are not exported.
 
+    ``form="portable"`` is for runtimes without ``MaxUnpool`` and the indices of ``MaxPool``, such as OpenVINO.  It
+    needs only ``MaxPool``, ``Slice``, ``Less``, ``Equal``, ``Where``, ``Concat``, ``Transpose``, ``Reshape`` and
+    ``Pad``, and indices of 32 bits.  The windows must lie apart: 1-D or 2-D, no padding, no dilation, ``kernel_size <=
+    stride``.  All sizes but the batch's must be known.  An index outside of its own window is dropped.
+
     Raises
     ------
     ModuleNotFoundError
         If onnxscript is not installed; the exporter itself needs it, too.
+    ValueError
+        If ``form`` is neither word.  The export raises one, as the cause of its error, for a call that the portable
+        form does not serve.
     """
-    from unpool_backends.torch import onnx
+    if form not in get_args(Form):
+        raise _unknown_form(form)
+    from unpool_backends.torch import onnx, onnx_portable
 
-    return onnx.translations()
+    return onnx.translations() if form == "max_unpool" else onnx_portable.translations()
+
+
+def decompositions() -> dict[Any, Any]:
+    """Return the table that replaces the operators of `unpool` in an exported program by PyTorch's own.
+
+    ::
+
+        program = torch.export.export(model, (x,)).run_decompositions(unpool.torch.decompositions())
+
+    Tools that start from `torch.export` then need no rule for these operators: OpenVINO's ``convert_model``, for
+    example.  The program returns the same bits, except that a NaN goes to the first tap of its window.  Indices and
+    unpooling are decomposed as by ``onnx_translations(form="portable")``, for the same windows and sizes; pooled values
+    alone for all.  Gradients are not decomposed.
+
+    Raises
+    ------
+    ValueError
+        By ``run_decompositions``, for a call that the portable form does not serve.
+    """
+    from unpool_backends.torch import decompositions
+
+    return decompositions.table()
+
+
+def _unknown_form(form: object) -> ValueError:
+    return ValueError(f"`form` must be 'max_unpool' or 'portable', got {form!r}: pass one of them, or leave it out")

@@ -25,6 +25,7 @@ NEEDS = {
     "unpool_backends.tensorflow": "tensorflow",
     "unpool_backends.torch": "torch",
     "unpool_backends.torch.onnx": "onnxscript",
+    "unpool_backends.torch.onnx_portable": "onnxscript",
 }
 
 
