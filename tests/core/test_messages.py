@@ -37,8 +37,12 @@ ELSEWHERE = {
     "rival_plugins",
     "symbolic_array",
     "two_sizes",
+    "plane_too_large",
+    "unknown_form",
     "unknown_rank",
+    "unknown_sizes",
     "unserved_device",
+    "unserved_window",
     "unsupported_format",
     "wrong_device",
 }

@@ -92,12 +92,12 @@ def _served(plan: Plan[Any]) -> Plan[Any]:
     window, rank = plan.window, len(plan.spatial)
     apart = all(k <= s for k, s in zip(window.kernel, window.stride, strict=True))
     if rank == 3 or not apart or any(window.padding) or any(d != 1 for d in window.dilation):
-        raise _unserved(f"{rank}-D windows with {pooling_arguments(window)}")
+        raise _unserved_window(f"{rank}-D windows with {pooling_arguments(window)}")
     sizes = plan.channels, *plan.pooled, *plan.plane
     if not all(type(size) is int for size in sizes):
-        raise _unknown(plan)
+        raise _unknown_sizes(plan)
     if plan.index_format == "plane" and plan.cells > 2**31:
-        raise _too_large(plan)
+        raise _plane_too_large(plan)
     return plan
 
 
@@ -199,14 +199,14 @@ def _back(steps: Steps, planes: Any, plan: Plan[int], shape: Sequence[Any]) -> A
 _ADVICE = "export with onnx_translations(), whose form serves all"
 
 
-def _unserved(got: str) -> ValueError:
+def _unserved_window(got: str) -> ValueError:
     return ValueError(
         f"the portable form must have 1-D or 2-D windows that lie apart (`padding` 0, `dilation` 1, `kernel_size` <= "
         f"`stride`), got {got}: pool with such windows, or {_ADVICE} windows"
     )
 
 
-def _unknown(plan: Plan[Any]) -> ValueError:
+def _unknown_sizes(plan: Plan[Any]) -> ValueError:
     shape = ", ".join("?" if type(size) is not int else str(size) for size in plan.plane_shape)
     return ValueError(
         f"the portable form must have known sizes but the batch's, got ({shape}) for the plane: export with "
@@ -214,7 +214,7 @@ def _unknown(plan: Plan[Any]) -> ValueError:
     )
 
 
-def _too_large(plan: Plan[Any]) -> ValueError:
+def _plane_too_large(plan: Plan[Any]) -> ValueError:
     return ValueError(
         f"the portable form must have indices that int32 holds, got planes of {plan.cells} cells: pool and unpool with "
         f'index_format="window"'
