@@ -203,6 +203,18 @@ def test_every_dtype(backend, dtype, make, duplicates, data_format):
             assert_same(actual, expected_of(values, indices, case.size, duplicates, data_format), duplicates, backend)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_every_half_as_a_sum_of_one(backend, dtype):
+    """A cell is 0 + value: the value, but +0 for -0."""
+    values = np.arange(2**16, dtype="uint16").view(next(one for one in FLOATS if one == dtype)).reshape(1, 1, -1)
+    indices = 2 * np.arange(2**16).reshape(values.shape)
+    with np.errstate(invalid="ignore"):
+        expected = values + values.dtype.type(0)
+    actual = backend.call(unpool.max_unpool1d, values, indices, 2, duplicates="sum")
+    assert_same_sums(backend, np.ascontiguousarray(actual[..., ::2]), expected)
+    assert not actual[..., 1::2].any()
+
+
 @every_format
 @every_mode
 @pytest.mark.parametrize("index_dtype", POSITIONS, ids=str)
