@@ -135,8 +135,8 @@ cdef Buffers describe(Job *job, Operation operation, pooled, indices, plane, pla
         index_bytes = buffers.indices.itemsize
         if index_bytes not in (1, 4, 8):
             raise TypeError("expected int32 or int64 indices, or taps of one byte")
-        if index_bytes == 1 and taps_of(&geometry.job) > MOST_BYTES:
-            raise TypeError(f"expected at most {MOST_BYTES} taps of one byte, got {taps_of(&geometry.job)}")
+        if index_bytes == 1 and taps_of(&geometry.job) > BYTE_TAPS:
+            raise TypeError(f"expected at most {BYTE_TAPS} taps of one byte, got {taps_of(&geometry.job)}")
     if operation == POOL and (kind == COMPLEX64 or kind == COMPLEX128):
         raise TypeError("complex values have no order")
     job[0] = geometry.job

@@ -77,7 +77,7 @@ cdef Status prepare_taps(Job *job) noexcept nogil:
         if job.apart:
             cut_by_cells(job)
         else:
-            cut(job, TILE // (job.windows_along[2] * job.width), TILE // job.width, 1)
+            cut_by_windows(job)
         job.selects = job.in_blocks and selects_cells(job)
         job.streamed &= not job.zeroed and STREAMS and job.in_blocks and fits_stage(job)
         job.streamed &= job.cells_along[0] == 1 and job.pieces == 1  # then a block's cells follow each other
@@ -85,12 +85,12 @@ cdef Status prepare_taps(Job *job) noexcept nogil:
     if job.apart:
         job.duplicates = SUM  # no value is lost
     job.in_blocks = job.duplicates != ERROR
-    cut(job, TILE // (job.windows_along[2] * job.width), TILE // job.width, 1)
+    cut_by_windows(job)
     job.strikes = job.duplicates == LAST and strikes_fit(job)
     job.selects = selects_values(job)
     if job.duplicates == LAST and not job.strikes:
         job.in_blocks = False
-        cut(job, TILE // (job.windows_along[2] * job.width), TILE // job.width, 1)
+        cut_by_windows(job)
     return borrow(job, job.duplicates != SUM)
 
 
@@ -178,7 +178,7 @@ cdef bint is_refused(const Call *call, const Arrays *arrays) noexcept nogil:
         cells *= call.plane[axis]
         farthest += reach * apart
         apart *= call.plane[axis]
-    if arrays.index_bytes == 1 and <double> call.kernel[0] * call.kernel[1] * call.kernel[2] > MOST_BYTES:
+    if arrays.index_bytes == 1 and <double> call.kernel[0] * call.kernel[1] * call.kernel[2] > BYTE_TAPS:
         return True
     if call.operation == POOL and (farthest > INT32_MAX or arrays.index_bytes == 4 and cells - 1 > INT32_MAX):
         return True

@@ -51,6 +51,11 @@ cdef void cut_by_cells(Job *job) noexcept nogil:
         cut(job, 1, BLOCK // window, 1)
 
 
+cdef void cut_by_windows(Job *job) noexcept nogil:
+    """Cut into rows of windows, or pieces of a row, whose taps and values fit a first-level cache."""
+    cut(job, TILE // (job.windows_along[2] * job.width), TILE // job.width, 1)
+
+
 cdef void cut_by_taps(Job *job) noexcept nogil:
     """Cut into pieces of a row of windows whose state fits a first-level cache; fewer windows if they are large."""
     cdef double cost = 1

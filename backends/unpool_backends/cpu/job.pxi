@@ -170,7 +170,7 @@ ctypedef fused index:
 
 cdef enum:
     # Taps of a window that a byte can number.
-    MOST_BYTES = 1 << 8
+    BYTE_TAPS = 1 << 8
     # Bits of a thread's map of cells that have a value: half a megabyte.  Larger strips take several passes.
     SEEN_BITS = 1 << 22
     # How many values ahead a gather prefetches; it takes 0.85 of the time without prefetching.

@@ -42,8 +42,8 @@ cdef struct Rows:
     Py_ssize_t low
     Py_ssize_t high
     # Of each tap: its distance from the window's corner in cells, and its number along the last axis.
-    Py_ssize_t[MOST_BYTES] offsets
-    uint8_t[MOST_BYTES] along
+    Py_ssize_t[BYTE_TAPS] offsets
+    uint8_t[BYTE_TAPS] along
     uint8_t[TAP_TILE] taps
 
 
@@ -106,7 +106,7 @@ cdef bint row_is_inside(const Job *job, Rows *rows, Py_ssize_t row) noexcept nog
     """Return True if no tap of a row of windows lies before or behind the plane along the first two axes."""
     cdef Span h = span(job, 1, row)
     cdef Span *d = &rows.depth
-    cdef uint8_t[MOST_BYTES] outside
+    cdef uint8_t[BYTE_TAPS] outside
     cdef Py_ssize_t i, kd, kh, apart = job.kernel[2]
     cdef uint8_t *taps
     cdef uint8_t bad = 0
@@ -324,7 +324,7 @@ cdef void gather_rows(word *kind, const Job *job, Py_ssize_t nth, int thread) no
     cdef word *values = <word *> job.pooled + strip.pooled
     cdef const uint8_t *indices = <const uint8_t *> job.indices + strip.pooled
     cdef const word *plane = <const word *> job.plane + strip.plane
-    cdef Py_ssize_t part = nth % job.parts, b
+    cdef Py_ssize_t part = nth % job.parts, b, bad
     cdef Rows rows
     cdef Later later
     cdef Block block
@@ -341,16 +341,16 @@ cdef void gather_rows(word *kind, const Job *job, Py_ssize_t nth, int thread) no
         elif job.strikes:
             gather_range(kind, <uint8_t *> NULL, job, nth, thread)
             return
-        elif job.drops:
-            take_kept(values, indices, plane, job, &rows.block, strip.width)
         else:
-            report(job, &strip, thread, first_bad(indices, job, strip.width, thread), -1)
-            return
+            # None is found if bad ones are dropped, or if another thread of the program has written good ones since.
+            bad = first_bad(indices, job, strip.width, thread)
+            if bad >= 0:
+                report(job, &strip, thread, bad, -1)
+                return
+            take_kept(values, indices, plane, job, &block, strip.width)
 
 
-cdef void take_by_taps(
-    word *values, const word *plane, const Job *job, Rows *rows
-) noexcept nogil:
+cdef void take_by_taps(word *values, const word *plane, const Job *job, Rows *rows) noexcept nogil:
     """Take the value at each tap of a block, and zero for values that are lost."""
     cdef Py_ssize_t row, begin = rows.block.column, end = begin
     cdef uint64_t[TILE] lanes
@@ -379,6 +379,7 @@ cdef inline void select_values(
     word *values, const word *plane, const Job *job, Rows *rows, Py_ssize_t row, Py_ssize_t column, Py_ssize_t count,
     const word *lanes
 ) noexcept nogil:
+    """Take the values of some windows of a row by selection, one row of their cells after the other."""
     cdef Span h = span(job, 1, row)
     cdef Py_ssize_t corner = corner_at(job, rows, row, column), kd, kh
     cdef bint fresh = True
