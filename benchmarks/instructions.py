@@ -184,6 +184,8 @@ def cases() -> dict[str, Case]:
     narrow, out = indices.astype(np.int32), np.empty_like(x)
     # Large enough for an output of fresh pages, which the system zeroes.
     many, many_indices = (np.tile(array, (11, 1, 1, 1)) for array in (values, indices))
+    x_small = np.ascontiguousarray(x.reshape(1, 4096, 14, 14)[:, :2048])
+    _, taps_small = unpool.max_pool2d(x_small, 3, 1, padding=1, return_indices=True, **window)
     small, small_indices = unpool.max_pool2d(x[:, :1, :4, :4], 2, return_indices=True)
 
     def scatter(values: Any, indices: Any, *window: Any, **options: Any) -> Case:
@@ -217,6 +219,9 @@ def cases() -> dict[str, Case]:
         "unpool k3 s2, taps": scatter(*overlapping_taps, 3, 2, output_size=(224, 224), **window),
         "gradient of unpool, taps": gather(taps, **window),
         "gradient of unpool k3 s2, taps, last": gather(overlapping_taps[1], 3, **window),
+        "gradient of unpool k3 s1, taps, last, small planes": Case(
+            lambda: unpool.max_unpool2d_backward(x_small, taps_small, 3, 1, padding=1, **window), x_small.size
+        ),
         "pool k2": pool(x, 2, 2),
         "pool k2, channels last": pool(last, 2, 2, data_format="channels_last"),
         "pool k2, float16": pool(half, 2, 2),

@@ -19,7 +19,7 @@ windows.  That alone makes "last" and "sum" deterministic.
     cut.pxi        blocks and tasks         indices.pxi    how an index is stored     gather.pxi
     threads.pxi    the task loop            dispatch.pxi   dtype -> kernel            pooling.pxi, its loops pooling*.h
     call.pxi       the C interface          xla.h          calls from XLA's programs  bands.pxi      pooling's plan
-    window.pxi     taps, with taps*.h       lost.pxi       values overwritten later
+    window.pxi     taps, with taps*.h       lost.pxi       values overwritten later   decode.pxi     taps to cells
 
 The Python functions take C-contiguous, aligned, native arrays and a Plan.  They hold the buffers while they run.  They
 return None, or the flat positions in `indices` of the first bad index and of the first repeated index.  Python raises
@@ -39,6 +39,7 @@ include "job.pxi"
 include "threads.pxi"
 include "geometry.pxi"
 include "indices.pxi"
+include "decode.pxi"
 include "window.pxi"
 include "lost.pxi"
 include "scatter.pxi"

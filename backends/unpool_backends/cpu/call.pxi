@@ -79,6 +79,7 @@ cdef Status prepare_taps(Job *job) noexcept nogil:
         else:
             cut_by_windows(job)
         job.selects = job.in_blocks and selects_cells(job)
+        job.decodes = not job.selects and can_decode(job)
         job.streamed &= not job.zeroed and STREAMS and job.in_blocks and fits_stage(job)
         job.streamed &= job.cells_along[0] == 1 and job.pieces == 1  # then a block's cells follow each other
         return borrow(job, job.duplicates == ERROR)
@@ -86,9 +87,13 @@ cdef Status prepare_taps(Job *job) noexcept nogil:
         job.duplicates = SUM  # no value is lost
     job.in_blocks = job.duplicates != ERROR
     cut_by_windows(job)
-    job.strikes = job.duplicates == LAST and strikes_fit(job)
-    job.selects = selects_values(job)
-    if job.duplicates == LAST and not job.strikes:
+    job.owns = job.duplicates == LAST and owns_cells(job)
+    job.strikes = job.duplicates == LAST and not job.owns and strikes_fit(job)
+    job.selects = not job.owns and selects_values(job)
+    job.decodes = job.owns or not job.strikes and not job.selects and can_decode(job)
+    if job.owns:
+        job.stage_bytes = round_up(job.cells * sizeof(uint16_t))
+    elif job.duplicates == LAST and not job.strikes:
         job.in_blocks = False
         cut_by_windows(job)
     return borrow(job, job.duplicates != SUM)

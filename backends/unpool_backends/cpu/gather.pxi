@@ -49,7 +49,7 @@ cdef void take_kept(
 
 
 cdef void gather_part(word *kind, index *index_kind, const Job *job, Py_ssize_t nth, int thread) noexcept nogil:
-    cdef Strip strip = strip_at(job, nth // job.parts)
+    cdef Strip strip = strip_at(job, quotient(nth, job.parts))
     cdef word *values = <word *> job.pooled + strip.pooled
     cdef const index *indices = <const index *> job.indices + strip.pooled
     cdef const word *plane = <const word *> job.plane + strip.plane
@@ -117,12 +117,12 @@ cdef void clear_dropped(
 
 cdef void gather_range(word *kind, index *index_kind, const Job *job, Py_ssize_t nth, int thread) noexcept nogil:
     """Take the values from a range of a strip's cells, which is cut and checked as in `scatter_range`."""
-    cdef Strip strip = strip_at(job, nth // job.ranges)
+    cdef Strip strip = strip_at(job, quotient(nth, job.ranges))
     cdef word *values = <word *> job.pooled + strip.pooled
     cdef const index *indices = <const index *> job.indices + strip.pooled
     cdef const word *plane = <const word *> job.plane + strip.plane
-    cdef Py_ssize_t low = (nth % job.ranges) * job.cells // job.ranges
-    cdef Py_ssize_t end = (nth % job.ranges + 1) * job.cells // job.ranges
+    cdef Py_ssize_t low = quotient(rest(nth, job.ranges) * job.cells, job.ranges)
+    cdef Py_ssize_t end = quotient((rest(nth, job.ranges) + 1) * job.cells, job.ranges)
     cdef uint64_t *seen = job.seen + thread * job.seen_words
     cdef Py_ssize_t bad = first_bad(indices, job, strip.width, thread), repeated = -1, cells, last
     if bad < 0 and job.duplicates == ERROR:
@@ -146,10 +146,13 @@ cdef outlined gather_chunk(word *kind, index *index_kind, const Job *job, const 
     """Run tasks: parts of strips by blocks, or ranges of the remaining strips by cells."""
     cdef Py_ssize_t nth
     cdef bint by_cells = job.share.by_cells
+    cdef Rows rows  # for taps only
+    if index is uint8_t:
+        tabulate(job, &rows)
     for nth in range(chunk.first, chunk.end):
         if not by_cells:
             if index is uint8_t:
-                gather_rows(kind, job, nth, chunk.thread)
+                gather_rows(kind, job, nth, chunk.thread, &rows)
             else:
                 gather_part(kind, index_kind, job, nth, chunk.thread)
         elif any_strayed(job, nth // job.ranges, nth // job.ranges + 1):

@@ -26,9 +26,25 @@ cdef inline Span span(const Job *job, int axis, Py_ssize_t window) noexcept nogi
     return along
 
 
+cdef inline void whole_along(const Job *job, int axis, Py_ssize_t *low, Py_ssize_t *high) noexcept nogil:
+    """Find the windows low..high-1 along one axis that are whole: all of their taps lie inside the plane."""
+    cdef Py_ssize_t stride = job.stride[axis]
+    cdef Py_ssize_t reached = job.cells_along[axis] + job.padding[axis] - (job.kernel[axis] - 1) * job.dilation[axis]
+    low[0] = min((job.padding[axis] + stride - 1) // stride, job.windows_along[axis])
+    high[0] = min((reached + stride - 1) // stride, job.windows_along[axis]) if reached > 0 else 0
+
+
 cdef inline Py_ssize_t corner_of(const Job *job, const Span *d, const Span *h, const Span *w) noexcept nogil:
     """Return the cell of a window's first tap; it may be negative, or in another row, if the tap is padding."""
     return d.start * job.cell_apart[0] + h.start * job.cell_apart[1] + w.start
+
+
+cdef inline Py_ssize_t corner_at(const Job *job, Py_ssize_t d, Py_ssize_t h, Py_ssize_t w) noexcept nogil:
+    """Return `corner_of` a window of depth d, row h and column w, without the divisions of `span`."""
+    return (
+        (d * job.stride[0] - job.padding[0]) * job.cell_apart[0]
+        + (h * job.stride[1] - job.padding[1]) * job.cell_apart[1] + w * job.stride[2] - job.padding[2]
+    )
 
 
 cdef inline Py_ssize_t tap_offset(const Job *job, Py_ssize_t d, Py_ssize_t h, Py_ssize_t w) noexcept nogil:

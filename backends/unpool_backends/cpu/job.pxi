@@ -199,6 +199,8 @@ cdef enum:
     PLANS = 1024
     # Bytes of a block of cells: with its indices and values, they fit a first-level cache twice.
     BLOCK = 1 << 13
+    # The most cells of a map of their owners, which then takes 64 KB.
+    OWNED = 1 << 15
     # Blocks between two checks of `Share.stop`.
     BLOCKS = 64
     # Bytes of the stage, where a block is assembled before it is streamed out; more than BLOCK, for large windows.
@@ -329,8 +331,11 @@ cdef struct Job:
     bint drops
     # True if a block's indices are compared with their windows before they are used.
     bint compared
-    # For taps: True if selection moves the values, and if values that are lost are found by comparing pairs.
+    # For taps: True if selection moves the values, or else the cells of decoded taps.  True if values that are lost are
+    # found by a map of the cells' owners, or else by comparing pairs.
     bint selects
+    bint decodes
+    bint owns
     bint strikes
     # True if threads work by blocks first, and by cells only where an index lies outside of its block.
     bint in_blocks
@@ -358,11 +363,21 @@ cdef struct Strip:
     Py_ssize_t width
 
 
+# Most strips have one block or one range.  Dividing by 1 takes as long as moving ten elements.
+
+cdef inline Py_ssize_t quotient(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return a if b == 1 else a // b
+
+
+cdef inline Py_ssize_t rest(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return 0 if b == 1 else a % b
+
+
 cdef inline Strip strip_at(const Job *job, Py_ssize_t nth) noexcept nogil:
     """Return where a strip starts in the pooled arrays and in the planes, and how many channels it has."""
     cdef Strip strip
-    cdef Py_ssize_t sample = nth // job.strips_each
-    cdef Py_ssize_t channel = (nth % job.strips_each) * job.width
+    cdef Py_ssize_t sample = quotient(nth, job.strips_each)
+    cdef Py_ssize_t channel = rest(nth, job.strips_each) * job.width
     cdef Py_ssize_t apart_pooled = 1 if job.step > 1 else job.windows
     cdef Py_ssize_t apart_plane = 1 if job.step > 1 else job.cells
     strip.pooled = sample * job.channels * job.windows + channel * apart_pooled
@@ -394,11 +409,11 @@ cdef struct Block:
 
 cdef inline Block block_at(const Job *job, Py_ssize_t nth) noexcept nogil:
     cdef Block block
-    cdef Py_ssize_t rows = nth // job.pieces
-    block.column = (nth % job.pieces) * job.piece
+    cdef Py_ssize_t rows = quotient(nth, job.pieces)
+    block.column = rest(nth, job.pieces) * job.piece
     block.end_column = min(block.column + job.piece, job.windows_along[2])
-    block.depth = rows // job.row_blocks
-    block.row = (rows % job.row_blocks) * job.rows
+    block.depth = quotient(rows, job.row_blocks)
+    block.row = rest(rows, job.row_blocks) * job.rows
     block.end_row = min(block.row + job.rows, job.windows_along[1])
     block.first = (block.depth * job.windows_along[1] + block.row) * job.windows_along[2] + block.column
     block.count = (block.end_row - block.row - 1) * job.windows_along[2] + block.end_column - block.column

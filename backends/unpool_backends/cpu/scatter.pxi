@@ -142,24 +142,22 @@ cdef bint scatter_block(
     cdef bint inside
     if area.runs[0] < 1 or area.runs[1] < 1 or area.length < 1:  # the last windows may lie past the plane
         return False
-    if index is uint8_t:
-        if not load(indices, job, &block, rows):
+    if index is not uint8_t:
+        if job.compared and not own_block(indices, job, &block, width):
             return False
-    elif job.compared and not own_block(indices, job, &block, width):
-        return False
-    values += block.first * job.step
-    indices += block.first * job.step
+        values += block.first * job.step
+        indices += block.first * job.step
     if not job.streamed:
         if index is uint8_t:
             if job.selects:
-                select_rows(values, plane + area.cell, job, rows, area.runs[0], row_length(job, &area))
-                return True
+                return select_rows(
+                    values, indices, plane + area.cell, job, rows, &block, area.runs[0], row_length(job, &area)
+                )
         for run in range(0 if job.zeroed else area.runs[0] * area.runs[1]):
             zero(<char *> (plane + start_of(&area, run) * job.step), job, area.length, width, sizeof(item))
         plane += area.cell * job.step
         if index is uint8_t:
-            put_rows(values, plane, job, rows, area.cell, job.step)
-            inside = True
+            inside = put_rows(values, indices, plane, job, rows, &block, area.cell, job.step) == block.count
         else:
             put_block(values, indices, plane, job, &area, &block, width, job.step, area.apart, &inside)
         return inside
@@ -169,12 +167,12 @@ cdef bint scatter_block(
     apart[0] = area.runs[1] * apart[1]
     stage += margin * width * sizeof(item)
     if index is uint8_t:
-        put_in_stage(values, <item *> stage, job, rows, &area)
+        inside = put_in_stage(values, indices, <item *> stage, job, rows, &block, &area)
     else:
         memset(stage, 0, (area.runs[0] * apart[0] - margin) * width * sizeof(item))
         put_block(values, indices, <item *> stage, job, &area, &block, width, width, apart, &inside)
-        if not inside:
-            return False
+    if not inside:
+        return False
     for run in range(area.runs[0] * area.runs[1]):
         stream_write(
             &streams[run], <char *> (plane + start_of(&area, run) * job.step),
@@ -188,19 +186,21 @@ cdef inline Py_ssize_t row_length(const Job *job, const Area *area) noexcept nog
     return job.cells_along[2] if job.pieces == 1 else area.length
 
 
-cdef inline void put_in_stage(
-    const item *values, item *stage, const Job *job, Rows *rows, const Area *area
+cdef inline bint put_in_stage(
+    const item *values, const uint8_t *indices, item *stage, const Job *job, Rows *rows, const Block *block,
+    const Area *area
 ) noexcept nogil:
-    """Put values at their taps in the stage, whose cells follow each other as in the plane."""
+    """Put values at their taps in the stage, whose cells follow each other as in the plane; False at a bad tap."""
     if job.selects:
-        select_rows(values, stage, job, rows, 1, row_length(job, area))
-    else:
-        memset(stage, 0, area.length * job.width * sizeof(item))
-        put_rows(values, stage, job, rows, area.cell, job.width)
+        return select_rows(values, indices, stage, job, rows, block, 1, row_length(job, area))
+    memset(stage, 0, area.length * job.width * sizeof(item))
+    return put_rows(values, indices, stage, job, rows, block, area.cell, job.width) == block.count
 
 
-cdef void scatter_part(item *kind, index *index_kind, const Job *job, Py_ssize_t nth, int thread) noexcept nogil:
-    cdef Strip strip = strip_at(job, nth // job.parts)
+cdef void scatter_part(
+    item *kind, index *index_kind, const Job *job, Py_ssize_t nth, int thread, Rows *rows
+) noexcept nogil:
+    cdef Strip strip = strip_at(job, quotient(nth, job.parts))
     cdef const item *values = <const item *> job.pooled + strip.pooled
     cdef const index *indices = <const index *> job.indices + strip.pooled
     cdef item *plane = <item *> job.plane + strip.plane
@@ -208,13 +208,11 @@ cdef void scatter_part(item *kind, index *index_kind, const Job *job, Py_ssize_t
     cdef Stream[STREAMED_RUNS] streams
     cdef Py_ssize_t part = nth % job.parts, b, run
     cdef bint inside = True
-    cdef Rows rows
-    if index is uint8_t:
-        tabulate(job, &rows, strip.width)
+    rows.width = strip.width
     for run in range(STREAMED_RUNS if job.streamed else 0):
         streams[run].pending = 0
     for b in range(part * job.blocks // job.parts, (part + 1) * job.blocks // job.parts):
-        inside = scatter_block(values, indices, plane, job, b, strip.width, stage, streams, &rows)
+        inside = scatter_block(values, indices, plane, job, b, strip.width, stage, streams, rows)
         if not inside:
             break
     if job.streamed:
@@ -223,7 +221,7 @@ cdef void scatter_part(item *kind, index *index_kind, const Job *job, Py_ssize_t
                 stream_end(&streams[run])
         fence()
     if not inside and job.parts == 1:
-        scatter_range(kind, index_kind, job, nth, thread)
+        scatter_range(kind, index_kind, job, nth, thread, rows)
     elif not inside:
         job.strayed[nth] = True
 
@@ -253,18 +251,20 @@ cdef inline Py_ssize_t put(
     return -1
 
 
-cdef void scatter_range(item *kind, index *index_kind, const Job *job, Py_ssize_t nth, int thread) noexcept nogil:
+cdef void scatter_range(
+    item *kind, index *index_kind, const Job *job, Py_ssize_t nth, int thread, Rows *rows
+) noexcept nogil:
     """Write a range of a strip's cells: read all indices of the strip, put the values with an index in the range."""
-    cdef Strip strip = strip_at(job, nth // job.ranges)
+    cdef Strip strip = strip_at(job, quotient(nth, job.ranges))
     cdef const item *values = <const item *> job.pooled + strip.pooled
     cdef const index *indices = <const index *> job.indices + strip.pooled
     cdef item *plane = <item *> job.plane + strip.plane
-    cdef Py_ssize_t low = (nth % job.ranges) * job.cells // job.ranges
-    cdef Py_ssize_t end = (nth % job.ranges + 1) * job.cells // job.ranges
+    cdef Py_ssize_t low = quotient(rest(nth, job.ranges) * job.cells, job.ranges)
+    cdef Py_ssize_t end = quotient((rest(nth, job.ranges) + 1) * job.cells, job.ranges)
     cdef Py_ssize_t bad = -1, repeated = -1, first = low
     if index is uint8_t:
         if not job.apart and job.duplicates != ERROR:
-            scatter_rows(kind, job, nth, thread)
+            scatter_rows(kind, job, nth, thread, rows)
             return
     if job.duplicates == ERROR or job.confined:
         bad = first_bad(indices, job, strip.width, thread)
@@ -291,8 +291,11 @@ cdef outlined scatter_chunk(item *kind, index *index_kind, const Job *job, const
     """Run tasks: parts of strips by blocks, or ranges of the remaining strips by cells."""
     cdef Py_ssize_t nth
     cdef bint by_cells = job.share.by_cells
+    cdef Rows rows  # for taps only
+    if index is uint8_t:
+        tabulate(job, &rows)
     for nth in range(chunk.first, chunk.end):
         if not by_cells:
-            scatter_part(kind, index_kind, job, nth, chunk.thread)
+            scatter_part(kind, index_kind, job, nth, chunk.thread, &rows)
         elif any_strayed(job, nth // job.ranges, nth // job.ranges + 1):
-            scatter_range(kind, index_kind, job, nth, chunk.thread)
+            scatter_range(kind, index_kind, job, nth, chunk.thread, &rows)

@@ -43,6 +43,46 @@ UNPOOL_LOOPS unpool_mark_lost(
     for (i = 0; i < count; i++) lost[i] |= (uint8_t)-((taps[i] == tap) & (later[i] == other));
 }
 
+/* From taps to cells, for windows of at most so many taps (see decode.pxi). */
+#define UNPOOL_DECODED 32
+
+typedef struct {
+    /* tap * per_row >> 10 is tap / kernel[2], and tap * per_depth >> 10 is tap / (kernel[1] * kernel[2]). */
+    uint32_t per_row, per_depth;
+    /* What the cell grows by for each tap, for each row of taps that is left behind, and for each depth. */
+    uint32_t column, row, depth;
+} unpool_steps;
+
+UNPOOL_LOOP unpool_decode(
+    const uint8_t *__restrict taps, const uint32_t *__restrict starts, const uint32_t *__restrict masks,
+    uint32_t corner, uint32_t mask, const unpool_steps steps, const int plain, ptrdiff_t count,
+    uint32_t *__restrict cells, uint32_t *__restrict good) {
+    uint32_t all = 0, inside = 1;
+    ptrdiff_t i;
+    for (i = 0; i < count; i++) {
+        const uint32_t tap = taps[i];
+        uint32_t cell = corner + starts[i] + (tap * steps.per_row >> 10) * steps.row;
+        if (plain)
+            cell += tap;
+        else
+            cell += tap * steps.column + (tap * steps.per_depth >> 10) * steps.depth;
+        cells[i] = cell;
+        all |= tap;
+        inside &= (masks[i] & mask) >> (tap & (UNPOOL_DECODED - 1));
+    }
+    *good = inside && all < UNPOOL_DECODED;
+}
+
+/* Set `good` to 1 if the masks of all windows, and `mask`, have the bits of their taps; otherwise to 0. */
+UNPOOL_LOOPS unpool_decode_taps(
+    const uint8_t *taps, const uint32_t *starts, const uint32_t *masks, uint32_t corner, uint32_t mask,
+    const unpool_steps *steps, ptrdiff_t count, uint32_t *cells, uint32_t *good) {
+    if (steps->column == 1 && steps->depth == 0)
+        unpool_decode(taps, starts, masks, corner, mask, *steps, 1, count, cells, good);
+    else
+        unpool_decode(taps, starts, masks, corner, mask, *steps, 0, count, cells, good);
+}
+
 #define LANE uint8_t
 #define WIDTH 8
 #include "taps_lanes.h"

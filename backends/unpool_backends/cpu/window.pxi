@@ -1,12 +1,14 @@
 # Taps: an index of one byte is the number of a tap of its own window.
 #
-# A tap cannot leave its window, so a row of windows is done by itself, and nothing is ever done twice.  A block's taps
-# are copied and checked first: another thread of the program may write the array meanwhile.  The cell of a tap is
+# A tap cannot leave its window, so a row of windows is done by itself, and nothing is ever done twice.  There are three
+# ways:
 #
-#     corner of the row + window * stride + offsets[tap]
+#     by the table    The cell is the corner of the row + window * stride + offsets[tap].  This serves every window.
+#     by decoding     The same for a run of windows at once, if they have few taps (see decode.pxi).
+#     by selection    A row of cells at a time, for the smallest windows (see taps.h).  No cell is visited twice.
 #
-# and that serves every window.  The smallest windows are faster by selection (see taps.h): a row of cells at a time,
-# and no cell is visited twice.  Where windows overlap, a value that a later one overwrites is *lost* (see lost.pxi).
+# For the table and for selection, a block's taps are copied and checked first: another thread of the program may write
+# the array meanwhile.  Where windows overlap, a value that a later one overwrites is *lost* (see lost.pxi).
 
 cdef extern from "taps.h" nogil:
     ctypedef struct TapLoops "unpool_tap_loops":
@@ -33,43 +35,46 @@ cdef enum:
 
 
 cdef struct Rows:
-    # The windows of a block, and their taps in a copy: `width` channels of each window lie side by side.  The columns
-    # low..high-1 of the row are whole: no tap of theirs lies in the padding at its ends.
+    # The windows of a block, and their taps in a copy: `width` channels of each window lie side by side.
     Block block
     Span depth
     Py_ssize_t columns
     Py_ssize_t width
-    Py_ssize_t low
-    Py_ssize_t high
-    # Of each tap: its distance from the window's corner in cells, and its number along the last axis.
+    # Along each axis, the windows low..high-1 are whole (see `whole_along`).
+    Py_ssize_t[3] low
+    Py_ssize_t[3] high
+    # Of each tap: its distance from the window's corner in cells, and its number along each axis.
     Py_ssize_t[BYTE_TAPS] offsets
-    uint8_t[BYTE_TAPS] along
+    uint8_t[3][BYTE_TAPS] along
     uint8_t[TAP_TILE] taps
+    Decoder decoder
 
 
 cdef inline Py_ssize_t taps_of(const Job *job) noexcept nogil:
     return job.kernel[0] * job.kernel[1] * job.kernel[2]
 
 
-cdef inline void tabulate(const Job *job, Rows *rows, Py_ssize_t width) noexcept nogil:
-    """Fill in what all blocks of a strip share."""
+cdef void tabulate(const Job *job, Rows *rows) noexcept nogil:
+    """Fill in what all blocks share."""
     cdef Py_ssize_t d, h, w, tap = 0
-    cdef Py_ssize_t reached = job.cells_along[2] + job.padding[2] - tap_offset(job, 0, 0, job.kernel[2] - 1)
+    cdef int axis
+    if job.decodes:
+        plan_decoder(job, &rows.decoder)
+        return
     for d in range(job.kernel[0]):
         for h in range(job.kernel[1]):
             for w in range(job.kernel[2]):
                 rows.offsets[tap] = tap_offset(job, d, h, w)
-                rows.along[tap] = <uint8_t> w
+                rows.along[0][tap], rows.along[1][tap], rows.along[2][tap] = <uint8_t> d, <uint8_t> h, <uint8_t> w
                 tap += 1
-    rows.width = width
-    rows.low = min((job.padding[2] + job.stride[2] - 1) // job.stride[2], job.windows_along[2])
-    rows.high = min((reached + job.stride[2] - 1) // job.stride[2], job.windows_along[2]) if reached > 0 else 0
+    for axis in range(3):
+        whole_along(job, axis, &rows.low[axis], &rows.high[axis])
 
 
 cdef bint load(const uint8_t *indices, const Job *job, const Block *of, Rows *rows) noexcept nogil:
     """Copy the taps of a block of a strip; return True if each exists and lies inside the plane."""
     cdef Block *block = &rows.block
-    cdef Py_ssize_t i, row, column, count
+    cdef Py_ssize_t i, count
     cdef uint8_t *taps = rows.taps
     cdef uint8_t most
     block[0] = of[0]
@@ -85,16 +90,11 @@ cdef bint load(const uint8_t *indices, const Job *job, const Block *of, Rows *ro
     most_of(taps, count, &most)
     if most >= taps_of(job):
         return False
-    for row in range(block.row, block.end_row):
-        if not row_is_inside(job, rows, row):
-            return False
-    for column in range(block.column, min(rows.low, block.end_column)):
-        if not column_is_inside(job, rows, column):
-            return False
-    for column in range(max(rows.high, rows.low, block.column), block.end_column):
-        if not column_is_inside(job, rows, column):
-            return False
-    return True
+    return (
+        are_inside(job, rows, 0, block.depth, block.depth + 1, 1, count)
+        and are_inside(job, rows, 1, block.row, block.end_row, 1, rows.columns * rows.width)
+        and are_inside(job, rows, 2, block.column, block.end_column, block.end_row - block.row, rows.width)
+    )
 
 
 cdef inline uint8_t *row_of(Rows *rows, Py_ssize_t row) noexcept nogil:
@@ -102,45 +102,29 @@ cdef inline uint8_t *row_of(Rows *rows, Py_ssize_t row) noexcept nogil:
     return rows.taps + (row - rows.block.row) * rows.columns * rows.width
 
 
-cdef bint row_is_inside(const Job *job, Rows *rows, Py_ssize_t row) noexcept nogil:
-    """Return True if no tap of a row of windows lies before or behind the plane along the first two axes."""
-    cdef Span h = span(job, 1, row)
-    cdef Span *d = &rows.depth
-    cdef uint8_t[BYTE_TAPS] outside
-    cdef Py_ssize_t i, kd, kh, apart = job.kernel[2]
-    cdef uint8_t *taps
-    cdef uint8_t bad = 0
-    if h.first == 0 and h.end == job.kernel[1] and d.first == 0 and d.end == job.kernel[0]:
-        return True
-    memset(outside, 1, taps_of(job))
-    for kd in range(d.first, d.end):
-        for kh in range(h.first, h.end):
-            memset(outside + (kd * job.kernel[1] + kh) * apart, 0, apart)
-    taps = row_of(rows, row)
-    for i in range(rows.columns * rows.width):
-        bad |= outside[taps[i]]
-    return not bad
+cdef bint are_inside(
+    const Job *job, const Rows *rows, int axis, Py_ssize_t first, Py_ssize_t end, Py_ssize_t runs, Py_ssize_t length
+) noexcept nogil:
+    """Return True if the taps of some windows of a block lie inside the plane along one axis.
 
-
-cdef bint column_is_inside(const Job *job, Rows *rows, Py_ssize_t column) noexcept nogil:
-    """Return True if no tap of a column of windows lies before or behind its row of cells."""
-    cdef Span w = span(job, 2, column)
-    cdef Py_ssize_t i, c, tap, taps_apart = rows.columns * rows.width
-    cdef const uint8_t *taps = rows.taps + (column - rows.block.column) * rows.width
-    for i in range(rows.block.end_row - rows.block.row):
-        for c in range(rows.width):
-            tap = rows.along[taps[c]]
-            if tap < w.first or tap >= w.end:
-                return False
-        taps += taps_apart
+    Those of window `first` are `runs` runs of `length` taps in each row of the copy, and those of the next follow them.
+    """
+    cdef Py_ssize_t window = first, run, i, tap, apart = rows.columns * rows.width
+    cdef const uint8_t *taps
+    cdef Span along
+    while window < end:
+        if rows.low[axis] <= window < rows.high[axis]:
+            window = rows.high[axis]
+            continue
+        along = span(job, axis, window)
+        taps = rows.taps + (window - first) * length
+        for run in range(runs):
+            for i in range(length):
+                tap = rows.along[axis][taps[run * apart + i]]
+                if tap < along.first or tap >= along.end:
+                    return False
+        window += 1
     return True
-
-
-cdef inline Py_ssize_t corner_at(const Job *job, Rows *rows, Py_ssize_t row, Py_ssize_t column) noexcept nogil:
-    """Return the cell of a window's first tap, without the divisions of `span`."""
-    cdef Py_ssize_t cell = rows.depth.start * job.cell_apart[0]
-    cell += (row * job.stride[1] - job.padding[1]) * job.cell_apart[1]
-    return cell + column * job.stride[2] - job.padding[2]
 
 
 # --- scatter ----------------------------------------------------------------------------------------------------------
@@ -153,15 +137,32 @@ cdef inline void fetch(const void *start, Py_ssize_t bytes) noexcept nogil:
         prefetch(<size_t> start + at * LINE)
 
 
-cdef inline void put_rows(
+cdef inline Py_ssize_t put_rows(
+    const item *values, const uint8_t *indices, item *to, const Job *job, Rows *rows, const Block *block,
+    Py_ssize_t first_cell, Py_ssize_t to_step
+) noexcept nogil:
+    """Put the values of a block of a strip at their taps in `to`, which begins with `first_cell` of the plane.
+
+    Return how many windows are done: all, or those before a row with a bad tap.
+    """
+    values += block.first * job.step
+    if job.decodes:
+        return put_decoded(values, indices + block.first, to, job, block, first_cell, &rows.decoder)
+    if not load(indices, job, block, rows):
+        return 0
+    put_loaded(values, to, job, rows, first_cell, to_step)
+    return block.count
+
+
+cdef inline void put_loaded(
     const item *values, item *to, const Job *job, Rows *rows, Py_ssize_t first_cell, Py_ssize_t to_step
 ) noexcept nogil:
-    """Put the values of a block at their taps in `to`, which begins with `first_cell` of the plane."""
+    """Put the values of a block by the table."""
     cdef Py_ssize_t row, i, c, corner, stride = job.stride[2]
     cdef const uint8_t *taps = rows.taps
     cdef const Py_ssize_t *offsets = rows.offsets
     for row in range(rows.block.row, rows.block.end_row):
-        corner = corner_at(job, rows, row, rows.block.column) - first_cell
+        corner = corner_at(job, rows.block.depth, row, rows.block.column) - first_cell
         fetch(values + rows.block.count * job.step, rows.columns * job.step * sizeof(item))
         if job.step == 1:
             for i in range(rows.columns):
@@ -177,31 +178,35 @@ cdef inline void put_rows(
         values += rows.columns * job.step
 
 
-cdef inline void select_rows(
-    const item *values, item *to, const Job *job, Rows *rows, Py_ssize_t depths, Py_ssize_t length
+cdef inline bint select_rows(
+    const item *values, const uint8_t *indices, item *to, const Job *job, Rows *rows, const Block *block,
+    Py_ssize_t depths, Py_ssize_t length
 ) noexcept nogil:
     """Write the cells that a block owns in rows of `length`, by selection; `to` begins with the first one.
 
-    `selects_cells` has the conditions.
+    `selects_cells` has the conditions.  Return False at a bad tap, before anything is written.
     """
     cdef uint64_t[TILE] lanes, sums  # TAP_TILE bytes
     cdef item *added = <item *> sums
-    cdef Py_ssize_t i, depth, row, cell_row, kd, kh, line, count = rows.columns
-    cdef Py_ssize_t first_depth = edge(job, 0, rows.block.depth), first_row = edge(job, 1, rows.block.row)
+    cdef Py_ssize_t i, depth, row, cell_row, kd, kh, line, count = block.end_column - block.column
+    cdef Py_ssize_t first_depth = edge(job, 0, block.depth), first_row = edge(job, 1, block.row)
     cdef Span h
     cdef const TapLoops *loops = tap_loops_for(sizeof(item))
+    if not load(indices, job, block, rows):
+        return False
+    values += block.first
     if not (item is word8 or item is word16 or item is word32 or item is word64 or item is word128):
         # A cell is 0 + value, which is not the value if that is -0.0.
-        memset(added, 0, rows.block.count * sizeof(item))
-        for i in range(rows.block.count):
+        memset(added, 0, block.count * sizeof(item))
+        for i in range(block.count):
             place(&added[i], values[i])
         values = added
-    loops.widen(rows.taps, lanes, rows.block.count)
+    loops.widen(rows.taps, lanes, block.count)
     for depth in range(depths):
         kd = tap_at(job, 0, first_depth + depth - rows.depth.start)
-        for row in range(rows.block.row, rows.block.end_row):
+        for row in range(block.row, block.end_row):
             h = span(job, 1, row)
-            i = (row - rows.block.row) * count
+            i = (row - block.row) * count
             for cell_row in range(edge(job, 1, row), edge(job, 1, row + 1)):
                 kh = tap_at(job, 1, cell_row - h.start)
                 line = depth * job.cell_apart[0] + (cell_row - first_row) * job.cell_apart[1]
@@ -213,6 +218,7 @@ cdef inline void select_rows(
                 )
                 if length > 2 * count:
                     memset(to + line + 2 * count, 0, (length - 2 * count) * sizeof(item))
+    return True
 
 
 cdef inline Py_ssize_t tap_at(const Job *job, int axis, Py_ssize_t away) noexcept nogil:
@@ -238,18 +244,17 @@ cdef inline bint selects_cells(const Job *job) noexcept nogil:
     )
 
 
-cdef void scatter_rows(item *kind, const Job *job, Py_ssize_t nth, int thread) noexcept nogil:
+cdef void scatter_rows(item *kind, const Job *job, Py_ssize_t nth, int thread, Rows *rows) noexcept nogil:
     """Write a range of a strip's cells from windows that overlap, one block after the other."""
-    cdef Strip strip = strip_at(job, nth // job.ranges)
+    cdef Strip strip = strip_at(job, quotient(nth, job.ranges))
     cdef const item *values = <const item *> job.pooled + strip.pooled
     cdef const uint8_t *indices = <const uint8_t *> job.indices + strip.pooled
     cdef item *plane = <item *> job.plane + strip.plane
-    cdef Py_ssize_t low = (nth % job.ranges) * job.cells // job.ranges
-    cdef Py_ssize_t end = (nth % job.ranges + 1) * job.cells // job.ranges
-    cdef Py_ssize_t b, zeroed = end if job.zeroed else low, first, behind, bad = -1
-    cdef Rows rows
+    cdef Py_ssize_t low = quotient(rest(nth, job.ranges) * job.cells, job.ranges)
+    cdef Py_ssize_t end = quotient((rest(nth, job.ranges) + 1) * job.cells, job.ranges)
+    cdef Py_ssize_t b, zeroed = end if job.zeroed else low, first, behind, done, bad
     cdef Block block
-    tabulate(job, &rows, strip.width)
+    rows.width = strip.width
     for b in range(job.blocks):
         if b % BLOCKS == 0 and stopped(job, thread):
             return
@@ -262,10 +267,11 @@ cdef void scatter_rows(item *kind, const Job *job, Py_ssize_t nth, int thread) n
         if zeroed < min(behind, end):
             zero(<char *> (plane + zeroed * job.step), job, min(behind, end) - zeroed, strip.width, sizeof(item))
             zeroed = min(behind, end)
-        if load(indices, job, &block, &rows) and low <= first and behind <= end:
-            put_rows(values + block.first * job.step, plane, job, &rows, 0, job.step)
-        else:
-            bad = put_some(values, indices, plane, job, &block, strip.width, low, end)
+        done = 0
+        if low <= first and behind <= end:
+            done = put_rows(values, indices, plane, job, rows, &block, 0, job.step)
+        if done < block.count:
+            bad = put_some(values, indices, plane, job, &block, done, strip.width, low, end)
             if bad >= 0:
                 report(job, &strip, thread, bad, -1)
                 return
@@ -290,13 +296,16 @@ cdef inline Py_ssize_t reached_until(const Job *job, const Block *block) noexcep
 
 
 cdef Py_ssize_t put_some(
-    const item *values, const uint8_t *indices, item *plane, const Job *job, const Block *block, Py_ssize_t width,
-    Py_ssize_t low, Py_ssize_t end
+    const item *values, const uint8_t *indices, item *plane, const Job *job, const Block *block, Py_ssize_t done,
+    Py_ssize_t width, Py_ssize_t low, Py_ssize_t end
 ) noexcept nogil:
-    """Put the values of a block whose cells lie in low..end-1; return the offset in the strip of a bad tap, or -1."""
+    """Put the values of the other windows of a block, of which `done` are done, if their cells lie in low..end-1.
+
+    Return the offset in the strip of a bad tap, or -1.
+    """
     cdef Py_ssize_t i, c, at
     cdef int64_t cell
-    for i in range(block.first, block.first + block.count):
+    for i in range(block.first + done, block.first + block.count):
         for c in range(width):
             at = i * job.step + c
             cell = read_index(job, indices, i, at)
@@ -314,40 +323,54 @@ cdef inline bint selects_values(const Job *job) noexcept nogil:
     """Return True if selection takes the values of windows: they have few taps, and lie at most 3 cells apart."""
     return (
         has_lanes(job) and job.stride[2] <= 3 and tap_offset(job, 0, 0, job.kernel[2] - 1) < SELECTED_REACH
-        and taps_of(job) <= (25 if job.strikes else 9 if job.itemsize > 2 else 4)
+        and taps_of(job) <= (25 if job.strikes else 4)
     )
 
 
-cdef void gather_rows(word *kind, const Job *job, Py_ssize_t nth, int thread) noexcept nogil:
+cdef void gather_rows(word *kind, const Job *job, Py_ssize_t nth, int thread, Rows *rows) noexcept nogil:
     """Take the values of a part of a strip, one block after the other."""
-    cdef Strip strip = strip_at(job, nth // job.parts)
+    cdef Strip strip = strip_at(job, quotient(nth, job.parts))
     cdef word *values = <word *> job.pooled + strip.pooled
     cdef const uint8_t *indices = <const uint8_t *> job.indices + strip.pooled
     cdef const word *plane = <const word *> job.plane + strip.plane
     cdef Py_ssize_t part = nth % job.parts, b, bad
-    cdef Rows rows
-    cdef Later later
     cdef Block block
-    tabulate(job, &rows, strip.width)
+    rows.width = strip.width
     for b in range(part * job.blocks // job.parts, (part + 1) * job.blocks // job.parts):
         block = block_at(job, b)
-        if load(indices, job, &block, &rows):
-            if job.strikes:
-                strike(indices, job, &rows, &later)
-            take_by_taps(values, plane, job, &rows)
-        elif job.strikes and job.parts > 1:
+        if take_rows(values, indices, plane, job, rows, &block, thread):
+            continue
+        if job.duplicates == LAST and job.parts > 1:
             job.strayed[nth] = True
             return
-        elif job.strikes:
+        if job.duplicates == LAST:
             gather_range(kind, <uint8_t *> NULL, job, nth, thread)
             return
-        else:
-            # None is found if bad ones are dropped, or if another thread of the program has written good ones since.
-            bad = first_bad(indices, job, strip.width, thread)
-            if bad >= 0:
-                report(job, &strip, thread, bad, -1)
-                return
-            take_kept(values, indices, plane, job, &block, strip.width)
+        # None is found if bad ones are dropped, or if another thread of the program has written good ones since.
+        bad = first_bad(indices, job, strip.width, thread)
+        if bad >= 0:
+            report(job, &strip, thread, bad, -1)
+            return
+        take_kept(values, indices, plane, job, &block, strip.width)
+
+
+cdef inline bint take_rows(
+    word *values, const uint8_t *indices, const word *plane, const Job *job, Rows *rows, const Block *block, int thread
+) noexcept nogil:
+    """Take the values of a block of a strip; return False if a tap is bad: some values may be written then."""
+    cdef Later later
+    if job.owns:
+        return take_owned(
+            values, indices, plane, job, block, &rows.decoder, <uint16_t *> (job.stage + thread * job.stage_bytes)
+        )
+    if job.decodes:
+        return take_decoded(values + block.first, indices + block.first, plane, job, block, &rows.decoder)
+    if not load(indices, job, block, rows):
+        return False
+    if job.strikes:
+        strike(indices, job, rows, &later)
+    take_by_taps(values, plane, job, rows)
+    return True
 
 
 cdef void take_by_taps(word *values, const word *plane, const Job *job, Rows *rows) noexcept nogil:
@@ -357,8 +380,8 @@ cdef void take_by_taps(word *values, const word *plane, const Job *job, Rows *ro
     cdef bint selects = job.selects
     values += rows.block.first * job.step
     if selects:
-        begin = max(rows.low, rows.block.column)
-        end = max(min(rows.high, rows.block.end_column), begin)
+        begin = max(rows.low[2], rows.block.column)
+        end = max(min(rows.high[2], rows.block.end_column), begin)
         selects = begin < end
     if not selects:
         begin = end = rows.block.column
@@ -381,7 +404,7 @@ cdef inline void select_values(
 ) noexcept nogil:
     """Take the values of some windows of a row by selection, one row of their cells after the other."""
     cdef Span h = span(job, 1, row)
-    cdef Py_ssize_t corner = corner_at(job, rows, row, column), kd, kh
+    cdef Py_ssize_t corner = corner_at(job, rows.block.depth, row, column), kd, kh
     cdef bint fresh = True
     for kd in range(rows.depth.first, rows.depth.end):
         for kh in range(h.first, h.end):
@@ -392,24 +415,30 @@ cdef inline void select_values(
             fresh = False
 
 
+cdef inline void fetch_row(const word *cells, const Job *job, Py_ssize_t columns) noexcept nogil:
+    """Prefetch the cells of the next row of windows, given the corner of this one."""
+    cdef Py_ssize_t kh
+    for kh in range(job.kernel[1]):
+        fetch(
+            cells + (job.stride[1] * job.cell_apart[1] + tap_offset(job, 0, kh, 0)),
+            columns * job.stride[2] * sizeof(word),
+        )
+
+
 cdef inline void take_columns(
     word *values, const word *plane, const Job *job, Rows *rows, Py_ssize_t row, Py_ssize_t column, Py_ssize_t end
 ) noexcept nogil:
     """Take the values of some windows of a row by the table."""
     cdef Py_ssize_t i, c, first = column - rows.block.column, stride = job.stride[2]
-    cdef Py_ssize_t corner = corner_at(job, rows, row, rows.block.column)
+    cdef Py_ssize_t corner = corner_at(job, rows.block.depth, row, rows.block.column)
     cdef const uint8_t *taps = row_of(rows, row)
     cdef const Py_ssize_t *offsets = rows.offsets
-    cdef Py_ssize_t kh, at
+    cdef Py_ssize_t at
     cdef word nothing
     cdef size_t[2] sources
     cdef bint lost
     if first < end - rows.block.column and job.step == 1:
-        for kh in range(job.kernel[1]):
-            fetch(
-                plane + (corner + job.stride[1] * job.cell_apart[1] + tap_offset(job, 0, kh, 0)),
-                rows.columns * stride * sizeof(word),
-            )
+        fetch_row(plane + corner, job, rows.columns)
     if job.strikes:
         memset(&nothing, 0, sizeof(word))
         sources[0], sources[1] = <size_t> plane, <size_t> &nothing
