@@ -89,8 +89,8 @@ cdef Status prepare_taps(Job *job) noexcept nogil:
     cut_by_windows(job)
     job.owns = job.duplicates == LAST and owns_cells(job)
     job.strikes = job.duplicates == LAST and not job.owns and strikes_fit(job)
-    job.selects = not job.owns and selects_values(job)
-    job.decodes = job.owns or not job.strikes and not job.selects and can_decode(job)
+    job.decodes = job.owns or not job.strikes and can_decode(job)
+    job.selects = not job.decodes and selects_values(job)
     if job.owns:
         job.stage_bytes = round_up(job.cells * sizeof(uint16_t))
     elif job.duplicates == LAST and not job.strikes:

@@ -31,6 +31,8 @@ cdef struct Decoder:
     bint flat
     Py_ssize_t low
     Py_ssize_t high
+    # How many rows of windows ahead cells are prefetched.
+    Py_ssize_t ahead
     Steps steps
     # Of the windows of a run: their distances from the first one's corner, and the taps that lie inside the plane along
     # the last axis, and if `flat`, along the second one.
@@ -85,6 +87,7 @@ cdef void plan_decoder(const Job *job, Decoder *decoder) noexcept nogil:
     decoder.flat = is_flat(job)
     decoder.rows = max(1, min(job.rows, TILE // columns)) if job.pieces == 1 else 1
     whole_along(job, 1, &decoder.low, &decoder.high)
+    decoder.ahead = max(1, BLOCK // (reach(job, 1) * job.cells_along[2] * job.itemsize))
     decoder.steps.per_row = <uint32_t> (1024 // job.kernel[2] + 1)
     decoder.steps.per_depth = <uint32_t> (1024 // (job.kernel[1] * job.kernel[2]) + 1)
     decoder.steps.column = <uint32_t> column
@@ -162,7 +165,7 @@ cdef inline bint take_decoded(
         end = row + rows
         while row < end:
             if not decoder.flat:
-                fetch_row(plane + corner_at(job, block.depth, row, block.column), job, columns)
+                fetch_row(plane + corner_at(job, block.depth, row + decoder.ahead, block.column), job, columns)
             for i in range(columns):
                 values[i] = plane[cells[i]]
             values += columns

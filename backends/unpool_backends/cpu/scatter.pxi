@@ -157,7 +157,7 @@ cdef bint scatter_block(
             zero(<char *> (plane + start_of(&area, run) * job.step), job, area.length, width, sizeof(item))
         plane += area.cell * job.step
         if index is uint8_t:
-            inside = put_rows(values, indices, plane, job, rows, &block, area.cell, job.step) == block.count
+            inside = put_rows(values, indices, plane, job, rows, &block, area.cell) == block.count
         else:
             put_block(values, indices, plane, job, &area, &block, width, job.step, area.apart, &inside)
         return inside
@@ -194,7 +194,7 @@ cdef inline bint put_in_stage(
     if job.selects:
         return select_rows(values, indices, stage, job, rows, block, 1, row_length(job, area))
     memset(stage, 0, area.length * job.width * sizeof(item))
-    return put_rows(values, indices, stage, job, rows, block, area.cell, job.width) == block.count
+    return put_rows(values, indices, stage, job, rows, block, area.cell) == block.count
 
 
 cdef void scatter_part(

@@ -30,6 +30,8 @@ cdef enum:
     TAP_TILE = 1 << 13
     # Windows of a row from which selection is faster than the table.
     SELECTED = 32
+    # Bytes that are set to zero at once where windows overlap.
+    ZEROED = 1 << 17
     # A tap that no window of 255 taps or fewer has.
     LOST = 255
 
@@ -43,7 +45,7 @@ cdef struct Rows:
     # Along each axis, the windows low..high-1 are whole (see `whole_along`).
     Py_ssize_t[3] low
     Py_ssize_t[3] high
-    # Of each tap: its distance from the window's corner in cells, and its number along each axis.
+    # Of each tap: its distance from the window's corner in elements, and its number along each axis.
     Py_ssize_t[BYTE_TAPS] offsets
     uint8_t[3][BYTE_TAPS] along
     uint8_t[TAP_TILE] taps
@@ -64,7 +66,7 @@ cdef void tabulate(const Job *job, Rows *rows) noexcept nogil:
     for d in range(job.kernel[0]):
         for h in range(job.kernel[1]):
             for w in range(job.kernel[2]):
-                rows.offsets[tap] = tap_offset(job, d, h, w)
+                rows.offsets[tap] = tap_offset(job, d, h, w) * job.step
                 rows.along[0][tap], rows.along[1][tap], rows.along[2][tap] = <uint8_t> d, <uint8_t> h, <uint8_t> w
                 tap += 1
     for axis in range(3):
@@ -130,7 +132,10 @@ cdef bint are_inside(
 # --- scatter ----------------------------------------------------------------------------------------------------------
 
 
-cdef inline void fetch(const void *start, Py_ssize_t bytes) noexcept nogil:
+# GCC removes calls of functions that only prefetch, unless they are inlined.
+
+
+cdef inline inlined fetch(const void *start, Py_ssize_t bytes) noexcept nogil:
     """Prefetch memory, which is harmless at any address."""
     cdef Py_ssize_t at
     for at in range((bytes + LINE - 1) // LINE):
@@ -139,7 +144,7 @@ cdef inline void fetch(const void *start, Py_ssize_t bytes) noexcept nogil:
 
 cdef inline Py_ssize_t put_rows(
     const item *values, const uint8_t *indices, item *to, const Job *job, Rows *rows, const Block *block,
-    Py_ssize_t first_cell, Py_ssize_t to_step
+    Py_ssize_t first_cell
 ) noexcept nogil:
     """Put the values of a block of a strip at their taps in `to`, which begins with `first_cell` of the plane.
 
@@ -150,32 +155,32 @@ cdef inline Py_ssize_t put_rows(
         return put_decoded(values, indices + block.first, to, job, block, first_cell, &rows.decoder)
     if not load(indices, job, block, rows):
         return 0
-    put_loaded(values, to, job, rows, first_cell, to_step)
+    put_loaded(values, to, job, rows, first_cell)
     return block.count
 
 
 cdef inline void put_loaded(
-    const item *values, item *to, const Job *job, Rows *rows, Py_ssize_t first_cell, Py_ssize_t to_step
+    const item *values, item *to, const Job *job, Rows *rows, Py_ssize_t first_cell
 ) noexcept nogil:
     """Put the values of a block by the table."""
-    cdef Py_ssize_t row, i, c, corner, stride = job.stride[2]
+    cdef Py_ssize_t row, i, c, corner, stride = job.stride[2] * job.step
     cdef const uint8_t *taps = rows.taps
     cdef const Py_ssize_t *offsets = rows.offsets
     for row in range(rows.block.row, rows.block.end_row):
-        corner = corner_at(job, rows.block.depth, row, rows.block.column) - first_cell
+        corner = (corner_at(job, rows.block.depth, row, rows.block.column) - first_cell) * job.step
         fetch(values + rows.block.count * job.step, rows.columns * job.step * sizeof(item))
         if job.step == 1:
             for i in range(rows.columns):
                 place(&to[corner + i * stride + offsets[taps[i]]], values[i])
+            taps += rows.columns
+            values += rows.columns
         else:
             for i in range(rows.columns):
                 for c in range(rows.width):
-                    place(
-                        &to[(corner + i * stride + offsets[taps[i * rows.width + c]]) * to_step + c],
-                        values[i * job.step + c],
-                    )
-        taps += rows.columns * rows.width
-        values += rows.columns * job.step
+                    place(&to[corner + offsets[taps[c]] + c], values[c])
+                corner += stride
+                taps += rows.width
+                values += job.step
 
 
 cdef inline bint select_rows(
@@ -252,7 +257,7 @@ cdef void scatter_rows(item *kind, const Job *job, Py_ssize_t nth, int thread, R
     cdef item *plane = <item *> job.plane + strip.plane
     cdef Py_ssize_t low = quotient(rest(nth, job.ranges) * job.cells, job.ranges)
     cdef Py_ssize_t end = quotient((rest(nth, job.ranges) + 1) * job.cells, job.ranges)
-    cdef Py_ssize_t b, zeroed = end if job.zeroed else low, first, behind, done, bad
+    cdef Py_ssize_t b, zeroed = end if job.zeroed else low, first, behind, until, done, bad
     cdef Block block
     rows.width = strip.width
     for b in range(job.blocks):
@@ -265,11 +270,12 @@ cdef void scatter_rows(item *kind, const Job *job, Py_ssize_t nth, int thread, R
         if (behind <= low or first >= end) and (low or first < behind):
             continue
         if zeroed < min(behind, end):
-            zero(<char *> (plane + zeroed * job.step), job, min(behind, end) - zeroed, strip.width, sizeof(item))
-            zeroed = min(behind, end)
+            until = min(max(behind, zeroed + ZEROED // (job.width * job.itemsize)), end)
+            zero(<char *> (plane + zeroed * job.step), job, until - zeroed, strip.width, sizeof(item))
+            zeroed = until
         done = 0
         if low <= first and behind <= end:
-            done = put_rows(values, indices, plane, job, rows, &block, 0, job.step)
+            done = put_rows(values, indices, plane, job, rows, &block, 0)
         if done < block.count:
             bad = put_some(values, indices, plane, job, &block, done, strip.width, low, end)
             if bad >= 0:
@@ -323,7 +329,7 @@ cdef inline bint selects_values(const Job *job) noexcept nogil:
     """Return True if selection takes the values of windows: they have few taps, and lie at most 3 cells apart."""
     return (
         has_lanes(job) and job.stride[2] <= 3 and tap_offset(job, 0, 0, job.kernel[2] - 1) < SELECTED_REACH
-        and taps_of(job) <= (25 if job.strikes else 4)
+        and taps_of(job) <= (25 if job.strikes else 9 if job.itemsize > 2 else 4)
     )
 
 
@@ -415,45 +421,46 @@ cdef inline void select_values(
             fresh = False
 
 
-cdef inline void fetch_row(const word *cells, const Job *job, Py_ssize_t columns) noexcept nogil:
-    """Prefetch the cells of the next row of windows, given the corner of this one."""
+cdef inline inlined fetch_row(const word *cells, const Job *job, Py_ssize_t columns) noexcept nogil:
+    """Prefetch the cells of a row of windows that those before it do not have, given its corner."""
     cdef Py_ssize_t kh
-    for kh in range(job.kernel[1]):
-        fetch(
-            cells + (job.stride[1] * job.cell_apart[1] + tap_offset(job, 0, kh, 0)),
-            columns * job.stride[2] * sizeof(word),
-        )
+    for kh in range(max(0, job.kernel[1] - job.stride[1]), job.kernel[1]):
+        fetch(cells + tap_offset(job, 0, kh, 0), columns * job.stride[2] * sizeof(word))
 
 
 cdef inline void take_columns(
     word *values, const word *plane, const Job *job, Rows *rows, Py_ssize_t row, Py_ssize_t column, Py_ssize_t end
 ) noexcept nogil:
     """Take the values of some windows of a row by the table."""
-    cdef Py_ssize_t i, c, first = column - rows.block.column, stride = job.stride[2]
-    cdef Py_ssize_t corner = corner_at(job, rows.block.depth, row, rows.block.column)
-    cdef const uint8_t *taps = row_of(rows, row)
+    cdef Py_ssize_t i, c, at, count = end - column, stride = job.stride[2] * job.step
+    cdef Py_ssize_t corner = corner_at(job, rows.block.depth, row, column) * job.step
+    cdef const uint8_t *taps = row_of(rows, row) + (column - rows.block.column) * rows.width
     cdef const Py_ssize_t *offsets = rows.offsets
-    cdef Py_ssize_t at
     cdef word nothing
     cdef size_t[2] sources
     cdef bint lost
-    if first < end - rows.block.column and job.step == 1:
-        fetch_row(plane + corner, job, rows.columns)
+    values += (column - rows.block.column) * job.step
+    if count > 0 and job.step == 1:
+        fetch_row(plane + corner + job.stride[1] * job.cell_apart[1], job, count)
     if job.strikes:
         memset(&nothing, 0, sizeof(word))
         sources[0], sources[1] = <size_t> plane, <size_t> &nothing
-        for i in range(first, end - rows.block.column):
+        for i in range(count):
             for c in range(rows.width):
                 # No branch: it would be mispredicted.
-                lost = taps[i * rows.width + c] == LOST
-                at = (corner + i * stride + offsets[taps[i * rows.width + c]]) * job.step + c
-                values[i * job.step + c] = (<const word *> sources[lost])[at * (1 - lost)]
+                lost = taps[c] == LOST
+                at = corner + offsets[taps[c]] + c
+                values[c] = (<const word *> sources[lost])[at * (1 - lost)]
+            corner += stride
+            taps += rows.width
+            values += job.step
     elif job.step == 1:
-        for i in range(first, end - rows.block.column):
+        for i in range(count):
             values[i] = plane[corner + i * stride + offsets[taps[i]]]
     else:
-        for i in range(first, end - rows.block.column):
+        for i in range(count):
             for c in range(rows.width):
-                values[i * job.step + c] = (
-                    plane[(corner + i * stride + offsets[taps[i * rows.width + c]]) * job.step + c]
-                )
+                values[c] = plane[corner + offsets[taps[c]] + c]
+            corner += stride
+            taps += rows.width
+            values += job.step
