@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from kinds import JAXOperationsArrays
 from needs import require, require_backend
 from processes import python
 
@@ -347,6 +348,22 @@ def test_what_reports_nothing():
 
 
 # --- the same results -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("index", range(8))
+def test_an_index_beside_the_taps_of_a_single_window(index):
+    """Its taps are the cells -1, 2, 5 and 8 of a plane of 8, so that 0, 1, 6 and 7 take the general path."""
+    window = {"kernel_size": 4, "stride": 1, "padding": 1, "dilation": 3}
+
+    def call(values, indices):
+        return unpool.max_unpool1d(values, indices, **window, output_size=(8,))
+
+    values, indices = np.ones((1, 3, 1), "float32"), np.full((1, 3, 1), index, "int32")
+    with JAXOperationsArrays.without_kernels():
+        planes, pullback = jax.vjp(lambda values: jax.jit(call)(values, indices), values)
+        taken = pullback(planes)[0]
+    np.testing.assert_array_equal(planes, call(values, indices))
+    np.testing.assert_array_equal(taken, values)
 
 
 def test_without_compilation():

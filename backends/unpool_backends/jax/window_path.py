@@ -41,8 +41,12 @@ class _Axis(NamedTuple):
     size: Any
     stride: int
     padding: Any
-    windows_per_cell: int
+    span: int  # from the first tap that may lie inside the plane to the last one
     first: int  # the first tap that may lie inside the plane
+
+    @property
+    def windows_per_cell(self) -> int:
+        return -(-self.span // self.stride)
 
     @property
     def blocks(self) -> Any:
@@ -57,7 +61,7 @@ def _axes(plan: Plan[Any]) -> list[_Axis]:
         first, end = taps_inside(size, windows, kernel, stride, padding, dilation)
         span = dilation * (end - first - 1) + 1
         step = span if isinstance(windows, int) and windows == 1 else stride  # a single window has no next one
-        axes.append(_Axis(windows, size, step, padding - first * dilation, -(-span // step), first))
+        axes.append(_Axis(windows, size, step, padding - first * dilation, span, first))
     return axes
 
 
@@ -70,9 +74,10 @@ def serve(plan: Plan[Any]) -> bool:
 
 def inside(numbers: Any, plan: Plan[Any]) -> Any:
     """Return True if every index is a cell of its own window, or lies between two of them; blocks compare both."""
-    right = numbers >= 0
+    right, axes = numbers >= 0, _axes(plan)
     for axis, away in _away(numbers, plan):
-        right &= (away >= 0) & (away < min(plan.dilation[axis] * (plan.kernel[axis] - 1) + 1, LARGEST))
+        start = axes[axis].first * plan.dilation[axis]
+        right &= (away >= min(start, LARGEST)) & (away < min(start + axes[axis].span, LARGEST))
     return jnp.all(right)
 
 
