@@ -151,6 +151,25 @@ def test_windows_far_larger_than_the_plane(name, wide):
             np.testing.assert_array_equal(actual, wanted)
 
 
+@both
+@pytest.mark.parametrize(("kernel", "kept"), [(2, "uint8"), (3, "uint8"), (16, "uint8"), (17, "int32")])
+def test_a_gradient_of_pooling_keeps_bytes(kernel, kept):
+    """A byte numbers the taps of windows of up to 256."""
+    x = jnp.array(np.random.default_rng(0).permutation(2 * 34 * 35).reshape(1, 2, 34, 35).astype("float64"))
+    _, indices = unpool.max_pool2d(np.asarray(x), kernel, return_indices=True)
+    grad = whole("float64", indices.shape)
+
+    def pooled(x):
+        return unpool.max_pool2d(x, kernel)
+
+    for call in (lambda x: jax.vjp(pooled, x), jax.jit(lambda x: jax.vjp(pooled, x))):
+        values, pullback = call(x)
+        assert [(array.dtype, array.shape) for array in jax.tree.leaves(pullback)] == [(kept, values.shape)]
+        np.testing.assert_array_equal(
+            pullback(jnp.array(grad))[0], unpool.max_pool2d_backward(grad, indices, (34, 35), kernel)
+        )
+
+
 # --- programs ---------------------------------------------------------------------------------------------------------
 
 
@@ -167,6 +186,53 @@ def test_a_program_for_the_cpu_calls_the_kernels(index_dtype):
     assert KERNELS not in traced.lower(lowering_platforms=("cuda",)).as_text()
     if index_dtype is None:
         assert "ui8" in next(line for line in text.splitlines() if KERNELS in line)
+
+
+def compiled(call, *arguments):
+    """Return the text of a program for the CPU that does not call the kernels."""
+    with JAXOperationsArrays.without_kernels():
+        return jax.jit(call).lower(*arguments).compile().as_text()
+
+
+@pytest.mark.parametrize(
+    ("window", "gathers"),
+    [((2, 2), False), ((3, 3), False), ((2, 1), True), ((2, 2, 1), True), ((4, 4), True)],
+    ids=["k2", "k3", "overlap", "padding", "many taps"],
+)
+def test_a_gradient_selects_among_few_taps(window, gathers):
+    """It gathers the cells of more taps, of windows that overlap, and beside padding.  A bad tap has no gradient."""
+    taps = unpool.max_pool2d(X, *window, return_indices=True, **WINDOW)[1]
+    grad = whole("float64", X.shape)
+
+    def call(grad, taps):
+        return unpool.max_unpool2d_backward(grad, taps, *window, validate=False, **WINDOW)
+
+    for bad in (taps[0, 0, 1, 0], window[0] ** 2, 254, 255):
+        taps[0, 0, 1, 0] = bad
+        expected = call(jnp.array(grad), jnp.array(taps))  # by the kernels
+        with JAXOperationsArrays.without_kernels():
+            np.testing.assert_array_equal(jax.jit(call)(grad, taps), expected)
+    assert (" gather(" in compiled(call, grad, taps)) == gathers
+
+
+def test_a_program_copies_no_pooled_arrays():
+    """XLA copies what a branch returns unchanged."""
+    assert " copy(" not in compiled(lambda x: unpool.max_pool2d(x, 2, return_indices=True, **WINDOW), X)
+
+
+def test_nothing_is_computed_again_for_every_cell():
+    """On the CPU, a condition keeps XLA from computing the values within the loop over the cells."""
+
+    def call(values, taps):
+        return unpool.max_unpool2d(jnp.exp(values), taps, 2, **WINDOW)
+
+    values, taps = unpool.max_pool2d(X, 2, return_indices=True, **WINDOW)
+    text = compiled(call, values, taps)
+    branches = text.partition("ENTRY")[0].split("\n\n")
+    assert " conditional(" in text
+    assert not any(" exponential(" in branch and " compare(" in branch for branch in branches)
+    elsewhere = jax.jit(call).trace(values, taps).lower(lowering_platforms=("cuda",)).as_text()
+    assert "optimization_barrier" not in elsewhere
 
 
 @pytest.mark.parametrize("axes", [None, "n, c, 9, 7", "n, 3, h, w"])

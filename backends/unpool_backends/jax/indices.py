@@ -44,13 +44,13 @@ def check_room(argument: str, cells: Any, most: Any) -> None:
 
 
 def in_range(indices: Any, count: Any, dtype: Any) -> Any:
-    """Return the indices of 0..count-1 in a signed dtype, and -1 for the others."""
+    """Return the indices of 0..count-1 in a dtype, and -1 for the others, or 255 in bytes."""
     if not isinstance(count, int):
         # Unsigned indices that are too large turn negative, so they stay out of range.
         numbers = indices.astype(dtype)
         return jnp.where((numbers >= 0) & (numbers < count), numbers, -1)
     last = jnp.asarray(min(count - 1, jnp.iinfo(indices.dtype).max), indices.dtype)
-    return jnp.where((indices >= 0) & (indices <= last), indices.astype(dtype), jnp.asarray(-1, dtype))
+    return jnp.where((indices >= 0) & (indices <= last), indices.astype(dtype), np.asarray(-1).astype(dtype))
 
 
 def dtype_of_cells(plan: Plan[Any]) -> Any:
@@ -76,7 +76,7 @@ def to_cells(taps: Any, plan: Plan[Any]) -> Any:
 
 def to_bytes(taps: Any, plan: Plan[Any]) -> Any:
     """Return taps of a window of up to `MOST_TAPS` in bytes, with 255 for a bad one."""
-    return in_range(taps, plan.taps, np.dtype("int32")).astype("uint8")
+    return in_range(taps, plan.taps, np.dtype("uint8"))
 
 
 def from_cells(cells: Any, plan: Plan[Any], dtype: Any) -> Any:

@@ -4,7 +4,8 @@ If all indices lie in their own windows, as pooling's do, a call takes the windo
 takes the general path: ``.at[]``, plane by plane.  A bad index is dropped: its value is written nowhere, and its
 gradient is zero.  Values are moved as integers with their bits.
 
-Taps lie in their own windows, so they need no test and no branch.  Gradients gather at the cells of taps.
+Taps lie in their own windows, so they need no test.  Gradients gather at the cells of taps, or select among the taps of
+small windows (`small_windows`).
 
 JAX does not differentiate these functions: `primitives` has the derivatives.
 """
@@ -25,34 +26,39 @@ from jax import lax
 from unpool.plan import Plan
 from unpool.protocol import Duplicates
 from unpool.sizes import LARGEST, taps_inside
-from unpool_backends.jax import bits, tap_pooling, window_path
+from unpool_backends.jax import bits, small_windows, window_path
 from unpool_backends.jax.indices import MOST_TAPS, dtype_of_cells, in_range, integer, to_bytes, to_cells
 from unpool_backends.jax.sort_keys import keys, unordered
 
 
 def pool(input: Any, plan: Plan[Any]) -> list[Any]:
     """Return the values, and the indices if the Plan has a dtype for them."""
-    by_taps, cells = plan.by_taps and plan.index_dtype is not None, _six(input, plan.plane, plan)
-    if by_taps and tap_pooling.serve(plan):
-        values, indices = tap_pooling.pool(cells, plan)
-    else:
-        values, indices = _pool(cells, plan if by_taps else replace(plan, index_format="plane"))
+    if plan.by_taps and plan.index_dtype is not None:
+        values, indices = _once(partial(_taps_of, plan=plan, dtype=integer(plan.index_dtype)), input)
+        return [gather(input, indices, plan, "sum", own=True) if values is None else values, indices]
+    values, indices = _pool(_six(input, plan.plane, plan), replace(plan, index_format="plane"))
+    values = values.reshape(plan.pooled_shape)
     if plan.index_dtype is None:
-        return [values.reshape(plan.pooled_shape)]
-    if by_taps:
-        values, indices = _once((values, indices))
-    indices = indices.reshape(plan.pooled_shape)
-    values = gather(input, indices, plan, "sum", own=True) if values is None else values.reshape(plan.pooled_shape)
-    return [values, indices.astype(integer(plan.index_dtype))]
+        return [values]
+    return [values, indices.reshape(plan.pooled_shape).astype(integer(plan.index_dtype))]
 
 
-def _once(arrays: Any) -> Any:
-    """Return arrays that XLA does not compute again for every cell of an unpooling.
+def _taps_of(input: Any, plan: Plan[Any], dtype: Any) -> tuple[Any, Any]:
+    """Return the values, or None if they must be gathered, and the taps."""
+    values, taps = (small_windows.pool if small_windows.serve(plan) else _pool)(_six(input, plan.plane, plan), plan)
+    taps = taps.reshape(plan.pooled_shape).astype(dtype)
+    return values if values is None else values.reshape(plan.pooled_shape), taps
 
-    It keeps an optimization barrier around a condition, but not one around an array.
+
+def _once(function: Callable[..., Any], *arrays: Any) -> Any:
+    """Return a function's results, which XLA does not compute again for every cell of an unpooling.
+
+    It keeps an optimization barrier around a condition, but not one around an array.  The function runs inside of the
+    branch, since XLA copies arrays that a branch returns unchanged.
     """
     known = lax.optimization_barrier(jnp.asarray(True))
-    return lax.cond(known, lambda arrays: arrays, partial(jax.tree.map, jnp.zeros_like), arrays)
+    found = jax.eval_shape(function, *arrays)
+    return lax.cond(known, function, lambda *_: jax.tree.map(jnp.zeros_like, found), *arrays)
 
 
 def scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, own: bool) -> Any:
@@ -72,20 +78,26 @@ def scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, 
 
 def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, own: bool) -> Any:
     """Return the values; `own` indices are pooling's, which lie in their own windows."""
+    alone = duplicates == "sum" or window_path.apart(plan)  # no value depends on other indices
 
     def general(given: Any, numbers: Any) -> Any:
         return _planewise(partial(_gather, duplicates=duplicates, plan=plan), plan.pooled, given, numbers)
 
     def taken(given: Any, numbers: Any) -> Any:
-        lasting = numbers if duplicates == "sum" else window_path.lasting(numbers, plan)
-        return _planewise(_take, plan.pooled, given, lasting)
+        lasting = numbers if alone else window_path.lasting(numbers, plan)
+        return _take(given, lasting)
 
     def by_windows(given: Any, numbers: Any) -> Any:
         return window_path.gather(given, numbers, plan, duplicates == "sum")
 
     if plan.by_taps:
-        path = _moving(taken if duplicates == "sum" or window_path.serve(plan) else general)
-        return path(_six(grad, plan.plane, plan), _numbers(indices, plan)).reshape(plan.pooled_shape)
+        planes = _six(grad, plan.plane, plan)
+        if alone and small_windows.takes(plan):
+            found = _moving(partial(small_windows.take, plan=plan))(planes, _taps(indices, plan))
+        else:
+            path = taken if alone or window_path.serve(plan) else general
+            found = _moving(path)(planes, _numbers(indices, plan))
+        return found.reshape(plan.pooled_shape)
     paths = _moving(by_windows), _moving(general)
     return _by_either(*paths, grad, indices, plan, own, plan.plane, plan.pooled_shape)
 
@@ -117,7 +129,9 @@ def _by_either(
     if not window_path.serve(plan):
         return shaped(general)(given, indices)
     if plan.by_taps:
-        return shaped(by_windows, _taps if plan.taps <= MOST_TAPS else _numbers)(given, indices)
+        selected = shaped(by_windows, _taps if plan.taps <= MOST_TAPS else _numbers)
+        # On the CPU, XLA would compute the values again for every cell, too.
+        return lax.platform_dependent(given, indices, cpu=partial(_once, selected), default=selected)
     # For own indices, both branches are right, and the first is taken.  Without a branch, XLA would compute the numbers
     # again for every cell (see `_once`).
     known = lax.optimization_barrier(jnp.asarray(True)) if own else window_path.inside(_numbers(indices, plan), plan)
@@ -172,9 +186,21 @@ def _taps(indices: Any, plan: Plan[Any]) -> Any:
 
 def _planewise(function: Any, spatial: tuple[int, ...], *arrays: Any) -> Any:
     """Map a function over the flat planes, and give the results their spatial axes."""
-    flat = [array.reshape(*array.shape[:2], prod(array.shape[2:5]), array.shape[-1]) for array in arrays]
-    found = jax.vmap(jax.vmap(jax.vmap(function, -1, -1)))(*flat)
-    return found.reshape(*found.shape[:2], *spatial, found.shape[-1])
+    batch, channels, *_, last = arrays[0].shape
+    flat, axes = zip(*map(_flat, arrays), strict=True)
+    channel = 2 - axes[0]  # the axis of channels in one sample
+    found = jax.vmap(jax.vmap(function, channel, channel))(*flat)
+    return found.reshape(batch, channels, *spatial, last)
+
+
+def _flat(array: Any) -> tuple[Any, int]:
+    """Return an array with three axes: batch, channels and cells, in the array's order; and the axis of cells.
+
+    XLA computes the gather of four axes, one of which is 1, a third slower.
+    """
+    batch, channels, *spatial, last = array.shape
+    cells = prod(spatial)
+    return (array.reshape(batch, channels, cells), 2) if last == 1 else (array.reshape(batch, cells, last), 1)
 
 
 # --- the general path, for one plane ----------------------------------------------------------------------------------
@@ -209,7 +235,8 @@ def _gather(planes: Any, numbers: Any, *, duplicates: Duplicates, plan: Plan[Any
 
 def _take(planes: Any, numbers: Any) -> Any:
     """Return the cells, and zero for bad indices: `_gather` of indices that do not repeat, which is faster."""
-    found = planes.at[jnp.maximum(numbers, 0)].get(mode="promise_in_bounds")
+    (whole, axis), (wanted, _) = _flat(planes), _flat(numbers)
+    found = jnp.take_along_axis(whole, jnp.maximum(wanted, 0), axis, mode="promise_in_bounds").reshape(numbers.shape)
     return jnp.where(numbers >= 0, found, jnp.zeros((), planes.dtype))
 
 

@@ -248,15 +248,23 @@ def _differentiate_pool(primals: Any, tangents: Any, *, plan: Plan[Any]) -> Any:
     if isinstance(tangent, ad.Zero):
         found = _POOL.bind(*primals, plan=plan)
         return found, [_no_tangent(array) for array in found]
-    narrow = isinstance(plan.cells, int) and plan.cells <= LARGEST
-    indexed = plan
-    if plan.index_dtype is None:
-        indexed = replace(plan, index_format="plane", index_dtype="int32" if narrow else "int64")
+    indexed = _kept(plan) if plan.index_dtype is None else plan
     values, indices = _POOL.bind(*primals, plan=indexed)
     slopes = _GATHER.bind(tangent, indices, plan=indexed, duplicates="sum", own=True)
     if plan.index_dtype is None:
         return [values], [slopes]
     return [values, indices], [slopes, _no_tangent(indices)]
+
+
+def _kept(plan: Plan[Any]) -> Plan[Any]:
+    """Return the Plan of the indices that a derivative keeps if the caller wants none.
+
+    Taps that are bytes take the least memory.  Kernels convert larger taps, so larger windows keep positions.
+    """
+    if plan.taps <= 1 << 8:
+        return replace(plan, index_format="window", index_dtype="uint8")
+    narrow = isinstance(plan.cells, int) and plan.cells <= LARGEST
+    return replace(plan, index_format="plane", index_dtype="int32" if narrow else "int64")
 
 
 def _linear(primitive: Primitive, transposed: Primitive) -> None:

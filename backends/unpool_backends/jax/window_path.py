@@ -72,6 +72,11 @@ def serve(plan: Plan[Any]) -> bool:
     return prod(axis.windows_per_cell for axis in axes) <= _MOST and not long
 
 
+def apart(plan: Plan[Any]) -> bool:
+    """Return True if no two windows have a cell in common."""
+    return all(axis.windows_per_cell == 1 for axis in _axes(plan))
+
+
 def inside(numbers: Any, plan: Plan[Any]) -> Any:
     """Return True if every index is a cell of its own window, or lies between two of them; blocks compare both."""
     right, axes = numbers >= 0, _axes(plan)

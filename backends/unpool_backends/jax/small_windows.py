@@ -1,7 +1,8 @@
-"""Pooling to taps: every tap of a window is compared with the best one so far.
+"""Small windows by taps: the cells at the same tap of every window are a slice of the plane.
 
-This serves small windows, whose taps are few: XLA fuses all comparisons into one pass over the input.  The values of
-windows of up to 4 taps are selected in that pass, and those of larger ones are gathered later.
+Pooling compares each slice with the best one so far, and XLA fuses all comparisons into one pass over the input.  The
+values of windows of up to 4 taps are selected in that pass, and those of larger ones are gathered later.  A gradient
+selects among the slices.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from unpool_backends.jax.sort_keys import keys, unordered
 _MOST, _FARTHEST = 27, 64
 # The most taps whose values are selected: with 4 taps twice as fast as gathering, with 9 taps two thirds as fast.
 _SELECTED = 4
+# The most taps among which a gradient selects: with 9 taps a third of the time of gathering, or channels last 0.9.
+_TAKEN = 9
 
 
 def serve(plan: Plan[Any]) -> bool:
@@ -52,13 +55,40 @@ def pool(cells: Any, plan: Plan[Any]) -> tuple[Any, Any]:
     return values if values is None else from_bits(values, cells.dtype), taps
 
 
+def takes(plan: Plan[Any]) -> bool:
+    """Return True if `take` is faster than gathering: few taps, and no padding, which XLA computes for every tap."""
+    padded = any(not isinstance(pad, int) or pad > 0 for pads in _pads(plan) for pad in pads)
+    return plan.taps <= _TAKEN and not padded
+
+
+def take(cells: Any, taps: Any, plan: Plan[Any]) -> Any:
+    """Return the cell of each tap, and zero for a bad one.  The taps are bytes.
+
+    In each row of a window, the tap's column is selected, and then the row: 0.8 of the time of one tap after the other.
+    """
+    columns, found = plan.kernel[-1], jnp.zeros((), cells.dtype)
+    padded, column = _padded(cells, found, plan), taps % columns
+    parts = [_part(padded, steps, plan) for steps in product(*map(range, plan.kernel))]
+    for first in reversed(range(0, plan.taps, columns)):
+        *others, row = parts[first : first + columns]
+        for place, part in reversed(list(enumerate(others))):
+            row = jnp.where(column <= place, part, row)
+        found = jnp.where(taps < first + columns, row, found)
+    return found
+
+
 def _padded(cells: Any, fill: Any, plan: Plan[Any]) -> Any:
     """Pad cells so that every window has all its taps."""
-    pads = [(0, 0, 0)] * 6
-    for axis, along in enumerate(zip(plan.pooled, plan.plane, *_windows(plan), strict=True)):
-        count, size, kernel, stride, padding, dilation = along
-        pads[2 + axis] = (padding, (count - 1) * stride + dilation * (kernel - 1) + 1 - padding - size, 0)
-    return lax.pad(cells, fill, pads)
+    whole = (0, 0, 0)
+    return lax.pad(cells, fill, [whole, whole, *[(*pads, 0) for pads in _pads(plan)], whole])
+
+
+def _pads(plan: Plan[Any]) -> list[tuple[Any, Any]]:
+    """Return the cells to add before and after the plane along each axis."""
+    return [
+        (padding, (count - 1) * stride + dilation * (kernel - 1) + 1 - padding - size)
+        for count, size, kernel, stride, padding, dilation in zip(plan.pooled, plan.plane, *_windows(plan), strict=True)
+    ]
 
 
 def _windows(plan: Plan[Any]) -> tuple[Any, ...]:
