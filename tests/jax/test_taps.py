@@ -207,7 +207,9 @@ def test_a_gradient_selects_among_few_taps(window, gathers):
     def call(grad, taps):
         return unpool.max_unpool2d_backward(grad, taps, *window, validate=False, **WINDOW)
 
-    for bad in (taps[0, 0, 1, 0], window[0] ** 2, 254, 255):
+    most = window[0] ** 2
+    for dtype, bad in [("uint8", 0), ("uint8", most), ("uint8", 254), ("uint8", 255), ("int16", -1), ("int16", 256)]:
+        taps = taps.astype(dtype)
         taps[0, 0, 1, 0] = bad
         expected = call(jnp.array(grad), jnp.array(taps))  # by the kernels
         with JAXOperationsArrays.without_kernels():

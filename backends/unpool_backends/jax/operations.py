@@ -93,7 +93,9 @@ def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, own
     if plan.by_taps:
         planes = _six(grad, plan.plane, plan)
         if alone and small_windows.takes(plan):
-            found = _moving(partial(small_windows.take, plan=plan))(planes, _taps(indices, plan))
+            # Bytes are read as they are, since every bad one is dropped: 0.85 of the time.
+            taps = _six(indices, plan.pooled, plan) if indices.dtype == jnp.uint8 else _taps(indices, plan)
+            found = _moving(partial(small_windows.take, plan=plan))(planes, taps)
         else:
             path = taken if alone or window_path.serve(plan) else general
             found = _moving(path)(planes, _numbers(indices, plan))
