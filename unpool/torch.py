@@ -197,8 +197,8 @@ def onnx_translations(*, form: Form = "max_unpool") -> dict[Any, Any]:
 
     ``form="portable"`` is for runtimes without ``MaxUnpool`` and the indices of ``MaxPool``, such as OpenVINO.  It
     needs only ``MaxPool``, ``Slice``, ``Less``, ``Equal``, ``Where``, ``Concat``, ``Transpose``, ``Reshape`` and
-    ``Pad``, and indices of 32 bits.  The windows must lie apart: 1-D or 2-D, no padding, no dilation, ``kernel_size <=
-    stride``.  All sizes but the batch's must be known.  An index outside of its own window is dropped.
+    ``Pad``, and indices of 32 bits.  The windows must lie apart: 1-D or 2-D, no dilation, ``kernel_size <= stride``, no
+    padding before the plane.  All sizes but the batch's must be known.  An index outside of its own window is dropped.
 
     Raises
     ------
@@ -225,7 +225,7 @@ def decompositions() -> dict[Any, Any]:
     Tools that start from `torch.export` then need no rule for these operators: OpenVINO's ``convert_model``, for
     example.  The program returns the same bits, except that a NaN goes to the first tap of its window.  Indices and
     unpooling are decomposed as by ``onnx_translations(form="portable")``, for the same windows and sizes; pooled values
-    alone for all.  Gradients are not decomposed.
+    alone for all.  So are gradients, in the graph of a loss.
 
     Raises
     ------

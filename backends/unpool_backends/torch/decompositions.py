@@ -1,7 +1,7 @@
 """Decompose the operators into PyTorch's own, for `torch.export.ExportedProgram.run_decompositions`.
 
-Pooled values alone are PyTorch's pooling, for every window.  Indices and unpooling are the steps of `portable`, as
-operators of the core ATen set.
+Pooled values alone are PyTorch's pooling, for every window.  Indices, unpooling and its gradient are the steps of
+`portable`, as operators of the core ATen set.  The gradient of pooling is an unpooling.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ def table() -> dict[Any, Callable[..., Any]]:
         torch.ops.unpool.max_pool.default: _max_pool,
         torch.ops.unpool.max_pool_with_indices.default: _max_pool_with_indices,
         torch.ops.unpool.max_unpool.default: _max_unpool,
+        torch.ops.unpool.max_unpool_backward.default: _max_unpool_backward,
     }
 
 
@@ -58,6 +59,13 @@ def _max_unpool(input: Any, indices: Any, *rest: Any) -> Any:
     *window, size, channels_last, index_format, duplicates, _, sized_by = rest
     plan = portable.unpooling(input.shape, window, size, channels_last, index_format, sized_by)
     return portable.unpool(_Tensors(input), input, indices.to(torch.int32), plan, duplicates)
+
+
+def _max_unpool_backward(grad_output: Any, indices: Any, *rest: Any) -> Any:
+    *window, channels_last, index_format, _, _ = rest
+    named = channels_last, index_format, "grad_output"
+    plan = portable.unpooling(indices.shape, window, grad_output.shape, *named)
+    return portable.take(_Tensors(grad_output), grad_output, indices.to(torch.int32), plan)
 
 
 def _pooled(planes: Any, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Any:
@@ -121,8 +129,9 @@ class _Tensors:
     def where(self, condition: Any, indices: Any, number: int) -> Any:
         return torch.where(condition, self._int32(indices), self._int32(number))
 
-    def kept(self, condition: Any, values: Any) -> Any:
-        return torch.where(condition, values, torch.zeros((), dtype=self.dtype, device=self.device))
+    def kept(self, condition: Any, values: Any, others: Any = None) -> Any:
+        others = torch.zeros((), dtype=self.dtype, device=self.device) if others is None else others
+        return torch.where(condition, values, others)
 
     def _int32(self, value: Any) -> Any:
         return torch.full((), value, dtype=torch.int32, device=self.device) if isinstance(value, int) else value

@@ -116,8 +116,8 @@ class _Nodes:
     def where(self, condition: Any, indices: Any, number: int) -> Any:
         return op.Where(condition, _int32(indices) if isinstance(indices, int) else indices, _int32(number))
 
-    def kept(self, condition: Any, values: Any) -> Any:
-        return op.Where(condition, values, self._value(0))
+    def kept(self, condition: Any, values: Any, others: Any = None) -> Any:
+        return op.Where(condition, values, self._value(0) if others is None else others)
 
     def _value(self, value: Any) -> Any:
         return _constant(np.array(value, self.dtype.numpy()))

@@ -1,10 +1,11 @@
 """Pooling and unpooling by plain operations, for runtimes that lack `MaxUnpool` and scattering.
 
-This form serves windows that lie apart: one or two dimensions, no padding, no dilation, `kernel_size <= stride`.  Then
-a cell lies in one window at most, and a tap of all windows is one strided slice of the planes:
+This form serves windows that lie apart: one or two dimensions, no dilation, `kernel_size <= stride`, no padding before
+the plane.  Then a cell lies in one window at most, and a tap of all windows is one strided slice of the planes:
 
     pool      a value is the maximum of its window; its index is that of the first tap that is not less
     unpool    a part per tap holds the values whose index names that tap, and zeros; the parts are interleaved
+    take      the gradient of unpooling: the slice of each tap, where the index names that tap
 
 The steps have no scatter, no control flow, tensors of at most four dimensions, and indices of 32 bits.  An index
 outside of its own window is dropped.  A NaN goes to the first tap of its window.
@@ -55,8 +56,8 @@ class Steps(Protocol):
     def where(self, condition: Any, indices: Any, number: int) -> Any:
         """Return the indices where a condition holds, else a number."""
 
-    def kept(self, condition: Any, values: Any) -> Any:
-        """Return the values where a condition holds, else zero."""
+    def kept(self, condition: Any, values: Any, others: Any = None) -> Any:
+        """Return the values where a condition holds, else the others, or zero."""
 
 
 # --- plans ------------------------------------------------------------------------------------------------------------
@@ -91,11 +92,13 @@ def _window(entries: Sequence[Any]) -> Window:
 def _served(plan: Plan[Any]) -> Plan[Any]:
     window, rank = plan.window, len(plan.spatial)
     apart = all(k <= s for k, s in zip(window.kernel, window.stride, strict=True))
-    if rank == 3 or not apart or any(window.padding) or any(d != 1 for d in window.dilation):
-        raise _unserved_window(f"{rank}-D windows with {pooling_arguments(window)}")
+    if rank == 3 or not apart or max(window.padding) > 0 or max(window.dilation) > 1:
+        raise _unserved_window(window)
     sizes = plan.channels, *plan.pooled, *plan.plane
     if not all(type(size) is int for size in sizes):
         raise _unknown_sizes(plan)
+    if any(plan.padding):  # by "same"; the lowest value as a maximum would be found there
+        raise _unserved_window(window, f", which add {plan.padding[3 - rank :]} cells before the plane")
     if plan.index_format == "plane" and plan.cells > 2**31:
         raise _plane_too_large(plan)
     return plan
@@ -106,17 +109,11 @@ def _served(plan: Plan[Any]) -> Plan[Any]:
 
 def pool(steps: Steps, input: Any, plan: Plan[int]) -> tuple[Any, Any]:
     """Return the values and the indices, which are int32."""
-    planes = _first(steps, input, plan, plan.plane)
-    (_, *kernel), (_, *stride), (_, *counts) = plan.kernel, plan.stride, plan.pooled
-    reach = [(count - 1) * s + k for count, s, k in zip(counts, stride, kernel, strict=True)]
-    after = _excess(reach, plan.plane[1:])
-    if any(after):  # in `ceil_mode`, the last windows end past the plane
-        planes = steps.pad(planes, (0, 0, *after), lowest=True)
-    values = steps.maxima(planes, kernel, stride)
+    planes = _whole(steps, _first(steps, input, plan, plan.plane), plan, lowest=True)
+    values = steps.maxima(planes, plan.kernel[1:], plan.stride[1:])
     *others, (_, indices) = _taps(plan)
     for first, number in reversed(others or list(_taps(plan))):
-        ends = [start + (count - 1) * s + 1 for start, count, s in zip(first, counts, stride, strict=True)]
-        less = steps.less(steps.slice(planes, first, ends, stride), values)
+        less = steps.less(_cells(steps, planes, first, plan), values)
         indices = steps.where(less, indices, number)
     if not plan.by_taps:
         indices = steps.add(indices, _corners(steps, plan))
@@ -145,6 +142,32 @@ def unpool(steps: Steps, values: Any, indices: Any, plan: Plan[int], duplicates:
     if any(after):
         planes = steps.pad(planes, (0, 0, *after))
     return _back(steps, planes, plan, plan.plane_shape)
+
+
+def take(steps: Steps, planes: Any, indices: Any, plan: Plan[int]) -> Any:
+    """Return the cells that the indices name, zero for others; the indices are int32."""
+    planes = _whole(steps, _first(steps, planes, plan, plan.plane), plan)
+    indices = _first(steps, indices, plan, plan.pooled)
+    if not plan.by_taps:
+        indices = steps.subtract(indices, _corners(steps, plan))
+    values = None
+    for first, number in _taps(plan):
+        values = steps.kept(steps.equal(indices, number), _cells(steps, planes, first, plan), values)
+    return _back(steps, values, plan, plan.pooled_shape)
+
+
+def _whole(steps: Steps, planes: Any, plan: Plan[int], lowest: bool = False) -> Any:
+    """Return planes that hold the last windows, which may end past them (`ceil_mode`, "same")."""
+    reach = [(count - 1) * s + k for count, s, k in zip(plan.pooled[1:], plan.stride[1:], plan.kernel[1:], strict=True)]
+    after = _excess(reach, plan.plane[1:])
+    return steps.pad(planes, (0, 0, *after), lowest) if any(after) else planes
+
+
+def _cells(steps: Steps, planes: Any, first: Sequence[int], plan: Plan[int]) -> Any:
+    """Return the cells of one tap in all windows, from its cell in the first window on."""
+    stride = plan.stride[1:]
+    ends = [start + (count - 1) * s + 1 for start, count, s in zip(first, plan.pooled[1:], stride, strict=True)]
+    return steps.slice(planes, first, ends, stride)
 
 
 def _excess(sizes: Sequence[int], limits: Sequence[int]) -> list[int]:
@@ -199,10 +222,11 @@ def _back(steps: Steps, planes: Any, plan: Plan[int], shape: Sequence[Any]) -> A
 _ADVICE = "export with onnx_translations(), whose form serves all"
 
 
-def _unserved_window(got: str) -> ValueError:
+def _unserved_window(window: Window, more: str = "") -> ValueError:
     return ValueError(
-        f"the portable form must have 1-D or 2-D windows that lie apart (`padding` 0, `dilation` 1, `kernel_size` <= "
-        f"`stride`), got {got}: pool with such windows, or {_ADVICE} windows"
+        f"the portable form must have 1-D or 2-D windows that lie apart (`kernel_size` <= `stride`, `dilation` 1, no "
+        f"padding before the plane), got {len(window.kernel)}-D windows with {pooling_arguments(window)}{more}: pool "
+        f"with such windows, or {_ADVICE} windows"
     )
 
 
