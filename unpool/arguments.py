@@ -12,15 +12,19 @@ from typing import Any, Literal, TypeAlias, cast
 
 from unpool import errors
 from unpool.errors import kind_of
-from unpool.plan import Validate
+from unpool.plan import INDEX_FORMATS, IndexFormat, Validate
 from unpool.sizes import LARGEST, SAME, Window, spatial_axes
 from unpool.tracing import is_symbol, remembered
 
-DataFormat = Literal["channels_first", "channels_last"]
-Padding: TypeAlias = "int | Sequence[int] | Literal['same', 'valid']"
+DataFormat = Literal["channels_first", "channels_last", "NCW", "NWC", "NCHW", "NHWC", "NCDHW", "NDHWC"]
+Padding: TypeAlias = "int | Sequence[int] | Literal['same', 'valid', 'SAME', 'VALID']"
 
-_IS_LAST = {"channels_first": False, "channels_last": True}
-_PADDINGS = {"same": SAME, "valid": 0}
+# TensorFlow's words beside the plain ones.
+_IS_LAST = {
+    rank: {"channels_first": False, "channels_last": True, f"NC{axes}": False, f"N{axes}C": True}
+    for rank, axes in ((1, "W"), (2, "HW"), (3, "DHW"))
+}
+_PADDINGS = {"same": SAME, "valid": 0, "SAME": SAME, "VALID": 0}
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------
@@ -55,7 +59,7 @@ def _window(
     kernel = per_axis(names[0], kernel_size, rank, 1)
     checked = Window(
         kernel,
-        kernel if stride is None else per_axis(names[1], stride, rank, 1),
+        kernel if stride is None or _integers(stride) == () else per_axis(names[1], stride, rank, 1),
         _padding(padding, rank),
         per_axis("dilation", dilation, rank, 1),
     )
@@ -116,11 +120,29 @@ def check_validate(value: object) -> Validate:
     return bool(value)
 
 
-def is_channels_last(data_format: str) -> bool:
+def is_channels_last(data_format: str, rank: int) -> bool:
+    """Return what a word of either kind says; a word of TensorFlow's names the spatial axes, and must have `rank`.
+
+    >>> is_channels_last("NHWC", 2), is_channels_last("channels_first", 2)
+    (True, False)
+    """
     try:
-        return _IS_LAST[data_format]
+        return _IS_LAST[rank][data_format]
     except (KeyError, TypeError):  # TypeError: unhashable
-        raise errors.unknown_choice("data_format", data_format, tuple(_IS_LAST)) from None
+        raise errors.unknown_choice("data_format", data_format, tuple(_IS_LAST[rank])) from None
+
+
+def data_format_of(data_format: str, rank: int) -> str:
+    """Return the plain word of a data format."""
+    return "channels_last" if is_channels_last(data_format, rank) else "channels_first"
+
+
+def index_format_of(index_format: str) -> IndexFormat:
+    """Return the plain word of an index format; `"pytorch"` stands for `"plane"`."""
+    if index_format == "pytorch":
+        return "plane"
+    check_choice("index_format", index_format, INDEX_FORMATS)
+    return cast(IndexFormat, index_format)
 
 
 # --- sizes ------------------------------------------------------------------------------------------------------------
@@ -204,10 +226,17 @@ def _integers(value: Any) -> int | tuple[int, ...] | None:
         value = value.tolist()
     try:
         if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-            return tuple([operator.index(entry) for entry in value])
-        return operator.index(value)
+            return tuple([_index(entry) for entry in value])
+        return _index(value)
     except TypeError:
         return None
+
+
+def _index(value: Any) -> int:
+    """Return `operator.index`, which would take True for 1."""
+    if isinstance(value, bool):
+        raise TypeError
+    return operator.index(value)
 
 
 # --- messages ---------------------------------------------------------------------------------------------------------
@@ -220,7 +249,7 @@ def _not_an_integer(argument: str, value: object) -> TypeError:
 
 
 def _unknown_padding(value: str) -> ValueError:
-    known = value.lower() if value.lower() in ("same", "valid") else None
+    known = value.lower() if value.lower() in _PADDINGS else None
     return ValueError(
         f"`padding` must be an integer, a sequence of integers, 'same' or 'valid', got {value!r}: pass "
         f"{repr(known) if known else '0 for none'}"

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 from unpool import backends, dtypes
-from unpool.arguments import check_choice, check_validate, is_channels_last, sizes_of
+from unpool.arguments import check_choice, check_validate, index_format_of, is_channels_last, sizes_of
 from unpool.errors import kind_of
-from unpool.plan import INDEX_FORMATS, IndexFormat, Plan, Validate, plan_pooling, plan_unpooling
+from unpool.plan import IndexFormat, Plan, Validate, plan_pooling, plan_unpooling
 from unpool.protocol import DUPLICATES, Duplicates
 from unpool.sizes import Window, common_shape
 from unpool.tracing import remembered
@@ -48,10 +48,11 @@ def pool(
     try:
         described = input.shape, input.dtype
         if index_format != "plane":
-            check_choice("index_format", index_format, INDEX_FORMATS)
+            index_format = index_format_of(index_format)
         index_dtype = dtypes.index_dtype_of(index_dtype, index_format, window)
         returned = index_dtype if return_indices else None
-        plan = _plan_pool(*described, window, bool(ceil_mode), is_channels_last(data_format), returned, index_format)
+        channels_last = is_channels_last(data_format, len(window.kernel))
+        plan = _plan_pool(*described, window, bool(ceil_mode), channels_last, returned, index_format)
     except (AttributeError, TypeError, ValueError):
         dtypes.describe("input", input)
         raise
@@ -95,9 +96,9 @@ def scatter(
     try:
         pair = values.shape, indices.shape, values.dtype, indices.dtype  # type: ignore[attr-defined]
         if index_format != "plane":
-            check_choice("index_format", index_format, INDEX_FORMATS)
+            index_format = index_format_of(index_format)
         check_choice("duplicates", duplicates, DUPLICATES)
-        channels_last = is_channels_last(data_format)
+        channels_last = is_channels_last(data_format, len(window.kernel))
         if size is not None or needs_size:
             dtypes.shape_of(names[0], pair[0])  # refuses sizes that TorchScript records before `size` is read
             known, entries = sizes_of(sized_by, size, len(window.kernel), channels_last)
@@ -137,10 +138,11 @@ def gather(
     try:
         pair = grad.shape, indices.shape, grad.dtype, indices.dtype  # type: ignore[attr-defined]
         if index_format != "plane":
-            check_choice("index_format", index_format, INDEX_FORMATS)
+            index_format = index_format_of(index_format)
         check_choice("duplicates", duplicates, DUPLICATES)
         checked = True if validate is True else check_validate(validate)
-        plan = _plan_gather(*pair, window, is_channels_last(data_format), index_format, checked)
+        channels_last = is_channels_last(data_format, len(window.kernel))
+        plan = _plan_gather(*pair, window, channels_last, index_format, checked)
     except (AttributeError, TypeError, ValueError):
         dtypes.check_arrays("grad_output", grad, indices)
         raise

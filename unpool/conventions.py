@@ -55,12 +55,13 @@ def convert_indices(
         Array of integers of shape (N, C, *spatial), or (N, *spatial, C) for channels last, of any library that unpool
         supports.
     source, target
-        Two of ``"plane"``, ``"tensorflow"``, ``"tensorflow_batch"``, ``"onnx"``, ``"onnx_column_major"``, ``"window"``.
+        Two of ``"plane"``, ``"tensorflow"``, ``"tensorflow_batch"``, ``"onnx"``, ``"onnx_column_major"``, ``"window"``;
+        ``"pytorch"`` is another word for ``"plane"``.
     output_size
         The full shape of the array that was pooled, in the given data format.
     data_format
-        ``"channels_first"`` or ``"channels_last"``, the order of the arrays' axes; the meaning of an index does not
-        depend on it.
+        ``"channels_first"`` or ``"channels_last"``, the order of the arrays' axes, or TensorFlow's words for them, such
+        as ``"NHWC"``; the meaning of an index does not depend on it.
     kernel_size, stride, padding, dilation
         The arguments of the pooling call; needed by ``"window"``.  If they are given, each index must be a cell of its
         own window.
@@ -88,9 +89,10 @@ def convert_indices(
     ...                 data_format="channels_last").tolist()
     [[[[1, 3]]]]
     """
+    source, target = ("plane" if convention == "pytorch" else convention for convention in (source, target))
     for argument, convention in (("source", source), ("target", target)):
         check_choice(argument, convention, CONVENTIONS)
-    geometry = _Geometry(indices, output_size, is_channels_last(data_format), kernel_size, stride, padding, dilation)
+    geometry = _Geometry(indices, output_size, data_format, kernel_size, stride, padding, dilation)
     if "window" in (source, target):
         if geometry.window is None:
             raise _window_needed()
@@ -106,7 +108,7 @@ class _Geometry:
         self,
         indices: Any,
         output_size: Sequence[int],
-        channels_last: bool,
+        data_format: str,
         kernel_size: Any,
         stride: Any,
         padding: Any,
@@ -118,6 +120,7 @@ class _Geometry:
         self.rank = len(shape) - 2
         if self.rank not in (1, 2, 3):
             raise _unbatched_indices(shape)
+        channels_last = is_channels_last(data_format, self.rank)
         size, entries = sizes_of("output_size", output_size, self.rank, channels_last)
         self.spatial = spatial_axes(len(shape), self.rank, channels_last)
         self.channel_axis = len(shape) - 1 if channels_last else 1

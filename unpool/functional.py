@@ -73,17 +73,17 @@ def max_pool2d(
         Array of shape (N, C, H, W) or (C, H, W), or with the channels last; any real dtype.
     kernel_size, stride, padding, dilation
         One integer or a pair, in cells.  ``stride=None`` is the kernel size.  ``padding`` is at most half of the kernel
-        size, ``"valid"`` (0) or ``"same"``.  ``"same"`` pads as much as ``ceil(H / stride)`` windows need, the smaller
-        half before the plane, as in TensorFlow, Keras and JAX.
+        size, ``"valid"`` (0) or ``"same"``; capitals serve, too.  ``"same"`` pads as much as ``ceil(H / stride)``
+        windows need, the smaller half before the plane, as in TensorFlow, Keras and JAX.
     ceil_mode
         Round the number of windows up instead of down; ``"same"`` always does.  No window starts past the input.
     return_indices
         Return ``(values, indices)`` instead of the values alone.
     data_format
-        ``"channels_first"`` or ``"channels_last"``.
+        ``"channels_first"`` or ``"channels_last"``, or TensorFlow's words: ``"NCHW"`` or ``"NHWC"``.
     index_format
-        ``"plane"`` for flat positions.  ``"window"`` for taps, ``kh * kernel_size[1] + kw``, those in the padding
-        included.  A tap is one byte in windows of up to 256 cells, and does not depend on the size of the plane.
+        ``"plane"`` or ``"pytorch"`` for flat positions.  ``"window"`` for taps, ``kh * kernel_size[1] + kw``, those in
+        the padding included.  A tap is one byte in windows of up to 256 cells, and does not depend on the plane's size.
     index_dtype
         None stands for int64 positions, and for the smallest of uint8, uint16, int32 and int64 that holds every tap.
         ``"int32"`` positions save memory and time for planes of up to 2**31 cells.
@@ -222,7 +222,7 @@ def max_unpool2d(
         differ from it by less than a stride.  With ``padding="same"`` the default is ``H * stride``, and a size may be
         smaller by less than a stride.
     data_format
-        ``"channels_first"`` or ``"channels_last"``.
+        ``"channels_first"`` or ``"channels_last"``, or TensorFlow's words: ``"NCHW"`` or ``"NHWC"``.
     index_format
         ``"plane"`` or ``"window"``, as in the pooling call.  A tap cannot leave its window, so no size shears the
         picture.

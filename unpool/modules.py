@@ -16,11 +16,12 @@ from unpool.arguments import (
     Padding,
     check_choice,
     check_validate,
-    is_channels_last,
+    data_format_of,
+    index_format_of,
     padding_of,
     window,
 )
-from unpool.plan import INDEX_FORMATS, IndexFormat, Validate
+from unpool.plan import IndexFormat, Validate
 from unpool.protocol import DUPLICATES, Duplicates
 from unpool.sizes import Window
 
@@ -44,9 +45,8 @@ class _MaxPool:
 
     def __post_init__(self) -> None:
         _keep_window(self)
-        is_channels_last(self.data_format)
+        _keep_formats(self)
         registry.check_name(self.backend)
-        check_choice("index_format", self.index_format, INDEX_FORMATS)
         index_dtype = dtypes.index_dtype_of(self.index_dtype, self.index_format, self._window)
         object.__setattr__(self, "index_dtype", index_dtype)
 
@@ -83,8 +83,7 @@ class _MaxUnpool:
 
     def __post_init__(self) -> None:
         _keep_window(self)
-        is_channels_last(self.data_format)
-        check_choice("index_format", self.index_format, INDEX_FORMATS)
+        _keep_formats(self)
         check_choice("duplicates", self.duplicates, DUPLICATES)
         check_validate(self.validate)
         registry.check_name(self.backend)
@@ -114,6 +113,12 @@ def _keep_window(module: _MaxPool | _MaxUnpool) -> None:
     for name, entries in zip(("kernel_size", "stride", "padding", "dilation"), shown, strict=True):
         object.__setattr__(module, name, entries)
     object.__setattr__(module, "_window", checked)
+
+
+def _keep_formats(module: _MaxPool | _MaxUnpool) -> None:
+    """Check the words of both formats and keep the plain ones, so that equal objects are equal."""
+    object.__setattr__(module, "data_format", data_format_of(module.data_format, module.rank))
+    object.__setattr__(module, "index_format", index_format_of(module.index_format))
 
 
 @dataclass(frozen=True)

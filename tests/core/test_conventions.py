@@ -347,9 +347,9 @@ def test_unsigned_indices_are_shown_as_they_are():
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"source": "pytorch"}, ValueError, "`source` must be one of 'plane', 'tensorflow', .* got 'pytorch'"),
+        ({"source": "torch"}, ValueError, "`source` must be one of 'plane', 'tensorflow', .* got 'torch'"),
         ({"target": "ONNX"}, ValueError, "`target` must be one of 'plane', 'tensorflow', .* got 'ONNX'"),
-        ({"data_format": "NHWC"}, ValueError, "`data_format` must be one of"),
+        ({"data_format": "CHWN"}, ValueError, "`data_format` must be one of"),
         ({"output_size": (4, 4)}, ValueError, "`output_size` must be the full shape"),
         ({"output_size": (1, 1, 4.0, 4)}, TypeError, "`output_size` must be a sequence of integers"),
         ({"output_size": (2, 1, 4, 4)}, ValueError, "`output_size` must be the full shape"),

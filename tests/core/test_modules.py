@@ -170,7 +170,7 @@ def test_a_module_does_not_follow_the_list_it_was_made_of():
         ({"kernel_size": 2, "padding": 2}, ValueError, "`padding` must be at most half"),
         ({"kernel_size": 2, "padding": -1}, ValueError, "`padding` must be between"),
         ({"kernel_size": 2, "dilation": 0}, ValueError, "`dilation` must be between"),
-        ({"kernel_size": 2, "data_format": "NCHW"}, ValueError, "`data_format` must be one of"),
+        ({"kernel_size": 2, "data_format": "CNHW"}, ValueError, "`data_format` must be one of"),
         ({"kernel_size": 2, "backend": "gpu"}, ValueError, "`backend` must be one of"),
     ],
     ids=str,

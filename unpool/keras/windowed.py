@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import keras
 
 import unpool
-from unpool.arguments import check_choice, is_channels_last, window
+from unpool.arguments import data_format_of, index_format_of, is_channels_last, window
 from unpool.keras import messages
-from unpool.plan import INDEX_FORMATS, IndexFormat
+from unpool.plan import IndexFormat
 from unpool.sizes import LAYOUTS, Window
 
 
@@ -29,14 +29,15 @@ class Windowed(keras.layers.Layer):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        padding, data_format = _lower(padding), _lower(data_format)
+        padding = _lower(padding)
         checked = window(self.rank, pool_size, strides, padding, 1, ("pool_size", "strides"))
         self.pool_size, self.strides = checked.kernel, checked.stride
         self.padding = padding if isinstance(padding, str) else checked.padding
-        self.data_format = keras.config.image_data_format() if data_format is None else data_format
-        is_channels_last(self.data_format)
-        check_choice("index_format", index_format, INDEX_FORMATS)
-        self.index_format = index_format
+        if data_format is None:
+            data_format = keras.config.image_data_format()
+        plain = _lower(data_format) if _lower(data_format) in ("channels_first", "channels_last") else data_format
+        self.data_format = data_format_of(plain, self.rank)
+        self.index_format = index_format_of(index_format)
 
     @property
     def window(self) -> Window:
@@ -44,7 +45,7 @@ class Windowed(keras.layers.Layer):  # type: ignore[misc]
 
     @property
     def channels_last(self) -> bool:
-        return is_channels_last(self.data_format)
+        return is_channels_last(self.data_format, self.rank)
 
     def function(self, name: str) -> Any:
         """Return the function of this layer's rank, such as ``unpool.max_pool2d`` for ``max_pool``."""

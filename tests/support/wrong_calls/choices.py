@@ -41,8 +41,9 @@ CHOICES = {
     "data_format": Case(
         "unknown_choice",
         ValueError,
-        "`data_format` must be one of 'channels_first', 'channels_last', got 'NHWC': pass 'channels_last'",
-        lambda out: unpool.max_pool2d(X, 2, data_format="NHWC", out=out.pooled),
+        "`data_format` must be one of 'channels_first', 'channels_last', 'NCHW', 'NHWC', got 'NDHWC': pass "
+        "'channels_last'",
+        lambda out: unpool.max_pool2d(X, 2, data_format="NDHWC", out=out.pooled),
     ),
     "duplicates": Case(
         "unknown_choice",

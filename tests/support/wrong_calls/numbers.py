@@ -140,11 +140,11 @@ NUMBERS = {
         "pass a smaller one, since windows of nothing but padding have no maximum",
         lambda out: unpool.max_pool2d(X, 3, padding=(1, 2), out=out.pooled),
     ),
-    "padding_in_capitals": Case(
+    "padding_with_a_capital": Case(
         "unknown_padding",
         ValueError,
-        "`padding` must be an integer, a sequence of integers, 'same' or 'valid', got 'SAME': pass 'same'",
-        lambda out: unpool.max_pool2d(X, 2, padding="SAME", out=out.pooled),
+        "`padding` must be an integer, a sequence of integers, 'same' or 'valid', got 'Same': pass 'same'",
+        lambda out: unpool.max_pool2d(X, 2, padding="Same", out=out.pooled),
     ),
     "shape_as_stride": Case(
         "wrong_length",
