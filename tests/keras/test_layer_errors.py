@@ -34,9 +34,9 @@ WRONG = {
     "padding of words": ({"padding": ("same", "same")}, TypeError, f"`padding` {INTEGERS} ('same', 'same')"),
     "padding too large": ({"padding": 2}, ValueError, "`padding` must be at most half of "),
     "data_format": (
-        {"data_format": "NHWC"},
+        {"data_format": "NHCW"},
         ValueError,
-        "`data_format` must be one of 'channels_first', 'channels_last', got ",
+        "`data_format` must be one of 'channels_first', 'channels_last', 'NCHW', 'NHWC', got ",
     ),
     "data_format unhashable": ({"data_format": ["channels_last"]}, ValueError, "`data_format` must be one of "),
     "index_format": (

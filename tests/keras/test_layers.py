@@ -136,6 +136,8 @@ def test_the_data_format_is_that_of_keras_unless_given(data_format):
 def test_words_are_read_as_keras_reads_them(make):
     layer = make(2, padding="SAME", data_format="Channels_First")
     assert (layer.padding, layer.data_format) == ("same", "channels_first")
+    layer = make(2, data_format="NHWC", index_format="pytorch")
+    assert (layer.data_format, layer.index_format) == ("channels_last", "plane")
 
 
 # --- pooling ----------------------------------------------------------------------------------------------------------

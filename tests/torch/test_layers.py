@@ -119,6 +119,8 @@ def test_what_they_have_more():
     assert indices.dtype == torch.int32
     named = {"data_format": "channels_last", "duplicates": "sum"}
     assert torch.equal(up(values, indices), unpool.max_unpool2d(values, indices, 3, 1, **named))
+    words = unpool.torch.MaxPool2d(3, 1, padding="VALID", return_indices=True, data_format="NHWC")
+    assert torch.equal(words(x)[1], indices)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ def test_what_they_have_more():
         (lambda: unpool.torch.MaxPool2d((2, 2, 2)), "`kernel_size` must be one integer or 2"),
         (lambda: unpool.torch.MaxUnpool1d(2, padding=2), "`padding` must be at most half"),
         (lambda: unpool.torch.MaxUnpool2d(2, duplicates="first"), "`duplicates` must be one of"),
-        (lambda: unpool.torch.MaxPool3d(2, data_format="NCDHW"), "`data_format` must be one of"),
+        (lambda: unpool.torch.MaxPool3d(2, data_format="NCHW"), "`data_format` must be one of"),
     ],
 )
 def test_wrong_arguments_are_met_where_they_are_written(make, text):
