@@ -94,6 +94,12 @@ def reshaped(array: Any, *sizes: int) -> Any:
     return array.reshape(sizes) if isinstance(array, np.ndarray) else tf.reshape(array, sizes)
 
 
+def repeated(array: Any, count: Any) -> Any:
+    """Repeat every entry of a short array: as a NumPy array if the result is small, as `arange` does."""
+    small = isinstance(array, np.ndarray) and known(count) and array.size * count <= _CONSTANT
+    return array.repeat(count) if small else tf.repeat(array, count)
+
+
 def cast(size: Any, dtype: Any) -> Any:
     """Return a size as a number of a dtype: of NumPy if it is known, else a tensor."""
     return np.asarray(size, dtype.as_numpy_dtype) if known(size) else tf.cast(size, dtype)

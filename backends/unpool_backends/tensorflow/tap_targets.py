@@ -29,9 +29,11 @@ class TapTargets(Targets):
     """The cells that the taps of a call name.  The conditions on plane indices (`inside`) are not needed."""
 
     def _numbers(self) -> Any:
-        """Return the taps in a dtype that holds all of them.  TensorFlow Lite does not compare or pad bytes."""
-        given = self.indices.dtype
-        small = (given == tf.int32 or given.size < 4) and self.plan.taps - 1 <= LARGEST
+        """Return the taps in a dtype that holds the numbers of all taps of a window: bytes if they are bytes."""
+        given, most = self.indices.dtype, self.plan.taps - 1
+        if given == tf.uint8 and most <= given.max:
+            return tf.reshape(self.indices, self.shape)
+        small = (given == tf.int32 or given.size < 4) and most <= LARGEST
         # uint64 taps from 2**63 on turn negative here, so they stay bad.
         return tf.reshape(tf.cast(self.indices, tf.int32 if small else tf.int64), self.shape)
 
@@ -71,8 +73,8 @@ class TapTargets(Targets):
         return tf.reshape(tf.where(inside, cells, tf.constant(-1, cells.dtype)), self.shape)
 
     def _cells(self, windows_of: list[slice]) -> tuple[Any, Any]:
-        numbers = self.numbers if self.sizes.small else tf.cast(self.numbers, tf.int64)
-        return self._converted(cells_of, numbers, windows_of)
+        small = self.sizes.small and self.numbers.dtype != tf.int64
+        return self._converted(cells_of, tf.cast(self.numbers, tf.int32 if small else tf.int64), windows_of)
 
     def last(self) -> Any:
         """Return a mask of the taps whose cell no later window names."""
@@ -103,9 +105,7 @@ class TapTargets(Targets):
     def taken(self, planes: Any, duplicates: Duplicates) -> Any:
         if self.matches is None or prod(axis.kernel for axis in self.matches.axes) > _SLICED:
             return super().taken(planes, duplicates)
-        bytes_serve = self.indices.dtype == tf.uint8 and self.plan.taps - 1 <= self.indices.dtype.max
-        taps = tf.reshape(self.indices, self.shape) if bytes_serve else self.numbers
-        values = self.matches.gather(planes, taps)
+        values = self.matches.gather(planes)
         if duplicates == "sum" or self.apart:
             return values
         return tf.where(self.last(), values, tf.zeros([], values.dtype))

@@ -23,7 +23,7 @@ import tensorflow as tf
 from unpool.plan import Plan
 from unpool.sizes import taps_inside
 from unpool_backends.tensorflow.asserts import compiles, known
-from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, long, pairs, reshaped, table
+from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, long, pairs, repeated, reshaped, table
 
 # With up to 3 x 3 windows per cell, comparing is still faster than scattering.
 _MOST = 9
@@ -138,20 +138,22 @@ class Matches:
         self.cells = prod([axis.blocks * axis.stride for axis in self.axes])
         self.orders = list(product(*[range(axis.windows_per_cell - 1, -1, -1) for axis in self.axes]))
         # Taps are compared once, by `scatter` alone.
-        self.kept = None if compiles() or plan.by_taps else self._matched()
+        self.kept = None if compiles() or plan.by_taps else self._compared()
 
-    def _matches(self) -> list[Any]:
-        """Return the stored masks of `_matched`; under XLA, compute them again, which is faster than reading them."""
-        return self._matched() if self.kept is None else self.kept
+    def _others(self) -> list[Any]:
+        """Return the stored masks of `_compared`; under XLA, compute them again, which is faster than reading them."""
+        return self._compared() if self.kept is None else self.kept
 
-    def _matched(self) -> list[Any]:
-        """Return, for each of a block's windows in row-major order, a mask of the cells that are its index."""
+    def _compared(self) -> list[Any]:
+        """Return, for each of a block's windows in row-major order, a mask of the cells that are not its index."""
         offsets = self._blocks(self._offsets())
-        return [self._matched_by(order, self._neighbours(offsets, order)) for order in self.orders]
+        return [self._compared_by(order, self._neighbours(offsets, order)) for order in self.orders]
 
     def _offsets(self) -> Any:
         """Return the distance of each index from the corner of its window; a tap has that of its window alone."""
-        return self.numbers if self.by_taps else self.numbers - reshaped(self._corners(), 1, -1, 1)
+        if self.by_taps:  # TensorFlow Lite does not subtract bytes
+            return tf.cast(self.numbers, tf.int32) if len(self._groups()[0]) > 2 else self.numbers
+        return self.numbers - reshaped(self._corners(), 1, -1, 1)
 
     def _corners(self) -> Any:
         """Return the first cell of every window in the flat plane, also if it lies in the padding."""
@@ -167,7 +169,9 @@ class Matches:
             return array
         windows = as_shape(self.lead, *[axis.windows for axis in self.axes], self.trail)
         pads = [(axis.windows_per_cell - 1, axis.windows_per_cell - 1) for axis in self.axes]
-        return tf.pad(tf.reshape(array, windows), [(0, 0), *pads, (0, 0)])
+        # Any number serves.  TensorFlow Lite pads bytes with other numbers than 0 only.
+        fill = int(array.dtype == tf.uint8)
+        return tf.pad(tf.reshape(array, windows), [(0, 0), *pads, (0, 0)], constant_values=fill)
 
     def _neighbours(self, array: Any, order: tuple[int, ...]) -> Any:
         """Return the q-th window of each block, from the result of `_blocks`."""
@@ -187,12 +191,14 @@ class Matches:
                 outer = 1
         return groups, outer * self.trail
 
-    def _matched_by(self, order: tuple[int, ...], offsets: Any) -> Any:
-        """Return a mask of the cells that are the index of their block's q-th window; shape (lead, cells, trail)."""
+    def _compared_by(self, order: tuple[int, ...], offsets: Any) -> Any:
+        """Return a mask of the cells that are not the index of their block's q-th window; (lead, cells, trail)."""
+        named, wanted = cast(0, offsets.dtype), []
         for axis, q in zip(self.axes, order, strict=True):
-            if axis.stride == 1 and (q or (self.by_taps and axis.first)):
-                offsets = offsets - axis.offsets(q, self.dtype)[0]
-        wanted = [axis.offsets(q, self.dtype) for axis, q in zip(self.axes, order, strict=True) if axis.stride > 1]
+            if axis.stride > 1:
+                wanted.append(axis.offsets(q, offsets.dtype))
+            elif q or (self.by_taps and axis.first):
+                named = named + axis.offsets(q, offsets.dtype)[0]
         groups, tail = self._groups()
         while len(groups) > 2:  # comparisons broadcast along two axes, not along three
             (blocks, axis), (inner, following), *others = groups
@@ -200,38 +206,41 @@ class Matches:
             offsets = spread - reshaped(wanted.pop(0), 1, -1, 1)
             groups = [(blocks * axis.stride * inner, following), *others]
         narrow = as_shape(*[size for blocks, _ in groups for size in (blocks, 1)], tail)
-        if len(wanted) == 2:
-            named = reshaped(wanted[0], 1, -1, 1, 1, 1) + reshaped(wanted[1], 1, 1, 1, -1, 1)
+        if len(groups) == 2 and offsets.dtype == tf.uint8:  # TensorFlow Lite broadcasts bytes of four axes
+            inner, axis = groups[1]
+            offsets, narrow = self._repeated(offsets)[0], as_shape(-1, 1, inner, axis.stride * tail)
+            named = named + reshaped(wanted[0], -1, 1, 1) + repeated(wanted[1], tail)
         else:
-            named = reshaped(wanted[0], 1, -1, 1) if wanted else cast(0, self.dtype)
-        matched = tf.reshape(tf.equal(tf.reshape(offsets, narrow), named), as_shape(self.lead, self.cells, self.trail))
+            for place, along in enumerate(wanted):
+                named = named + reshaped(along, *[1] * (2 * place + 1), -1, *[1] * (2 * (len(wanted) - place) - 1))
+        other = tf.reshape(differ(tf.reshape(offsets, narrow), named), as_shape(self.lead, self.cells, self.trail))
         if all(axis.apart if self.by_taps else axis.whole for axis in self.axes):
-            return matched
+            return other
         mask: Any = table(np.asarray(True), [axis.blocks * axis.stride for axis in self.axes])
         for axis, q in zip(self.axes, order, strict=True):
             mask = reshaped(mask[:, np.newaxis] & axis.mask(q), -1)
-        return matched & reshaped(mask, 1, -1, 1)
+        return other | reshaped(~mask, 1, -1, 1)
 
     def inside(self) -> Any:
         """Return True if every index is a cell of its own window."""
         if compiles() and prod(axis.kernel for axis in self.axes) <= _UNROLLED:
             return self._inside_by_taps()
-        found = None
-        for order, matched in zip(self.orders, self._matches(), strict=True):
+        missing = None
+        for order, other in zip(self.orders, self._others(), strict=True):
             groups, tail = self._groups()
             for inner, axis in reversed(groups):
-                parts = tf.reshape(matched, as_shape(-1, axis.stride, tail))
+                parts = tf.reshape(other, as_shape(-1, axis.stride, tail))
                 if axis.stride <= _FEW:
-                    matched = reduce(tf.logical_or, tf.unstack(parts, axis.stride, axis=1))
+                    other = reduce(tf.logical_and, tf.unstack(parts, axis.stride, axis=1))
                 else:
-                    matched = tf.reduce_any(parts, 1)
+                    other = tf.reduce_all(parts, 1)
                 tail = tail * inner
             if any(axis.windows_per_cell > 1 for axis in self.axes):
                 blocks = as_shape(self.lead, *[axis.blocks for axis in self.axes], self.trail)
                 windows = long(self.lead, *[axis.windows for axis in self.axes], self.trail)
-                matched = tf.slice(tf.reshape(matched, blocks), long(0, *order, 0), windows)
-            found = matched if found is None else found | matched
-        return tf.reduce_all(found)
+                other = tf.slice(tf.reshape(other, blocks), long(0, *order, 0), windows)
+            missing = other if missing is None else missing & other
+        return ~tf.reduce_any(missing)
 
     def _inside_by_taps(self) -> Any:
         """Return the same by comparing tap by tap, which XLA compiles to one pass over the indices."""
@@ -257,20 +266,32 @@ class Matches:
             # A sum that starts at 0.0 is never -0.0.  `stop_gradient` keeps the derivative of a zero.
             values = values - tf.stop_gradient(tf.where(tf.equal(values, zero), values, zero))
         blocks, planes = self._blocks(values), None
-        groups, tail = self._groups()
-        narrow = as_shape(*[size for blocks, _ in groups for size in (blocks, 1)], tail)
-        wide = as_shape(*[size for blocks, axis in groups for size in (blocks, axis.stride)], tail)
-        for order, matched in zip(self.orders, self._matches(), strict=True):
-            given, matched = tf.reshape(self._neighbours(blocks, order), narrow), tf.reshape(matched, wide)
-            found = tf.where(matched, given, zero if planes is None or adds else planes)
+        groups, _ = self._groups()
+        stride = groups[0][1].stride if groups else 1
+        for order, other in zip(self.orders, self._others(), strict=True):
+            given, tail = self._repeated(self._neighbours(blocks, order))
+            given, other = tf.reshape(given, as_shape(-1, 1, tail)), tf.reshape(other, as_shape(-1, stride, tail))
+            found = tf.where(other, zero if planes is None or adds else planes, given)
             planes = added(planes, found) if adds and planes is not None else found
         return self._cropped(planes)
 
-    def gather(self, planes: Any, numbers: Any) -> Any:
-        """Return the value at each tap, of the shape of the taps; zero at one in the padding, and at no tap.
+    def _repeated(self, array: Any) -> tuple[Any, Any]:
+        """Repeat an entry of each window for its cells along all axes but the first; return the entries of a block.
 
-        The taps are those of `numbers`, which may be bytes.
+        Then a selection broadcasts along one axis.  Along two, unpooling k2 takes twice as long channels first.
         """
+        groups, tail = self._groups()
+        for place in range(len(groups) - 1, 0, -1):
+            blocks, axis = groups[place]
+            count = prod([blocks for blocks, _ in groups[: place + 1]])
+            # Not tf.tile, which lacks some dtypes.
+            array = tf.reshape(array, as_shape(count, 1, tail))
+            array = tf.broadcast_to(array, as_shape(count, axis.stride, tail))
+            tail = blocks * axis.stride * tail
+        return array, tail
+
+    def gather(self, planes: Any) -> Any:
+        """Return the value at each tap, of the shape of the taps; zero at one in the padding, and at no tap."""
         blocks, found, whole = self._uncropped(planes), tf.zeros([], planes.dtype), slice(None)
         for taps in product(*[range(axis.kernel) for axis in self.axes]):
             number, shape = 0, [self.lead]
@@ -288,11 +309,8 @@ class Matches:
                     shape.append(axis.stride)
                     parts.append(cell)
             taken = tf.reshape(blocks, as_shape(*shape, self.trail))[tuple(parts)]
-            if numbers.dtype == tf.uint8:  # TensorFlow Lite has no tf.equal for bytes
-                other = tf.cast(tf.bitwise.bitwise_xor(numbers, tf.constant(number, tf.uint8)), tf.bool)
-            else:
-                other = tf.not_equal(numbers, tf.constant(number, numbers.dtype))
-            found = tf.where(other, found, tf.reshape(taken, tf.shape(numbers)))
+            other = differ(self.numbers, cast(number, self.numbers.dtype))
+            found = tf.where(other, found, tf.reshape(taken, tf.shape(self.numbers)))
         return found
 
     def _uncropped(self, planes: Any) -> Any:
@@ -320,12 +338,22 @@ class Matches:
         taken, exact = self._covered()
         missing = [0 if axis.whole else axis.size - size for axis, size in zip(self.axes, taken, strict=True)]
         if not exact:
-            blocks = as_shape(self.lead, *[axis.blocks * axis.stride for axis in self.axes], self.trail)
-            parts = [slice(axis.padding, axis.padding + size) for axis, size in zip(self.axes, taken, strict=True)]
-            # Not tf.slice, whose second derivative fails under XLA.
-            planes = tf.reshape(planes, blocks)[:, parts[0], parts[1], parts[2]]
-            planes = tf.pad(planes, pairs((0, 0), *[(0, rest) for rest in missing], (0, 0)))
+            blocks = [axis.blocks * axis.stride for axis in self.axes]
+            planes = tf.reshape(planes, as_shape(self.lead, *blocks, self.trail))
+            if not known(*blocks, *taken) or blocks != taken:
+                parts = [slice(axis.padding, axis.padding + size) for axis, size in zip(self.axes, taken, strict=True)]
+                # Not tf.slice, whose second derivative fails under XLA.
+                planes = planes[:, parts[0], parts[1], parts[2]]
+            if not known(*missing) or any(missing):
+                planes = tf.pad(planes, pairs((0, 0), *[(0, rest) for rest in missing], (0, 0)))
         return tf.reshape(planes, as_shape(self.lead, prod([axis.size for axis in self.axes]), self.trail))
+
+
+def differ(numbers: Any, named: Any) -> Any:
+    """Compare numbers with those of cells.  For bytes, TensorFlow Lite has only `bitwise_xor`."""
+    if numbers.dtype == tf.uint8:
+        return tf.cast(tf.bitwise.bitwise_xor(numbers, named), tf.bool)
+    return tf.not_equal(numbers, named)
 
 
 def added(one: Any, other: Any) -> Any:
