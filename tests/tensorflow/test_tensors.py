@@ -351,3 +351,16 @@ def test_a_graph_that_was_traced_before_is_compiled():
     inner(*arguments)
     outer = tf.function(lambda *both: inner(*both), autograph=False, jit_compile=True)
     assert_same_bits(outer(*arguments).numpy(), unpool.max_unpool2d(POOLED, INDICES, 2))
+
+
+@pytest.mark.parametrize("index_format", ["plane", "window"])
+def test_compiled_programs_store_indices(index_format):
+    """XLA fuses a pooling with the use of its indices, and pools again for every cell, unless a condition is between.
+
+    The condition is true for every index, also for the last that bytes can hold.
+    """
+    how = {"data_format": "channels_last", "index_format": index_format}
+    x = tf.reshape(tf.range(256.0), (1, 16, 16, 1))
+    call = tf.function(lambda x: unpool.max_pool2d(x, 16, return_indices=True, **how), jit_compile=True)
+    assert " conditional(" in call.experimental_get_compiler_ir(x)(stage="optimized_hlo")
+    assert call(x)[1].numpy().item() == 255

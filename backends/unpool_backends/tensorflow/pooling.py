@@ -16,7 +16,7 @@ from unpool.dtypes import index_dtype_of
 from unpool.plan import Plan
 from unpool.sizes import LARGEST, taps_inside
 from unpool_backends.tensorflow import sort_keys
-from unpool_backends.tensorflow.asserts import after, known
+from unpool_backends.tensorflow.asserts import after, compiles, known
 from unpool_backends.tensorflow.bits import from_bits, to_bits
 from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, chosen, of_pooling, pairs, reshaped
 
@@ -34,20 +34,85 @@ def pool(cells: Any, plan: Plan[Any]) -> tuple[Any, Any]:
         positions = tf.int32 if plan.taps - 1 <= LARGEST else tf.int64
     else:
         positions = tf.int32 if sizes.small else tf.int64
-    found = to_bits(cells), None, None
-    plane = list(sizes.plane)
-    for axis in (2, 1, 0):
-        around = prod([sizes.lead, *plane[:axis]]), prod([*plane[axis + 1 :], sizes.trail])
-        stage = _Axis(axis, around, sizes, plan, positions, dtype)
-        found = stage.pooled(*found)
-        plane[axis] = sizes.pooled[axis]
-    values, _, places = found
+    cells = to_bits(cells)
+    if _side_by_side(sizes, plan):
+        values, places = _of_taps(_taps_first(cells, sizes, plan), plan, positions, dtype)
+    else:
+        values, places = _of_axes(cells, sizes, plan, positions, dtype)
     values = tf.reshape(from_bits(values, dtype), as_shape(*sizes.pooled_shape))
     index_dtype = plan.index_dtype or index_dtype_of(None, plan.index_format, plan.window)
-    indices = tf.cast(tf.reshape(places, as_shape(*sizes.pooled_shape)), index_dtype)
+    indices = tf.reshape(tf.cast(places, index_dtype), as_shape(*sizes.pooled_shape))
+    if compiles():
+        indices = _stored(indices)
     for tensor in (values, indices):
         tensor.set_shape(plan.pooled_shape)
     return values, indices
+
+
+def _side_by_side(sizes: Sizes, plan: Plan[Any]) -> bool:
+    """Return True if the windows share no cell and leave none out, and their taps are few."""
+    windows = zip(plan.kernel, plan.stride, plan.dilation, sizes.padding, strict=True)
+    apart = all(size == stride and dilation == 1 and known(pad) and pad == 0 for size, stride, dilation, pad in windows)
+    few = not compiles() and 1 < plan.taps <= _UNROLLED  # XLA would transpose
+    return plan.by_taps and apart and few and not (plan.ceil_mode or plan.same)
+
+
+def _taps_first(cells: Any, sizes: Sizes, plan: Plan[Any]) -> Any:
+    """Return the cells of all windows with an axis for each axis of the window, the last one first."""
+    covered = [count * size for count, size in zip(sizes.pooled, plan.kernel, strict=True)]
+    if not (known(*sizes.plane) and tuple(covered) == sizes.plane):
+        cells = tf.reshape(cells, as_shape(sizes.lead, *sizes.plane, sizes.trail))
+        cells = cells[:, : covered[0], : covered[1], : covered[2]]
+    shape, blocks = [], sizes.lead
+    for count, size in zip(sizes.pooled, plan.kernel, strict=True):
+        blocks = blocks * count
+        if size > 1:
+            shape += [blocks, size]
+            blocks = 1
+    taps = list(range(len(shape) - 1, 0, -2))
+    rest = [*range(0, len(shape), 2), len(shape)]
+    return tf.transpose(tf.reshape(cells, as_shape(*shape, blocks * sizes.trail)), [*taps, *rest])
+
+
+def _of_taps(cells: Any, plan: Plan[Any], positions: tf.DType, dtype: tf.DType) -> tuple[Any, Any]:
+    """Return the maxima over the leading axes, which are the window's from the last to the first, and their taps."""
+    keys, places = sort_keys.keys(cells, dtype), None
+    for axis in (2, 1, 0):
+        if plan.kernel[axis] == 1:
+            continue
+        step = prod(plan.kernel[axis + 1 :])
+        arrays = (cells, keys) if places is None else (cells, keys, places)
+        parts = [tf.unstack(array, plan.kernel[axis]) for array in arrays]
+        cells, keys, places = parts[0][0], parts[1][0], 0 if places is None else parts[2][0]
+        for tap in range(1, plan.kernel[axis]):
+            greater = parts[1][tap] > sort_keys.ordered(keys, dtype)
+            place = tf.constant(tap * step, positions)
+            if len(parts) == 3:
+                places = tf.where(greater, parts[2][tap] + place, places)
+            else:  # arithmetic takes less time than a selection of two numbers
+                places = tf.cast(greater, positions) if tap == step == 1 else tf.where(greater, place, places)
+            keys, cells = tf.maximum(keys, parts[1][tap]), tf.where(greater, parts[0][tap], cells)
+    return cells, places
+
+
+def _of_axes(cells: Any, sizes: Sizes, plan: Plan[Any], positions: tf.DType, dtype: tf.DType) -> tuple[Any, Any]:
+    """Return the maxima and their places, by slicing an axis after the other."""
+    found, plane = (cells, None, None), list(sizes.plane)
+    for axis in (2, 1, 0):
+        around = prod([sizes.lead, *plane[:axis]]), prod([*plane[axis + 1 :], sizes.trail])
+        found = _Axis(axis, around, sizes, plan, positions, dtype).pooled(*found)
+        plane[axis] = sizes.pooled[axis]
+    values, _, places = found
+    return values, places
+
+
+def _stored(indices: Any) -> Any:
+    """Return the indices from a condition that is always true, which XLA does not fuse with their use.
+
+    Otherwise XLA would pool again for every cell that is compared with an index.
+    """
+    first = tf.cast(tf.reshape(indices, [-1])[:1], tf.int64)
+    return tf.cond(tf.reduce_all(first < tf.int64.max), lambda: indices, lambda: tf.zeros_like(indices))
 
 
 class _Axis:
@@ -113,10 +178,7 @@ class _Axis:
 
     def _better(self, found: Any, candidate: Any, cells: Any) -> Any:
         """Replace the found values by the candidate's where these are greater, or NaN."""
-        greater = candidate[1] > found[1]
-        nan = sort_keys.unordered(candidate[1], self.dtype)
-        if nan is not None:
-            greater |= nan
+        greater = candidate[1] > sort_keys.ordered(found[1], self.dtype)
         if not self.whole:
             greater &= reshaped((cells >= 0) & (cells < cast(self.size, tf.int64)), 1, -1, 1)
         values, keys, places = zip(candidate, found, strict=True)

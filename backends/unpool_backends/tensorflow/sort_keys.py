@@ -44,8 +44,8 @@ def keys(values: Any, dtype: tf.DType) -> Any:
     return magnitude * tf.sign(bits) - tf.constant(_FLOATS[dtype].down, word)
 
 
-def unordered(keys: Any, dtype: tf.DType) -> Any:
-    """Return a mask of the keys of NaN, or None if the dtype has no NaN."""
+def ordered(keys: Any, dtype: tf.DType) -> Any:
+    """Return the keys with that of infinity for NaN, so that every NaN is greater."""
     if dtype not in _FLOATS:
-        return None
-    return keys > tf.constant(_FLOATS[dtype].infinity - _FLOATS[dtype].down, keys.dtype)
+        return keys
+    return tf.minimum(keys, tf.constant(_FLOATS[dtype].infinity - _FLOATS[dtype].down, keys.dtype))
