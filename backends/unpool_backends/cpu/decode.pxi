@@ -8,7 +8,8 @@
 #            3 4 5               - 4 5
 #            6 7 8               - 7 8
 #
-# A tap is read once: another thread of the program may write the array meanwhile.
+# Taps are copied first.  Another thread of the program may write the array meanwhile, and the compiled loop loads a tap
+# more than once: a bad one could pass for the good one that was tested.
 
 cdef extern from "taps.h" nogil:
     const Py_ssize_t DECODED "UNPOOL_DECODED"
@@ -38,7 +39,8 @@ cdef struct Decoder:
     # the last axis, and if `flat`, along the second one.
     uint32_t[TILE] starts
     uint32_t[TILE] masks
-    # Of the run that was decoded last: the cells at its taps.
+    # Of the run that was decoded last: a copy of the taps, and their cells.
+    uint8_t[TILE] taps
     uint32_t[TILE] cells
 
 
@@ -113,7 +115,7 @@ cdef inline Py_ssize_t decode_run(
 
     Return how many rows it has; 0 if a tap does not exist or lies outside the plane.
     """
-    cdef Py_ssize_t count = min(decoder.rows, block.end_row - row)
+    cdef Py_ssize_t columns = block.end_column - block.column, count = min(decoder.rows, block.end_row - row)
     cdef uint32_t corner = <uint32_t> (corner_at(job, block.depth, row, 0) - first_cell)
     cdef uint32_t mask = taps_inside(job, 0, block.depth), good
     if not decoder.flat:
@@ -122,9 +124,10 @@ cdef inline Py_ssize_t decode_run(
         else:
             count = 1
             mask &= taps_inside(job, 1, row)
+    memcpy(decoder.taps, taps, count * columns)
     decode_taps(
-        taps, decoder.starts + block.column, decoder.masks + block.column, corner, mask, &decoder.steps,
-        count * (block.end_column - block.column), decoder.cells, &good
+        decoder.taps, decoder.starts + block.column, decoder.masks + block.column, corner, mask, &decoder.steps,
+        count * columns, decoder.cells, &good
     )
     return count if good else 0
 
