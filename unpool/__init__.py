@@ -7,7 +7,9 @@
 [[0.0, 0.0, 0.0, 0.0], [0.0, 6.0, 0.0, 8.0], [0.0, 0.0, 0.0, 0.0], [0.0, 14.0, 0.0, 16.0]]
 """
 
-from unpool import calls, tracing
+import typing as _typing
+
+from unpool import calls, registry, tracing
 from unpool.conventions import convert_indices
 from unpool.errors import BackendUnavailableError
 from unpool.functional import (
@@ -60,6 +62,13 @@ __all__ = [
     "max_unpool3d_backward",
     "release_memory",
 ]
+
+if not _typing.TYPE_CHECKING:  # type checkers would take any attribute for one of this module
+
+    def __getattr__(name: str) -> object:
+        """Import `unpool.torch` and `unpool.keras` when they are first used."""
+        return registry.part(name)
+
 
 # Autograph has nothing to rewrite in the public functions, nor in `calls.scatter`, which the Keras layers call.
 for _public in (*map(globals().get, __all__), calls.scatter):

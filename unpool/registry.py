@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from unpool import loading
@@ -49,6 +50,8 @@ BUILT_IN = {
 BY_PACKAGE = {package: name for name, row in BUILT_IN.items() for package in row.packages}
 # Libraries of symbolic tensors, which have no values, and the layers that take them.
 LAYERS = {"keras": "unpool.keras"}
+# The parts of unpool that need a library of the same name, which is also the name of an extra.
+_PARTS = ("torch", "keras")
 
 _GROUP = "unpool.backends"
 _TARGET = re.compile(r"[\w.]+\s*(:\s*[\w.]+\s*)?(\[.*\])?")  # an object reference of the entry-point specification
@@ -66,6 +69,18 @@ def check_name(backend: str | None) -> None:
         if backend not in tuple(found):
             good = [name for name, plugin in found.items() if not isinstance(plugin, Exception)]
             raise _unknown_backend(backend, (*BUILT_IN, *good))
+
+
+def part(name: str) -> Any:
+    """Return `unpool.torch` or `unpool.keras`; import it on first use."""
+    if name not in _PARTS:
+        raise AttributeError(f"module 'unpool' has no attribute {name!r}")
+    try:
+        return import_module(f"unpool.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise _missing_library(name) from None
 
 
 def available() -> dict[str, str | None]:
@@ -207,6 +222,11 @@ def _name_of_distribution(distribution: Distribution) -> str:
 
 
 # --- messages ---------------------------------------------------------------------------------------------------------
+
+
+def _missing_library(name: str) -> AttributeError:
+    """Return an AttributeError, so that `hasattr(unpool, name)` is False."""
+    return AttributeError(f'unpool.{name} needs {name}, which is not installed: pip install "unpool[{name}]"')
 
 
 def _malformed_plugin(name: str, value: str, distribution: str) -> BackendUnavailableError:

@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import importlib.util
 import re
 import subprocess
 import sys
@@ -42,6 +43,30 @@ def test_importing_unpool_imports_nothing_else():
     assert "unpool.functional" in modules
     assert not modules & {*FRAMEWORKS, *EXPENSIVE}
     assert packages(modules) == {"unpool"}
+
+
+@pytest.mark.parametrize("name", ["torch", "keras"])
+def test_parts_are_imported_when_they_are_used(name):
+    """Listing or comparing attributes imports none."""
+    used = f"import unpool; dir(unpool); hasattr(unpool, 'tensors'); {{}}; assert unpool.{name}.__name__"
+    if importlib.util.find_spec(name):
+        modules = imported(used.format(f"assert 'unpool.{name}' not in sys.modules"))
+        assert f"unpool.{name}" in modules
+    text = f"""unpool.{name} needs {name}, which is not installed: pip install "unpool[{name}]\""""
+    imported(f"""
+import unpool
+sys.modules[{name!r}] = None  # as if it were not installed
+assert not hasattr(unpool, {name!r})
+try:
+    unpool.{name}
+except AttributeError as error:
+    assert str(error) == {text!r}, error
+""")
+
+
+def test_other_attributes_are_missing():
+    with pytest.raises(AttributeError, match="module 'unpool' has no attribute 'max_pool4d'"):
+        _ = unpool.max_pool4d
 
 
 CALLS = """

@@ -21,6 +21,7 @@ ELSEWHERE = {
     "missing_backend",
     "missing_driver",
     "missing_framework",
+    "missing_library",
     "missing_nvrtc",
     "no_backend",
     "no_device",
