@@ -18,7 +18,7 @@ from unpool.sizes import LARGEST, taps_inside
 from unpool_backends.tensorflow import sort_keys
 from unpool_backends.tensorflow.asserts import after, compiles, known
 from unpool_backends.tensorflow.bits import from_bits, to_bits
-from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, chosen, of_pooling, pairs, reshaped
+from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, of_pooling, pairs, reshaped
 
 # Cells along an axis up to which a window's cells are sliced out one by one; a longer window is a loop in the graph.
 _UNROLLED = 16
@@ -148,38 +148,37 @@ class _Axis:
         starts = arange(self.windows) * self.stride - self.padding
         unrolled = self.kernel <= _UNROLLED and (known(self.windows) or self.stride <= _GAPS * self.kernel)
         blocks = self._blocks(arrays) if unrolled else []
-        if self.whole:
-            first, found = 1, self._sliced(blocks, 0, starts) if unrolled else self._gathered(arrays, starts, 0)
-        else:
-            # Start with the first cell of each window that is not in the padding.
-            cells = chosen(starts < 0, starts % self.dilation, starts)
-            first, found = 0, self._gathered(arrays, cells, (cells - starts) // self.dilation)
         if unrolled:
-            for tap in range(first, self.kernel):
+            found = self._sliced(blocks, 0, starts)
+            for tap in range(1, self.kernel):
                 cells = starts + tap * self.dilation
                 found = self._better(found, self._sliced(blocks, tap, cells), cells)
         else:
-            found = self._loop(arrays, self._full(*found), starts, first)
+            found = self._loop(arrays, starts)
         return self._full(*found)
 
-    def _loop(self, arrays: Any, found: Any, starts: Any, first: int) -> Any:
-        last = cast(self.size - 1, tf.int64)
+    def _loop(self, arrays: Any, starts: Any) -> Any:
+        def gathered(cells: Any, tap: Any) -> Any:
+            inside = cells if self.whole else tf.clip_by_value(cells, 0, cast(self.size - 1, tf.int64))
+            parts = [None if array is None else tf.gather(array, inside, axis=1) for array in arrays]
+            return self._found(self._numbers(cells, tap), *parts)
 
         def body(tap: Any, *found: Any) -> Any:
             cells = starts + tap * self.dilation
-            candidate = self._gathered(arrays, tf.clip_by_value(cells, 0, last), tap)
-            return tap + 1, *self._better(found, candidate, cells)
+            return tap + 1, *self._better(found, gathered(cells, tap), cells)
 
-        begin = tf.constant(first, tf.int64)
+        begin = [tf.constant(1, tf.int64), *self._full(*gathered(starts, 0))]
         # XLA cannot differentiate a loop without a maximum number of iterations.
-        most = self.kernel - first
-        _, *found = tf.while_loop(lambda tap, *_: tap < self.kernel, body, [begin, *found], maximum_iterations=most)
+        _, *found = tf.while_loop(
+            lambda tap, *_: tap < self.kernel, body, begin, maximum_iterations=max(1, self.kernel - 1)
+        )
         return found
 
     def _better(self, found: Any, candidate: Any, cells: Any) -> Any:
-        """Replace the found values by the candidate's where these are greater, or NaN."""
+        """Replace the found values by the candidate's where these are greater, or NaN, or the first in the plane."""
         greater = candidate[1] > sort_keys.ordered(found[1], self.dtype)
         if not self.whole:
+            greater |= reshaped((cells >= 0) & (cells < self.dilation), 1, -1, 1)
             greater &= reshaped((cells >= 0) & (cells < cast(self.size, tf.int64)), 1, -1, 1)
         values, keys, places = zip(candidate, found, strict=True)
         # Of two NaNs, either key does.  A maximum takes half as long as a selection.
@@ -230,8 +229,4 @@ class _Axis:
         """Return the tap-th cell of every window."""
         block, cell = divmod(tap * self.dilation, self.stride)
         parts = [None if array is None else array[:, block : block + self.windows, cell] for array in blocks]
-        return self._found(self._numbers(cells, tap), *parts)
-
-    def _gathered(self, arrays: Any, cells: Any, tap: Any) -> Any:
-        parts = [None if array is None else tf.gather(array, cells, axis=1) for array in arrays]
         return self._found(self._numbers(cells, tap), *parts)

@@ -73,10 +73,6 @@ def pairs(*sizes: tuple[Any, Any]) -> Any:
     return list(sizes) if known(*flat) else tf.reshape(as_shape(*flat), [-1, 2])
 
 
-def chosen(condition: Any, one: Any, other: Any) -> Any:
-    return np.where(condition, one, other) if known(condition, one, other) else tf.where(condition, one, other)
-
-
 def arange(size: Any, dtype: Any = tf.int64) -> Any:
     """Return 0, 1, ... as a NumPy array if they are few, which a graph stores as a constant; else as a tensor."""
     if known(size) and size <= _CONSTANT:
