@@ -125,6 +125,7 @@ cdef inline Py_ssize_t decode_run(
             count = 1
             mask &= taps_inside(job, 1, row)
     memcpy(decoder.taps, taps, count * columns)
+    fetch(taps + count * columns, count * columns)
     decode_taps(
         decoder.taps, decoder.starts + block.column, decoder.masks + block.column, corner, mask, &decoder.steps,
         count * columns, decoder.cells, &good
