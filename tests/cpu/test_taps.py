@@ -23,7 +23,7 @@ PLANES = {
     "depths of one run": (pooling((5, 6, 7), 3, 2, 1), 1),
     "depths of several runs": (pooling((5, 66, 68), (3, 2, 3), 2, (1, 1, 1)), 1),
     "32 taps": (pooling((40, 37), (4, 8), (3, 5), (2, 4)), 1),
-    "33 taps": (pooling((40, 37), (3, 11), (3, 5), (1, 5)), 1),
+    "33 taps": (pooling((40, 37), (3, 11), (1, 2), (1, 5)), 1),
     "rows too long to decode": (pooling((5, 2300), 3, 2, 1), 1),
     "apart": (pooling((41, 43), 2, 3, 1), 1),
     "apart, pieces of rows": (pooling((5, 3300), 2, 4, 1), 1),
