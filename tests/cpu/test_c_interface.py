@@ -14,7 +14,7 @@ import pytest
 import reference
 import unpool_backends
 from c_interface import DONE, FOUND, REFUSED
-from cases import FORMATS, POOLINGS, REALS, arranged
+from cases import FORMATS, POOLINGS, REALS, arranged, pooling
 from compare import assert_same_bits
 from processes import posix, python
 
@@ -150,6 +150,22 @@ def test_taps_of_many_windows_on_few_cells(kernel, stride, data_format):
             for given, found, gathers in ((values, planes, False), (grad, taken, True)):
                 last = data_format == "channels_last"
                 assert_same_bits(found, reference.dropped(given, cells, inside, plane, duplicates, gathers, last))
+
+
+@pytest.mark.parametrize("duplicates", ["last", "sum"])
+def test_a_bad_tap_is_dropped_after_rows_of_good_ones(duplicates):
+    """The rows before it must not be added twice."""
+    case = pooling((70, 75), 3, 2, 1)
+    planned = replace(plan_of(case, case.shape((1, 2), "channels_first"), "channels_first"), validate=False)
+    taps = np.full(planned.pooled_shape, 4, "uint8")
+    taps[0, 1, 20, 30] = 9
+    cells = reference.cells(taps, *case)
+    values, grad = np.ones(planned.pooled_shape, "float32"), np.ones(planned.plane_shape, "float32")
+    planes, taken = np.empty_like(grad), np.empty_like(values)
+    assert c_interface.run(planned, "scatter", values, taps, planes, duplicates)[0] == DONE
+    assert c_interface.run(planned, "gather", taken, taps, grad, duplicates)[0] == DONE
+    for given, found, gathers in ((values, planes, False), (grad, taken, True)):
+        assert_same_bits(found, reference.dropped(given, cells, cells >= 0, case.size, duplicates, gathers))
 
 
 @every_format
