@@ -17,6 +17,7 @@ from unpool.sizes import LARGEST, SAME, Window, spatial_axes
 from unpool.tracing import is_symbol, remembered
 
 DataFormat = Literal["channels_first", "channels_last", "NCW", "NWC", "NCHW", "NHWC", "NCDHW", "NDHWC"]
+IndexFormatWord = Literal["plane", "window", "pytorch"]
 Padding: TypeAlias = "int | Sequence[int] | Literal['same', 'valid', 'SAME', 'VALID']"
 
 # TensorFlow's words beside the plain ones.
@@ -121,7 +122,7 @@ def check_validate(value: object) -> Validate:
 
 
 def is_channels_last(data_format: str, rank: int) -> bool:
-    """Return what a word of either kind says; a word of TensorFlow's names the spatial axes, and must have `rank`.
+    """Return True if a data format has the channels last.  TensorFlow's words name the axes, so they depend on `rank`.
 
     >>> is_channels_last("NHWC", 2), is_channels_last("channels_first", 2)
     (True, False)
@@ -138,11 +139,15 @@ def data_format_of(data_format: str, rank: int) -> str:
 
 
 def index_format_of(index_format: str) -> IndexFormat:
-    """Return the plain word of an index format; `"pytorch"` stands for `"plane"`."""
-    if index_format == "pytorch":
-        return "plane"
-    check_choice("index_format", index_format, INDEX_FORMATS)
-    return cast(IndexFormat, index_format)
+    """Return the plain word of an index format."""
+    plain = plain_convention(index_format)
+    check_choice("index_format", plain, INDEX_FORMATS)
+    return cast(IndexFormat, plain)
+
+
+def plain_convention(name: str) -> str:
+    """Return "plane" for "pytorch", another word for it, and other names unchanged."""
+    return "plane" if name == "pytorch" else name
 
 
 # --- sizes ------------------------------------------------------------------------------------------------------------

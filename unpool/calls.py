@@ -9,7 +9,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 from unpool import backends, dtypes
-from unpool.arguments import check_choice, check_validate, index_format_of, is_channels_last, sizes_of
+from unpool.arguments import (
+    IndexFormatWord,
+    check_choice,
+    check_validate,
+    index_format_of,
+    is_channels_last,
+    sizes_of,
+)
 from unpool.errors import kind_of
 from unpool.plan import IndexFormat, Plan, Validate, plan_pooling, plan_unpooling
 from unpool.protocol import DUPLICATES, Duplicates
@@ -39,7 +46,7 @@ def pool(
     ceil_mode: bool,
     return_indices: bool,
     data_format: str,
-    index_format: IndexFormat,
+    index_format: IndexFormatWord,
     index_dtype: Any,
     out: Any,
     backend: str | None,
@@ -83,7 +90,7 @@ def scatter(
     window: Window,
     size: Sequence[int] | None,
     data_format: str,
-    index_format: IndexFormat,
+    index_format: IndexFormatWord,
     duplicates: Duplicates,
     out: Any,
     validate: Validate,
@@ -128,7 +135,7 @@ def gather(
     indices: Any,
     window: Window,
     data_format: str,
-    index_format: IndexFormat,
+    index_format: IndexFormatWord,
     duplicates: Duplicates,
     out: Any,
     validate: Validate,

@@ -22,7 +22,7 @@ from math import prod
 from typing import Any
 
 from unpool import dtypes, errors
-from unpool.arguments import Padding, check_choice, is_channels_last, sizes_of, window
+from unpool.arguments import Padding, check_choice, is_channels_last, plain_convention, sizes_of, window
 from unpool.backends import arithmetic_of
 from unpool.errors import index_at
 from unpool.plan import plan_unpooling
@@ -89,7 +89,7 @@ def convert_indices(
     ...                 data_format="channels_last").tolist()
     [[[[1, 3]]]]
     """
-    source, target = ("plane" if convention == "pytorch" else convention for convention in (source, target))
+    source, target = plain_convention(source), plain_convention(target)
     for argument, convention in (("source", source), ("target", target)):
         check_choice(argument, convention, CONVENTIONS)
     geometry = _Geometry(indices, output_size, data_format, kernel_size, stride, padding, dilation)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from unpool.arguments import DataFormat, Padding, window
+from unpool.arguments import DataFormat, IndexFormatWord, Padding, window
 from unpool.calls import POOLING_GRADIENT, gather, pool, scatter
-from unpool.plan import IndexFormat, Validate
+from unpool.plan import Validate
 from unpool.protocol import Duplicates
 
 ArrayT = TypeVar("ArrayT")
@@ -26,7 +26,7 @@ def max_pool1d(
     return_indices: bool = False,
     *,
     data_format: DataFormat = "channels_first",
-    index_format: IndexFormat = "plane",
+    index_format: IndexFormatWord = "plane",
     index_dtype: Any = None,
     out: Any = None,
     backend: str | None = None,
@@ -52,7 +52,7 @@ def max_pool2d(
     return_indices: bool = False,
     *,
     data_format: DataFormat = "channels_first",
-    index_format: IndexFormat = "plane",
+    index_format: IndexFormatWord = "plane",
     index_dtype: Any = None,
     out: Any = None,
     backend: str | None = None,
@@ -134,7 +134,7 @@ def max_pool3d(
     return_indices: bool = False,
     *,
     data_format: DataFormat = "channels_first",
-    index_format: IndexFormat = "plane",
+    index_format: IndexFormatWord = "plane",
     index_dtype: Any = None,
     out: Any = None,
     backend: str | None = None,
@@ -165,7 +165,7 @@ def max_unpool1d(
     *,
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
-    index_format: IndexFormat = "plane",
+    index_format: IndexFormatWord = "plane",
     duplicates: Duplicates = "last",
     out: ArrayT | None = None,
     validate: Validate = True,
@@ -191,7 +191,7 @@ def max_unpool2d(
     *,
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
-    index_format: IndexFormat = "plane",
+    index_format: IndexFormatWord = "plane",
     duplicates: Duplicates = "last",
     out: ArrayT | None = None,
     validate: Validate = True,
@@ -283,7 +283,7 @@ def max_unpool3d(
     *,
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
-    index_format: IndexFormat = "plane",
+    index_format: IndexFormatWord = "plane",
     duplicates: Duplicates = "last",
     out: ArrayT | None = None,
     validate: Validate = True,
@@ -312,7 +312,7 @@ def max_pool1d_backward(
     *,
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
-    index_format: IndexFormat = "plane",
+    index_format: IndexFormatWord = "plane",
     out: ArrayT | None = None,
     validate: Validate = True,
     backend: str | None = None,
@@ -349,7 +349,7 @@ def max_pool2d_backward(
     *,
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
-    index_format: IndexFormat = "plane",
+    index_format: IndexFormatWord = "plane",
     out: ArrayT | None = None,
     validate: Validate = True,
     backend: str | None = None,
@@ -414,7 +414,7 @@ def max_pool3d_backward(
     *,
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
-    index_format: IndexFormat = "plane",
+    index_format: IndexFormatWord = "plane",
     out: ArrayT | None = None,
     validate: Validate = True,
     backend: str | None = None,
@@ -453,7 +453,7 @@ def max_unpool1d_backward(
     *,
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
-    index_format: IndexFormat = "plane",
+    index_format: IndexFormatWord = "plane",
     duplicates: Duplicates = "last",
     out: ArrayT | None = None,
     validate: Validate = True,
@@ -480,7 +480,7 @@ def max_unpool2d_backward(
     *,
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
-    index_format: IndexFormat = "plane",
+    index_format: IndexFormatWord = "plane",
     duplicates: Duplicates = "last",
     out: ArrayT | None = None,
     validate: Validate = True,
@@ -532,7 +532,7 @@ def max_unpool3d_backward(
     *,
     dilation: int | Sequence[int] = 1,
     data_format: DataFormat = "channels_first",
-    index_format: IndexFormat = "plane",
+    index_format: IndexFormatWord = "plane",
     duplicates: Duplicates = "last",
     out: ArrayT | None = None,
     validate: Validate = True,

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from unpool import calls, dtypes, registry
 from unpool.arguments import (
     DataFormat,
+    IndexFormatWord,
     Padding,
     check_choice,
     check_validate,
@@ -21,7 +22,7 @@ from unpool.arguments import (
     padding_of,
     window,
 )
-from unpool.plan import IndexFormat, Validate
+from unpool.plan import Validate
 from unpool.protocol import DUPLICATES, Duplicates
 from unpool.sizes import Window
 
@@ -38,7 +39,7 @@ class _MaxPool:
     ceil_mode: bool = False
     _: KW_ONLY
     data_format: DataFormat = "channels_first"
-    index_format: IndexFormat = "plane"
+    index_format: IndexFormatWord = "plane"
     index_dtype: Any = None
     backend: str | None = None
     _window: Window = field(init=False, repr=False, compare=False)
@@ -75,7 +76,7 @@ class _MaxUnpool:
     _: KW_ONLY
     dilation: int | Sequence[int] = 1
     data_format: DataFormat = "channels_first"
-    index_format: IndexFormat = "plane"
+    index_format: IndexFormatWord = "plane"
     duplicates: Duplicates = "last"
     validate: Validate = True
     backend: str | None = None

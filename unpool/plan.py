@@ -114,6 +114,11 @@ class Plan(Generic[SizeT]):
         return math.prod(self.kernel)
 
     @property
+    def taps_fit_byte(self) -> bool:
+        """Return True if one byte can number the taps of a window."""
+        return self.taps <= 1 << 8
+
+    @property
     def values(self) -> str:
         """Return the name of the user's argument that holds the values."""
         return values_sized_by(self.sized_by)

@@ -22,8 +22,8 @@ import torch
 
 import unpool
 from unpool import max_pool1d, max_pool2d, max_pool3d, max_unpool1d, max_unpool2d, max_unpool3d
-from unpool.arguments import DataFormat, Padding
-from unpool.plan import IndexFormat, Validate
+from unpool.arguments import DataFormat, IndexFormatWord, Padding
+from unpool.plan import Validate
 from unpool.protocol import Duplicates
 
 __all__ = [
@@ -51,7 +51,7 @@ class _Layer(torch.nn.Module):  # type: ignore[misc]
     more: ClassVar[dict[str, Any]]  # the defaults of the others, which it shows if they differ
     function: ClassVar[Any]  # looks the function's name up at each call, because `torch.fx` replaces it while it traces
     checked: ClassVar[Any]  # the class of `unpool` that checks these arguments
-    index_format: IndexFormat = "plane"  # for layers that were pickled without one
+    index_format: IndexFormatWord = "plane"  # for layers that were pickled without one
 
     def __prepare_scriptable__(self) -> Any:
         """Refuse `torch.jit.script`, which calls this first and cannot compile the functions of unpool."""
@@ -79,7 +79,7 @@ class _MaxPool(_Layer):
         ceil_mode: bool = False,
         *,
         data_format: DataFormat = "channels_first",
-        index_format: IndexFormat = "plane",
+        index_format: IndexFormatWord = "plane",
         index_dtype: Any = None,
     ) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class _MaxUnpool(_Layer):
         *,
         dilation: int | Sequence[int] = 1,
         data_format: DataFormat = "channels_first",
-        index_format: IndexFormat = "plane",
+        index_format: IndexFormatWord = "plane",
         duplicates: Duplicates = "last",
         validate: Validate = True,
     ) -> None:

@@ -1,6 +1,6 @@
 """Every bad tap is found, in whatever way the kernels read taps: by decoding, by selection or by the table.
 
-One tap is bad at a time.  Good taps are those of the reference, and so are the cells of the bad ones: -1.
+One tap is bad at a time.  The reference gives the good taps, and -1 for the cell of a bad one.
 """
 
 import re

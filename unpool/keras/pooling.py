@@ -8,8 +8,9 @@ from typing import Any
 import keras
 
 from unpool import dtypes
+from unpool.arguments import IndexFormatWord
 from unpool.keras.windowed import Windowed
-from unpool.plan import IndexFormat, plan_pooling
+from unpool.plan import plan_pooling
 
 
 class _MaxPooling(Windowed):
@@ -20,7 +21,7 @@ class _MaxPooling(Windowed):
         padding: str | int | Sequence[int] = "valid",
         data_format: str | None = None,
         *,
-        index_format: IndexFormat = "window",
+        index_format: IndexFormatWord = "window",
         index_dtype: Any = None,
         **kwargs: Any,
     ) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import keras
 
 from unpool import calls, dtypes
-from unpool.arguments import check_choice, check_validate, per_axis, sizes_of
+from unpool.arguments import IndexFormatWord, check_choice, check_validate, per_axis, sizes_of
 from unpool.keras import messages
 from unpool.keras.windowed import Windowed
-from unpool.plan import IndexFormat, Validate, plan_unpooling
+from unpool.plan import Validate, plan_unpooling
 from unpool.protocol import DUPLICATES, Duplicates
 from unpool.sizes import common_shape, spatial_axes
 
@@ -26,7 +26,7 @@ class _MaxUnpooling(Windowed):
         data_format: str | None = None,
         duplicates: Duplicates = "last",
         *,
-        index_format: IndexFormat = "window",
+        index_format: IndexFormatWord = "window",
         validate: Validate = True,
         **kwargs: Any,
     ) -> None:

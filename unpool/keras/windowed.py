@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 import keras
 
 import unpool
-from unpool.arguments import data_format_of, index_format_of, is_channels_last, window
+from unpool.arguments import IndexFormatWord, data_format_of, index_format_of, is_channels_last, window
 from unpool.keras import messages
-from unpool.plan import IndexFormat
 from unpool.sizes import LAYOUTS, Window
 
 
@@ -25,7 +24,7 @@ class Windowed(keras.layers.Layer):  # type: ignore[misc]
         strides: int | Sequence[int] | None,
         padding: str | int | Sequence[int],
         data_format: str | None,
-        index_format: IndexFormat,
+        index_format: IndexFormatWord,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -37,8 +37,6 @@ _LARGE = 32 << 20
 # Bytes from which planes in reused memory are written past the caches.  At half this size, keeping the output in the
 # caches is worth more.
 _PAST_CACHES = 64 << 20
-# Taps of a window that a byte numbers, which the kernels read and write.
-_BYTE_TAPS = 1 << 8
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_kernels.stay_serial)
@@ -176,7 +174,7 @@ def _ready_indices(indices: Array, plan: Plan[int]) -> tuple[Array, Array, Plan[
 
 def _converts(indices: Array, plan: Plan[int]) -> bool:
     """Return True if indices are taps in other dtypes than the kernels' bytes."""
-    return plan.by_taps and not (indices.dtype == np.uint8 and plan.taps <= _BYTE_TAPS)
+    return plan.by_taps and not (indices.dtype == np.uint8 and plan.taps_fit_byte)
 
 
 def _widened(indices: Array) -> Array:

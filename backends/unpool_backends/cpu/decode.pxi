@@ -26,8 +26,8 @@ cdef extern from "taps.h" nogil:
 
 
 cdef struct Decoder:
-    # The most rows of a run; True if these are all rows of a depth.  Otherwise the rows of a run are whole, those in
-    # low..high-1, or it has one row.
+    # The most rows of a run.  `flat` is True if a run has all rows of a depth.  Otherwise it has rows of low..high-1,
+    # whose windows lie inside the plane, or one row at an edge.
     Py_ssize_t rows
     bint flat
     Py_ssize_t low
@@ -35,8 +35,8 @@ cdef struct Decoder:
     # How many rows of windows ahead cells are prefetched.
     Py_ssize_t ahead
     Steps steps
-    # Of the windows of a run: their distances from the first one's corner, and the taps that lie inside the plane along
-    # the last axis, and if `flat`, along the second one.
+    # For each window of a run: the distance from the first window's corner, and the mask of the taps inside the plane.
+    # Masks leave the first axis out, and the second one unless `flat`.
     uint32_t[TILE] starts
     uint32_t[TILE] masks
     # Of the run that was decoded last: a copy of the taps, and their cells.

@@ -190,7 +190,7 @@ cdef inline bint put_in_stage(
     const item *values, const uint8_t *indices, item *stage, const Job *job, Rows *rows, const Block *block,
     const Area *area
 ) noexcept nogil:
-    """Put values at their taps in the stage, whose cells follow each other as in the plane; False at a bad tap."""
+    """Put values at their taps in the stage, whose cells are in the plane's order; return False at a bad tap."""
     if job.selects:
         return select_rows(values, indices, stage, job, rows, block, 1, row_length(job, area))
     memset(stage, 0, area.length * job.width * sizeof(item))

@@ -305,7 +305,7 @@ cdef Py_ssize_t put_some(
     const item *values, const uint8_t *indices, item *plane, const Job *job, const Block *block, Py_ssize_t done,
     Py_ssize_t width, Py_ssize_t low, Py_ssize_t end
 ) noexcept nogil:
-    """Put the values of the other windows of a block, of which `done` are done, if their cells lie in low..end-1.
+    """Put the values of a block whose cells lie in low..end-1, without its first `done` windows.
 
     Return the offset in the strip of a bad tap, or -1.
     """

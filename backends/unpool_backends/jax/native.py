@@ -24,8 +24,6 @@ SCATTER, GATHER, POOL = range(3)
 _TARGET = "unpool_1"
 _DUPLICATES = {"last": 0, "sum": 1, "error": 2}
 _DROP, _IN_PLANE, _IN_WINDOW = range(3)
-# Taps of a window that a byte numbers.
-_BYTE_TAPS = 1 << 8
 _lock = Lock()
 
 
@@ -100,7 +98,7 @@ def _pool(lower: Any, context: Any, *operands: Any, plan: Plan[int]) -> Any:
 
 
 def _reads(kind: Any, plan: Plan[int]) -> bool:
-    return kind.dtype == np.uint8 and plan.taps <= _BYTE_TAPS
+    return kind.dtype == np.uint8 and plan.taps_fit_byte
 
 
 def _type_read(kind: Any, plan: Plan[int]) -> Any:

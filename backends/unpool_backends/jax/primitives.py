@@ -261,7 +261,7 @@ def _kept(plan: Plan[Any]) -> Plan[Any]:
 
     Taps that are bytes take the least memory.  Kernels convert larger taps, so larger windows keep positions.
     """
-    if plan.taps <= 1 << 8:
+    if plan.taps_fit_byte:
         return replace(plan, index_format="window", index_dtype="uint8")
     narrow = isinstance(plan.cells, int) and plan.cells <= LARGEST
     return replace(plan, index_format="plane", index_dtype="int32" if narrow else "int64")

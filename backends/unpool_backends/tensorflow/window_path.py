@@ -138,16 +138,16 @@ class Matches:
         self.cells = prod([axis.blocks * axis.stride for axis in self.axes])
         self.orders = list(product(*[range(axis.windows_per_cell - 1, -1, -1) for axis in self.axes]))
         # Taps are compared once, by `scatter` alone.
-        self.kept = None if compiles() or plan.by_taps else self._compared()
+        self.kept = None if compiles() or plan.by_taps else self._mismatched()
 
-    def _others(self) -> list[Any]:
-        """Return the stored masks of `_compared`; under XLA, compute them again, which is faster than reading them."""
-        return self._compared() if self.kept is None else self.kept
+    def _mismatches(self) -> list[Any]:
+        """Return the stored masks; under XLA, compute them again, which takes less time than reading them."""
+        return self._mismatched() if self.kept is None else self.kept
 
-    def _compared(self) -> list[Any]:
+    def _mismatched(self) -> list[Any]:
         """Return, for each of a block's windows in row-major order, a mask of the cells that are not its index."""
         offsets = self._blocks(self._offsets())
-        return [self._compared_by(order, self._neighbours(offsets, order)) for order in self.orders]
+        return [self._mismatched_by(order, self._neighbours(offsets, order)) for order in self.orders]
 
     def _offsets(self) -> Any:
         """Return the distance of each index from the corner of its window; a tap has that of its window alone."""
@@ -191,7 +191,7 @@ class Matches:
                 outer = 1
         return groups, outer * self.trail
 
-    def _compared_by(self, order: tuple[int, ...], offsets: Any) -> Any:
+    def _mismatched_by(self, order: tuple[int, ...], offsets: Any) -> Any:
         """Return a mask of the cells that are not the index of their block's q-th window; (lead, cells, trail)."""
         named, wanted = cast(0, offsets.dtype), []
         for axis, q in zip(self.axes, order, strict=True):
@@ -226,7 +226,7 @@ class Matches:
         if compiles() and prod(axis.kernel for axis in self.axes) <= _UNROLLED:
             return self._inside_by_taps()
         missing = None
-        for order, other in zip(self.orders, self._others(), strict=True):
+        for order, other in zip(self.orders, self._mismatches(), strict=True):
             groups, tail = self._groups()
             for inner, axis in reversed(groups):
                 parts = tf.reshape(other, as_shape(-1, axis.stride, tail))
@@ -268,7 +268,7 @@ class Matches:
         blocks, planes = self._blocks(values), None
         groups, _ = self._groups()
         stride = groups[0][1].stride if groups else 1
-        for order, other in zip(self.orders, self._others(), strict=True):
+        for order, other in zip(self.orders, self._mismatches(), strict=True):
             given, tail = self._repeated(self._neighbours(blocks, order))
             given, other = tf.reshape(given, as_shape(-1, 1, tail)), tf.reshape(other, as_shape(-1, stride, tail))
             found = tf.where(other, zero if planes is None or adds else planes, given)
