@@ -13,19 +13,21 @@ from typing import Any, Literal, TypeAlias, cast
 from unpool import errors
 from unpool.errors import kind_of
 from unpool.plan import INDEX_FORMATS, IndexFormat, Validate
-from unpool.sizes import LARGEST, SAME, Window, spatial_axes
+from unpool.sizes import LARGEST, spatial_axes
 from unpool.tracing import is_symbol, remembered
+from unpool.windows import SAME, SAME_LOWER, Window, no_window, sides
 
 DataFormat = Literal["channels_first", "channels_last", "NCW", "NWC", "NCHW", "NHWC", "NCDHW", "NDHWC"]
 IndexFormatWord = Literal["plane", "window", "pytorch"]
-Padding: TypeAlias = "int | Sequence[int] | Literal['same', 'valid', 'SAME', 'VALID']"
+PaddingWord = Literal["valid", "same", "same_lower", "VALID", "SAME"]
+Padding: TypeAlias = "int | Sequence[int | Sequence[int]] | PaddingWord"
 
 # TensorFlow's words beside the plain ones.
 _IS_LAST = {
     rank: {"channels_first": False, "channels_last": True, f"NC{axes}": False, f"N{axes}C": True}
     for rank, axes in ((1, "W"), (2, "HW"), (3, "DHW"))
 }
-_PADDINGS = {"same": SAME, "valid": 0, "SAME": SAME, "VALID": 0}
+_PADDINGS = {"valid": 0, "same": SAME, "same_lower": SAME_LOWER, "VALID": 0, "SAME": SAME}
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------
@@ -38,18 +40,22 @@ def window(
     padding: object,
     dilation: object,
     names: tuple[str, str] = ("kernel_size", "stride"),
+    *,
+    optional: bool = False,
 ) -> Window:
     """Return the four pooling arguments, checked, each with one entry per spatial dimension.
 
-    `names` are the names of the first two arguments in messages.
+    `names` are the names of the first two arguments in messages.  With `optional`, the kernel size may be None.
 
-    >>> window(2, 3, None, (0, 1), 1)
-    Window(kernel=(3, 3), stride=(3, 3), padding=(0, 1), dilation=(1, 1))
+    >>> window(2, 3, None, (0, (0, 1)), 1)
+    Window(kernel=(3, 3), stride=(3, 3), padding=(0, (0, 1)), dilation=(1, 1))
     """
+    if kernel_size is None and optional:
+        return _no_window(rank, stride, padding, dilation, names)
     plain = type(kernel_size) is int and type(padding) is int and type(dilation) is int
     if not plain or (stride is not None and type(stride) is not int):
         for argument in (kernel_size, stride, padding, dilation):
-            if argument is not None and not _is_plain(argument):
+            if argument is not None and not _is_plain(argument, pairs=argument is padding):
                 return _window(rank, kernel_size, stride, padding, dilation, names)
     return _remembered_window(rank, kernel_size, stride, padding, dilation, names)
 
@@ -58,36 +64,58 @@ def _window(
     rank: int, kernel_size: object, stride: object, padding: object, dilation: object, names: tuple[str, str]
 ) -> Window:
     kernel = per_axis(names[0], kernel_size, rank, 1)
-    checked = Window(
-        kernel,
-        kernel if stride is None or _integers(stride) == () else per_axis(names[1], stride, rank, 1),
-        _padding(padding, rank),
-        per_axis("dilation", dilation, rank, 1),
-    )
-    for pad, size in zip(checked.padding, kernel, strict=True):
-        if pad > size // 2:
-            raise _padding_too_large(checked.padding, kernel)
-    return checked
+    strides = kernel if stride is None or _integers(stride) == () else per_axis(names[1], stride, rank, 1)
+    steps = per_axis("dilation", dilation, rank, 1)
+    return Window(kernel, strides, _padding(padding, kernel, steps), steps)
 
 
 _remembered_window = remembered(maxsize=256)(_window)
 
 
-def _padding(value: object, rank: int) -> tuple[int, ...]:
+def _no_window(rank: int, stride: object, padding: object, dilation: object, names: tuple[str, str]) -> Window:
+    """Return the window of ``kernel_size=None``, which takes the defaults of the other arguments alone."""
+    for argument, value, defaults in (
+        (names[1], stride, (None, ())),
+        ("padding", padding, (0, (0,) * rank, "valid", "VALID")),
+        ("dilation", dilation, (1, (1,) * rank)),
+    ):
+        found = value if value is None or isinstance(value, str) else _integers(value)
+        if found not in defaults:
+            raise _needs_window(argument, value, names[0])
+    return no_window(rank)
+
+
+def _padding(value: object, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[Any, ...]:
+    """Return the padding of each axis; refuse one that could hold a whole window."""
     if isinstance(value, str):
         if value not in _PADDINGS:
             raise _unknown_padding(value)
-        return (_PADDINGS[value],) * rank
-    return per_axis("padding", value, rank, 0)
+        return (_PADDINGS[value],) * len(kernel)
+    pairs = _pairs(value, len(kernel))
+    if pairs is None:
+        padding = per_axis("padding", value, len(kernel), 0)
+        if any(pad > size // 2 for pad, size in zip(padding, kernel, strict=True)):
+            raise _padding_too_large(padding, kernel)
+        return padding
+    for pair, size, step in zip(pairs, kernel, dilation, strict=True):
+        if not 0 <= min(pair) <= max(pair) <= step * (size - 1):
+            raise _pair_out_of_range(pairs, kernel, dilation)
+    # A pair of equal numbers becomes one number, where that is allowed, so that equal windows are equal.
+    along = zip(pairs, kernel, strict=True)
+    return tuple([pair[0] if pair[0] == pair[1] <= size // 2 else pair for pair, size in along])
 
 
-def padding_of(window: Window) -> Any:
-    """Return the padding of a window as users write it.
-
-    >>> padding_of(window(2, 3, 2, "same", 1)), padding_of(window(2, 3, 2, 1, 1))
-    ('same', (1, 1))
-    """
-    return "same" if SAME in window.padding else window.padding
+def _pairs(value: object, rank: int) -> tuple[tuple[int, int], ...] | None:
+    """Return a padding as a tuple of pairs (before, after); None if none of its entries is a pair."""
+    entries = value.tolist() if hasattr(value, "tolist") else value
+    if not isinstance(entries, Sequence):
+        return None
+    found: list[Any] = [_integers(entry) for entry in entries]
+    if None in found or not any(isinstance(entry, tuple) for entry in found):
+        return None
+    if len(found) != rank or any(isinstance(entry, tuple) and len(entry) != 2 for entry in found):
+        raise _not_pairs(value, rank)
+    return tuple([sides(entry) for entry in found])
 
 
 def per_axis(argument: str, value: object, rank: int, low: int) -> tuple[int, ...]:
@@ -213,13 +241,17 @@ def _is_traced(value: Any, shape: tuple[int, ...] | None) -> bool:
 # --- integers ---------------------------------------------------------------------------------------------------------
 
 
-def _is_plain(value: object) -> bool:
-    """Return True if a value is safe as a cache key: an integer, a tuple of them, or a str.  2.0 == 2 must not hit."""
+def _is_plain(value: object, pairs: bool = False) -> bool:
+    """Return True if a value is safe as a cache key: an integer, a str, or a tuple of integers, or of `pairs` of them.
+
+    2.0 == 2 must not hit.
+    """
     if not isinstance(value, tuple):
         return type(value) in (int, str)
-    for entry in value:  # noqa: SIM110 - all() takes twice as long, at every call
-        if type(entry) is not int and not is_symbol(entry):
-            return False
+    for entry in value:
+        if type(entry) is int or is_symbol(entry) or (pairs and type(entry) is tuple and _is_plain(entry)):
+            continue
+        return False
     return True
 
 
@@ -256,8 +288,15 @@ def _not_an_integer(argument: str, value: object) -> TypeError:
 def _unknown_padding(value: str) -> ValueError:
     known = value.lower() if value.lower() in _PADDINGS else None
     return ValueError(
-        f"`padding` must be an integer, a sequence of integers, 'same' or 'valid', got {value!r}: pass "
-        f"{repr(known) if known else '0 for none'}"
+        f"`padding` must be an integer, a sequence of integers or of pairs (before, after), 'same', 'same_lower' or "
+        f"'valid', got {value!r}: pass {repr(known) if known else '0 for none'}"
+    )
+
+
+def _not_pairs(value: object, rank: int) -> ValueError:
+    return ValueError(
+        f"`padding` must have an integer or a pair (before, after) for each of {rank} spatial dimensions, got {value}: "
+        f"leave out the batch and the channels"
     )
 
 
@@ -270,6 +309,8 @@ def _wrong_length(argument: str, value: Sequence[int | None], rank: int) -> Valu
     rule = f"one integer or {rank} of them, one per spatial dimension" if rank > 1 else "one integer"
     if len(value) > rank and argument == "stride":
         advice = "a shape is passed as `output_size`"
+    elif len(value) == 2 * rank and argument == "padding":
+        advice = f"pass {'a pair' if rank == 1 else f'{rank} pairs'} (before, after), such as {((0, 1),) * rank}"
     else:
         advice = f"pass {rank} of them" if rank > 1 else "pass that one"
     return ValueError(f"`{argument}` must be {rule}, got {tuple(value)}: {advice}")
@@ -285,6 +326,21 @@ def _padding_too_large(padding: Sequence[int], kernel: Sequence[int]) -> ValueEr
     return ValueError(
         f"`padding` must be at most half of `kernel_size` (rounded down), got padding={padding} and "
         f"kernel_size={kernel}: pass a smaller one, since windows of nothing but padding have no maximum"
+    )
+
+
+def _pair_out_of_range(padding: Sequence[object], kernel: Sequence[int], dilation: Sequence[int]) -> ValueError:
+    return ValueError(
+        f"`padding` must be between 0 and dilation * (kernel_size - 1) before and after the plane, got "
+        f"padding={tuple(padding)}, kernel_size={kernel} and dilation={dilation}: pass smaller pairs, since windows of "
+        f"nothing but padding have no maximum"
+    )
+
+
+def _needs_window(argument: str, value: object, kernel: str) -> ValueError:
+    return ValueError(
+        f"`{argument}` must be left out where {kernel}=None, got {value!r}: pass the `{kernel}` of the pooling call "
+        f"too, or `output_size` alone"
     )
 
 

@@ -20,8 +20,9 @@ from unpool.arguments import (
 from unpool.errors import kind_of
 from unpool.plan import IndexFormat, Plan, Validate, plan_pooling, plan_unpooling
 from unpool.protocol import DUPLICATES, Duplicates
-from unpool.sizes import Window, common_shape
+from unpool.sizes import common_shape
 from unpool.tracing import remembered
+from unpool.windows import Window
 
 ArrayT = TypeVar("ArrayT")
 

@@ -26,8 +26,9 @@ from unpool.arguments import Padding, check_choice, is_channels_last, plain_conv
 from unpool.backends import arithmetic_of
 from unpool.errors import index_at
 from unpool.plan import plan_unpooling
-from unpool.sizes import Number, check_countable, check_taps, padding_before, spatial_axes
+from unpool.sizes import Number, check_countable, check_taps, spatial_axes
 from unpool.taps import cells_of, taps_of
+from unpool.windows import padding_before
 
 CONVENTIONS = ("plane", "tensorflow", "tensorflow_batch", "onnx", "onnx_column_major", "window")
 # The conventions whose indices also count channels, and those whose indices also count samples.
@@ -249,7 +250,8 @@ class _Geometry:
         """Return the first cell of every window along each spatial axis; negative in the padding."""
         assert self.window is not None
         corners = []
-        for axis, (size, *along) in enumerate(zip(self.plane, *self.window, strict=True)):
+        for axis, size in enumerate(self.plane):
+            along = self.window.along(axis)
             place = self.spatial.start + axis
             corners.append(self._along(place) * along[1] - padding_before(size, self.shape[place], *along))
         return corners

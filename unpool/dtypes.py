@@ -11,8 +11,9 @@ from typing import Any
 
 from unpool import errors
 from unpool.errors import an_empty_one, is_result, kind_of
-from unpool.sizes import Window, check_taps
+from unpool.sizes import check_taps
 from unpool.tracing import refuse_proxy, refuse_recorded, remembered
+from unpool.windows import Window
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 REALS = ("float16", "bfloat16", "float32", "float64", *INTEGERS, "bool")

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from unpool.windows import Window
+
 
 class BackendUnavailableError(ImportError):
     """The backend of these arrays is not installed, or does not work on this machine."""
@@ -97,7 +99,7 @@ def outside_window(
     position: Sequence[int],
     value: int,
     plane: Sequence[int],
-    window: Sequence[Sequence[int]],
+    window: Window,
     sized_by: str,
     *,
     touched: bool = False,
@@ -114,14 +116,14 @@ def bad_tap(
     position: Sequence[int],
     value: int,
     plane: Sequence[int],
-    window: Sequence[Sequence[int]],
+    window: Window,
     sized_by: str,
     *,
     touched: bool = False,
 ) -> IndexError:
     """Return the error of the first index that is no tap of its window, or one in the padding, in row-major order."""
     taps = 1
-    for size in window[0]:
+    for size in window.kernel:
         taps *= size
     return IndexError(
         f"{index_at(position)} = {value} is no tap of its window in {_plane(plane)}: expected 0..{taps - 1}, and none "
@@ -150,11 +152,8 @@ def duplicate_tap(first: Sequence[int], second: Sequence[int], *, touched: bool 
 # --- parts of a message ---------------------------------------------------------------------------------------------
 
 
-def pooling_arguments(window: Sequence[Sequence[int]]) -> str:
-    names = ("kernel_size", "stride", "padding", "dilation")
-    # A padding of "same" is negative (`unpool.sizes.SAME`).
-    shown = ["'same'" if min(value) < 0 else tuple(value) for value in window]
-    return ", ".join(f"{name}={value}" for name, value in zip(names, shown, strict=True))
+def pooling_arguments(window: Window) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in window.shown().items())
 
 
 def index_at(position: Sequence[int]) -> str:

@@ -158,7 +158,7 @@ def max_pool3d(
 def max_unpool1d(
     input: ArrayT,
     indices: Any,
-    kernel_size: int | Sequence[int],
+    kernel_size: int | Sequence[int] | None,
     stride: int | Sequence[int] | None = None,
     padding: Padding = 0,
     output_size: Sequence[int] | None = None,
@@ -177,14 +177,14 @@ def max_unpool1d(
     >>> max_unpool1d(np.array([[5, 4]]), np.array([[1, 3]]), 2).tolist()
     [[0, 5, 0, 4]]
     """
-    checked = window(1, kernel_size, stride, padding, dilation)
+    checked = window(1, kernel_size, stride, padding, dilation, optional=True)
     return scatter(input, indices, checked, output_size, data_format, index_format, duplicates, out, validate, backend)
 
 
 def max_unpool2d(
     input: ArrayT,
     indices: Any,
-    kernel_size: int | Sequence[int],
+    kernel_size: int | Sequence[int] | None,
     stride: int | Sequence[int] | None = None,
     padding: Padding = 0,
     output_size: Sequence[int] | None = None,
@@ -269,14 +269,14 @@ def max_unpool2d(
     Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks" (2014); the call is that of
     ``torch.nn.MaxUnpool2d``.
     """
-    checked = window(2, kernel_size, stride, padding, dilation)
+    checked = window(2, kernel_size, stride, padding, dilation, optional=True)
     return scatter(input, indices, checked, output_size, data_format, index_format, duplicates, out, validate, backend)
 
 
 def max_unpool3d(
     input: ArrayT,
     indices: Any,
-    kernel_size: int | Sequence[int],
+    kernel_size: int | Sequence[int] | None,
     stride: int | Sequence[int] | None = None,
     padding: Padding = 0,
     output_size: Sequence[int] | None = None,
@@ -295,7 +295,7 @@ def max_unpool3d(
     >>> max_unpool3d(np.array([[[[7]]]]), np.array([[[[6]]]]), 2).tolist()
     [[[[0, 0], [0, 0]], [[0, 0], [7, 0]]]]
     """
-    checked = window(3, kernel_size, stride, padding, dilation)
+    checked = window(3, kernel_size, stride, padding, dilation, optional=True)
     return scatter(input, indices, checked, output_size, data_format, index_format, duplicates, out, validate, backend)
 
 
@@ -306,7 +306,7 @@ def max_pool1d_backward(
     grad_output: ArrayT,
     indices: Any,
     input_size: Sequence[int],
-    kernel_size: int | Sequence[int],
+    kernel_size: int | Sequence[int] | None,
     stride: int | Sequence[int] | None = None,
     padding: Padding = 0,
     *,
@@ -323,7 +323,7 @@ def max_pool1d_backward(
     >>> max_pool1d_backward(np.array([[3.0, 1.0]]), np.array([[1, 1]]), (3,), 2, 1).tolist()
     [[0.0, 4.0, 0.0]]
     """
-    checked = window(1, kernel_size, stride, padding, dilation)
+    checked = window(1, kernel_size, stride, padding, dilation, optional=True)
     return scatter(
         grad_output,
         indices,
@@ -343,7 +343,7 @@ def max_pool2d_backward(
     grad_output: ArrayT,
     indices: Any,
     input_size: Sequence[int],
-    kernel_size: int | Sequence[int],
+    kernel_size: int | Sequence[int] | None,
     stride: int | Sequence[int] | None = None,
     padding: Padding = 0,
     *,
@@ -388,7 +388,7 @@ def max_pool2d_backward(
     >>> max_pool2d_backward(np.array([[[3.0]]]), np.array([[[1]]]), (2, 2), 2).tolist()
     [[[0.0, 3.0], [0.0, 0.0]]]
     """
-    checked = window(2, kernel_size, stride, padding, dilation)
+    checked = window(2, kernel_size, stride, padding, dilation, optional=True)
     return scatter(
         grad_output,
         indices,
@@ -408,7 +408,7 @@ def max_pool3d_backward(
     grad_output: ArrayT,
     indices: Any,
     input_size: Sequence[int],
-    kernel_size: int | Sequence[int],
+    kernel_size: int | Sequence[int] | None,
     stride: int | Sequence[int] | None = None,
     padding: Padding = 0,
     *,
@@ -425,7 +425,7 @@ def max_pool3d_backward(
     >>> max_pool3d_backward(np.array([[[[3.0]]]]), np.array([[[[6]]]]), (2, 2, 2), 2).tolist()
     [[[[0.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [3.0, 0.0]]]]
     """
-    checked = window(3, kernel_size, stride, padding, dilation)
+    checked = window(3, kernel_size, stride, padding, dilation, optional=True)
     return scatter(
         grad_output,
         indices,
@@ -447,7 +447,7 @@ def max_pool3d_backward(
 def max_unpool1d_backward(
     grad_output: ArrayT,
     indices: Any,
-    kernel_size: int | Sequence[int],
+    kernel_size: int | Sequence[int] | None,
     stride: int | Sequence[int] | None = None,
     padding: Padding = 0,
     *,
@@ -467,14 +467,14 @@ def max_unpool1d_backward(
     >>> max_unpool1d_backward(np.array([[1.0, 2.0, 3.0]]), np.array([[1, 1]]), 2, 1).tolist()
     [[0.0, 2.0]]
     """
-    checked = window(1, kernel_size, stride, padding, dilation)
+    checked = window(1, kernel_size, stride, padding, dilation, optional=True)
     return gather(grad_output, indices, checked, data_format, index_format, duplicates, out, validate, backend)
 
 
 def max_unpool2d_backward(
     grad_output: ArrayT,
     indices: Any,
-    kernel_size: int | Sequence[int],
+    kernel_size: int | Sequence[int] | None,
     stride: int | Sequence[int] | None = None,
     padding: Padding = 0,
     *,
@@ -519,14 +519,14 @@ def max_unpool2d_backward(
     >>> max_unpool2d_backward(np.array([[[1.0, 2.0], [3.0, 4.0]]]), np.array([[[1]]]), 2).tolist()
     [[[2.0]]]
     """
-    checked = window(2, kernel_size, stride, padding, dilation)
+    checked = window(2, kernel_size, stride, padding, dilation, optional=True)
     return gather(grad_output, indices, checked, data_format, index_format, duplicates, out, validate, backend)
 
 
 def max_unpool3d_backward(
     grad_output: ArrayT,
     indices: Any,
-    kernel_size: int | Sequence[int],
+    kernel_size: int | Sequence[int] | None,
     stride: int | Sequence[int] | None = None,
     padding: Padding = 0,
     *,
@@ -544,5 +544,5 @@ def max_unpool3d_backward(
     >>> max_unpool3d_backward(np.arange(8.0).reshape(1, 2, 2, 2), np.array([[[[6]]]]), 2).tolist()
     [[[[6.0]]]]
     """
-    checked = window(3, kernel_size, stride, padding, dilation)
+    checked = window(3, kernel_size, stride, padding, dilation, optional=True)
     return gather(grad_output, indices, checked, data_format, index_format, duplicates, out, validate, backend)

@@ -19,12 +19,12 @@ from unpool.arguments import (
     check_validate,
     data_format_of,
     index_format_of,
-    padding_of,
     window,
 )
 from unpool.plan import Validate
 from unpool.protocol import DUPLICATES, Duplicates
-from unpool.sizes import Window
+from unpool.sizes import check_no_window
+from unpool.windows import Window
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class _MaxPool:
 class _MaxUnpool:
     rank: ClassVar[int]
 
-    kernel_size: int | Sequence[int]
+    kernel_size: int | Sequence[int] | None
     stride: int | Sequence[int] | None = None
     padding: Padding = 0
     _: KW_ONLY
@@ -87,6 +87,8 @@ class _MaxUnpool:
         _keep_formats(self)
         check_choice("duplicates", self.duplicates, DUPLICATES)
         check_validate(self.validate)
+        if self._window.missing:
+            check_no_window(self.index_format, self.validate)
         registry.check_name(self.backend)
 
     def __call__(
@@ -109,9 +111,9 @@ class _MaxUnpool:
 
 def _keep_window(module: _MaxPool | _MaxUnpool) -> None:
     """Check the four pooling arguments and keep each with one entry per spatial dimension."""
-    checked = window(module.rank, module.kernel_size, module.stride, module.padding, module.dilation)
-    shown = checked._replace(padding=padding_of(checked))
-    for name, entries in zip(("kernel_size", "stride", "padding", "dilation"), shown, strict=True):
+    arguments = module.kernel_size, module.stride, module.padding, module.dilation
+    checked = window(module.rank, *arguments, optional=isinstance(module, _MaxUnpool))
+    for name, entries in checked.shown().items():
         object.__setattr__(module, name, entries)
     object.__setattr__(module, "_window", checked)
 

@@ -18,23 +18,21 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 from unpool.errors import what_was_pooled
 from unpool.sizes import (
     LAYOUTS,
-    SAME,
     Size,
-    Window,
     check_countable,
+    check_no_window,
     check_padding,
     check_taps,
     count_windows,
-    default_size,
     demand_elements,
     demand_leading,
     demand_size,
     demand_small_planes,
-    padding_before,
     product,
     spatial_axes,
 )
 from unpool.tracing import is_symbol, remembered
+from unpool.windows import Window, covering, default_size, padding_before
 
 SizeT = TypeVar("SizeT")
 Triple: TypeAlias = "tuple[int, int, int]"
@@ -54,6 +52,8 @@ class Plan(Generic[SizeT]):
     unknown until the program runs is None.  A Plan can be pickled, and its hash is computed once.
     """
 
+    # The pooling arguments as the user gave them.
+    window: Window
     # The window and the sizes on both sides of it, as (depth, height, width).  `padding` counts cells before the plane.
     kernel: Triple
     stride: Triple
@@ -80,8 +80,6 @@ class Plan(Generic[SizeT]):
     index_dtype: str | None = None
     # True if pooling counts a last window that ends past the padding.
     ceil_mode: bool = False
-    # True for padding="same", which follows from the size.
-    same: bool = False
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __hash__(self) -> int:
@@ -96,13 +94,6 @@ class Plan(Generic[SizeT]):
 
     def _entries(self) -> tuple[Any, ...]:
         return tuple([getattr(self, entry.name) for entry in fields(self) if entry.init])
-
-    @property
-    def window(self) -> Window:
-        """Return the pooling arguments as the user gave them."""
-        first = 3 - len(self.spatial)
-        padding: tuple[Any, ...] = (SAME,) * 3 if self.same else self.padding
-        return Window(*[entry[first:] for entry in (self.kernel, self.stride, padding, self.dilation)])
 
     @property
     def by_taps(self) -> bool:
@@ -172,8 +163,12 @@ def plan_unpooling(
     rank = len(window.kernel)
     batch, channels, pooled = _split(argument, shape, rank, channels_last)
     sizes = _spatial(output_size, shape, rank, channels_last, argument, sized_by)
-    if sizes is None:
-        sizes = tuple([default_size(count, *along) for count, *along in zip(pooled, *window, strict=True)])
+    if window.missing:
+        check_no_window(index_format, validate)
+        if sizes is None:
+            raise _no_size_given(sized_by)
+    elif sizes is None:
+        sizes = tuple([default_size(count, *window.along(axis)) for axis, count in enumerate(pooled)])
     for axis, (count, size) in enumerate(zip(pooled, sizes, strict=True)):
         # For symbols, the backend applies the rule to their values in the run.
         if count is not None and not is_symbol(count) and not is_symbol(size):
@@ -203,12 +198,14 @@ def _plan(
         return (*leading, *spatial, channels) if channels_last else (*leading, channels, *spatial)
 
     check_countable(sized_by, full(sizes))
-    padding = [padding_before(*along) for along in zip(sizes, pooled, *window, strict=True)]
+    geometry = covering(sizes, pooled) if window.missing else window
+    padding = [padding_before(sizes[axis], pooled[axis], *geometry.along(axis)) for axis in range(len(sizes))]
     return Plan(
-        kernel=_triple(window.kernel, 1),
-        stride=_triple(window.stride, 1),
+        window=window,
+        kernel=_triple(geometry.kernel, 1),
+        stride=_triple(geometry.stride, 1),
         padding=_triple(padding, 0),
-        dilation=_triple(window.dilation, 1),
+        dilation=_triple(geometry.dilation, 1),
         pooled=_triple(pooled, 1),
         plane=_triple(sizes, 1),
         batch=batch,
@@ -220,7 +217,6 @@ def _plan(
         plane_shape=full(sizes),
         spatial=sizes,
         sized_by=sized_by,
-        same=SAME in window.padding,
         **rest,
     )
 
@@ -272,6 +268,10 @@ def _wrong_rank(argument: str, shape: Sequence[int | None], rank: int, layouts: 
         f"`{argument}` must have {rank + 2} dimensions {layouts[0]}, or {rank + 1} without the batch {layouts[1]}, got "
         f"shape {tuple(shape)}: {advice}"
     )
+
+
+def _no_size_given(argument: str) -> ValueError:
+    return ValueError(f"`{argument}` must be given where kernel_size=None, got None: {what_was_pooled(argument)}")
 
 
 def _wrong_size_length(argument: str, value: Sequence[int | None], rank: int, ndim: int) -> ValueError:

@@ -1,17 +1,4 @@
-"""Every shape rule of the library, and the formulas between the sizes on both sides of a window.
-
-Per axis, pooling with kernel k, stride s, padding p and dilation d has
-
-    windows = floor((size + 2 p - d (k - 1) - 1) / s) + 1    (`ceil_mode` rounds up; no window starts past the input)
-
-Window ``o`` reads the cells ``o s - p + j d`` for ``j`` in ``0..k-1``.  Several sizes pool to the same ``windows``:
-
-    default = (windows - 1) s - 2 p + d (k - 1) + 1,    default - s < size < default + s
-
-With ``padding="same"`` there are ``ceil(size / s)`` windows, as in TensorFlow, Keras and JAX.  The plane is padded as
-much as they need, the smaller half before it.  This padding follows from the size, so a `Window` holds `SAME`, and
-
-    default = windows s,    default - s < size <= default
+"""Every shape rule of the library; `unpool.windows` has the formulas.
 
 A size is an integer, a symbol of PyTorch or JAX, a tensor, or None if it is unknown until the program runs.  So each
 rule is a function that takes a `Demand`, which applies it at once or when the program runs.
@@ -22,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from unpool import errors
 from unpool.errors import pooling_arguments, what_was_pooled
 from unpool.tracing import is_symbol
+from unpool.windows import WORDS, Padding, Window, default_size, padding_before, sides, span
 
 # None is a size that is unknown until the program runs.
 Size: TypeAlias = "int | None"
@@ -44,20 +32,9 @@ LAYOUTS = {
     (2, True): ("(N, H, W, C)", "(H, W, C)"),
     (3, True): ("(N, D, H, W, C)", "(D, H, W, C)"),
 }
-# The padding of a `Window` for padding="same", which follows from the size.
-SAME = -1
 # Kernels compute o * stride - padding + j * dilation in 64 bits, where two factors below 2**31 cannot overflow.  They
 # keep the offset of a maximum from the corner of its window in 32 bits.
 LARGEST = 2**31 - 1
-
-
-class Window(NamedTuple):
-    """The pooling arguments, one entry per spatial dimension; a padding may be `SAME`, along all of them."""
-
-    kernel: tuple[int, ...]
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
 
 
 class Demand:
@@ -97,68 +74,12 @@ def _as_it_is(size: Any) -> int:
 AT_ONCE = Demand()
 
 
-# --- formulas -------------------------------------------------------------------------------------------------------
+# --- shapes -------------------------------------------------------------------------------------------------------
 
 
 def product(sizes: Sequence[Any]) -> Any:
     """Multiply sizes; None if one is not known."""
     return None if None in sizes else prod(sizes)
-
-
-def span(sizes: Sequence[Any], window: Window) -> Any:
-    """Return the distance from the first to the last cell of a window, in cells of the plane."""
-    distance: Any = 0
-    for size, kernel, dilation in zip(sizes, window.kernel, window.dilation, strict=True):
-        distance = distance * size + (kernel - 1) * dilation
-    return distance
-
-
-def default_size(windows: Any, kernel: int, stride: int, padding: int, dilation: int) -> Any:
-    """Return the default size of a plane along one axis; None if the number of windows is unknown.
-
-    >>> default_size(3, 2, 2, 0, 1)
-    6
-    """
-    if windows is None:
-        return None
-    if padding == SAME:
-        return windows * stride
-    return (windows - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1
-
-
-def padding_before(size: Any, windows: Any, kernel: int, stride: int, padding: int, dilation: int) -> Any:
-    """Return the number of padded cells before a plane along one axis; None if it depends on an unknown size.
-
-    >>> padding_before(5, 3, 3, 2, SAME, 1), padding_before(6, 3, 3, 2, SAME, 1)
-    (1, 0)
-    """
-    if padding != SAME:
-        return padding
-    span = dilation * (kernel - 1) + 1
-    # The last window begins 1 to `stride` cells before the end of the plane.
-    least, most = max(span - stride, 0) // 2, (span - 1) // 2
-    if least == most:
-        return most
-    if size is None or windows is None:
-        return None
-    reach = (windows - 1) * stride + span - size
-    if span < stride:  # `reach` may be negative: this is max(reach, 0), for symbols and tensors, too
-        reach = reach * (1 + reach // stride)
-    return reach // 2
-
-
-def taps_inside(size: Any, windows: Any, kernel: int, stride: int, padding: Any, dilation: int) -> tuple[int, int]:
-    """Return (first, end), the taps along one axis that may lie inside the plane; all taps if a size is unknown.
-
-    Windows may be much larger than the plane, so a loop over taps must skip the others.
-
-    >>> taps_inside(4, 1, 70000, 70000, 34998, 1), taps_inside(4, 4, 3, 1, 100, 100), taps_inside(9, 5, 3, 2, 1, 1)
-    ((34998, 35002), (0, 2), (0, 3))
-    """
-    if not all(isinstance(entry, int) for entry in (size, windows, padding)):
-        return 0, kernel
-    first = max(0, padding - (windows - 1) * stride) // dilation
-    return first, min(kernel, (padding + size - 1) // dilation + 1)
 
 
 def spatial_axes(entries: int, rank: int, channels_last: bool) -> slice:
@@ -179,14 +100,15 @@ def count_windows(
     size = sizes[axis]
     if size is None:
         return None
-    _, stride, padding, dilation = along = tuple(entry[axis] for entry in window)
-    if padding == SAME:
+    kernel, stride, padding, dilation = along = window.along(axis)
+    if padding in WORDS:
         count = (size + stride - 1) // stride
     else:
-        room = size + 2 * padding - dilation * (window.kernel[axis] - 1) - 1
+        before, after = sides(padding)
+        room = size + before + after - dilation * (kernel - 1) - 1
         count = (room + (stride - 1 if ceil_mode else 0)) // stride + 1
         if ceil_mode:
-            count -= demand.one_if((count - 1) * stride >= size + padding)
+            count -= demand.one_if((count - 1) * stride >= size + before)
         demand(count >= 1, lambda number: _pooled_to_nothing("input", tuple(map(number, shape)), axis, window))
     if _may_step_over(size, padding, dilation):
         # A window that starts in the padding may step over the whole input.  PyTorch pools it to -inf, with an index
@@ -198,12 +120,12 @@ def count_windows(
     return count
 
 
-def _may_step_over(size: Any, padding: int, dilation: int) -> bool:
+def _may_step_over(size: Any, padding: Padding, dilation: int) -> bool:
     """Return True if a window that starts in the padding may step over a whole input."""
-    if padding == 0 or dilation == 1:
+    if sides(padding)[0] == 0 or dilation == 1:
         return False
     if is_symbol(size):
-        return padding != SAME and bool(dilation > size)
+        return padding not in WORDS and bool(dilation > size)
     return not isinstance(size, int) or dilation > size
 
 
@@ -228,14 +150,19 @@ def demand_size(
 ) -> None:
     """Demand that a size along one axis pools to `windows` windows; if it is None, that such a size exists.
 
-    `given` holds the entries of the user's size, or is None where the size is the default.
+    `given` holds the entries of the user's size, or is None where the size is the default.  Without a window, any size
+    serves that has a cell.
     """
-    stride, same = window.stride[axis], window.padding[axis] == SAME
-    default = default_size(windows, *(entry[axis] for entry in window))
-    low, high = demand.larger(1, default - stride + 1), default if same else default + stride - 1
 
     def shown(number: Number) -> Any:
         return None if given is None else tuple([None if entry is None else number(entry) for entry in given])
+
+    if window.missing:
+        demand(size >= 1, lambda number: errors.empty_dimension(sized_by, shown(number)))
+        return
+    stride = window.stride[axis]
+    default = default_size(windows, *window.along(axis))
+    low, high = demand.larger(1, default - stride + 1), default if window.same else default + stride - 1
 
     def none(number: Number) -> Exception:
         return _no_size(sized_by, shown(number), axis, number(windows), window)
@@ -298,6 +225,12 @@ def common_shape(
     return tuple([another if one is None else one for one, another in zip(shape, expected, strict=True)])
 
 
+def check_no_window(index_format: str, validate: object) -> None:
+    """Refuse what needs a window where there is none: taps as indices, and a check of own windows."""
+    if index_format == "window" or validate == "windows":
+        raise _kernel_needed("index_format='window'" if index_format == "window" else "validate='windows'")
+
+
 def check_taps(window: Window) -> None:
     """Refuse windows of 2**63 taps or more, which int64 cannot number."""
     if prod(window.kernel) > 2**63 - 1:
@@ -306,7 +239,7 @@ def check_taps(window: Window) -> None:
 
 def check_padding(argument: str, window: Window) -> None:
     """Refuse to leave out a size on which the padding before a plane depends."""
-    if any(padding_before(None, None, *along) is None for along in zip(*window, strict=True)):
+    if None in [padding_before(None, None, *window.along(axis)) for axis in range(len(window.kernel))]:
         raise _size_places_windows(argument, window)
 
 
@@ -341,16 +274,14 @@ def _index_dtype_too_small(cells: int) -> ValueError:
     )
 
 
-def _pooled_to_nothing(
-    argument: str, shape: Sequence[int | None], axis: int, window: Sequence[Sequence[int]]
-) -> ValueError:
+def _pooled_to_nothing(argument: str, shape: Sequence[int | None], axis: int, window: Window) -> ValueError:
     return ValueError(
         f"`{argument}` must be at least as large as one window, got shape {tuple(shape)}, whose spatial dimension "
         f"{axis} pools to nothing with {pooling_arguments(window)}: pass a smaller `kernel_size` or `dilation`"
     )
 
 
-def _window_in_padding(argument: str, size: int, axis: int, window: Sequence[Sequence[int]]) -> ValueError:
+def _window_in_padding(argument: str, size: int, axis: int, window: Window) -> ValueError:
     return ValueError(
         f"`dilation` must leave at least one element of `{argument}` in every window, got a window that reads only "
         f"padding in spatial dimension {axis} of {size} with {pooling_arguments(window)}: pass a smaller `dilation` or "
@@ -358,21 +289,25 @@ def _window_in_padding(argument: str, size: int, axis: int, window: Sequence[Seq
     )
 
 
-def _window_too_large(window: Sequence[Sequence[int]], span: int) -> ValueError:
+def _window_too_large(window: Window, span: int) -> ValueError:
     return ValueError(
         f"`kernel_size` must span fewer than 2**31 cells from the first to the last of a window, got {span} with "
         f"{pooling_arguments(window)}: pool in two steps"
     )
 
 
-def _size_places_windows(argument: str, window: Sequence[Sequence[int]]) -> ValueError:
+def _kernel_needed(argument: str) -> ValueError:
+    return ValueError(f"`kernel_size` must be given with {argument}, got None: pass the arguments of the pooling call")
+
+
+def _size_places_windows(argument: str, window: Window) -> ValueError:
     return ValueError(
         f"`{argument}` must be given for taps of windows whose padding before the plane depends on it, got none, "
         f"validate='windows' and {pooling_arguments(window)}: {what_was_pooled(argument)}"
     )
 
 
-def _too_many_taps(window: Sequence[Sequence[int]]) -> ValueError:
+def _too_many_taps(window: Window) -> ValueError:
     return ValueError(
         f"`kernel_size` must have fewer than 2**63 cells for the convention 'window', got {pooling_arguments(window)}: "
         f"pass the arguments of the pooling call"
@@ -386,16 +321,14 @@ def _wrong_leading(argument: str, value: Sequence[int | None], other: str, shape
     )
 
 
-def _no_size(
-    argument: str, value: Sequence[int | None] | None, axis: int, pooled: int, window: Sequence[Sequence[int]]
-) -> ValueError:
+def _no_size(argument: str, value: Sequence[int | None] | None, axis: int, pooled: int, window: Window) -> ValueError:
     return ValueError(
         f"`{argument}` has no right value: no plane pools to {pooled} in spatial dimension {axis}, got "
         f"{argument}={value} with {pooling_arguments(window)}: pass the arguments of the pooling call"
     )
 
 
-def _size_needed(argument: str, axis: int, bounds: tuple[int, int], window: Sequence[Sequence[int]]) -> ValueError:
+def _size_needed(argument: str, axis: int, bounds: tuple[int, int], window: Window) -> ValueError:
     return ValueError(
         f"`{argument}` must be given: the size that follows is empty in spatial dimension {axis}, got "
         f"{argument}=None with {pooling_arguments(window)}: pass one that is {_between(*bounds)} there"
@@ -408,7 +341,7 @@ def _size_out_of_range(
     axis: int,
     pooled: int,
     bounds: tuple[int, int],
-    window: Sequence[Sequence[int]],
+    window: Window,
 ) -> ValueError:
     return ValueError(
         f"`{argument}` must be {_between(*bounds)} in spatial dimension {axis} to pool to {pooled}, got "

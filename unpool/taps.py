@@ -11,7 +11,7 @@ from math import prod
 from typing import Any
 
 from unpool.plan import Plan
-from unpool.sizes import Window
+from unpool.windows import Window
 
 
 def taps_of(cells: Any, plane: Sequence[Any], corners: Sequence[Any], window: Window | Plan[Any]) -> tuple[Any, Any]:

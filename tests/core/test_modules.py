@@ -163,7 +163,7 @@ def test_a_module_does_not_follow_the_list_it_was_made_of():
     [
         ({"kernel_size": 0}, ValueError, "`kernel_size` must be between"),
         ({"kernel_size": 2.0}, TypeError, "`kernel_size` must be an integer"),
-        ({"kernel_size": None}, TypeError, "`kernel_size` must be an integer"),
+        ({"kernel_size": "2"}, TypeError, "`kernel_size` must be an integer"),
         ({"kernel_size": (2, 2, 2, 2)}, ValueError, "`kernel_size` must be one integer"),
         ({"kernel_size": 2, "stride": 0}, ValueError, "`stride` must be between"),
         ({"kernel_size": 2, "stride": "2"}, TypeError, "`stride` must be an integer"),

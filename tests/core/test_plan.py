@@ -20,17 +20,27 @@ from unpool.sizes import common_shape
 X = np.arange(1, 17, dtype="float32").reshape(1, 1, 4, 4)
 P, I = unpool.max_pool2d(X, 2, return_indices=True)
 
+
+def unequal(most):
+    """Return pairs of padded cells before and after the plane: one side alone, all, and two pairs between."""
+    return dict.fromkeys([(most, 0), (0, most), (most, most), (most // 2, most // 4), (1, most)] if most else [])
+
+
+def sides(padding):
+    return padding if isinstance(padding, tuple) else (padding, padding)
+
+
 # Along one axis: kernel, stride, padding, dilation.
 WINDOWS = [
     (kernel, stride, padding, dilation)
     for kernel, stride, dilation in itertools.product((1, 2, 3, 4, 5), (1, 2, 3, 4), (1, 2, 3))
-    for padding in range(kernel // 2 + 1)
+    for padding in (*range(kernel // 2 + 1), *unequal(dilation * (kernel - 1)))
 ]
 SIZES = range(1, 25)
 
 
 def window_1d(kernel, stride, padding, dilation):
-    return arguments.window(1, kernel, stride, padding, dilation)
+    return arguments.window(1, kernel, stride, (padding,) if isinstance(padding, tuple) else padding, dilation)
 
 
 def cells_read(size, kernel, stride, padding, dilation, ceil_mode):
@@ -40,9 +50,10 @@ def cells_read(size, kernel, stride, padding, dilation, ceil_mode):
     starts before the end of the input. Cells in the padding are not listed.
     """
     found = []
-    first = -padding
+    before, after = sides(padding)
+    first = -before
     while True:
-        past_the_end = first + dilation * (kernel - 1) + 1 - (size + padding)
+        past_the_end = first + dilation * (kernel - 1) + 1 - (size + after)
         if past_the_end > 0 and not (ceil_mode and past_the_end < stride and first < size):
             return found
         found.append([first + step * dilation for step in range(kernel) if 0 <= first + step * dilation < size])
@@ -74,7 +85,7 @@ def test_pooling_counts_the_windows(dilation, ceil_mode):
                 outcome = "pooled"
                 assert pooled_size(size, window, ceil_mode) == len(reads), (size, entries)
             outcomes.add(outcome)
-    # The rule `padding <= kernel // 2` ensures that undilated windows never read only padding.
+    # The rules of padding ensure that undilated windows never read only padding.
     assert outcomes == ({"none", "pooled"} if dilation == 1 else {"none", "pooled", "padding"})
 
 
@@ -96,7 +107,7 @@ def test_sizes_follow_the_formula(dilation):
     for kernel, stride, padding, _ in (window for window in WINDOWS if window[3] == dilation):
         window = window_1d(kernel, stride, padding, dilation)
         for pooled in range(1, 5):
-            default = (pooled - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1
+            default = (pooled - 1) * stride - sum(sides(padding)) + dilation * (kernel - 1) + 1
             for size in range(-1, default + stride + 3):
                 if default - stride < size < default + stride and size >= 1:
                     assert plan.plan_unpooling((1, 1, pooled), window, (size,), False).plane[2] == size
@@ -112,8 +123,10 @@ def test_sizes_follow_the_formula(dilation):
 
 def test_bounds_in_a_message_are_inclusive():
     for kernel, stride, padding, dilation in WINDOWS:
-        default = 2 * stride - 2 * padding + dilation * (kernel - 1) + 1
+        default = 2 * stride - sum(sides(padding)) + dilation * (kernel - 1) + 1
         low, high = max(1, default - stride + 1), default + stride - 1
+        if high < 1:  # no size pools to 3 windows
+            continue
         window = window_1d(kernel, stride, padding, dilation)
         for wrong in (low - 1, high + 1):
             rule = f"between {low} and {high} (both allowed)" if low < high else f"{low}"
@@ -184,23 +197,29 @@ def test_int32_holds_planes_of_two_to_the_31_cells(windows):
 
 
 SAME = [(kernel, stride, dilation) for kernel in range(1, 6) for stride in range(1, 6) for dilation in (1, 2, 3)]
+both_words = pytest.mark.parametrize("word", ["same", "same_lower"])
 
 
-def same_cells(size, kernel, stride, dilation):
-    """Return the padding before the axis and the cells of ceil(size / stride) windows, by TensorFlow's definition."""
+def same_cells(size, kernel, stride, dilation, word):
+    """Return the padding before the axis and the cells of ceil(size / stride) windows.
+
+    By TensorFlow's definition, the smaller half is before the axis; by ONNX's SAME_LOWER, the larger half.
+    """
     count = math.ceil(size / stride)
     total = max((count - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
-    firsts = [window * stride - total // 2 for window in range(count)]
-    return total // 2, [[c for k in range(kernel) if 0 <= (c := first + k * dilation) < size] for first in firsts]
+    before = total // 2 if word == "same" else total - total // 2
+    firsts = [window * stride - before for window in range(count)]
+    return before, [[c for k in range(kernel) if 0 <= (c := first + k * dilation) < size] for first in firsts]
 
 
+@both_words
 @pytest.mark.parametrize(("kernel", "stride", "dilation"), SAME)
-def test_same_is_as_in_tensorflow(kernel, stride, dilation):
-    window = window_1d(kernel, stride, "same", dilation)
+def test_same_is_as_in_tensorflow_and_onnx(kernel, stride, dilation, word):
+    window = window_1d(kernel, stride, word, dilation)
     for size in SIZES:
-        before, reads = same_cells(size, kernel, stride, dilation)
+        before, reads = same_cells(size, kernel, stride, dilation, word)
         if not all(reads):
-            with pytest.raises(ValueError, match=r"reads only padding .* padding='same'"):
+            with pytest.raises(ValueError, match=rf"reads only padding .* padding='{word}'"):
                 pooled_size(size, window, False)
             continue
         for ceil_mode in (False, True):
@@ -211,9 +230,10 @@ def test_same_is_as_in_tensorflow(kernel, stride, dilation):
         assert (restored.plane[2], restored.padding[2], restored.window) == (size, before, window)
 
 
+@both_words
 @pytest.mark.parametrize(("kernel", "stride", "dilation"), SAME)
-def test_same_has_the_sizes_that_pool_to_it(kernel, stride, dilation):
-    window = window_1d(kernel, stride, "same", dilation)
+def test_same_has_the_sizes_that_pool_to_it(kernel, stride, dilation, word):
+    window = window_1d(kernel, stride, word, dilation)
     for pooled in range(1, 5):
         right = [size for size in range(1, pooled * stride + 9) if math.ceil(size / stride) == pooled]
         assert plan.plan_unpooling((1, 1, pooled), window, None, False).plane[2] == max(right)
@@ -221,15 +241,35 @@ def test_same_has_the_sizes_that_pool_to_it(kernel, stride, dilation):
             if size in right:
                 assert plan.plan_unpooling((1, 1, pooled), window, (size,), False).plane[2] == size
             else:
-                with pytest.raises(ValueError, match=rf"must be .*\b{max(right)} .* padding='same'"):
+                with pytest.raises(ValueError, match=rf"must be .*\b{max(right)} .* padding='{word}'"):
                     plan.plan_unpooling((1, 1, pooled), window, (size,), False)
 
 
+@both_words
 @pytest.mark.parametrize(("kernel", "stride", "dilation"), SAME)
-def test_same_is_known_before_the_size_where_it_does_not_depend_on_it(kernel, stride, dilation):
-    found = plan.plan_pooling((1, 1, None), window_1d(kernel, stride, "same", dilation), False, False, None).padding[2]
-    paddings = {same_cells(size, kernel, stride, dilation)[0] for size in range(1, 40)}
+def test_same_is_known_before_the_size_where_it_does_not_depend_on_it(kernel, stride, dilation, word):
+    found = plan.plan_pooling((1, 1, None), window_1d(kernel, stride, word, dilation), False, False, None).padding[2]
+    paddings = {same_cells(size, kernel, stride, dilation, word)[0] for size in range(1, 40)}
     assert found == (paddings.pop() if len(paddings) == 1 else None)
+
+
+def test_equal_windows_are_equal():
+    """A pair of equal numbers is one number, where that is allowed, in every spelling."""
+    assert arguments.window(2, 3, 2, ((1, 1), 0), 1) == arguments.window(2, 3, 2, (1, 0), 1)
+    pairs = arguments.window(2, 3, 2, ((2, 2), (0, 1)), 1)
+    assert pairs.padding == ((2, 2), (0, 1))
+    assert arguments.window(2, 3, 2, np.array([[2, 2], [0, 1]]), 1) == pairs
+    assert arguments.window(2, 3, 2, [[2, 2], (0, 1)], 1) == pairs
+    assert unpool.MaxPool2d(3, 2, [[2, 2], [0, 1]]) == unpool.MaxPool2d(3, 2, ((2, 2), (0, 1)))
+
+
+@pytest.mark.parametrize(
+    "word", [((1, 0), 0.5), ((1, True), 0), ((1, 0, 0), 0), ((1, 0),), (((1, 0),), 0), ("same", 1)]
+)
+def test_other_pairs_are_refused(word):
+    for _ in range(2):  # from a cache, too
+        with pytest.raises((TypeError, ValueError), match="`padding` must"):
+            arguments.window(2, 3, 2, word, 1)
 
 
 def test_valid_is_no_padding():
@@ -272,6 +312,8 @@ def test_a_plan_holds_nothing_that_can_change():
                 continue
             value = getattr(call, field.name)
             entries = value if isinstance(value, tuple) else (value,)
+            if field.name == "window":
+                entries = [entry for along in value for entry in along]
             assert all(type(entry) in (int, bool, str, type(None)) for entry in entries), field.name
 
 

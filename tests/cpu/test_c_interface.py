@@ -40,7 +40,7 @@ def compiled(folder):
 
 
 def plan_of(case, shape, data_format, validate=True):
-    window = arguments.window(case.rank, case.kernel, case.stride, "same" if case.same else case.padding, case.dilation)
+    window = arguments.window(case.rank, *case.window.values())
     return replace(
         plan.plan_pooling(shape, window, case.ceil_mode, data_format == "channels_last", "int64"), validate=validate
     )

@@ -116,9 +116,10 @@ def numbered(case, indices, data_format):
 def before(case):
     """Return the cells of padding before the plane."""
     if not case.same:
-        return case.padding
+        return tuple(entry[0] if isinstance(entry, tuple) else entry for entry in case.padding)
     along = zip(case.size, case.kernel, case.stride, case.dilation, strict=True)
-    return tuple(max(0, (-(-n // s) - 1) * s + (k - 1) * d + 1 - n) // 2 for n, k, s, d in along)
+    added = [max(0, (-(-n // s) - 1) * s + (k - 1) * d + 1 - n) for n, k, s, d in along]
+    return tuple(entry // 2 if case.padding[0] == "same" else (entry + 1) // 2 for entry in added)
 
 
 def taps(case, data_format):

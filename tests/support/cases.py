@@ -26,7 +26,7 @@ class Pooling(NamedTuple):
     size: tuple[int, ...]
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
-    padding: tuple[int | str, ...]  # "same" along all axes, or none
+    padding: tuple[int | tuple[int, int] | str, ...]  # "same" or "same_lower" along all axes, or neither
     dilation: tuple[int, ...]
     ceil_mode: bool
 
@@ -46,19 +46,25 @@ class Pooling(NamedTuple):
     @property
     def window(self):
         """Return the arguments that all public functions share."""
-        padding = "same" if self.same else self.padding
+        padding = self.padding[0] if self.same else self.padding
         return {"kernel_size": self.kernel, "stride": self.stride, "padding": padding, "dilation": self.dilation}
 
     @property
     def same(self):
-        return "same" in self.padding
+        return isinstance(self.padding[0], str)
+
+    @property
+    def unequal(self):
+        """Return True if the padding differs before and after the plane, which PyTorch does not have."""
+        return self.same or any(isinstance(entry, tuple) for entry in self.padding)
 
     def default_size(self, pooled):
         """Return the default size of a plane for so many windows."""
         if self.same:
             return tuple(n * s for n, s in zip(pooled, self.stride, strict=True))
-        along = zip(pooled, *self[1:5], strict=True)
-        return tuple((n - 1) * s - 2 * p + d * (k - 1) + 1 for n, k, s, p, d in along)
+        padded = [sum(entry) if isinstance(entry, tuple) else 2 * entry for entry in self.padding]
+        along = zip(pooled, self.kernel, self.stride, padded, self.dilation, strict=True)
+        return tuple((n - 1) * s - p + d * (k - 1) + 1 for n, k, s, p, d in along)
 
     @property
     def arguments(self):
@@ -125,6 +131,16 @@ POOLINGS = {
     "same, dilated": pooling((9, 8), 3, 2, "same", (2, 1)),
     "row, same": pooling((9,), 4, 2, "same"),
     "same, windows far larger than the plane": pooling((4, 5), (70_000, 3), (3, 1), "same", (1, 100_000)),
+    "same_lower": pooling((7, 6), 2, padding="same_lower"),
+    "same_lower, overlap": pooling((7, 8), 3, 2, "same_lower"),
+    "same_lower, even kernel, stride 1": pooling((5, 6), (2, 4), 1, "same_lower"),
+    "same_lower, dilated": pooling((9, 8), 3, (2, 4), "same_lower", (2, 1)),
+    "row, same_lower": pooling((9,), 4, 2, "same_lower"),
+    "padding before": pooling((6, 7), 3, 2, ((1, 0), (2, 0))),
+    "padding after": pooling((6, 7), 2, 2, ((0, 1), (0, 1))),
+    "padding of one axis before, of one on both sides": pooling((5, 8), (4, 3), (1, 2), ((3, 0), 1)),
+    "padding before, dilated, ceil": pooling((7, 9), (3, 2), (3, 2), ((4, 1), (0, 2)), 2, ceil_mode=True),
+    "row, padding before": pooling((9,), 4, 1, ((3, 0),)),
     "wide": pooling((3, 67), 2),
     "tall": pooling((67, 3), (2, 1)),
     "volume": pooling((4, 6, 4), 2),
@@ -132,6 +148,8 @@ POOLINGS = {
     "volume, overlap and padding": pooling((5, 4, 6), 3, 2, 1),
     "volume, gaps": pooling((4, 5, 6), (1, 2, 2), (2, 3, 3)),
     "volume, same": pooling((5, 4, 3), (3, 2, 3), (2, 3, 1), "same"),
+    "volume, same_lower": pooling((5, 4, 3), (3, 2, 3), (2, 3, 1), "same_lower"),
+    "volume, padding before or after": pooling((5, 4, 6), 3, 2, ((2, 0), 0, (0, 1))),
     "volume, dilated, ceil": pooling((6, 5, 7), 2, (1, 2, 3), (0, 1, 1), (3, 2, 1), ceil_mode=True),
 }
 

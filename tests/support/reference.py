@@ -161,15 +161,17 @@ def _windows(size, kernel, stride, padding, dilation, ceil_mode):
 def _taps(size, kernel, stride, padding, dilation, ceil_mode):
     """List the coordinates of the taps of each window along one axis; those in the padding are outside 0..size-1."""
     reach = dilation * (kernel - 1) + 1
-    if padding == "same":  # as TensorFlow defines it
+    if padding in ("same", "same_lower"):  # as TensorFlow and ONNX define them
         count = math.ceil(size / stride)
-        first = -(max(0, (count - 1) * stride + reach - size) // 2)
+        added = max(0, (count - 1) * stride + reach - size)
+        first = -(added // 2 if padding == "same" else math.ceil(added / 2))
         starts = [first + i * stride for i in range(count)]
     else:
-        last = size + padding - reach  # a window that starts here ends with the padding
-        starts = range(-padding, last + 1, stride)
+        before, after = padding if isinstance(padding, tuple) else (padding, padding)
+        last = size + after - reach  # a window that starts here ends with the padding
+        starts = range(-before, last + 1, stride)
         if ceil_mode:  # one window may stick out, if it starts in the input
-            starts = [start for start in range(-padding, last + stride, stride) if start < size]
+            starts = [start for start in range(-before, last + stride, stride) if start < size]
     return [[start + j * dilation for j in range(kernel)] for start in starts]
 
 

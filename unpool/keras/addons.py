@@ -22,12 +22,13 @@ import keras
 
 import unpool
 from unpool import dtypes
-from unpool.arguments import check_choice, padding_of, per_axis, sizes_of, window
+from unpool.arguments import check_choice, per_axis, sizes_of, window
 from unpool.backends import arithmetic_of
 from unpool.keras import messages
 from unpool.plan import plan_unpooling
 from unpool.protocol import DUPLICATES, Duplicates
-from unpool.sizes import LAYOUTS, Number, Window, common_shape, default_size
+from unpool.sizes import LAYOUTS, Number, common_shape
+from unpool.windows import Window, default_size
 
 __all__ = ["MaxUnpooling2D", "MaxUnpooling2DV2"]
 
@@ -69,7 +70,7 @@ class _MaxUnpooling(keras.layers.Layer):  # type: ignore[misc]
             indices,
             pooling.kernel,
             pooling.stride,
-            padding_of(pooling),
+            pooling.shown()["padding"],
             self.output_size,
             data_format="channels_last",
             duplicates=self.duplicates,

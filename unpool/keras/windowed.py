@@ -10,7 +10,8 @@ import keras
 import unpool
 from unpool.arguments import IndexFormatWord, data_format_of, index_format_of, is_channels_last, window
 from unpool.keras import messages
-from unpool.sizes import LAYOUTS, Window
+from unpool.sizes import LAYOUTS
+from unpool.windows import Window
 
 
 class Windowed(keras.layers.Layer):  # type: ignore[misc]

@@ -62,7 +62,7 @@ def to_cells(taps: Any, plan: Plan[Any]) -> Any:
     """Return the cell of each tap, or -1 for a bad one.  The arrays may have more leading axes than those of the Plan.
 
     >>> from unpool.plan import plan_unpooling
-    >>> from unpool.sizes import Window
+    >>> from unpool.windows import Window
     >>> plan = plan_unpooling((1, 3), Window((2,), (2,), (1,), (1,)), (5,), False)
     >>> to_cells(jnp.array([[1, 2, 0]], "uint8"), plan).tolist(), to_cells(jnp.array([[0, -1, 1]]), plan).tolist()
     ([[0, -1, 3]], [[-1, -1, 4]])

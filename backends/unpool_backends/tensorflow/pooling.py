@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from unpool.dtypes import index_dtype_of
 from unpool.plan import Plan
-from unpool.sizes import LARGEST, taps_inside
+from unpool.sizes import LARGEST
+from unpool.windows import taps_inside
 from unpool_backends.tensorflow import sort_keys
 from unpool_backends.tensorflow.asserts import after, compiles, known
 from unpool_backends.tensorflow.bits import from_bits, to_bits
@@ -54,7 +55,7 @@ def _side_by_side(sizes: Sizes, plan: Plan[Any]) -> bool:
     windows = zip(plan.kernel, plan.stride, plan.dilation, sizes.padding, strict=True)
     apart = all(size == stride and dilation == 1 and known(pad) and pad == 0 for size, stride, dilation, pad in windows)
     few = not compiles() and 1 < plan.taps <= _UNROLLED  # XLA would transpose
-    return plan.by_taps and apart and few and not (plan.ceil_mode or plan.same)
+    return plan.by_taps and apart and few and not (plan.ceil_mode or plan.window.same)
 
 
 def _taps_first(cells: Any, sizes: Sizes, plan: Plan[Any]) -> Any:
@@ -129,7 +130,7 @@ class _Axis:
         )
         first, end = taps_inside(self.size, self.windows, kernel, self.stride, padding, self.dilation)
         self.first, self.kernel, self.padding = first, end - first, padding - first * self.dilation
-        inside = not (plan.ceil_mode or plan.same) and known(padding) and padding == 0
+        inside = not (plan.ceil_mode or plan.window.same) and known(padding) and padding == 0
         unpadded = known(self.padding) and self.padding == 0
         self.every = self.kernel == self.stride == 1 and unpadded  # every cell is a window
         if known(self.windows) and self.windows == 1:

@@ -16,14 +16,13 @@ from unpool.sizes import (
     LARGEST,
     common_shape,
     count_windows,
-    default_size,
     demand_elements,
     demand_leading,
     demand_size,
     demand_small_planes,
-    padding_before,
     spatial_axes,
 )
+from unpool.windows import default_size, padding_before
 from unpool_backends.tensorflow.asserts import Asserts, known
 
 # Larger tables are computed when the graph runs: as constants, they would enlarge the graph and the saved model.
@@ -166,7 +165,7 @@ def _bounded(
     axes = _spatial(plan)
     for axis, windows in enumerate(pooled_shape[axes]):
         if sizes[axis] is None:
-            sizes[axis] = default_size(windows, *(entry[axis] for entry in plan.window))
+            sizes[axis] = default_size(windows, *plan.window.along(axis))
         if not known(sizes[axis], windows):
             demand_size(axis, windows, sizes[axis], plan.window, given, plan.sized_by, demand)
     plane_shape = [*pooled_shape[: axes.start], *sizes, *pooled_shape[axes.stop :]]
@@ -179,8 +178,8 @@ def _sizes(
     axes = _spatial(plan)
     ones = (1,) * (3 - len(plan.spatial))
     padding = [
-        padding_before(size, windows, *along)
-        for size, windows, *along in zip(plane_shape[axes], pooled_shape[axes], *plan.window, strict=True)
+        padding_before(size, windows, *plan.window.along(axis))
+        for axis, (size, windows) in enumerate(zip(plane_shape[axes], pooled_shape[axes], strict=True))
     ]
     leading = pooled_shape[: axes.start] + pooled_shape[axes.stop :]
     samples, channels = prod(leading[:-1]), leading[-1]

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from unpool.plan import Plan
-from unpool.sizes import taps_inside
+from unpool.windows import taps_inside
 from unpool_backends.tensorflow.asserts import compiles, known
 from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, long, pairs, repeated, reshaped, table
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from unpool.plan import Plan, plan_pooling
-from unpool.sizes import Window
+from unpool.windows import Window
 from unpool_backends.torch import portable
 
 _aten = torch.ops.aten
@@ -38,7 +38,7 @@ def _max_pool(
     sides = []
     for axis in (2, 1, 0)[:rank]:
         before = after = plan.padding[axis]
-        if ceil_mode or plan.same:  # the last windows may end past the plane
+        if ceil_mode or plan.window.same:  # the last windows may end past the plane
             reach = (plan.pooled[axis] - 1) * plan.stride[axis] + plan.dilation[axis] * (plan.kernel[axis] - 1) + 1
             after = max(0, reach - before - plan.plane[axis])
         sides += [before, after]

@@ -15,8 +15,8 @@ import onnx_ir
 import torch
 from onnxscript import opset18 as op
 
-from unpool.sizes import SAME, Window, padding_before
 from unpool.taps import cells_of, taps_of
+from unpool.windows import SAME, Window, padding_before
 
 _FLOATS = (onnx_ir.DataType.FLOAT16, onnx_ir.DataType.FLOAT, onnx_ir.DataType.DOUBLE)
 
@@ -150,7 +150,8 @@ def _sides(plane: Any, values: Any, window: Window) -> tuple[list[_Integers], li
     rank = len(window.kernel)
     sizes = [_Integers(op.Gather(plane, _int(axis))) for axis in range(rank)]
     corners = []
-    for axis, (size, *along) in enumerate(zip(sizes, *window, strict=True)):
+    for axis, size in enumerate(sizes):
+        along = window.along(axis)
         windows = op.Gather(op.Shape(values), _int(axis + 2))
         places = op.Reshape(op.Range(_int(0), windows, _int(1)), _ints(-1, *[1] * (rank - axis - 1)))
         corners.append(_Integers(places) * along[1] - padding_before(size, _Integers(windows), *along))

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from unpool.errors import pooling_arguments
 from unpool.plan import Plan, plan_pooling, plan_unpooling, values_sized_by
-from unpool.sizes import Window
+from unpool.windows import SAME, Window
 
 
 class Steps(Protocol):
@@ -92,7 +92,7 @@ def _window(entries: Sequence[Any]) -> Window:
 def _served(plan: Plan[Any]) -> Plan[Any]:
     window, rank = plan.window, len(plan.spatial)
     apart = all(k <= s for k, s in zip(window.kernel, window.stride, strict=True))
-    if rank == 3 or not apart or max(window.padding) > 0 or max(window.dilation) > 1:
+    if rank == 3 or not apart or any(pad not in (0, SAME) for pad in window.padding) or max(window.dilation) > 1:
         raise _unserved_window(window)
     sizes = plan.channels, *plan.pooled, *plan.plane
     if not all(type(size) is int for size in sizes):

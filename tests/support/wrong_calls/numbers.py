@@ -22,7 +22,76 @@ NUMBERS = {
         TypeError,
         "`kernel_size` must be an integer or a sequence of integers, got None: pass one integer, or one for each "
         "spatial dimension",
+        lambda out: unpool.max_pool2d(X, None, out=out.pooled),
+    ),
+    "no_window_no_size": Case(
+        "no_size_given",
+        ValueError,
+        "`output_size` must be given where kernel_size=None, got None: pass the shape of the array that was pooled",
         lambda out: unpool.max_unpool2d(P, I, None, out=out.plane),
+    ),
+    "no_window_stride": Case(
+        "needs_window",
+        ValueError,
+        "`stride` must be left out where kernel_size=None, got 2: pass the `kernel_size` of the pooling call too, or "
+        "`output_size` alone",
+        lambda out: unpool.max_unpool2d(P, I, None, 2, output_size=(4, 4), out=out.plane),
+    ),
+    "no_window_padding": Case(
+        "needs_window",
+        ValueError,
+        "`padding` must be left out where kernel_size=None, got 'same': pass the `kernel_size` of the pooling call "
+        "too, or `output_size` alone",
+        lambda out: unpool.max_unpool2d(P, I, None, padding="same", output_size=(4, 4), out=out.plane),
+    ),
+    "no_window_dilation": Case(
+        "needs_window",
+        ValueError,
+        "`dilation` must be left out where kernel_size=None, got 2: pass the `kernel_size` of the pooling call too, or "
+        "`output_size` alone",
+        lambda out: unpool.max_unpool2d_backward(X, I, None, dilation=2, out=out.pooled),
+    ),
+    "no_window_taps": Case(
+        "kernel_needed",
+        ValueError,
+        "`kernel_size` must be given with index_format='window', got None: pass the arguments of the pooling call",
+        lambda out: unpool.max_unpool2d(P, I, None, output_size=(4, 4), index_format="window", out=out.plane),
+    ),
+    "no_window_validate": Case(
+        "kernel_needed",
+        ValueError,
+        "`kernel_size` must be given with validate='windows', got None: pass the arguments of the pooling call",
+        lambda out: unpool.max_unpool2d(P, I, None, output_size=(4, 4), validate="windows", out=out.plane),
+    ),
+    "padding_pairs_of_all_axes": Case(
+        "not_pairs",
+        ValueError,
+        "`padding` must have an integer or a pair (before, after) for each of 2 spatial dimensions, got ((0, 0), (0, "
+        "0), (1, 0), (1, 0)): leave out the batch and the channels",
+        lambda out: unpool.max_pool2d(X, 2, 2, ((0, 0), (0, 0), (1, 0), (1, 0)), out=out.pooled),
+    ),
+    "padding_pair_too_large": Case(
+        "pair_out_of_range",
+        ValueError,
+        "`padding` must be between 0 and dilation * (kernel_size - 1) before and after the plane, got padding=((0, 2), "
+        "(0, 0)), kernel_size=(2, 2) and dilation=(1, 1): pass smaller pairs, since windows of nothing but padding "
+        "have no maximum",
+        lambda out: unpool.max_pool2d(X, 2, 2, ((0, 2), 0), out=out.pooled),
+    ),
+    "padding_pair_negative": Case(
+        "pair_out_of_range",
+        ValueError,
+        "`padding` must be between 0 and dilation * (kernel_size - 1) before and after the plane, got padding=((-1, "
+        "0), (0, 0)), kernel_size=(2, 2) and dilation=(1, 1): pass smaller pairs, since windows of nothing but padding "
+        "have no maximum",
+        lambda out: unpool.max_unpool2d(P, I, 2, 2, ((-1, 0), 0), out=out.plane),
+    ),
+    "padding_four_integers": Case(
+        "wrong_length",
+        ValueError,
+        "`padding` must be one integer or 2 of them, one per spatial dimension, got (0, 1, 0, 1): pass 2 pairs "
+        "(before, after), such as ((0, 1), (0, 1))",
+        lambda out: unpool.max_pool2d(X, 2, 2, (0, 1, 0, 1), out=out.pooled),
     ),
     "kernel_set": Case(
         "not_an_integer",
@@ -55,7 +124,8 @@ NUMBERS = {
     "padding_word": Case(
         "unknown_padding",
         ValueError,
-        "`padding` must be an integer, a sequence of integers, 'same' or 'valid', got 'full': pass 0 for none",
+        "`padding` must be an integer, a sequence of integers or of pairs (before, after), 'same', "
+        "'same_lower' or 'valid', got 'full': pass 0 for none",
         lambda out: unpool.max_pool2d(X, 2, 2, "full", out=out.pooled),
     ),
     "dilation_none": Case(
@@ -143,7 +213,8 @@ NUMBERS = {
     "padding_with_a_capital": Case(
         "unknown_padding",
         ValueError,
-        "`padding` must be an integer, a sequence of integers, 'same' or 'valid', got 'Same': pass 'same'",
+        "`padding` must be an integer, a sequence of integers or of pairs (before, after), 'same', "
+        "'same_lower' or 'valid', got 'Same': pass 'same'",
         lambda out: unpool.max_pool2d(X, 2, padding="Same", out=out.pooled),
     ),
     "shape_as_stride": Case(
