@@ -333,6 +333,31 @@ print("done")
     assert (result.stdout, result.stderr, result.returncode) == ("done\n", "", 0)
 
 
+@needs_openmp
+def test_a_thread_needs_a_stack_of_64k():
+    """musl gives 128k. Scratch memory that is larger belongs on the heap."""
+    script = """
+import numpy as np
+import unpool
+rng = np.random.default_rng(0)
+square = 2, 8, 64, 64
+for kernel, stride, size in ((2, 2, square), (3, 2, square), (3, 1, (2, 8, 64, 300)), (15, 4, (2, 8, 90, 90))):
+    for data_format in ("channels_first", "channels_last"):
+        shape = size if data_format == "channels_first" else (size[0], *size[2:], size[1])
+        for dtype in ("uint8", "float16", "float64"):
+            x = rng.integers(0, 200, shape).astype(dtype)
+            for index_format in ("plane", "window"):
+                named = {"data_format": data_format, "index_format": index_format}
+                values, indices = unpool.max_pool2d(x, kernel, stride, return_indices=True, **named)
+                for duplicates in ("last", "sum") * 5:  # a busy core may leave all work to one thread
+                    named["duplicates"] = duplicates
+                    unpool.max_unpool2d(values, indices, kernel, stride, output_size=x.shape, **named)
+                    unpool.max_unpool2d_backward(x, indices, kernel, stride, **named)
+print("done")
+"""
+    assert run(script, OMP_NUM_THREADS="2", OMP_STACKSIZE="64k") == ["done"]
+
+
 @linux
 def test_memory_that_the_system_refuses_is_an_error_that_says_how_much():
     setup = """

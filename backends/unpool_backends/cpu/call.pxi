@@ -87,13 +87,15 @@ cdef Status prepare_taps(Job *job) noexcept nogil:
         job.duplicates = SUM  # no value is lost
     job.in_blocks = job.duplicates != ERROR
     cut_by_windows(job)
-    job.owns = job.duplicates == LAST and owns_cells(job)
-    job.strikes = job.duplicates == LAST and not job.owns and strikes_fit(job)
-    job.decodes = job.owns or not job.strikes and can_decode(job)
+    job.maps = job.duplicates == LAST and can_map(job)
+    job.strikes = job.duplicates == LAST and not job.maps and strikes_fit(job)
+    job.decodes = job.maps or not job.strikes and can_decode(job)
     job.selects = not job.decodes and selects_values(job)
-    if job.owns:
+    if job.maps:
         job.stage_bytes = round_up(job.cells * sizeof(uint16_t))
-    elif job.duplicates == LAST and not job.strikes:
+    elif job.strikes:
+        job.stage_bytes = round_up(sizeof(Later))
+    elif job.duplicates == LAST:
         job.in_blocks = False
         cut_by_windows(job)
     return borrow(job, job.duplicates != SUM)

@@ -13,6 +13,7 @@
 
 cdef extern from "taps.h" nogil:
     const Py_ssize_t DECODED "UNPOOL_DECODED"
+    const Py_ssize_t RECIPROCAL "UNPOOL_RECIPROCAL"
     ctypedef struct Steps "unpool_steps":
         uint32_t per_row
         uint32_t per_depth
@@ -90,8 +91,8 @@ cdef void plan_decoder(const Job *job, Decoder *decoder) noexcept nogil:
     decoder.rows = max(1, min(job.rows, TILE // columns)) if job.pieces == 1 else 1
     whole_along(job, 1, &decoder.low, &decoder.high)
     decoder.ahead = max(1, BLOCK // (reach(job, 1) * job.cells_along[2] * job.itemsize))
-    decoder.steps.per_row = <uint32_t> (1024 // job.kernel[2] + 1)
-    decoder.steps.per_depth = <uint32_t> (1024 // (job.kernel[1] * job.kernel[2]) + 1)
+    decoder.steps.per_row = <uint32_t> (RECIPROCAL // job.kernel[2] + 1)
+    decoder.steps.per_depth = <uint32_t> (RECIPROCAL // (job.kernel[1] * job.kernel[2]) + 1)
     decoder.steps.column = <uint32_t> column
     decoder.steps.row = <uint32_t> (row - job.kernel[2] * column)
     decoder.steps.depth = <uint32_t> (depth - job.kernel[1] * row) if job.kernel[0] > 1 else 0
@@ -178,14 +179,14 @@ cdef inline bint take_decoded(
     return True
 
 
-cdef inline bint owns_cells(const Job *job) noexcept nogil:
-    """Return True if a strip is one run, and its cells few enough for a map of all."""
-    return can_decode(job) and is_flat(job) and job.blocks == 1 and job.cells <= OWNED
+cdef inline bint can_map(const Job *job) noexcept nogil:
+    """Return True if a strip is one run, and its cells few enough for a map from each to its last window."""
+    return can_decode(job) and is_flat(job) and job.blocks == 1 and job.cells <= MAPPED
 
 
-cdef bint take_owned(
+cdef bint take_mapped(
     word *values, const uint8_t *taps, const word *plane, const Job *job, const Block *block, Decoder *decoder,
-    uint16_t *owners
+    uint16_t *last
 ) noexcept nogil:
     """Take the value at each tap of a strip, and zero if a later tap is the same cell; return False at a bad tap."""
     cdef Py_ssize_t i, cell
@@ -198,10 +199,10 @@ cdef bint take_owned(
     sources[0], sources[1] = <size_t> plane, <size_t> &nothing
     # The map is not cleared: only cells that were written are read.
     for i in range(block.count):
-        owners[decoder.cells[i]] = <uint16_t> i
+        last[decoder.cells[i]] = <uint16_t> i
     for i in range(block.count):
         # No branch: it would be mispredicted.
         cell = decoder.cells[i]
-        lost = owners[cell] != i
+        lost = last[cell] != i
         values[i] = (<const word *> sources[lost])[cell * (1 - lost)]
     return True

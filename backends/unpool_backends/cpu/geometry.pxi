@@ -52,6 +52,10 @@ cdef inline Py_ssize_t tap_offset(const Job *job, Py_ssize_t d, Py_ssize_t h, Py
     return d * job.dilation[0] * job.cell_apart[0] + h * job.dilation[1] * job.cell_apart[1] + w * job.dilation[2]
 
 
+cdef inline Py_ssize_t taps_of(const Job *job) noexcept nogil:
+    return job.kernel[0] * job.kernel[1] * job.kernel[2]
+
+
 cdef inline bint has_tap(const Job *job, int axis, const Span *along, Py_ssize_t cell) noexcept nogil:
     """Return True if a window has a tap at this coordinate of the plane along one axis."""
     cdef Py_ssize_t away = cell - along.start
@@ -102,3 +106,20 @@ cdef inline Py_ssize_t reach(const Job *job, int axis) noexcept nogil:
     Bounded by the plane, because products of strides alone may not fit 64 bits.
     """
     return min(job.stride[axis], job.cells_along[axis])
+
+
+# GCC removes calls of functions that only prefetch, unless they are inlined.
+
+
+cdef inline inlined fetch(const void *start, Py_ssize_t bytes) noexcept nogil:
+    """Prefetch memory, which is harmless at any address."""
+    cdef Py_ssize_t at
+    for at in range((bytes + LINE - 1) // LINE):
+        prefetch(<size_t> start + at * LINE)
+
+
+cdef inline inlined fetch_row(const word *cells, const Job *job, Py_ssize_t columns) noexcept nogil:
+    """Prefetch the cells of a row of windows that those before it do not have, given its corner."""
+    cdef Py_ssize_t kh
+    for kh in range(max(0, job.kernel[1] - job.stride[1]), job.kernel[1]):
+        fetch(cells + tap_offset(job, 0, kh, 0), columns * job.stride[2] * sizeof(word))

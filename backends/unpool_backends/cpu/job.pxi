@@ -199,8 +199,8 @@ cdef enum:
     PLANS = 1024
     # Bytes of a block of cells: with its indices and values, they fit a first-level cache twice.
     BLOCK = 1 << 13
-    # The most cells of a map of their owners, which then takes 64 KB.
-    OWNED = 1 << 15
+    # The most cells of a map from a cell to its last window, which then takes 64 KB.
+    MAPPED = 1 << 15
     # Blocks between two checks of `Share.stop`.
     BLOCKS = 64
     # Bytes of the stage, where a block is assembled before it is streamed out; more than BLOCK, for large windows.
@@ -332,10 +332,10 @@ cdef struct Job:
     # True if a block's indices are compared with their windows before they are used.
     bint compared
     # For taps: True if selection moves the values, or else the cells of decoded taps.  True if values that are lost are
-    # found by a map of the cells' owners, or else by comparing pairs.
+    # found by a map from each cell to its last window, or else by comparing pairs.
     bint selects
     bint decodes
-    bint owns
+    bint maps
     bint strikes
     # True if threads work by blocks first, and by cells only where an index lies outside of its block.
     bint in_blocks

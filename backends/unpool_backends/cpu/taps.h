@@ -45,9 +45,11 @@ UNPOOL_LOOPS unpool_mark_lost(
 
 /* From taps to cells, for windows of at most so many taps (see decode.pxi). */
 #define UNPOOL_DECODED 32
+/* What stands for 1 in the reciprocals of divisors of taps. */
+#define UNPOOL_RECIPROCAL 1024
 
 typedef struct {
-    /* tap * per_row >> 10 is tap / kernel[2], and tap * per_depth >> 10 is tap / (kernel[1] * kernel[2]). */
+    /* tap * per_row / UNPOOL_RECIPROCAL is tap / kernel[2]; per_depth divides by kernel[1] * kernel[2]. */
     uint32_t per_row, per_depth;
     /* What the cell grows by for each tap, for each row of taps that is left behind, and for each depth. */
     uint32_t column, row, depth;
@@ -61,11 +63,11 @@ UNPOOL_LOOP unpool_decode(
     ptrdiff_t i;
     for (i = 0; i < count; i++) {
         const uint32_t tap = taps[i];
-        uint32_t cell = corner + starts[i] + (tap * steps.per_row >> 10) * steps.row;
+        uint32_t cell = corner + starts[i] + tap * steps.per_row / UNPOOL_RECIPROCAL * steps.row;
         if (plain)
             cell += tap;
         else
-            cell += tap * steps.column + (tap * steps.per_depth >> 10) * steps.depth;
+            cell += tap * steps.column + tap * steps.per_depth / UNPOOL_RECIPROCAL * steps.depth;
         cells[i] = cell;
         all |= tap;
         inside &= (masks[i] & mask) >> (tap & (UNPOOL_DECODED - 1));

@@ -52,10 +52,6 @@ cdef struct Rows:
     Decoder decoder
 
 
-cdef inline Py_ssize_t taps_of(const Job *job) noexcept nogil:
-    return job.kernel[0] * job.kernel[1] * job.kernel[2]
-
-
 cdef void tabulate(const Job *job, Rows *rows) noexcept nogil:
     """Fill in what all blocks share."""
     cdef Py_ssize_t d, h, w, tap = 0
@@ -130,16 +126,6 @@ cdef bint are_inside(
 
 
 # --- scatter ----------------------------------------------------------------------------------------------------------
-
-
-# GCC removes calls of functions that only prefetch, unless they are inlined.
-
-
-cdef inline inlined fetch(const void *start, Py_ssize_t bytes) noexcept nogil:
-    """Prefetch memory, which is harmless at any address."""
-    cdef Py_ssize_t at
-    for at in range((bytes + LINE - 1) // LINE):
-        prefetch(<size_t> start + at * LINE)
 
 
 cdef inline Py_ssize_t put_rows(
@@ -364,17 +350,15 @@ cdef inline bint take_rows(
     word *values, const uint8_t *indices, const word *plane, const Job *job, Rows *rows, const Block *block, int thread
 ) noexcept nogil:
     """Take the values of a block of a strip; return False if a tap is bad: some values may be written then."""
-    cdef Later later
-    if job.owns:
-        return take_owned(
-            values, indices, plane, job, block, &rows.decoder, <uint16_t *> (job.stage + thread * job.stage_bytes)
-        )
+    cdef char *stage = job.stage + thread * job.stage_bytes
+    if job.maps:
+        return take_mapped(values, indices, plane, job, block, &rows.decoder, <uint16_t *> stage)
     if job.decodes:
         return take_decoded(values + block.first, indices + block.first, plane, job, block, &rows.decoder)
     if not load(indices, job, block, rows):
         return False
     if job.strikes:
-        strike(indices, job, rows, &later)
+        strike(indices, job, rows, <Later *> stage)
     take_by_taps(values, plane, job, rows)
     return True
 
@@ -419,13 +403,6 @@ cdef inline void select_values(
                 job.kernel[2], job.dilation[2], job.stride[2], fresh, values, count,
             )
             fresh = False
-
-
-cdef inline inlined fetch_row(const word *cells, const Job *job, Py_ssize_t columns) noexcept nogil:
-    """Prefetch the cells of a row of windows that those before it do not have, given its corner."""
-    cdef Py_ssize_t kh
-    for kh in range(max(0, job.kernel[1] - job.stride[1]), job.kernel[1]):
-        fetch(cells + tap_offset(job, 0, kh, 0), columns * job.stride[2] * sizeof(word))
 
 
 cdef inline void take_columns(
