@@ -6,9 +6,10 @@ Each function has the name of its primitive, and serves functions and objects of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, cast
 
 from unpool import backends, dtypes
+from unpool.annotations import ArrayT
 from unpool.arguments import (
     IndexFormatWord,
     check_choice,
@@ -23,8 +24,6 @@ from unpool.protocol import DUPLICATES, Duplicates
 from unpool.sizes import common_shape
 from unpool.tracing import remembered
 from unpool.windows import Window
-
-ArrayT = TypeVar("ArrayT")
 
 
 class Terms(NamedTuple):
@@ -102,7 +101,7 @@ def scatter(
     names, sized_by, _, needs_size = terms
     known = entries = None
     try:
-        pair = values.shape, indices.shape, values.dtype, indices.dtype  # type: ignore[attr-defined]
+        pair = values.shape, indices.shape, values.dtype, indices.dtype
         if index_format != "plane":
             index_format = index_format_of(index_format)
         check_choice("duplicates", duplicates, DUPLICATES)
@@ -144,7 +143,7 @@ def gather(
 ) -> ArrayT:
     """Take values out of planes: the gradients of unpooling."""
     try:
-        pair = grad.shape, indices.shape, grad.dtype, indices.dtype  # type: ignore[attr-defined]
+        pair = grad.shape, indices.shape, grad.dtype, indices.dtype
         if index_format != "plane":
             index_format = index_format_of(index_format)
         check_choice("duplicates", duplicates, DUPLICATES)

@@ -19,10 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from unpool import dtypes, errors
-from unpool.arguments import Padding, check_choice, is_channels_last, plain_convention, sizes_of, window
+from unpool.annotations import Array
+from unpool.arguments import DataFormat, Padding, check_choice, is_channels_last, plain_convention, sizes_of, window
 from unpool.backends import arithmetic_of
 from unpool.errors import index_at
 from unpool.plan import plan_unpooling
@@ -30,19 +31,21 @@ from unpool.sizes import Number, check_countable, check_taps, spatial_axes
 from unpool.taps import cells_of, taps_of
 from unpool.windows import padding_before
 
-CONVENTIONS = ("plane", "tensorflow", "tensorflow_batch", "onnx", "onnx_column_major", "window")
+Convention = Literal["plane", "tensorflow", "tensorflow_batch", "onnx", "onnx_column_major", "window"]
+ConventionWord: TypeAlias = 'Convention | Literal["pytorch"]'
+CONVENTIONS: tuple[Convention, ...] = get_args(Convention)
 # The conventions whose indices also count channels, and those whose indices also count samples.
 _COUNT_CHANNELS = ("tensorflow", "tensorflow_batch", "onnx", "onnx_column_major")
 _COUNT_SAMPLES = ("tensorflow_batch", "onnx", "onnx_column_major")
 
 
 def convert_indices(
-    indices: Any,
-    source: str,
-    target: str,
+    indices: Array,
+    source: ConventionWord,
+    target: ConventionWord,
     *,
     output_size: Sequence[int],
-    data_format: str = "channels_first",
+    data_format: DataFormat = "channels_first",
     kernel_size: int | Sequence[int] | None = None,
     stride: int | Sequence[int] | None = None,
     padding: Padding = 0,
@@ -90,16 +93,16 @@ def convert_indices(
     ...                 data_format="channels_last").tolist()
     [[[[1, 3]]]]
     """
-    source, target = plain_convention(source), plain_convention(target)
-    for argument, convention in (("source", source), ("target", target)):
+    plain_source, plain_target = plain_convention(source), plain_convention(target)
+    for argument, convention in (("source", plain_source), ("target", plain_target)):
         check_choice(argument, convention, CONVENTIONS)
     geometry = _Geometry(indices, output_size, data_format, kernel_size, stride, padding, dilation)
-    if "window" in (source, target):
+    if "window" in (plain_source, plain_target):
         if geometry.window is None:
             raise _window_needed()
         check_taps(geometry.window)
-    cells = geometry.decode(source)
-    return geometry.encode(cells, target)
+    cells = geometry.decode(plain_source)
+    return geometry.encode(cells, plain_target)
 
 
 class _Geometry:

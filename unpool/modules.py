@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, Literal, overload
 
 from unpool import calls, dtypes, registry
+from unpool.annotations import Array, ArrayT, ReturnIndicesT
 from unpool.arguments import (
     DataFormat,
     IndexFormatWord,
@@ -28,14 +29,14 @@ from unpool.windows import Window
 
 
 @dataclass(frozen=True)
-class _MaxPool:
+class _MaxPool(Generic[ReturnIndicesT]):
     rank: ClassVar[int]
 
     kernel_size: int | Sequence[int]
     stride: int | Sequence[int] | None = None
     padding: Padding = 0
     dilation: int | Sequence[int] = 1
-    return_indices: bool = False
+    return_indices: ReturnIndicesT = False  # type: ignore[assignment]  # also the type's default
     ceil_mode: bool = False
     _: KW_ONLY
     data_format: DataFormat = "channels_first"
@@ -51,6 +52,12 @@ class _MaxPool:
         index_dtype = dtypes.index_dtype_of(self.index_dtype, self.index_format, self._window)
         object.__setattr__(self, "index_dtype", index_dtype)
 
+    @overload
+    def __call__(self: _MaxPool[Literal[False]], input: ArrayT, *, out: Any = None) -> ArrayT: ...
+    @overload
+    def __call__(self: _MaxPool[Literal[True]], input: ArrayT, *, out: Any = None) -> tuple[ArrayT, Any]: ...
+    @overload
+    def __call__(self: _MaxPool[bool], input: ArrayT, *, out: Any = None) -> ArrayT | tuple[ArrayT, Any]: ...
     def __call__(self, input: Any, *, out: Any = None) -> Any:
         """Do as the function of the same name, with the arguments kept."""
         return calls.pool(
@@ -92,8 +99,13 @@ class _MaxUnpool:
         registry.check_name(self.backend)
 
     def __call__(
-        self, input: Any, indices: Any = None, output_size: Sequence[int] | None = None, *, out: Any = None
-    ) -> Any:
+        self,
+        input: ArrayT,
+        indices: Array | None = None,
+        output_size: Sequence[int] | None = None,
+        *,
+        out: ArrayT | None = None,
+    ) -> ArrayT:
         """Do as the function of the same name, with the arguments kept."""
         return calls.scatter(
             input,
@@ -109,7 +121,7 @@ class _MaxUnpool:
         )
 
 
-def _keep_window(module: _MaxPool | _MaxUnpool) -> None:
+def _keep_window(module: _MaxPool[Any] | _MaxUnpool) -> None:
     """Check the four pooling arguments and keep each with one entry per spatial dimension."""
     arguments = module.kernel_size, module.stride, module.padding, module.dilation
     checked = window(module.rank, *arguments, optional=isinstance(module, _MaxUnpool))
@@ -118,14 +130,14 @@ def _keep_window(module: _MaxPool | _MaxUnpool) -> None:
     object.__setattr__(module, "_window", checked)
 
 
-def _keep_formats(module: _MaxPool | _MaxUnpool) -> None:
+def _keep_formats(module: _MaxPool[Any] | _MaxUnpool) -> None:
     """Check the words of both formats and keep the plain ones, so that equal objects are equal."""
     object.__setattr__(module, "data_format", data_format_of(module.data_format, module.rank))
     object.__setattr__(module, "index_format", index_format_of(module.index_format))
 
 
 @dataclass(frozen=True)
-class MaxPool1d(_MaxPool):
+class MaxPool1d(_MaxPool[ReturnIndicesT]):
     """Take the maximum of each window of a row; arguments as in `max_pool1d`, in the order of `torch.nn.MaxPool1d`.
 
     >>> import numpy as np
@@ -137,7 +149,7 @@ class MaxPool1d(_MaxPool):
 
 
 @dataclass(frozen=True)
-class MaxPool2d(_MaxPool):
+class MaxPool2d(_MaxPool[ReturnIndicesT]):
     """Take the maximum of each window of a plane; arguments as in `max_pool2d`, in the order of `torch.nn.MaxPool2d`.
 
     >>> import numpy as np
@@ -150,7 +162,7 @@ class MaxPool2d(_MaxPool):
 
 
 @dataclass(frozen=True)
-class MaxPool3d(_MaxPool):
+class MaxPool3d(_MaxPool[ReturnIndicesT]):
     """Take the maximum of each window of a volume; arguments as in `max_pool3d`, in the order of `torch.nn.MaxPool3d`.
 
     >>> import numpy as np

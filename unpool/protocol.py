@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from unpool.plan import Plan
 
@@ -12,6 +12,7 @@ DUPLICATES: tuple[Duplicates, ...] = ("last", "sum", "error")
 PRIMITIVES = ("pool", "scatter", "gather")
 
 
+@runtime_checkable
 class Backend(Protocol):
     """Three primitives on a `Plan`; every public function calls one of them.
 

@@ -16,12 +16,13 @@ ONNX needs `onnx_translations`, and that to other tools `decompositions`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, get_args, overload
 
 import torch
 
 import unpool
 from unpool import max_pool1d, max_pool2d, max_pool3d, max_unpool1d, max_unpool2d, max_unpool3d
+from unpool.annotations import ReturnIndicesT
 from unpool.arguments import DataFormat, IndexFormatWord, Padding
 from unpool.plan import Validate
 from unpool.protocol import Duplicates
@@ -65,7 +66,7 @@ class _Layer(torch.nn.Module):  # type: ignore[misc]
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
 
-class _MaxPool(_Layer):
+class _MaxPool(_Layer, Generic[ReturnIndicesT]):
     shown = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
     more: ClassVar[dict[str, Any]] = {"data_format": "channels_first", "index_format": "plane", "index_dtype": None}
 
@@ -75,7 +76,7 @@ class _MaxPool(_Layer):
         stride: int | Sequence[int] | None = None,
         padding: Padding = 0,
         dilation: int | Sequence[int] = 1,
-        return_indices: bool = False,
+        return_indices: ReturnIndicesT = False,  # type: ignore[assignment]  # also the type's default
         ceil_mode: bool = False,
         *,
         data_format: DataFormat = "channels_first",
@@ -87,7 +88,8 @@ class _MaxPool(_Layer):
         checked = self.checked(kernel_size, stride, padding, dilation, return_indices, ceil_mode, **options)
         self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
         self.padding, self.dilation = padding, dilation
-        self.return_indices, self.ceil_mode = return_indices, ceil_mode
+        self.return_indices: bool = return_indices
+        self.ceil_mode = ceil_mode
         self.data_format, self.index_format = data_format, index_format
         self.index_dtype = None if index_dtype is None else checked.index_dtype
 
@@ -95,6 +97,16 @@ class _MaxPool(_Layer):
         window = self.kernel_size, self.stride, self.padding, self.dilation
         options = {name: getattr(self, name) for name in self.more}
         return type(self).function(input, *window, self.ceil_mode, self.return_indices, **options)
+
+    if TYPE_CHECKING:  # where `torch.nn.Module` has Any
+
+        @overload
+        def __call__(self: _MaxPool[Literal[False]], input: torch.Tensor) -> torch.Tensor: ...
+        @overload
+        def __call__(self: _MaxPool[Literal[True]], input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]: ...
+        @overload
+        def __call__(self: _MaxPool[bool], input: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]: ...
+        def __call__(self, input: torch.Tensor) -> Any: ...
 
 
 class _MaxUnpool(_Layer):
@@ -141,22 +153,28 @@ class _MaxUnpool(_Layer):
         result: torch.Tensor = type(self).function(input, indices, *arguments, **options)
         return result
 
+    if TYPE_CHECKING:
 
-class MaxPool1d(_MaxPool):
+        def __call__(
+            self, input: torch.Tensor, indices: torch.Tensor | None = None, output_size: Sequence[int] | None = None
+        ) -> torch.Tensor: ...
+
+
+class MaxPool1d(_MaxPool[ReturnIndicesT]):
     """Take the maximum of each window of a row: `unpool.max_pool1d`, with the arguments of `torch.nn.MaxPool1d`."""
 
     function = staticmethod(lambda *arguments, **options: max_pool1d(*arguments, **options))
     checked = unpool.MaxPool1d
 
 
-class MaxPool2d(_MaxPool):
+class MaxPool2d(_MaxPool[ReturnIndicesT]):
     """Take the maximum of each window of a plane: `unpool.max_pool2d`, with the arguments of `torch.nn.MaxPool2d`."""
 
     function = staticmethod(lambda *arguments, **options: max_pool2d(*arguments, **options))
     checked = unpool.MaxPool2d
 
 
-class MaxPool3d(_MaxPool):
+class MaxPool3d(_MaxPool[ReturnIndicesT]):
     """Take the maximum of each window of a volume: `unpool.max_pool3d`, with the arguments of `torch.nn.MaxPool3d`."""
 
     function = staticmethod(lambda *arguments, **options: max_pool3d(*arguments, **options))

@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+from types import SimpleNamespace
 
 import pytest
 
@@ -143,12 +144,17 @@ def test_the_protocol_is_three_primitives():
         assert getattr(Backend, name).__doc__
 
 
+def test_an_object_that_lacks_a_primitive_is_no_backend():
+    assert not isinstance(SimpleNamespace(pool=print, scatter=print), Backend)
+
+
 def test_every_backend_follows_the_protocol():
     """Installed plugins are tested too."""
     names = [name for name, reason in unpool.available().items() if reason is None]
     assert "cpu" in names
     for name in names:
         backend = registry.LOADED[name]
+        assert isinstance(backend, Backend)
         parts = {method for method in dir(backend) if not method.startswith("_")}
         assert parts - OPTIONAL == set(PRIMITIVES), name
         for method in PRIMITIVES:
