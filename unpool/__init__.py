@@ -1,10 +1,29 @@
 """Max pooling with indices and its inverse, for every array framework.
 
+Max pooling keeps the largest value of each window.  Unpooling puts it back where it was; every other cell is zero.
+
 >>> import numpy as np, unpool
 >>> x = np.arange(1, 17, dtype="float32").reshape(1, 1, 4, 4)
 >>> pooled, indices = unpool.max_pool2d(x, 2, return_indices=True)
->>> unpool.max_unpool2d(pooled, indices, 2)[0, 0].tolist()
+>>> unpool.max_unpool2d(pooled, indices, 2, output_size=x.shape)[0, 0].tolist()
 [[0.0, 0.0, 0.0, 0.0], [0.0, 6.0, 0.0, 8.0], [0.0, 0.0, 0.0, 0.0], [0.0, 14.0, 0.0, 16.0]]
+
+The same call takes arrays of NumPy, CuPy, TensorFlow, PyTorch and JAX, and returns one of the same kind, on the same
+device.  Every part has a form for one, two and three dimensions:
+
+    max_pool2d, max_unpool2d                        functions
+    max_pool2d_backward, max_unpool2d_backward      their gradients, for programs without automatic differentiation
+    MaxPool2d, MaxUnpool2d                          objects that keep the arguments for later calls
+    unpool.torch, unpool.keras                      layers of PyTorch and Keras, imported on first use
+
+Beside them:
+
+    convert_indices                                 indices of TensorFlow, ONNX or Chainer in unpool's form, and back
+    available                                       which backends work here, and the reason of those that do not
+    keep_memory, release_memory                     the memory of large results on the CPU
+    Backend, Plan, BackendUnavailableError          for backends of third parties
+
+`max_pool2d` and `max_unpool2d` document every argument.  ``python -m unpool info`` tells how unpool was built.
 """
 
 import typing as _typing

@@ -2,6 +2,9 @@
 
 Objects are immutable and compare by their arguments.  They check them when they are made, so a wrong argument raises
 where it was written and not at the first call.
+
+For type checkers, a pooling object has `return_indices` in its type: ``MaxPool2d[Literal[True]]`` returns a pair,
+``MaxPool2d`` alone an array, and ``MaxPool2d[bool]`` stands for either.
 """
 
 from __future__ import annotations
@@ -59,7 +62,19 @@ class _MaxPool(Generic[ReturnIndicesT]):
     @overload
     def __call__(self: _MaxPool[bool], input: ArrayT, *, out: Any = None) -> ArrayT | tuple[ArrayT, Any]: ...
     def __call__(self, input: Any, *, out: Any = None) -> Any:
-        """Do as the function of the same name, with the arguments kept."""
+        """Pool an array with the arguments kept, as `max_pool1d` to `max_pool3d` do.
+
+        Parameters
+        ----------
+        input
+            Array to pool, batched or not.
+        out
+            Array to write into, or a pair ``(values, indices)`` if indices are returned.
+
+        Returns
+        -------
+        Array of the kind of ``input``, or a pair ``(values, indices)`` if ``return_indices`` is True.
+        """
         return calls.pool(
             input,
             self._window,
@@ -106,7 +121,23 @@ class _MaxUnpool:
         *,
         out: ArrayT | None = None,
     ) -> ArrayT:
-        """Do as the function of the same name, with the arguments kept."""
+        """Unpool an array with the arguments kept, as `max_unpool1d` to `max_unpool3d` do.
+
+        Parameters
+        ----------
+        input
+            Pooled array.
+        indices
+            Index of each value, in an array of the same shape.
+        output_size
+            Shape of the array that was pooled, if it is not the default.
+        out
+            Array to write into and return.
+
+        Returns
+        -------
+        Array of the kind of ``input``.
+        """
         return calls.scatter(
             input,
             indices,
@@ -140,6 +171,25 @@ def _keep_formats(module: _MaxPool[Any] | _MaxUnpool) -> None:
 class MaxPool1d(_MaxPool[ReturnIndicesT]):
     """Take the maximum of each window of a row; arguments as in `max_pool1d`, in the order of `torch.nn.MaxPool1d`.
 
+    Parameters
+    ----------
+    kernel_size, stride, padding, dilation
+        One integer, or a sequence of one, in cells; ``padding`` also takes the pairs and words of `max_pool1d`.
+    return_indices
+        Return ``(values, indices)`` instead of the values alone.
+    ceil_mode
+        Round the number of windows up instead of down.
+    data_format
+        ``"channels_first"`` or ``"channels_last"``; ``"NCW"`` or ``"NWC"``.
+    index_format
+        ``"plane"`` for flat positions, or ``"window"`` for taps of each window.
+    index_dtype
+        Dtype of the indices.  None stands for int64 positions, and for the smallest dtype that holds every tap.
+    backend
+        Name of a backend to use instead of the one that the array's type picks.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> MaxPool1d(2)(np.array([[1, 5, 3, 4]])).tolist()
     [[5, 4]]
@@ -152,6 +202,25 @@ class MaxPool1d(_MaxPool[ReturnIndicesT]):
 class MaxPool2d(_MaxPool[ReturnIndicesT]):
     """Take the maximum of each window of a plane; arguments as in `max_pool2d`, in the order of `torch.nn.MaxPool2d`.
 
+    Parameters
+    ----------
+    kernel_size, stride, padding, dilation
+        One integer or two of them, in cells; ``padding`` also takes the pairs and words of `max_pool2d`.
+    return_indices
+        Return ``(values, indices)`` instead of the values alone.
+    ceil_mode
+        Round the number of windows up instead of down.
+    data_format
+        ``"channels_first"`` or ``"channels_last"``; ``"NCHW"`` or ``"NHWC"``.
+    index_format
+        ``"plane"`` for flat positions, or ``"window"`` for taps of each window.
+    index_dtype
+        Dtype of the indices.  None stands for int64 positions, and for the smallest dtype that holds every tap.
+    backend
+        Name of a backend to use instead of the one that the array's type picks.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> values, indices = MaxPool2d(2, return_indices=True)(np.array([[[1, 5], [3, 2]]]))
     >>> values.tolist(), indices.tolist()
@@ -165,6 +234,25 @@ class MaxPool2d(_MaxPool[ReturnIndicesT]):
 class MaxPool3d(_MaxPool[ReturnIndicesT]):
     """Take the maximum of each window of a volume; arguments as in `max_pool3d`, in the order of `torch.nn.MaxPool3d`.
 
+    Parameters
+    ----------
+    kernel_size, stride, padding, dilation
+        One integer or three of them, in cells; ``padding`` also takes the pairs and words of `max_pool3d`.
+    return_indices
+        Return ``(values, indices)`` instead of the values alone.
+    ceil_mode
+        Round the number of windows up instead of down.
+    data_format
+        ``"channels_first"`` or ``"channels_last"``; ``"NCDHW"`` or ``"NDHWC"``.
+    index_format
+        ``"plane"`` for flat positions, or ``"window"`` for taps of each window.
+    index_dtype
+        Dtype of the indices.  None stands for int64 positions, and for the smallest dtype that holds every tap.
+    backend
+        Name of a backend to use instead of the one that the array's type picks.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> MaxPool3d(2)(np.arange(8).reshape(1, 2, 2, 2)).tolist()
     [[[[7]]]]
@@ -177,6 +265,21 @@ class MaxPool3d(_MaxPool[ReturnIndicesT]):
 class MaxUnpool1d(_MaxUnpool):
     """Put each value of a pooled row back; arguments as in `max_unpool1d`.
 
+    Parameters
+    ----------
+    kernel_size, stride, padding, dilation
+        The arguments of the pooling call, or ``kernel_size=None``, as in `max_unpool1d`.
+    data_format, index_format
+        The arguments of the pooling call.
+    duplicates
+        ``"last"``, ``"sum"`` or ``"error"``: what happens to several values of one cell.
+    validate
+        True reports an index outside its plane, ``"windows"`` also one outside its own window.
+    backend
+        Name of a backend to use instead of the one that the array's type picks.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> MaxUnpool1d(2)(np.array([[5, 4]]), np.array([[1, 3]])).tolist()
     [[0, 5, 0, 4]]
@@ -189,6 +292,21 @@ class MaxUnpool1d(_MaxUnpool):
 class MaxUnpool2d(_MaxUnpool):
     """Put each value back where pooling took it from; arguments as in `max_unpool2d`.
 
+    Parameters
+    ----------
+    kernel_size, stride, padding, dilation
+        The arguments of the pooling call, or ``kernel_size=None``, as in `max_unpool2d`.
+    data_format, index_format
+        The arguments of the pooling call.
+    duplicates
+        ``"last"``, ``"sum"`` or ``"error"``: what happens to several values of one cell.
+    validate
+        True reports an index outside its plane, ``"windows"`` also one outside its own window.
+    backend
+        Name of a backend to use instead of the one that the array's type picks.
+
+    Examples
+    --------
     Several sizes pool to one, so pass the shape of the array that was pooled if its size is not the default:
 
     >>> import numpy as np
@@ -205,6 +323,21 @@ class MaxUnpool2d(_MaxUnpool):
 class MaxUnpool3d(_MaxUnpool):
     """Put each value of a pooled volume back; arguments as in `max_unpool3d`.
 
+    Parameters
+    ----------
+    kernel_size, stride, padding, dilation
+        The arguments of the pooling call, or ``kernel_size=None``, as in `max_unpool3d`.
+    data_format, index_format
+        The arguments of the pooling call.
+    duplicates
+        ``"last"``, ``"sum"`` or ``"error"``: what happens to several values of one cell.
+    validate
+        True reports an index outside its plane, ``"windows"`` also one outside its own window.
+    backend
+        Name of a backend to use instead of the one that the array's type picks.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> MaxUnpool3d(2)(np.array([[[[7]]]]), np.array([[[[6]]]])).tolist()
     [[[[0, 0], [0, 0]], [[0, 0], [7, 0]]]]

@@ -83,6 +83,24 @@ class _MaxPool(_Layer, Generic[ReturnIndicesT]):
         index_format: IndexFormatWord = "plane",
         index_dtype: Any = None,
     ) -> None:
+        """Check the arguments and keep them.
+
+        Parameters
+        ----------
+        kernel_size, stride, padding, dilation
+            One integer, or one for each spatial dimension, in cells; ``padding`` also takes pairs ``(before, after)``,
+            ``"valid"``, ``"same"`` and ``"same_lower"``.
+        return_indices
+            Return ``(values, indices)`` instead of the values alone.
+        ceil_mode
+            Round the number of windows up instead of down.
+        data_format
+            ``"channels_first"`` or ``"channels_last"``, the order of the tensor's axes.
+        index_format
+            ``"plane"`` for flat positions, as in PyTorch, or ``"window"`` for taps of each window.
+        index_dtype
+            Dtype of the indices.  None stands for int64 positions, and for the smallest dtype that holds every tap.
+        """
         super().__init__()
         options = {"data_format": data_format, "index_format": index_format, "index_dtype": index_dtype}
         checked = self.checked(kernel_size, stride, padding, dilation, return_indices, ceil_mode, **options)
@@ -106,7 +124,18 @@ class _MaxPool(_Layer, Generic[ReturnIndicesT]):
         def __call__(self: _MaxPool[Literal[True]], input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]: ...
         @overload
         def __call__(self: _MaxPool[bool], input: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]: ...
-        def __call__(self, input: torch.Tensor) -> Any: ...
+        def __call__(self, input: torch.Tensor) -> Any:
+            """Pool a tensor.
+
+            Parameters
+            ----------
+            input
+                Tensor to pool, batched or not.
+
+            Returns
+            -------
+            The values, or a pair ``(values, indices)`` if ``return_indices`` is True.
+            """
 
 
 class _MaxUnpool(_Layer):
@@ -121,7 +150,7 @@ class _MaxUnpool(_Layer):
 
     def __init__(
         self,
-        kernel_size: int | Sequence[int],
+        kernel_size: int | Sequence[int] | None,
         stride: int | Sequence[int] | None = None,
         padding: Padding = 0,
         *,
@@ -131,6 +160,19 @@ class _MaxUnpool(_Layer):
         duplicates: Duplicates = "last",
         validate: Validate = True,
     ) -> None:
+        """Check the arguments and keep them.
+
+        Parameters
+        ----------
+        kernel_size, stride, padding, dilation
+            The arguments of the pooling layer, or ``kernel_size=None``, as in `unpool.max_unpool2d`.
+        data_format, index_format
+            The arguments of the pooling layer.
+        duplicates
+            ``"last"``, ``"sum"`` or ``"error"``: what happens to several values of one cell.
+        validate
+            True reports an index outside its plane, ``"windows"`` also one outside its own window.
+        """
         super().__init__()
         options = {
             "dilation": dilation,
@@ -157,7 +199,18 @@ class _MaxUnpool(_Layer):
 
         def __call__(
             self, input: torch.Tensor, indices: torch.Tensor | None = None, output_size: Sequence[int] | None = None
-        ) -> torch.Tensor: ...
+        ) -> torch.Tensor:
+            """Unpool a tensor.
+
+            Parameters
+            ----------
+            input
+                Pooled tensor.
+            indices
+                Index of each value, in a tensor of the same shape.
+            output_size
+                Shape of the tensor that was pooled, if it is not the default.
+            """
 
 
 class MaxPool1d(_MaxPool[ReturnIndicesT]):

@@ -17,6 +17,14 @@ COMMANDS = {
 }
 
 
+def check(program, checker, folder):
+    """Assert that a checker flags the marked lines of a program, each for what its mark says, and no other line."""
+    expected, found = marked(program, checker), flagged(program, checker, folder)
+    assert found.keys() == expected.keys()
+    for number, kind in expected.items():
+        assert kind in found[number], f"line {number}"
+
+
 def marked(program, checker):
     """Return the lines of a program that a checker has to flag, and what it has to call each."""
     lines = enumerate(program.read_text(encoding="utf-8").splitlines(), 1)

@@ -30,6 +30,30 @@ def max_pool1d_backward(
 ) -> ArrayT:
     """Return the gradient of `max_pool1d`: `max_pool2d_backward` for arrays (N, C, L) or (C, L).
 
+    Parameters
+    ----------
+    grad_output
+        Gradient of the pooled values, (N, C, L) or (C, L), or with the channels last; any real dtype.
+    indices
+        The indices that `max_pool1d` returned, of the same shape.
+    input_size
+        Shape of the array that was pooled: 1 spatial entry, or all of them.
+    kernel_size, stride, padding, dilation, data_format, index_format
+        The arguments of the pooling call, or ``kernel_size=None``, as in `max_unpool2d`.
+    out, validate, backend
+        As in `max_unpool1d`.
+
+    Returns
+    -------
+    Array of the kind, device and dtype of ``grad_output`` and the shape of the array that was pooled.
+
+    Raises
+    ------
+    IndexError, TypeError, ValueError, BackendUnavailableError
+        As `max_unpool2d` does; complex gradients are a TypeError.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> max_pool1d_backward(np.array([[3.0, 1.0]]), np.array([[1, 1]]), (3,), 2, 1).tolist()
     [[0.0, 4.0, 0.0]]
@@ -80,7 +104,7 @@ def max_pool2d_backward(
     input_size
         Shape of the array that was pooled: 2 spatial entries, or all of them.
     kernel_size, stride, padding, dilation, data_format, index_format
-        The arguments of the pooling call.
+        The arguments of the pooling call, or ``kernel_size=None``, as in `max_unpool2d`.
     out, validate, backend
         As in `max_unpool2d`.
 
@@ -132,6 +156,30 @@ def max_pool3d_backward(
 ) -> ArrayT:
     """Return the gradient of `max_pool3d`: `max_pool2d_backward` for arrays (N, C, D, H, W) or (C, D, H, W).
 
+    Parameters
+    ----------
+    grad_output
+        Gradient of the pooled values, (N, C, D, H, W) or (C, D, H, W), or with the channels last; any real dtype.
+    indices
+        The indices that `max_pool3d` returned, of the same shape.
+    input_size
+        Shape of the array that was pooled: 3 spatial entries, or all of them.
+    kernel_size, stride, padding, dilation, data_format, index_format
+        The arguments of the pooling call, or ``kernel_size=None``, as in `max_unpool2d`.
+    out, validate, backend
+        As in `max_unpool3d`.
+
+    Returns
+    -------
+    Array of the kind, device and dtype of ``grad_output`` and the shape of the array that was pooled.
+
+    Raises
+    ------
+    IndexError, TypeError, ValueError, BackendUnavailableError
+        As `max_unpool2d` does; complex gradients are a TypeError.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> max_pool3d_backward(np.array([[[[3.0]]]]), np.array([[[[6]]]]), (2, 2, 2), 2).tolist()
     [[[[0.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [3.0, 0.0]]]]
@@ -174,6 +222,28 @@ def max_unpool1d_backward(
 
     The first of two values for cell 1 was overwritten, so its gradient is zero:
 
+    Parameters
+    ----------
+    grad_output
+        Gradient of the unpooled array, (N, C, L) or (C, L), or with the channels last; any dtype.
+    indices
+        The indices of the unpooling call.
+    kernel_size, stride, padding, dilation, data_format, index_format, duplicates
+        The arguments of the unpooling call.
+    out, validate, backend
+        As in `max_unpool1d`.
+
+    Returns
+    -------
+    Array of the kind, device and dtype of ``grad_output`` and the shape of ``indices``.
+
+    Raises
+    ------
+    IndexError, TypeError, ValueError, BackendUnavailableError
+        As `max_unpool2d` does.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> max_unpool1d_backward(np.array([[1.0, 2.0, 3.0]]), np.array([[1, 1]]), 2, 1).tolist()
     [[0.0, 2.0]]
@@ -251,6 +321,28 @@ def max_unpool3d_backward(
 ) -> ArrayT:
     """Return the gradient of `max_unpool3d`: `max_unpool2d_backward` for arrays (N, C, D, H, W) or (C, D, H, W).
 
+    Parameters
+    ----------
+    grad_output
+        Gradient of the unpooled array, (N, C, D, H, W) or (C, D, H, W), or with the channels last; any dtype.
+    indices
+        The indices of the unpooling call.
+    kernel_size, stride, padding, dilation, data_format, index_format, duplicates
+        The arguments of the unpooling call.
+    out, validate, backend
+        As in `max_unpool3d`.
+
+    Returns
+    -------
+    Array of the kind, device and dtype of ``grad_output`` and the shape of ``indices``.
+
+    Raises
+    ------
+    IndexError, TypeError, ValueError, BackendUnavailableError
+        As `max_unpool2d` does.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> max_unpool3d_backward(np.arange(8.0).reshape(1, 2, 2, 2), np.array([[[[6]]]]), 2).tolist()
     [[[[6.0]]]]

@@ -28,6 +28,40 @@ def max_pool1d(
 ) -> Any:
     """Take the maximum of each window of a row: `max_pool2d` for arrays (N, C, L) or (C, L).
 
+    Parameters
+    ----------
+    input
+        Array of shape (N, C, L) or (C, L), or with the channels last; any real dtype.
+    kernel_size, stride, padding, dilation
+        One integer, or a sequence of one, in cells.  ``stride=None`` is the kernel size.  ``padding`` is also a pair in
+        a sequence, ``((before, after),)``, or ``"valid"`` (0), ``"same"`` or ``"same_lower"``, as in `max_pool2d`.
+    ceil_mode
+        Round the number of windows up instead of down.
+    return_indices
+        Return ``(values, indices)`` instead of the values alone.
+    data_format
+        ``"channels_first"`` or ``"channels_last"``, or TensorFlow's words: ``"NCW"`` or ``"NWC"``.
+    index_format
+        ``"plane"`` or ``"pytorch"`` for positions in the row.  ``"window"`` for taps of each window, in one byte up to
+        256 cells.
+    index_dtype
+        Dtype of the indices.  None stands for int64 positions, and for the smallest dtype that holds every tap.
+    out
+        Array to write into, or a pair ``(values, indices)`` where indices are returned.
+    backend
+        Name of a backend to use instead of the one that the array's type picks.
+
+    Returns
+    -------
+    Array of the kind, device and dtype of ``input`` and shape (N, C, L_out), or a pair of them.
+
+    Raises
+    ------
+    TypeError, ValueError, BackendUnavailableError
+        As `max_pool2d` does.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> values, indices = max_pool1d(np.array([[1, 5, 3, 4]]), 2, return_indices=True)
     >>> values.tolist(), indices.tolist()
@@ -68,9 +102,11 @@ def max_pool2d(
     input
         Array of shape (N, C, H, W) or (C, H, W), or with the channels last; any real dtype.
     kernel_size, stride, padding, dilation
-        One integer or a pair, in cells.  ``stride=None`` is the kernel size.  ``padding`` is at most half of the kernel
-        size, ``"valid"`` (0) or ``"same"``; capitals serve, too.  ``"same"`` pads as much as ``ceil(H / stride)``
-        windows need, the smaller half before the plane, as in TensorFlow, Keras and JAX.
+        One integer or two of them, in cells.  ``stride=None`` is the kernel size.  ``padding`` is at most half of the
+        kernel size.  It may also have a pair ``(before, after)`` for each axis, of at most
+        ``dilation * (kernel_size - 1)`` cells.  ``"valid"`` is 0.  ``"same"`` pads as much as ``ceil(H / stride)``
+        windows need, the smaller half before the plane, as in TensorFlow, Keras and JAX; ``"same_lower"`` the larger
+        half, as in ONNX.  ``"VALID"`` and ``"SAME"`` serve, too.
     ceil_mode
         Round the number of windows up instead of down; ``"same"`` always does.  No window starts past the input.
     return_indices
@@ -92,7 +128,7 @@ def max_pool2d(
     -------
     Array of the kind, device and dtype of ``input`` and shape (N, C, H_out, W_out), or a pair of them, with
     ``H_out = floor((H + 2 * padding - dilation * (kernel_size - 1) - 1) / stride) + 1``, or ``ceil(H / stride)`` for
-    ``padding="same"``.
+    ``padding="same"``.  A pair counts ``before + after`` instead of ``2 * padding``.
 
     Raises
     ------
@@ -140,6 +176,40 @@ def max_pool3d(
 
     An index is ``(d * H + h) * W + w``.
 
+    Parameters
+    ----------
+    input
+        Array of shape (N, C, D, H, W) or (C, D, H, W), or with the channels last; any real dtype.
+    kernel_size, stride, padding, dilation
+        One integer or three of them, in cells.  ``stride=None`` is the kernel size.  ``padding`` is also three pairs
+        ``(before, after)``, or ``"valid"`` (0), ``"same"`` or ``"same_lower"``, as in `max_pool2d`.
+    ceil_mode
+        Round the number of windows up instead of down.
+    return_indices
+        Return ``(values, indices)`` instead of the values alone.
+    data_format
+        ``"channels_first"`` or ``"channels_last"``, or TensorFlow's words: ``"NCDHW"`` or ``"NDHWC"``.
+    index_format
+        ``"plane"`` or ``"pytorch"`` for flat positions.  ``"window"`` for taps of each window, in one byte up to
+        256 cells.
+    index_dtype
+        Dtype of the indices.  None stands for int64 positions, and for the smallest dtype that holds every tap.
+    out
+        Array to write into, or a pair ``(values, indices)`` where indices are returned.
+    backend
+        Name of a backend to use instead of the one that the array's type picks.
+
+    Returns
+    -------
+    Array of the kind, device and dtype of ``input`` and shape (N, C, D_out, H_out, W_out), or a pair of them.
+
+    Raises
+    ------
+    TypeError, ValueError, BackendUnavailableError
+        As `max_pool2d` does.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> values, indices = max_pool3d(np.arange(8).reshape(1, 2, 2, 2), 2, return_indices=True)
     >>> values.tolist(), indices.tolist()

@@ -29,6 +29,40 @@ def max_unpool1d(
 ) -> ArrayT:
     """Put each value of a pooled row back: `max_unpool2d` for arrays (N, C, L) or (C, L).
 
+    Parameters
+    ----------
+    input
+        Pooled array of shape (N, C, L) or (C, L), or with the channels last; any dtype.
+    indices
+        Positions in the output row, shape of ``input``.  Taps, with ``index_format="window"``.
+    kernel_size, stride, padding, dilation
+        The arguments of the pooling call, or ``kernel_size=None``, as in `max_unpool2d`.
+    output_size
+        Shape of the array that was pooled: 1 spatial entry, or all of them.
+    data_format
+        ``"channels_first"`` or ``"channels_last"``, or TensorFlow's words: ``"NCW"`` or ``"NWC"``.
+    index_format
+        ``"plane"`` or ``"window"``, as in the pooling call.
+    duplicates
+        ``"last"``, ``"sum"`` or ``"error"``: what happens to several values of one cell.
+    out
+        Array to write into and return.
+    validate
+        True reports an index outside its row, ``"windows"`` also one outside its own window.
+    backend
+        Name of a backend to use instead of the one that the array's type picks.
+
+    Returns
+    -------
+    Array of the kind, device and dtype of ``input`` and shape (N, C, L_out).
+
+    Raises
+    ------
+    IndexError, TypeError, ValueError, BackendUnavailableError
+        As `max_unpool2d` does.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> max_unpool1d(np.array([[5, 4]]), np.array([[1, 3]]), 2).tolist()
     [[0, 5, 0, 4]]
@@ -71,7 +105,8 @@ def max_unpool2d(
         Flat positions ``h * W_out + w`` in the output plane, shape of ``input``; int64, int32, or widened to int64.
         With ``index_format="window"`` taps of any integer dtype.
     kernel_size, stride, padding, dilation
-        The arguments of the pooling call: one integer or a pair, in cells.
+        The arguments of the pooling call.  ``kernel_size=None`` stands for no window, for indices of adaptive, global
+        and fractional pooling: ``output_size`` is required then, and any size serves.
     output_size
         Shape of the array that was pooled: 2 spatial entries, or all of them.  The default is
         ``(H - 1) * stride - 2 * padding + dilation * (kernel_size - 1) + 1``.  Several sizes pool to one, so a size may
@@ -147,6 +182,41 @@ def max_unpool3d(
 ) -> ArrayT:
     """Put each value of a pooled volume back: `max_unpool2d` for arrays (N, C, D, H, W) or (C, D, H, W).
 
+    Parameters
+    ----------
+    input
+        Pooled array of shape (N, C, D, H, W) or (C, D, H, W), or with the channels last; any dtype.
+    indices
+        Flat positions ``(d * H_out + h) * W_out + w`` in the output, shape of ``input``.  Taps, with
+        ``index_format="window"``.
+    kernel_size, stride, padding, dilation
+        The arguments of the pooling call, or ``kernel_size=None``, as in `max_unpool2d`.
+    output_size
+        Shape of the array that was pooled: 3 spatial entries, or all of them.
+    data_format
+        ``"channels_first"`` or ``"channels_last"``, or TensorFlow's words: ``"NCDHW"`` or ``"NDHWC"``.
+    index_format
+        ``"plane"`` or ``"window"``, as in the pooling call.
+    duplicates
+        ``"last"``, ``"sum"`` or ``"error"``: what happens to several values of one cell.
+    out
+        Array to write into and return.
+    validate
+        True reports an index outside its volume, ``"windows"`` also one outside its own window.
+    backend
+        Name of a backend to use instead of the one that the array's type picks.
+
+    Returns
+    -------
+    Array of the kind, device and dtype of ``input`` and shape (N, C, D_out, H_out, W_out).
+
+    Raises
+    ------
+    IndexError, TypeError, ValueError, BackendUnavailableError
+        As `max_unpool2d` does.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> max_unpool3d(np.array([[[[7]]]]), np.array([[[[6]]]]), 2).tolist()
     [[[[0, 0], [0, 0]], [[0, 0], [7, 0]]]]
