@@ -54,9 +54,11 @@ def window(
         return _no_window(rank, stride, padding, dilation, names)
     plain = type(kernel_size) is int and type(padding) is int and type(dilation) is int
     if not plain or (stride is not None and type(stride) is not int):
-        for argument in (kernel_size, stride, padding, dilation):
-            if argument is not None and not _is_plain(argument, pairs=argument is padding):
-                return _window(rank, kernel_size, stride, padding, dilation, names)
+        plain = _is_plain(padding, pairs=True)
+        for argument in (kernel_size, stride, dilation):
+            plain = plain and (argument is None or _is_plain(argument))
+        if not plain:
+            return _window(rank, kernel_size, stride, padding, dilation, names)
     return _remembered_window(rank, kernel_size, stride, padding, dilation, names)
 
 
