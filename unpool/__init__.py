@@ -18,6 +18,7 @@ device.  Every part has a form for one, two and three dimensions:
 
 Beside them:
 
+    take_along_plane                                the values of another array at these indices
     convert_indices                                 indices of TensorFlow, ONNX or Chainer in unpool's form, and back
     available                                       which backends work here, and the reason of those that do not
     keep_memory, release_memory                     the memory of large results on the CPU
@@ -44,6 +45,7 @@ from unpool.functional import (
     max_unpool2d_backward,
     max_unpool3d,
     max_unpool3d_backward,
+    take_along_plane,
 )
 from unpool.memory import keep_memory, release_memory
 from unpool.modules import MaxPool1d, MaxPool2d, MaxPool3d, MaxUnpool1d, MaxUnpool2d, MaxUnpool3d
@@ -80,6 +82,7 @@ __all__ = [
     "max_unpool3d",
     "max_unpool3d_backward",
     "release_memory",
+    "take_along_plane",
 ]
 
 if not _typing.TYPE_CHECKING:  # type checkers would take any attribute for one of this module

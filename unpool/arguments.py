@@ -27,6 +27,8 @@ _IS_LAST = {
     rank: {"channels_first": False, "channels_last": True, f"NC{axes}": False, f"N{axes}C": True}
     for rank, axes in ((1, "W"), (2, "HW"), (3, "DHW"))
 }
+# The number of spatial dimensions that TensorFlow's words name.
+_RANKS = {word: rank for rank, words in _IS_LAST.items() for word in words if word.startswith("N")}
 _PADDINGS = {"valid": 0, "same": SAME, "same_lower": SAME_LOWER, "VALID": 0, "SAME": SAME}
 
 
@@ -161,6 +163,21 @@ def is_channels_last(data_format: str, rank: int) -> bool:
         return _IS_LAST[rank][data_format]
     except (KeyError, TypeError):  # TypeError: unhashable
         raise errors.unknown_choice("data_format", data_format, tuple(_IS_LAST[rank])) from None
+
+
+def rank_of(data_format: object, argument: str, shape: Sequence[Any]) -> int:
+    """Return the number of spatial dimensions of an array, where no window has it.
+
+    TensorFlow's words name the axes.  The plain ones stand for planes with 3 or 4 dimensions, for volumes with 5.
+
+    >>> rank_of("channels_first", "input", (2, 3, 8, 8)), rank_of("NCW", "input", (2, 3, 8))
+    (2, 1)
+    """
+    if isinstance(data_format, str) and data_format in _RANKS:
+        return _RANKS[data_format]
+    if len(shape) not in (3, 4, 5):
+        raise _unnamed_axes(argument, shape)
+    return max(2, len(shape) - 2)
 
 
 def data_format_of(data_format: str, rank: int) -> str:
@@ -350,4 +367,12 @@ def _size_left_open(argument: str, value: Sequence[int | None]) -> ValueError:
     return ValueError(
         f"`{argument}` must have every spatial size, got {tuple(value)}: for a size unknown before the run, pass the "
         f"shape as an array that the run computes"
+    )
+
+
+def _unnamed_axes(argument: str, shape: Sequence[int | None]) -> ValueError:
+    return ValueError(
+        f"`{argument}` must have 4 dimensions (N, C, H, W), 3 without the batch (C, H, W), or 5 (N, C, D, H, W), where "
+        f"`data_format` does not name its axes, got shape {tuple(shape)}: pass data_format='NCW' for rows (C, L), or "
+        f"reshape it"
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
-from unpool import backends, dtypes
+from unpool import backends, dtypes, errors
 from unpool.annotations import ArrayT
 from unpool.arguments import (
     IndexFormatWord,
@@ -16,6 +16,7 @@ from unpool.arguments import (
     check_validate,
     index_format_of,
     is_channels_last,
+    rank_of,
     sizes_of,
 )
 from unpool.errors import kind_of
@@ -23,13 +24,13 @@ from unpool.plan import IndexFormat, Plan, Validate, plan_pooling, plan_unpoolin
 from unpool.protocol import DUPLICATES, Duplicates
 from unpool.sizes import common_shape
 from unpool.tracing import remembered
-from unpool.windows import Window
+from unpool.windows import Window, no_window
 
 
 class Terms(NamedTuple):
-    """The argument names and rules of a public function that scatters: an unpooling, or a gradient of pooling."""
+    """The argument names and rules of a public function that scatters or gathers."""
 
-    arrays: tuple[str, ...]  # the values, the indices and the output
+    arrays: tuple[str, ...]  # the values or planes, the indices and the output
     sized_by: str
     real: bool  # complex values are refused
     needs_size: bool = False
@@ -37,7 +38,8 @@ class Terms(NamedTuple):
 
 UNPOOLING = Terms(("input", "indices", "out"), "output_size", real=False)
 POOLING_GRADIENT = Terms(("grad_output", "indices", "out"), "input_size", real=True, needs_size=True)
-_UNPOOLING_GRADIENT = ("grad_output", "indices", "out")
+UNPOOLING_GRADIENT = Terms(("grad_output", "indices", "out"), "grad_output", real=False)
+_TAKING = Terms(("input", "indices", "out"), "input", real=False)
 
 
 def pool(
@@ -131,7 +133,7 @@ def scatter(
 
 
 def gather(
-    grad: ArrayT,
+    planes: ArrayT,
     indices: Any,
     window: Window,
     data_format: str,
@@ -140,27 +142,38 @@ def gather(
     out: Any,
     validate: Validate,
     backend: str | None,
+    terms: Terms = UNPOOLING_GRADIENT,
 ) -> ArrayT:
-    """Take values out of planes: the gradients of unpooling."""
+    """Take values out of planes: the gradients of unpooling, and `take_along_plane`."""
+    names = terms.arrays
     try:
-        pair = grad.shape, indices.shape, grad.dtype, indices.dtype
+        pair = planes.shape, indices.shape, planes.dtype, indices.dtype
         if index_format != "plane":
             index_format = index_format_of(index_format)
         check_choice("duplicates", duplicates, DUPLICATES)
         checked = True if validate is True else check_validate(validate)
         channels_last = is_channels_last(data_format, len(window.kernel))
-        plan = _plan_gather(*pair, window, channels_last, index_format, checked)
+        plan = _plan_gather(*pair, window, channels_last, index_format, checked, terms)
     except (AttributeError, TypeError, ValueError):
-        dtypes.check_arrays("grad_output", grad, indices)
+        dtypes.check_arrays(names[0], planes, indices)
         raise
     if out is not None:
-        _check_out("out", out, plan.pooled_shape, grad)
-    arrays = (grad, indices) if out is None else (grad, indices, out)
-    chosen = backends.route(_UNPOOLING_GRADIENT, arrays, backend)
+        _check_out("out", out, plan.pooled_shape, planes)
+    arrays = (planes, indices) if out is None else (planes, indices, out)
+    chosen = backends.route(names, arrays, backend)
     if index_format != "plane":
-        backends.check_format(chosen, index_format, "grad_output", grad)
-    output: ArrayT = chosen.gather(grad, indices, plan, duplicates, out)
+        backends.check_format(chosen, index_format, names[0], planes)
+    output: ArrayT = chosen.gather(planes, indices, plan, duplicates, out)
     return output
+
+
+def take(input: ArrayT, indices: Any, data_format: str, out: Any, validate: bool, backend: str | None) -> ArrayT:
+    """Gather values at positions in their planes: `take_along_plane`."""
+    shape, _ = dtypes.describe("input", input)
+    rank = rank_of(data_format, "input", shape)
+    if isinstance(validate, str):
+        raise errors.unknown_choice("validate", validate, (True, False))
+    return gather(input, indices, no_window(rank), data_format, "plane", "sum", out, validate, backend, _TAKING)
 
 
 # --- plans ------------------------------------------------------------------------------------------------------------
@@ -211,12 +224,12 @@ def _plan_gather(
     channels_last: bool,
     index_format: IndexFormat,
     validate: Validate,
+    terms: Terms,
 ) -> Plan[Any]:
-    size, pooled = _pair("grad_output", shape, indices_shape, dtype, index_dtype, index_format, False)
+    size, pooled = _pair(terms.sized_by, shape, indices_shape, dtype, index_dtype, index_format, terms.real)
     if len(size) != len(pooled):
-        raise _dimensions_differ("grad_output", size, "indices", pooled)
-    names = "indices", "grad_output"
-    return plan_unpooling(pooled, window, size, channels_last, validate, *names, index_format)
+        raise _dimensions_differ(terms.sized_by, size, "indices", pooled)
+    return plan_unpooling(pooled, window, size, channels_last, validate, "indices", terms.sized_by, index_format)
 
 
 def _pair(

@@ -89,7 +89,7 @@ def bad_index(
     for size in plane:
         cells *= size
     return IndexError(
-        f"{index_at(position)} = {value} is out of range for {_plane(plane)}: expected 0..{cells - 1}; "
+        f"{index_at(position)} = {value} is out of range for {_plane(plane, sized_by)}: expected 0..{cells - 1}; "
         f"{what_was_pooled(sized_by, f' as `{sized_by}`')}, and convert indices of TensorFlow, ONNX or Chainer by "
         f"unpool.convert_indices{_touched(touched)}"
     )
@@ -106,7 +106,7 @@ def outside_window(
 ) -> IndexError:
     """Return the error of the first index outside its own window, in row-major order of ``indices``."""
     return IndexError(
-        f"{index_at(position)} = {value} is outside its own window in {_plane(plane)}, with "
+        f"{index_at(position)} = {value} is outside its own window in {_plane(plane, sized_by)}, with "
         f"{pooling_arguments(window)}: {what_was_pooled(sized_by, f' as `{sized_by}`')}, with the arguments of the "
         f"pooling call{_touched(touched)}"
     )
@@ -126,9 +126,9 @@ def bad_tap(
     for size in window.kernel:
         taps *= size
     return IndexError(
-        f"{index_at(position)} = {value} is no tap of its window in {_plane(plane)}: expected 0..{taps - 1}, and none "
-        f"in the padding, with {pooling_arguments(window)}; {what_was_pooled(sized_by, f' as `{sized_by}`')}, with the "
-        f"arguments of the pooling call, or index_format='plane' for positions in the plane{_touched(touched)}"
+        f"{index_at(position)} = {value} is no tap of its window in {_plane(plane, sized_by)}: expected 0..{taps - 1}, "
+        f"and none in the padding, with {pooling_arguments(window)}; {what_was_pooled(sized_by, f' as `{sized_by}`')}, "
+        f"with the arguments of the pooling call, or index_format='plane' for positions in the plane{_touched(touched)}"
     )
 
 
@@ -173,13 +173,16 @@ def what_was_pooled(argument: str, as_what: str = "", *, spatial: bool = False) 
     """Return the advice for a wrong size of the plane, which this argument gave."""
     if argument == "grad_output":
         return "pass the gradient of the array that was unpooled"
+    if argument == "input":  # of `take_along_plane`
+        return f"pass an array of the size that was pooled{as_what}"
     if argument == "like":  # of the Keras layers
         return "pass what was pooled as `like`, or its size as `output_size`"
     return f"pass {'the spatial entries alone, or ' if spatial else ''}the shape of the array that was pooled{as_what}"
 
 
-def _plane(plane: Sequence[int]) -> str:
-    return f"an output plane of {' x '.join(map(str, plane))}{' cells' if len(plane) == 1 else ''}"
+def _plane(plane: Sequence[int], sized_by: str) -> str:
+    side = "input" if sized_by == "input" else "output"
+    return f"an {side} plane of {' x '.join(map(str, plane))}{' cells' if len(plane) == 1 else ''}"
 
 
 TOUCHED = "`out` may be partly overwritten"

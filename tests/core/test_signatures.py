@@ -49,6 +49,7 @@ CONVERT_INDICES = (
     "(indices, source, target, *, output_size, data_format='channels_first', kernel_size=None, stride=None, padding=0, "
     "dilation=1)"
 )
+TAKE_ALONG_PLANE = "(input, indices, *, data_format='channels_first', validate=True, out=None, backend=None)"
 MEMORY = {"keep_memory": "(keep)", "release_memory": "()"}
 RANKS = (1, 2, 3)
 CALLABLES = {
@@ -87,13 +88,14 @@ def test_modules(name, expected, rank):
 
 def test_other_functions():
     assert signature(unpool.convert_indices) == CONVERT_INDICES
+    assert signature(unpool.take_along_plane) == TAKE_ALONG_PLANE
     assert signature(unpool.available) == "()"
     assert {name: signature(getattr(unpool, name)) for name in MEMORY} == MEMORY
 
 
 def test_the_lists_above_are_complete():
     listed = {name.format(rank) for name in (*FUNCTIONS, *MODULES) for rank in RANKS}
-    assert set(CALLABLES) == listed | {"available", "convert_indices", *MEMORY}
+    assert set(CALLABLES) == listed | {"available", "convert_indices", "take_along_plane", *MEMORY}
 
 
 @pytest.mark.parametrize("name", CALLABLES)

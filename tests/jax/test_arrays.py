@@ -7,7 +7,8 @@ import re
 
 import numpy as np
 import pytest
-from cases import FAR, POOLINGS, bits, far, whole
+import reference
+from cases import FAR, POOLINGS, anywhere, bits, far, whole
 from compare import assert_same_bits
 from needs import require, require_backend
 from processes import python
@@ -213,6 +214,22 @@ def test_the_gradient_of_a_gradient(duplicates):
         return unpool.max_unpool2d_backward(jnp.asarray(planes), indices, 1, (3, 1), duplicates=duplicates) ** 2
 
     check_grads(call, (planes,), order=2, modes=["fwd", "rev"])
+
+
+@pytest.mark.parametrize("word", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("size", [(2, 3), (6, 5)], ids=str)
+def test_taking_has_its_gradients(size, word):
+    planes = jnp.array(whole("float64", (2, 4, 3, 2) if word == "NHWC" else (2, 2, 4, 3)))
+    indices = anywhere((2, *size, 2) if word == "NHWC" else (2, 2, *size), 12)  # some repeat
+
+    def call(planes):
+        return unpool.take_along_plane(jnp.asarray(planes), jnp.array(indices), data_format=word)
+
+    check_grads(lambda planes: call(planes) ** 2, (planes,), order=2, modes=["fwd", "rev"])
+    grad = whole("float64", indices.shape, 1)
+    expected = reference.max_unpool(grad, indices, (4, 3), "sum", word == "NHWC")
+    for differentiate in (lambda g: jax.vjp(call, planes)[1](g)[0], jax.jit(lambda g: jax.vjp(call, planes)[1](g)[0])):
+        assert_same_bits(np.asarray(differentiate(jnp.array(grad))), expected)
 
 
 @pytest.mark.parametrize("places", [[0, 2, 4], [0, 1, 4]], ids=["own", "foreign"])

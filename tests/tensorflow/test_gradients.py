@@ -248,6 +248,32 @@ def test_through_both(way, mode, place):
 
 
 @every_way
+@pytest.mark.parametrize("wanted", [(2, 3), (6, 5)], ids=str)
+@pytest.mark.parametrize("word", ["NCHW", "NHWC"])
+def test_taking_along_planes(way, word, wanted):
+    last = word == "NHWC"
+    planes = whole("float64", (2, 4, 3, 2) if last else (2, 2, 4, 3))
+    places = anywhere((2, *wanted, 2) if last else (2, 2, *wanted), 12)  # some repeat
+
+    @way
+    def derivatives(x, indices, weights):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = cubed(unpool.take_along_plane(x, indices, data_format=word))
+            gradient = tape.gradient(y, x)
+        return gradient, outer.gradient(gradient, x, weights)
+
+    y = reference.max_unpool_backward(planes, places, 2, "sum", last)
+    weights = whole("float64", planes.shape, 1)
+    slopes = 6 * y * reference.max_unpool_backward(weights, places, 2, "sum", last)
+    found = derivatives(*tensors(planes, places), tf.constant(weights))
+    for actual, expected in zip(found, (3 * y * y, slopes), strict=True):
+        assert_same_bits(actual.numpy(), reference.max_unpool(expected, places, (4, 3), "sum", last))
+
+
+@every_way
 def test_a_variable(way):
     subject = Map("unpool, last", "plane")
     variable, indices, weights = tf.Variable(subject.x), tf.Variable(subject.indices), tf.constant(subject.weights)

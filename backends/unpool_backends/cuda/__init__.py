@@ -86,7 +86,7 @@ class CUDA:
         return planes
 
     def gather(self, grad: Any, indices: Any, plan: Plan[int], duplicates: Duplicates, out: Any) -> Any:
-        _check_arrays(("grad_output", grad), ("indices", indices), ("out", out))
+        _check_arrays((plan.sized_by, grad), ("indices", indices), ("out", out))
         with _on(grad.device):
             _check_capture(duplicates)
             planes, wanted = _ready(grad), _ready_indices(indices, plan)

@@ -56,7 +56,7 @@ class JAX:
 
     def gather(self, grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, out: Any) -> Any:
         _check_out(out)
-        call = _checked(primitives.gather, "grad_output", grad, indices, plan, duplicates)
+        call = _checked(primitives.gather, plan.sized_by, grad, indices, plan, duplicates)
         return call(grad, indices, plan=plan, duplicates=duplicates)
 
 

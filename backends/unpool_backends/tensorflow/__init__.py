@@ -73,7 +73,7 @@ class TensorFlow:
 
     def gather(self, grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, out: Any) -> Any:
         _check_out(out)
-        return _gather(_dense("grad_output", grad), _dense("indices", indices), plan, duplicates)
+        return _gather(_dense(plan.sized_by, grad), _dense("indices", indices), plan, duplicates)
 
 
 BACKEND = TensorFlow()

@@ -55,8 +55,8 @@ class Torch:
     def gather(self, grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, out: Any) -> Any:
         if out is None:
             return direct.gather(grad, indices, plan, duplicates)
-        memory.check(("grad_output", grad), ("indices", indices))
-        _check_out(("out", out), ("grad_output", grad))
+        memory.check((plan.sized_by, grad), ("indices", indices))
+        _check_out(("out", out), (plan.sized_by, grad))
         if private.plainly_dispatched(grad, indices, out):
             memory.of(grad).gather(grad, indices, plan, duplicates, out)
             return _note_written(out)

@@ -62,8 +62,8 @@ def _max_unpool(input: Any, indices: Any, *rest: Any) -> Any:
 
 
 def _max_unpool_backward(grad_output: Any, indices: Any, *rest: Any) -> Any:
-    *window, channels_last, index_format, _, _ = rest
-    named = channels_last, index_format, "grad_output"
+    *window, channels_last, index_format, _, _, sized_by = rest
+    named = channels_last, index_format, sized_by
     plan = portable.unpooling(indices.shape, window, grad_output.shape, *named)
     return portable.take(_Tensors(grad_output), grad_output, indices.to(torch.int32), plan)
 

@@ -29,11 +29,11 @@ from unpool_backends.torch import memory, private
 
 _WINDOW = "int[] kernel_size, int[] stride, int[] padding, int[] dilation"
 _POOLING = f"Tensor input, {_WINDOW}, bool ceil_mode, bool channels_last"
-_MOVING = "bool channels_last, str index_format, str duplicates, str validate"
+_MOVING = "bool channels_last, str index_format, str duplicates, str validate, str sized_by"
 _SCHEMAS = (
     f"max_pool({_POOLING}) -> Tensor",
     f"max_pool_with_indices({_POOLING}, str index_format, str index_dtype) -> (Tensor, Tensor)",
-    f"max_unpool(Tensor input, Tensor indices, {_WINDOW}, SymInt[] size, {_MOVING}, str sized_by) -> Tensor",
+    f"max_unpool(Tensor input, Tensor indices, {_WINDOW}, SymInt[] size, {_MOVING}) -> Tensor",
     f"max_unpool_backward(Tensor grad_output, Tensor indices, {_WINDOW}, {_MOVING}) -> Tensor",
 )
 # `Plan.validate` as a string, since an operator's argument has one type.
@@ -61,9 +61,9 @@ def scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) 
 
 
 def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
-    memory.check(("grad_output", grad), ("indices", indices))
-    rest = *map(list, plan.window), plan.channels_last, plan.index_format, duplicates, _WORD_OF[plan.validate]
-    return _OPERATORS["max_unpool_backward"](grad, indices, *rest)
+    memory.check((plan.sized_by, grad), ("indices", indices))
+    how = plan.channels_last, plan.index_format, duplicates, _WORD_OF[plan.validate], plan.sized_by
+    return _OPERATORS["max_unpool_backward"](grad, indices, *map(list, plan.window), *how)
 
 
 # --- kernels ----------------------------------------------------------------------------------------------------------
@@ -98,11 +98,11 @@ def _kernels(run: Lender | memory.Shapes) -> dict[str, Callable[..., Any]]:
         return _in_memory_order(compute, run, quiet, channels_last, len(size), input, indices)
 
     def max_unpool_backward(grad_output: Any, indices: Any, *rest: Any) -> Any:
-        *window, channels_last, index_format, duplicates, validate = rest
+        *window, channels_last, index_format, duplicates, validate, sized_by = rest
 
         def compute(run: Any, channels_last: bool, planes: Any, indices: Any) -> Any:
             wanted = tuple(indices.shape), _window(window), tuple(planes.shape), channels_last, _VALIDATE_OF[validate]
-            plan = plan_unpooling(*wanted, "indices", "grad_output", index_format)
+            plan = plan_unpooling(*wanted, "indices", sized_by, index_format)
             return run.gather(planes, indices, plan, duplicates)
 
         return _in_memory_order(compute, run, quiet, channels_last, len(window[0]), grad_output, indices)
@@ -216,7 +216,7 @@ class _Pool(_Derivative):
 
     @staticmethod
     def jvp(ctx: Any, _: Any, tangent: Any, *__: Any) -> Any:
-        rest = *ctx.window, ctx.channels_last, ctx.index_format, "sum", "none"
+        rest = *ctx.window, ctx.channels_last, ctx.index_format, "sum", "none", "grad_output"
         with ctx.caller.recording():
             return _OPERATORS["max_unpool_backward"](tangent, *ctx.saved_tensors, *rest), None
 
@@ -240,7 +240,7 @@ class _Unpool(_Derivative):
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
         *window, _, channels_last, index_format, duplicates, validate, _ = ctx.rest
-        rest = *window, channels_last, index_format, duplicates, validate
+        rest = *window, channels_last, index_format, duplicates, validate, "grad_output"
         return None, _OPERATORS["max_unpool_backward"](grad, *ctx.saved_tensors, *rest), *[None] * 11
 
     @staticmethod
@@ -268,9 +268,9 @@ class _Take(_Derivative):
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        *window, channels_last, index_format, duplicates, validate = ctx.rest
+        *window, channels_last, index_format, duplicates, validate, _ = ctx.rest
         rest = *window, list(ctx.size), channels_last, index_format, duplicates, validate, "output_size"
-        return None, _OPERATORS["max_unpool"](grad, *ctx.saved_tensors, *rest), *[None] * 9
+        return None, _OPERATORS["max_unpool"](grad, *ctx.saved_tensors, *rest), *[None] * 10
 
     @staticmethod
     def jvp(ctx: Any, _: Any, tangent: Any, *__: Any) -> Any:

@@ -145,6 +145,26 @@ ARRAYS = {
         "give both a batch dimension, or neither",
         lambda out: unpool.max_unpool2d_backward(X[0], I, 2, out=out.pooled),
     ),
+    "planes_without_batch": Case(
+        "dimensions_differ",
+        ValueError,
+        "`input` must have as many dimensions as `indices`, whose shape is (1, 1, 2, 2), got shape (1, 4, 4): give "
+        "both a batch dimension, or neither",
+        lambda out: unpool.take_along_plane(X[0], I, out=out.pooled),
+    ),
+    "planes_without_channels": Case(
+        "unnamed_axes",
+        ValueError,
+        "`input` must have 4 dimensions (N, C, H, W), 3 without the batch (C, H, W), or 5 (N, C, D, H, W), where "
+        "`data_format` does not name its axes, got shape (4, 4): pass data_format='NCW' for rows (C, L), or reshape it",
+        lambda out: unpool.take_along_plane(X[0, 0], I[0, 0], out=out.pooled),
+    ),
+    "number_for_planes": Case(
+        "not_an_array",
+        TypeError,
+        "`input` must be an array, got float: pass numpy.asarray(input), or an array of another supported library",
+        lambda out: unpool.take_along_plane(1.0, I, out=out.pooled),
+    ),
     "masked": Case(
         "masked_array",
         TypeError,

@@ -45,6 +45,19 @@ CHOICES = {
         "'channels_last'",
         lambda out: unpool.max_pool2d(X, 2, data_format="NDHWC", out=out.pooled),
     ),
+    "axes": Case(
+        "unknown_choice",
+        ValueError,
+        "`data_format` must be one of 'channels_first', 'channels_last', 'NCHW', 'NHWC', got 'nhwc': pass "
+        "'channels_last'",
+        lambda out: unpool.take_along_plane(X, I, data_format="nhwc", out=out.pooled),
+    ),
+    "validate_without_windows": Case(
+        "unknown_choice",
+        ValueError,
+        "`validate` must be one of True, False, got 'windows': pass one of these",
+        lambda out: unpool.take_along_plane(X, I, validate="windows", out=out.pooled),
+    ),
     "duplicates": Case(
         "unknown_choice",
         ValueError,

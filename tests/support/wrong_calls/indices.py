@@ -65,6 +65,20 @@ INDICES = {
         f"{WINDOW}: {LAST} `input_size`, with the arguments of the pooling call. `out` may be partly overwritten",
         lambda: unpool.max_pool2d_backward(P, I, (5, 5), 2, validate="windows", out=np.empty((1, 1, 5, 5), "float32")),
     ),
+    "of another array": Case(
+        "bad_index",
+        IndexError,
+        "indices[0, 0, 0, 0] = 5 is out of range for an input plane of 2 x 2: expected 0..3; pass an array of the size "
+        f"that was pooled as `input`{CONVERT}",
+        lambda: unpool.take_along_plane(P, I),
+    ),
+    "of another array, written": Case(
+        "bad_index",
+        IndexError,
+        "indices[0, 0, 0, 0] = 5 is out of range for an input plane of 2 x 2: expected 0..3; pass an array of the size "
+        f"that was pooled as `input`{CONVERT}. `out` may be partly overwritten",
+        lambda: unpool.take_along_plane(P, I, out=np.empty((1, 1, 2, 2), "float32")),
+    ),
     "of the design": Case(
         "bad_index",
         IndexError,
