@@ -9,6 +9,7 @@ from wrong_calls.outs import OUTS
 ELSEWHERE = {
     "backend_class",
     "broken_backend",
+    "compiled",
     "cannot_wait",
     "devices_differ",
     "failing_cuda",
@@ -26,6 +27,7 @@ ELSEWHERE = {
     "no_backend",
     "no_device",
     "no_namespace",
+    "not_a_module",
     "not_a_pair",
     "not_batched",
     "not_dense",
@@ -42,6 +44,7 @@ ELSEWHERE = {
     "unknown_form",
     "unknown_rank",
     "unknown_sizes",
+    "unscriptable",
     "unserved_device",
     "unserved_window",
     "unsupported_format",

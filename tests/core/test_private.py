@@ -49,7 +49,7 @@ PRIVATE_PACKAGES = ("tensorflow.python", "tf.python", "keras.src", "jax._src", "
 LISTS = sorted(BACKENDS.glob("*/private.py"))
 FILES = [
     path
-    for path in (*sorted(BACKENDS.rglob("*.py")), *sorted((CORE / "keras").glob("*.py")), CORE / "torch.py")
+    for path in sorted([*BACKENDS.rglob("*.py"), *(CORE / "keras").glob("*.py"), *(CORE / "torch").glob("*.py")])
     if path not in LISTS
 ]
 

@@ -19,6 +19,8 @@ if not torch.cuda.is_available():
 require("cupy", "the kernels take PyTorch's tensors as CuPy arrays")
 require_backend("cuda")
 
+from torch_models import Classifier, UNet3d, trained  # noqa: E402
+
 import unpool.torch  # noqa: E402
 
 DTYPES = [
@@ -167,3 +169,61 @@ def test_layers_and_determinism():
     finally:
         torch.use_deterministic_algorithms(False)
     assert torch.equal(x.grad.cpu(), (up(*pool(x)) > 0).float().cpu())
+
+
+# --- deterministic training -------------------------------------------------------------------------------------------
+
+
+def test_taking_along_planes():
+    x = some(torch.float32, (2, 3, 7, 6))
+    indices = torch.randint(42, (2, 3, 5, 9))
+    there = x.to(WHERE).requires_grad_()
+    found = unpool.take_along_plane(there, indices.to(WHERE))
+    x.requires_grad_()
+    expected = unpool.take_along_plane(x, indices)
+    assert_same(found.detach(), expected.detach())
+    grad = some(torch.float32, expected.shape, 1)
+    gradients = [torch.autograd.grad(y, x, g)[0] for y, x, g in ((found, there, grad.to(WHERE)), (expected, x, grad))]
+    assert_same(*gradients)
+    with pytest.raises(IndexError, match="out of range for an input plane of 7 x 6"):
+        unpool.take_along_plane(there, indices.to(WHERE) + 42)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "target", "refused"),
+    [
+        (UNet3d, (2, 1, 9, 8, 7), (2, 1, 9, 8, 7), "max_unpooling3d_forward_out"),
+        (Classifier, (2, 3, 7, 9), (2, 4), "adaptive_max_pool2d_backward_cuda"),
+    ],
+    ids=["volumes", "adaptive"],
+)
+def test_a_model_trains_with_the_same_bits_once_its_layers_are_replaced(make, shape, target, refused):
+    data = some(torch.float32, shape).to(WHERE), some(torch.float32, target, 1).to(WHERE)
+    with pytest.raises(RuntimeError, match=f"{refused}.* does not have a deterministic implementation"):
+        trained(make, *data)
+    one, other = (trained(make, *data, unpool.torch.replace_layers) for _ in range(2))
+    assert all(torch.equal(first, second) for first, second in zip(one, other, strict=True))
+
+
+def test_layers_of_which_pytorch_refuses_the_gradient():
+    """Values are those of `torch.nn`; gradients are those on the CPU."""
+    for name, arguments, size in (
+        ("AdaptiveMaxPool2d", {"output_size": (9, 3)}, (7, 8)),
+        ("AdaptiveMaxPool3d", {"output_size": (2, 3, 4)}, (5, 4, 3)),
+        ("FractionalMaxPool2d", {"kernel_size": 3, "output_size": 4, "_random_samples": torch.rand(2, 3, 2)}, (8, 9)),
+        (
+            "FractionalMaxPool3d",
+            {"kernel_size": 2, "output_size": 3, "_random_samples": torch.rand(2, 3, 3)},
+            (6, 5, 7),
+        ),
+    ):
+        ours, theirs = (getattr(module, name)(**arguments) for module in (unpool.torch, torch.nn))
+        x = torch.rand((2, 3, *size))
+        grad = some(torch.float32, theirs(x).shape)
+        found = []
+        for device in ("cpu", WHERE):
+            given = x.to(device).requires_grad_()
+            values = ours.to(device)(given)
+            assert torch.equal(values, theirs.to(device)(given))
+            found.append(torch.autograd.grad(values, given, grad.to(device))[0])
+        assert_same(found[1], found[0])

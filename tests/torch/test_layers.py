@@ -15,7 +15,7 @@ import unpool
 torch = require("torch", "the tests of its layers need it")
 require_backend("torch")
 
-from torch_models import NAMES, Net  # noqa: E402
+from torch_models import INDEXED, NAMES, Net  # noqa: E402
 
 import unpool.torch  # noqa: E402
 
@@ -26,7 +26,8 @@ every_rank = pytest.mark.parametrize("rank", [1, 2, 3])
 
 
 def test_all_of_them():
-    assert sorted(unpool.torch.__all__) == sorted([*NAMES, "decompositions", "onnx_translations"])
+    functions = ["decompositions", "onnx_translations", "replace_layers"]
+    assert sorted(unpool.torch.__all__) == sorted([*NAMES, *INDEXED, *functions])
 
 
 @pytest.mark.parametrize("name", NAMES)

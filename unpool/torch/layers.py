@@ -1,22 +1,9 @@
-"""Replacements for the max pooling and unpooling layers of `torch.nn`: the same names, arguments and indices.
-
-They add dilation, `output_size` for samples without a batch, both data formats, indices of one byte, a rule for
-repeated indices, errors that name the bad index, and gradients that are right in all of these cases.
-
->>> import torch, unpool.torch
->>> pool, unpool2d = unpool.torch.MaxPool2d(2, return_indices=True), unpool.torch.MaxUnpool2d(2)
->>> values, indices = pool(torch.tensor([[[1.0, 5.0], [3.0, 2.0]]]))
->>> unpool2d(values, indices).tolist()
-[[[0.0, 5.0], [0.0, 0.0]]]
-
-`torch.compile`, `torch.export` and `torch.fx` can trace a model with these layers; TorchScript cannot.  The export to
-ONNX needs `onnx_translations`, and that to other tools `decompositions`.
-"""
+"""The layers that pool and unpool by the functions of `unpool`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, get_args, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, overload
 
 import torch
 
@@ -27,25 +14,20 @@ from unpool.arguments import DataFormat, IndexFormatWord, Padding
 from unpool.plan import Validate
 from unpool.protocol import Duplicates
 
-__all__ = [
-    "MaxPool1d",
-    "MaxPool2d",
-    "MaxPool3d",
-    "MaxUnpool1d",
-    "MaxUnpool2d",
-    "MaxUnpool3d",
-    "decompositions",
-    "onnx_translations",
-]
-
-Form = Literal["max_unpool", "portable"]
-
 # `torch.fx` records calls of these names in this module, and does not trace into them.
 for _name in ("max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d"):
     torch.fx.wrap(_name)
 
 
-class _Layer(torch.nn.Module):  # type: ignore[misc]
+class Unscriptable(torch.nn.Module):  # type: ignore[misc]
+    """A layer that `torch.jit.script` cannot compile."""
+
+    def __prepare_scriptable__(self) -> Any:
+        """Refuse `torch.jit.script`, which calls this first and cannot compile the functions of unpool."""
+        raise _unscriptable(type(self).__name__)
+
+
+class _Layer(Unscriptable):
     """Keep the arguments as attributes, as `torch.nn`'s layers do; a call uses their current values."""
 
     shown: ClassVar[tuple[str, ...]]  # the arguments that `extra_repr` always shows
@@ -53,13 +35,6 @@ class _Layer(torch.nn.Module):  # type: ignore[misc]
     function: ClassVar[Any]  # looks the function's name up at each call, because `torch.fx` replaces it while it traces
     checked: ClassVar[Any]  # the class of `unpool` that checks these arguments
     index_format: IndexFormatWord = "plane"  # for layers that were pickled without one
-
-    def __prepare_scriptable__(self) -> Any:
-        """Refuse `torch.jit.script`, which calls this first and cannot compile the functions of unpool."""
-        raise RuntimeError(
-            f"`obj` of torch.jit.script must hold no layer of unpool.torch, which it cannot compile, got a "
-            f"{type(self).__name__}: use torch.export or torch.compile"
-        )
 
     def extra_repr(self) -> str:
         names = [*self.shown, *[name for name, default in self.more.items() if getattr(self, name) != default]]
@@ -255,58 +230,11 @@ class MaxUnpool3d(_MaxUnpool):
     checked = unpool.MaxUnpool3d
 
 
-def onnx_translations(*, form: Form = "max_unpool") -> dict[Any, Any]:
-    """Return the translation table with which ONNX export converts these layers and `unpool`'s functions.
-
-    ::
-
-        torch.onnx.export(model, (x,), dynamo=True, custom_translation_table=unpool.torch.onnx_translations())
-
-    Pooling becomes ``MaxPool``.  Unpooling becomes ``MaxUnpool``, or ``ScatterElements`` where values add up or are not
-    floats.  ONNX has no rule for NaN in a window or for a bad index, and does not refuse repeated indices.  Gradients
-    are not exported.
-
-    ``form="portable"`` is for runtimes without ``MaxUnpool`` and the indices of ``MaxPool``, such as OpenVINO.  It
-    needs only ``MaxPool``, ``Slice``, ``Less``, ``Equal``, ``Where``, ``Concat``, ``Transpose``, ``Reshape`` and
-    ``Pad``, and indices of 32 bits.  The windows must lie apart: 1-D or 2-D, no dilation, ``kernel_size <= stride``, no
-    padding before the plane.  All sizes but the batch's must be known.  An index outside of its own window is dropped.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        If onnxscript is not installed; the exporter itself needs it, too.
-    ValueError
-        If ``form`` is neither word.  The export raises one, as the cause of its error, for a call that the portable
-        form does not serve.
-    """
-    if form not in get_args(Form):
-        raise _unknown_form(form)
-    from unpool_backends.torch import onnx, onnx_portable
-
-    return onnx.translations() if form == "max_unpool" else onnx_portable.translations()
+# --- messages ---------------------------------------------------------------------------------------------------------
 
 
-def decompositions() -> dict[Any, Any]:
-    """Return the table that replaces the operators of `unpool` in an exported program by PyTorch's own.
-
-    ::
-
-        program = torch.export.export(model, (x,)).run_decompositions(unpool.torch.decompositions())
-
-    Tools that start from `torch.export` then need no rule for these operators: OpenVINO's ``convert_model``, for
-    example.  The program returns the same bits, except that a NaN goes to the first tap of its window.  Indices and
-    unpooling are decomposed as by ``onnx_translations(form="portable")``, for the same windows and sizes; pooled values
-    alone for all.  So are gradients, in the graph of a loss.
-
-    Raises
-    ------
-    ValueError
-        By ``run_decompositions``, for a call that the portable form does not serve.
-    """
-    from unpool_backends.torch import decompositions
-
-    return decompositions.table()
-
-
-def _unknown_form(form: object) -> ValueError:
-    return ValueError(f"`form` must be 'max_unpool' or 'portable', got {form!r}: pass one of them, or leave it out")
+def _unscriptable(layer: str) -> RuntimeError:
+    return RuntimeError(
+        f"`obj` of torch.jit.script must hold no layer of unpool.torch, which it cannot compile, got a {layer}: use "
+        f"torch.export or torch.compile"
+    )

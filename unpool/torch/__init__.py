@@ -1,0 +1,45 @@
+"""Replacements for the max pooling and unpooling layers of `torch.nn`: the same names, arguments and indices.
+
+They add dilation, `output_size` for samples without a batch, both data formats, indices of one byte, a rule for
+repeated indices, errors that name the bad index, and gradients that are right in all of these cases.
+
+>>> import torch, unpool.torch
+>>> pool, unpool2d = unpool.torch.MaxPool2d(2, return_indices=True), unpool.torch.MaxUnpool2d(2)
+>>> values, indices = pool(torch.tensor([[[1.0, 5.0], [3.0, 2.0]]]))
+>>> unpool2d(values, indices).tolist()
+[[[0.0, 5.0], [0.0, 0.0]]]
+
+Adaptive and fractional pooling compute as in PyTorch, with gradients that are the same in every run.  `replace_layers`
+changes the layers of a whole model, so that it trains under ``torch.use_deterministic_algorithms(True)``.
+
+`torch.compile`, `torch.export` and `torch.fx` can trace a model with these layers; TorchScript cannot.  The export to
+ONNX needs `onnx_translations`, and that to other tools `decompositions`.
+"""
+
+from unpool.torch.exporting import decompositions, onnx_translations
+from unpool.torch.indexed import (
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
+    FractionalMaxPool2d,
+    FractionalMaxPool3d,
+)
+from unpool.torch.layers import MaxPool1d, MaxPool2d, MaxPool3d, MaxUnpool1d, MaxUnpool2d, MaxUnpool3d
+from unpool.torch.replacing import replace_layers
+
+__all__ = [
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
+    "decompositions",
+    "onnx_translations",
+    "replace_layers",
+]
