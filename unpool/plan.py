@@ -70,7 +70,7 @@ class Plan(Generic[SizeT]):
     # The shapes of the user's arrays.
     pooled_shape: tuple[SizeT, ...]
     plane_shape: tuple[SizeT, ...]
-    # The spatial sizes of the plane and the argument that gave them, for messages.
+    # The spatial sizes of the plane and the argument that gave them, for messages: of a gather, the planes themselves.
     spatial: tuple[SizeT, ...]
     sized_by: str
     # Which indices are bad.  False allows a backend to drop them where a report would wait for a device.

@@ -27,8 +27,8 @@ def pool_by_indices(input: torch.Tensor, function: str, axes: DataFormat, **argu
     pool = getattr(torch.nn.functional, function)
     values, indices = pool(input.detach(), **arguments, return_indices=True)
     if torch.is_grad_enabled():
-        # Under autocast, PyTorch may pool in another dtype.
-        values = take_along_plane(input.to(values.dtype), indices, data_format=axes)
+        # Under autocast, PyTorch may pool in another dtype.  PyTorch's own indices are good.
+        values = take_along_plane(input.to(values.dtype), indices, data_format=axes, validate=False)
     return values, indices
 
 
