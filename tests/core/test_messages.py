@@ -17,6 +17,7 @@ ELSEWHERE = {
     "foreign_byte_order",
     "forked_after_cuda",
     "four_sizes",
+    "gradient",
     "inexact_mask",
     "malformed_plugin",
     "missing_backend",

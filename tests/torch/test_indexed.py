@@ -215,3 +215,18 @@ def test_programs(name, arguments, size):
             assert torch.equal(actual, wanted)
         grads = [torch.autograd.grad((values**2).sum(), x)[0] for values in (found[0], seeded(layer, x)[0])]
         assert torch.equal(*grads)
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch's exporter warns about itself
+@pytest.mark.parametrize("size", [1, 4])
+def test_export_to_onnx(size):
+    """Where PyTorch exports its layers: global pooling, windows of one size. Without gradients, no table is needed."""
+    require("onnxscript", "PyTorch's exporter to ONNX needs it")
+    runtime = require("onnxruntime", "it runs the exported model")
+    layer, x = unpool.torch.AdaptiveMaxPool2d(size), torch.rand(2, 3, 8, 12)
+    for recorded, table in ((True, unpool.torch.onnx_translations()), (False, None)):
+        with torch.set_grad_enabled(recorded):
+            exported = torch.onnx.export(layer, (x,), dynamo=True, custom_translation_table=table, verbose=False)
+        session = runtime.InferenceSession(exported.model_proto.SerializeToString())
+        (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+        assert np.array_equal(found, layer(x).numpy())

@@ -11,6 +11,8 @@ import unpool
 torch = require("torch", "the tests of its tensors need it")
 require_backend("torch")
 
+import unpool.torch  # noqa: E402
+
 # The first forward-mode derivative raises a warning about PyTorch itself.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 # A data format, the shape of the planes, and that of the indices.
@@ -59,6 +61,48 @@ def test_transforms_and_programs(word, plane, wanted):
     assert torch.equal(torch.vmap(call)(torch.stack([x, x + 1])), torch.stack([expected, call(x + 1)]))
     assert torch.equal(torch.func.jvp(call, (x,), (x,))[1], expected)  # it is linear
     assert torch.equal(torch.compile(call, fullgraph=True, backend="aot_eager")(x), expected)
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch's exporter warns about itself
+@every_shape
+def test_export(word, plane, wanted):
+    """The exporter to ONNX uses `GatherElements`, decompositions use PyTorch's gather."""
+
+    class Model(torch.nn.Module):
+        def forward(self, planes, indices):
+            return unpool.take_along_plane(planes, indices, data_format=word)
+
+    call = Taking(word, plane, wanted)
+    given = call.planes.detach().float(), call.indices.int()
+    expected = Model()(*given)
+    program = torch.export.export(Model(), given)
+    plain = program.run_decompositions(unpool.torch.decompositions())
+    assert "unpool" not in {node.target.namespace for node in plain.graph.nodes if hasattr(node.target, "namespace")}
+    assert torch.equal(plain.module()(*given), expected)
+    require("onnxscript", "PyTorch's exporter to ONNX needs it")
+    runtime = require("onnxruntime", "it runs the exported model")
+    table = unpool.torch.onnx_translations()
+    exported = torch.onnx.export(Model(), given, dynamo=True, custom_translation_table=table, verbose=False)
+    session = runtime.InferenceSession(exported.model_proto.SerializeToString())
+    names = [entry.name for entry in session.get_inputs()]
+    (found,) = session.run(None, {name: tensor.numpy() for name, tensor in zip(names, given, strict=True)})
+    assert np.array_equal(found, expected.numpy())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_gradient_of_unpooling_is_not_exported():
+    require("onnxscript", "PyTorch's exporter to ONNX needs it")
+
+    class Model(torch.nn.Module):
+        def forward(self, planes, indices):
+            return unpool.max_unpool2d_backward(planes, indices, 2)
+
+    given = torch.rand(1, 1, 4, 4), torch.zeros((1, 1, 2, 2), dtype=torch.int64)
+    table = unpool.torch.onnx_translations()
+    with pytest.raises(
+        torch.onnx.errors.OnnxExporterError, match="but no gradient of unpooling, got one with index_fo"
+    ):
+        torch.onnx.export(Model(), given, dynamo=True, custom_translation_table=table, verbose=False)
 
 
 def test_any_size_is_one_program():

@@ -1,7 +1,8 @@
 """Decompose the operators into PyTorch's own, for `torch.export.ExportedProgram.run_decompositions`.
 
-Pooled values alone are PyTorch's pooling, for every window.  Indices, unpooling and its gradient are the steps of
-`portable`, as operators of the core ATen set.  The gradient of pooling is an unpooling.
+Pooled values alone are PyTorch's pooling, for every window, and values at indices are its gather.  Indices, unpooling
+and its gradient are the steps of `portable`, as operators of the core ATen set.  The gradient of pooling is an
+unpooling.
 """
 
 from __future__ import annotations
@@ -62,10 +63,21 @@ def _max_unpool(input: Any, indices: Any, *rest: Any) -> Any:
 
 
 def _max_unpool_backward(grad_output: Any, indices: Any, *rest: Any) -> Any:
-    *window, channels_last, index_format, _, _, sized_by = rest
+    *window, channels_last, index_format, duplicates, _, sized_by = rest
+    if Window(*map(tuple, window)).missing and duplicates == "sum":
+        return _take(grad_output, indices, len(window[0]), channels_last)
     named = channels_last, index_format, sized_by
     plan = portable.unpooling(indices.shape, window, grad_output.shape, *named)
     return portable.take(_Tensors(grad_output), grad_output, indices.to(torch.int32), plan)
+
+
+def _take(planes: Any, indices: Any, rank: int, channels_last: bool) -> Any:
+    """Return the value at each position of its plane."""
+    if channels_last:
+        planes, indices = planes.movedim(-1, -1 - rank), indices.movedim(-1, -1 - rank)
+    values = _aten.gather.default(planes.flatten(-rank), -1, indices.flatten(-rank).to(torch.int64))
+    values = values.reshape(indices.shape)
+    return values.movedim(-1 - rank, -1) if channels_last else values
 
 
 def _pooled(planes: Any, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Any:

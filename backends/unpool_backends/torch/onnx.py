@@ -26,6 +26,7 @@ def translations() -> dict[Any, Callable[..., Any]]:
         torch.ops.unpool.max_pool.default: _max_pool,
         torch.ops.unpool.max_pool_with_indices.default: _max_pool_with_indices,
         torch.ops.unpool.max_unpool.default: _max_unpool,
+        torch.ops.unpool.max_unpool_backward.default: _take,
     }
 
 
@@ -106,6 +107,27 @@ def _max_unpool(
     return layout.back(op.Reshape(planes, shape))
 
 
+def _take(
+    planes: Any,
+    indices: Any,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    channels_last: bool,
+    index_format: str,
+    duplicates: str,
+    validate: str,
+    sized_by: str,
+) -> Any:
+    if index_format != "plane" or duplicates != "sum":
+        raise _gradient(index_format, duplicates)
+    layout = _Layout(planes, len(kernel_size), channels_last)
+    wanted = op.Cast(layout.first(indices), to=onnx_ir.DataType.INT64)
+    rows = [op.Reshape(array, _ints(0, 0, -1)) for array in (layout.first(planes), wanted)]
+    return layout.back(op.Reshape(op.GatherElements(*rows, axis=2), op.Shape(wanted)))
+
+
 def _pads(padding: Any) -> dict[str, Any]:
     return {"auto_pad": "SAME_UPPER"} if SAME in padding else {"pads": [*padding, *padding]}
 
@@ -182,3 +204,13 @@ def _int(value: int) -> Any:
 
 def _ints(*values: int) -> Any:
     return op.Constant(value_ints=list(values))
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+def _gradient(index_format: str, duplicates: str) -> ValueError:
+    return ValueError(
+        f"`custom_translation_table` has `take_along_plane`, but no gradient of unpooling, got one with "
+        f"index_format={index_format!r} and duplicates={duplicates!r}: export the model without its gradient"
+    )
