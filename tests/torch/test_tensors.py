@@ -74,7 +74,7 @@ def test_an_operator_names_sizes_in_the_order_of_the_user(memory_format):
     planes = torch.ones((2, 2, 8, 10)).contiguous(memory_format=memory_format)
     window = [2, 2], [2, 2], [0, 0], [1, 1]
     with pytest.raises(ValueError, match=r"`indices`, got \(2, 2, 8, 10\) for shape \(2, 3, 4, 5\)"):
-        torch.ops.unpool.max_unpool_backward(planes, indices, *window, False, "plane", "last", "plane")
+        torch.ops.unpool.max_unpool_backward(planes, indices, *window, False, "plane", "last", "plane", "grad_output")
 
 
 @pytest.mark.parametrize("case", POOLINGS.values(), ids=POOLINGS)
