@@ -187,6 +187,15 @@ def test_the_gradient_is_a_sum_at_the_indices(name, arguments, size):
     assert np.array_equal(gradient.numpy(), reference.max_unpool(grad.numpy(), indices.numpy(), size, "sum"))
 
 
+@every_layer
+def test_what_is_kept_for_the_gradient(name, arguments, size):
+    """The indices alone; PyTorch keeps the input, too."""
+    layer, kept = getattr(unpool.torch, name)(**arguments, return_indices=True), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        _, indices = layer(torch.rand((2, 3, *size), requires_grad=True))
+    assert [tensor.data_ptr() for tensor in kept] == [indices.data_ptr()]
+
+
 def test_functional_derivatives():
     layer, theirs = pair("AdaptiveMaxPool2d", output_size=(3, 2))
     x = whole((2, 2, 7, 5))
