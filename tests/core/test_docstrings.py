@@ -20,7 +20,7 @@ FUNCTIONS = {
     if inspect.isfunction(value) and len(inspect.signature(value).parameters) > 1
 }
 # unpool.torch is read and not imported, since it needs PyTorch.
-LAYERS = ast.parse(Path(find_spec("unpool.torch").origin).read_text(encoding="utf-8"))
+LAYERS = ast.parse(Path(find_spec("unpool.torch").origin).with_name("layers.py").read_text(encoding="utf-8"))
 METHODS = {
     f"{layer.name}.{method.name}": method
     for layer in LAYERS.body
@@ -66,7 +66,7 @@ def test_layers_of_torch(name):
 
 
 def test_the_calls_are_found():
-    assert len(FUNCTIONS) >= 13
+    assert len(FUNCTIONS) >= 14
     assert len(OBJECTS) == 6
     assert len(METHODS) == 4
 

@@ -38,6 +38,8 @@ def right(x: Tensor, flag: bool) -> None:
     values, indices = unpool.max_pool2d(x, 2, return_indices=True)
     assert_type((values, indices), tuple[Tensor, Any])
     assert_type(unpool.max_unpool2d(values, indices, 2, output_size=x.shape), Tensor)
+    assert_type(unpool.take_along_plane(x, indices), Tensor)
+    assert_type(unpool.torch.replace_layers(Model()), dict[str, torch.nn.Module])
 
 
 def wrong(x: Tensor, model: Model) -> None:

@@ -42,6 +42,7 @@ def functions(x: Image, flag: bool) -> Image:
     assert_type(unpool.max_pool2d(x, 2, return_indices=True, out=(values, indices)), Pair)
     assert_type(unpool.max_pool2d_backward(values, indices, x.shape, 2), Image)
     assert_type(unpool.max_unpool2d_backward(x, indices, 2, duplicates="sum", validate="windows"), Image)
+    assert_type(unpool.take_along_plane(x, indices), Image)
     taps = unpool.convert_indices(indices, "pytorch", "window", output_size=x.shape, kernel_size=2)
     return unpool.max_unpool2d(values, taps, 2, output_size=x.shape, index_format="window", out=np.empty_like(x))
 
