@@ -67,6 +67,8 @@ def pytest_configure(config):
     if missing:
         raise pytest.UsageError(f"UNPOOL_REQUIRE promises what is not installed: {', '.join(missing)}")
     config.kinds = chosen(config.getoption("--arrays"))
+    # PyTorch keeps compiled programs with their backward pass, which would call operators of an earlier schema.
+    os.environ["TORCHINDUCTOR_AUTOGRAD_CACHE"] = "0"
     if find_spec("jax"):  # read when JAX is imported, by the processes that tests start, too
         # Processes that run at the same time have folders of their own, because JAX does not write in one step.
         process = [os.environ.get(name, "") for name in ("TOX_ENV_NAME", "PYTEST_XDIST_WORKER")]
