@@ -1,8 +1,9 @@
 """The types that signatures name, for type checkers: arrays of any library, and what pooling returns.
 
 Nothing here checks a value.  Type checkers rely on these types: a call returns the kind of array that it is given, and
-pooling returns a pair if `return_indices` is True.  Indices are `Any`, because the type of a NumPy array includes its
-dtype, and other libraries' types do not.
+pooling returns a pair if `return_indices` is True.  NumPy values beside indices of JAX or TensorFlow are typed as
+NumPy's result, since no type says which library takes constants.  Indices are `Any`, because the type of a NumPy array
+includes its dtype, and other libraries' types do not.
 """
 
 from __future__ import annotations

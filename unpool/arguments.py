@@ -232,6 +232,15 @@ def sizes_of(
     return cast("tuple[int, ...]", known), merged
 
 
+def unknown_sizes(entries: Sequence[Any]) -> list[Any]:
+    """Return the entries of a size that are traced arrays.
+
+    >>> unknown_sizes((None, 3, 4))
+    []
+    """
+    return [entry for entry in entries if entry is not None and not isinstance(entry, int)]
+
+
 def _entries(value: Any) -> tuple[Any, ...] | None:
     """Return the entries of a sequence, an array, a framework's shape or a traced array; None for other values."""
     if hasattr(value, "tolist"):

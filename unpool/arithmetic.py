@@ -14,6 +14,10 @@ class Arithmetic:
     def __init__(self, namespace: Any) -> None:
         self._namespace = namespace
 
+    def array(self, array: Any) -> Any:
+        """Return the array, or the constant of this library that a NumPy array is beside its sizes."""
+        return array
+
     def cast(self, array: Any, dtype: str) -> Any:
         return array.astype(dtype)
 

@@ -24,6 +24,8 @@ _names: dict[type, str] = {}
 def route(arguments: Sequence[str], arrays: Sequence[Any], backend: str | None = None) -> Backend:
     """Return the backend for these arrays, which must be of one library; `arguments` names them, in order.
 
+    NumPy arrays may be constants beside arrays of another library.
+
     Raises
     ------
     TypeError
@@ -31,45 +33,61 @@ def route(arguments: Sequence[str], arrays: Sequence[Any], backend: str | None =
     BackendUnavailableError
         If the backend is known, but is not installed or does not load.
     """
-    first = arrays[0]
+    place, first = 0, arrays[0]
     cls = type(first)
-    # A traced program must not depend on these caches: PyTorch would recompile it when they change.
-    fresh = TRACER in sys.modules and traced()
-    kind = (not fresh and _names.get(cls)) or name_of(arguments[0], first)
     for array in arrays:
         if type(array) is not cls:  # arrays of one type are of one library
-            _check_kinds(kind, arguments, arrays)
+            place = _deciding(arguments, arrays)
+            first, cls = arrays[place], type(arrays[place])
+            break
+    # A traced program must not depend on these caches: PyTorch would recompile it when they change.
+    fresh = TRACER in sys.modules and traced()
+    kind = (not fresh and _names.get(cls)) or name_of(arguments[place], first)
     if backend is not None and backend != kind:
         registry.check_name(backend)
         if backend in BUILT_IN:
-            raise _wrong_kind(arguments[0], first, backend, BUILT_IN[backend].convert)
+            raise _wrong_kind(arguments[place], first, backend, BUILT_IN[backend].convert)
         kind = backend
     return (not fresh and registry.LOADED.get(kind)) or registry.loaded(kind)
 
 
-def _check_kinds(kind: str, arguments: Sequence[str], arrays: Sequence[Any]) -> None:
-    for argument, array in zip(arguments, arrays, strict=False):  # the names include `out` in calls without one, too
-        if name_of(argument, array) != kind:
-            convert = BUILT_IN[kind].convert if kind in BUILT_IN else None
-            raise _mixed_kinds(arguments[0], arrays[0], argument, array, kind, convert)
+def _deciding(arguments: Sequence[str], arrays: Sequence[Any]) -> int:
+    """Return the place of the first array of the library that computes; refuse arrays that it does not take."""
+    given = list(zip(arguments, arrays, strict=False))  # the names include `out` in calls without one, too
+    kinds = [name_of(argument, array) for argument, array in given]
+    # An output is written into, so it is neither a constant, nor makes the inputs constants.
+    inputs = [place for place, (argument, _) in enumerate(given) if not is_result(argument)]
+    place = 0
+    if kinds[0] == registry.NUMPY:
+        place = next((at for at in inputs if registry.takes_constants(kinds[at])), 0)
+    taken = [registry.NUMPY] if registry.takes_constants(kinds[place]) else []
+    for at, kind in enumerate(kinds):
+        if kind != kinds[place] and not (kind in taken and at in inputs):
+            convert = BUILT_IN[kinds[place]].convert if kinds[place] in BUILT_IN else None
+            raise _mixed_kinds(*given[place], *given[at], kinds[place], convert)
+    return place
 
 
-def check_format(chosen: Backend, index_format: str, argument: str, array: Any) -> None:
-    """Refuse an index format that a backend does not list in its optional `index_formats`."""
+def check_format(chosen: Backend, index_format: str, arguments: Sequence[str], arrays: Sequence[Any]) -> None:
+    """Refuse an index format that the backend of these arrays does not list in its optional `index_formats`."""
     if index_format not in getattr(chosen, "index_formats", ("plane",)):
-        raise _unsupported_format(index_format, name_of(argument, array))
+        place = _deciding(arguments, arrays)
+        raise _unsupported_format(index_format, name_of(arguments[place], arrays[place]))
 
 
-def arithmetic_of(argument: str, array: Any) -> Arithmetic:
-    """Return the `Arithmetic` of an array's library.
+def arithmetic_of(arguments: Sequence[str], arrays: Sequence[Any]) -> Arithmetic:
+    """Return the `Arithmetic` of the library of these arrays; `arguments` names them, in order.
 
     Raises
     ------
     TypeError
-        If the library is unknown, or neither follows the array API nor has a backend with an arithmetic of its own.
+        If two arrays are of different libraries; or if the library is unknown, or neither follows the array API nor has
+        a backend with an arithmetic of its own.
     BackendUnavailableError
         If that backend is not installed, or does not load.
     """
+    place = _deciding(arguments, arrays)
+    argument, array = arguments[place], arrays[place]
     name = name_of(argument, array)
     own = None if name in BUILT_IN and BUILT_IN[name].namespace else getattr(registry.loaded(name), "arithmetic", None)
     return Arithmetic(namespace(argument, array)) if own is None else own(array)

@@ -18,6 +18,7 @@ from unpool.arguments import (
     is_channels_last,
     rank_of,
     sizes_of,
+    unknown_sizes,
 )
 from unpool.errors import kind_of
 from unpool.plan import IndexFormat, Plan, Validate, plan_pooling, plan_unpooling
@@ -81,7 +82,7 @@ def pool(
         names, arrays = ("input", "out"), (input, out)
     chosen = backends.route(names, arrays, backend)
     if index_format != "plane":
-        backends.check_format(chosen, index_format, names[0], input)
+        backends.check_format(chosen, index_format, names, arrays)
     values, indices = chosen.pool(input, plan, pair)
     return (values, indices) if return_indices else values
 
@@ -118,17 +119,20 @@ def scatter(
         raise
     if out is not None:
         _check_out("out", out, plan.plane_shape, values)
-    arrays = (values, indices) if out is None else (values, indices, out)
+    arrays: tuple[Any, ...] = (values, indices) if out is None else (values, indices, out)
+    given: tuple[Any, ...] | None = entries
+    if given is None and known is not None and None in plan.pooled_shape:
+        given = known
+    if given is not None:
+        # The backend applies the rules of sizes when the program runs; some entries of the given size may be arrays.
+        unknown = unknown_sizes(given)
+        names, arrays = (*names[: len(arrays)], *[sized_by] * len(unknown)), (*arrays, *unknown)
     chosen = backends.route(names, arrays, backend)
     if index_format != "plane":
-        backends.check_format(chosen, index_format, names[0], values)
-    if entries is None and (known is None or None not in plan.pooled_shape):
+        backends.check_format(chosen, index_format, names, arrays)
+    if given is None:
         output: ArrayT = chosen.scatter(values, indices, plan, duplicates, out)
         return output
-    # The backend applies the rules of sizes when the program runs; some entries of the given size may be arrays.
-    given: tuple[Any, ...] = entries or known or ()
-    unknown = [entry for entry in given if entry is not None and not isinstance(entry, int)]
-    backends.route((names[0], *[sized_by] * len(unknown)), (values, *unknown), backend)
     return cast(ArrayT, cast(Any, chosen).scatter(values, indices, plan, duplicates, out, given=given))
 
 
@@ -162,7 +166,7 @@ def gather(
     arrays = (planes, indices) if out is None else (planes, indices, out)
     chosen = backends.route(names, arrays, backend)
     if index_format != "plane":
-        backends.check_format(chosen, index_format, names[0], planes)
+        backends.check_format(chosen, index_format, names, arrays)
     output: ArrayT = chosen.gather(planes, indices, plan, duplicates, out)
     return output
 

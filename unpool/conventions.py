@@ -23,7 +23,16 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from unpool import dtypes, errors
 from unpool.annotations import Array
-from unpool.arguments import DataFormat, Padding, check_choice, is_channels_last, plain_convention, sizes_of, window
+from unpool.arguments import (
+    DataFormat,
+    Padding,
+    check_choice,
+    is_channels_last,
+    plain_convention,
+    sizes_of,
+    unknown_sizes,
+    window,
+)
 from unpool.backends import arithmetic_of
 from unpool.errors import index_at
 from unpool.plan import plan_unpooling
@@ -120,12 +129,13 @@ class _Geometry:
     ) -> None:
         shape, dtype = dtypes.describe("indices", indices)
         dtypes.check_indices(dtype, "window")  # the convention tells a position from a tap, so any dtype serves
-        self.arithmetic = arithmetic_of("indices", indices)
         self.rank = len(shape) - 2
         if self.rank not in (1, 2, 3):
             raise _unbatched_indices(shape)
         channels_last = is_channels_last(data_format, self.rank)
         size, entries = sizes_of("output_size", output_size, self.rank, channels_last)
+        unknown = unknown_sizes(entries or ())
+        self.arithmetic = arithmetic_of(("indices", *["output_size"] * len(unknown)), (indices, *unknown))
         self.spatial = spatial_axes(len(shape), self.rank, channels_last)
         self.channel_axis = len(shape) - 1 if channels_last else 1
         outside = (0, self.channel_axis)
@@ -135,7 +145,7 @@ class _Geometry:
         if any(entry is not None and entry < 1 for entry in size[self.spatial]):
             raise errors.empty_dimension("output_size", size)
         check_countable("output_size", size)
-        self.dtype, self.given = dtype, indices
+        self.dtype, self.given = dtype, self.arithmetic.array(indices)
         # A size that is unknown until the program runs is a number of its framework.
         found = [self.arithmetic.size(indices, axis) if entry is None else entry for axis, entry in enumerate(shape)]
         self.shape, wanted = found, size if entries is None else entries

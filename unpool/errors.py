@@ -162,7 +162,7 @@ def index_at(position: Sequence[int]) -> str:
 
 def is_result(argument: str) -> bool:
     """Return True for an output argument, which a user must not convert: the result would be lost in the copy."""
-    return argument.startswith("out")
+    return argument == "out" or argument.startswith("out[")
 
 
 def an_empty_one(library_of: str) -> str:

@@ -19,12 +19,13 @@ class Backend(Protocol):
     Shapes, dtypes, ``duplicates`` and the types of arrays are checked before a backend is called.  The backend handles
     the device, the memory order, the values of the indices, and ``out``: None, or the array to write into and return.
 
-    Four parts are optional.  ``index_formats`` lists the formats that the backend takes, of
+    Five parts are optional.  ``index_formats`` lists the formats that the backend takes, of
     `unpool.plan.INDEX_FORMATS`; without it, every Plan has ``"plane"``.  ``fault()`` returns the error that explains
     why this machine cannot compute now, or None.  ``arithmetic(array)`` returns the `unpool.arithmetic.Arithmetic` of
-    arrays that do not follow the array API.  If sizes may be unknown until the program runs, `scatter` takes
-    ``given``, the entries of the user's size.  Some of them may be arrays; the backend applies the rules of
-    `unpool.sizes` to them.
+    arrays that do not follow the array API.  If ``constants`` is true, `scatter` and `gather` may get NumPy arrays
+    beside those of the library, convert them, and return an array of the library; without it, such calls are refused.
+    If sizes may be unknown until the program runs, `scatter` takes ``given``, the entries of the user's size.  Some of
+    them may be arrays; the backend applies the rules of `unpool.sizes` to them.
     """
 
     def pool(self, input: Any, plan: Plan[Any], out: tuple[Any, Any] | None) -> tuple[Any, Any]:

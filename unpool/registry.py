@@ -38,16 +38,19 @@ class _BuiltIn(NamedTuple):
     convert: str  # the function that makes such an array
     namespace: str | None = None  # the array-API module, where arrays do not name it themselves
     folder: str | None = None  # the environment variable of the folder that it writes to on import
+    constants: bool = False  # the optional part of this name, so that a refused call imports no backend
 
 
 BUILT_IN = {
     "cpu": _BuiltIn("numpy", ("numpy",), "numpy.asarray", namespace="numpy"),
     "cuda": _BuiltIn("cupy", ("cupy",), "cupy.asarray", namespace="cupy", folder="CUPY_CACHE_DIR"),
-    "tensorflow": _BuiltIn("tensorflow", ("tensorflow",), "tensorflow.convert_to_tensor"),
+    "tensorflow": _BuiltIn("tensorflow", ("tensorflow",), "tensorflow.convert_to_tensor", constants=True),
     "torch": _BuiltIn("torch", ("torch",), "torch.as_tensor"),
-    "jax": _BuiltIn("jax", ("jax", "jaxlib"), "jax.numpy.asarray"),
+    "jax": _BuiltIn("jax", ("jax", "jaxlib"), "jax.numpy.asarray", constants=True),
 }
 BY_PACKAGE = {package: name for name, row in BUILT_IN.items() for package in row.packages}
+# The backend of the arrays that others may take as constants.
+NUMPY = BY_PACKAGE["numpy"]
 # Libraries of symbolic tensors, which have no values, and the layers that take them.
 LAYERS = {"keras": "unpool.keras"}
 # The parts of unpool that need a library of the same name, which is also the name of an extra.
@@ -110,6 +113,11 @@ def loaded(name: str) -> Backend:
     if name == TRACER and traced():
         return _traced_backend()
     return LOADED.get(name) or load(name)
+
+
+def takes_constants(name: str) -> bool:
+    """Return True if a NumPy array beside the arrays of a backend is a constant."""
+    return BUILT_IN[name].constants if name in BUILT_IN else bool(getattr(loaded(name), "constants", False))
 
 
 def _traced_backend() -> Backend:

@@ -1,6 +1,7 @@
 """Arrays across libraries: one library pools, any other unpools, and the bits are the same.
 
-Arrays of two libraries in one call are an error. All libraries work in one process, imported in any order.
+A NumPy array beside one of JAX or TensorFlow is a constant. Arrays of other libraries in one call are an error. All
+libraries work in one process, imported in any order.
 """
 
 import itertools
@@ -13,6 +14,7 @@ from kinds import KINDS
 from processes import python
 
 import unpool
+from unpool import registry
 from unpool.registry import BUILT_IN
 
 # One kind of array for each library. tests/contract tests the compiled kinds.
@@ -82,19 +84,57 @@ def test_conventions_are_carried_through(library, one, other, data_format, conve
     assert_same_bits(there.tonumpy(planes), expected)
 
 
+PLANES = crowded("float32", (2, 3, 4, 6))
+POOLED, INDICES = unpool.max_pool2d(PLANES, 2, return_indices=True)
+# Functions of values and indices; the values.
+TAKE_INDICES = {
+    "max_unpool2d": (lambda values, indices, **named: unpool.max_unpool2d(values, indices, 2, **named), POOLED),
+    "max_unpool2d_backward": (
+        lambda values, indices, **named: unpool.max_unpool2d_backward(values, indices, 2, **named),
+        PLANES,
+    ),
+    "take_along_plane": (unpool.take_along_plane, PLANES),
+    "max_pool2d_backward": (
+        lambda values, indices, **named: unpool.max_pool2d_backward(values, indices, PLANES.shape, 2, **named),
+        POOLED,
+    ),
+}
+# The libraries beside whose arrays NumPy's are constants, as the libraries' own functions take them.
+TAKE_CONSTANTS = ("tensorflow", "jax")
+
+
+@pytest.mark.parametrize("function", TAKE_INDICES)
 @pytest.mark.parametrize(("one", "other"), PAIRS, ids=map("-".join, PAIRS))
-def test_two_kinds_in_one_call(library, one, other):
-    """Arrays of two libraries raise a TypeError that names the conversion to write."""
-    values, indices = unpool.max_pool2d(np.ones((1, 1, 4, 4), "float32"), 2, return_indices=True)
-    mine, foreign = library(one).asarray(values), library(other).asarray(indices)
-    with pytest.raises(TypeError) as caught:
-        unpool.max_unpool2d(mine, foreign, 2)
-    text = str(caught.value)
-    assert "`indices`" in text
-    assert f"{BUILT_IN[one].convert}(indices)" in text
-    with pytest.raises(TypeError) as caught:
-        unpool.max_unpool2d_backward(library(one).asarray(np.ones((1, 1, 4, 4), "float32")), foreign, 2)
-    assert f"{BUILT_IN[one].convert}(indices)" in str(caught.value)
+def test_two_kinds_in_one_call(library, one, other, function):
+    """NumPy arrays may be constants; other arrays raise a TypeError that names the conversion to write."""
+    call, values = TAKE_INDICES[function]
+    mine, foreign = library(one).asarray(values), library(other).asarray(INDICES)
+    taken = [name for name, beside in ((one, other), (other, one)) if name in TAKE_CONSTANTS and beside == "cpu"]
+    if taken:
+        for named in ({}, {"backend": taken[0]}):
+            found = call(mine, foreign, **named)
+            assert type(found) is type(library(taken[0]).asarray(values))
+            assert_same_bits(library(taken[0]).tonumpy(found), call(values, INDICES))
+        return
+    with pytest.raises(TypeError, match="must be arrays of one library") as caught:
+        call(mine, foreign)
+    assert str(caught.value).endswith(f": pass {BUILT_IN[one].convert}(indices)")
+
+
+@pytest.mark.parametrize("function", TAKE_INDICES)
+@pytest.mark.parametrize(("one", "other"), PAIRS, ids=map("-".join, PAIRS))
+def test_an_output_of_another_kind(library, one, other, function):
+    """An output is never a constant, and does not make the other arrays constants."""
+    call, values = TAKE_INDICES[function]
+    here, out = library(one), library(other).asarray(np.zeros_like(call(values, INDICES)))
+    with pytest.raises(TypeError, match=r"and `out` must be arrays of one library, .*: pass an empty array of the lib"):
+        call(here.asarray(values), here.asarray(INDICES), out=out)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_table_says_which_backends_take_constants(library, name):
+    library(name)
+    assert BUILT_IN[name].constants is getattr(registry.loaded(name), "constants", False) is (name in TAKE_CONSTANTS)
 
 
 PROGRAM = """

@@ -246,10 +246,23 @@ def test_a_distribution_that_is_shadowed_is_no_rival(monkeypatch, tmp_path, good
 
 
 def test_mixing_with_a_plugin_advises_nothing_that_cannot_be_written(monkeypatch, tmp_path):
-    plugin(monkeypatch, tmp_path, "acmemixed", "BACKEND = None")
+    plugin(monkeypatch, tmp_path, "acmemixed")
     with pytest.raises(TypeError, match=r"got acmemixed\.Tensor and numpy\.ndarray") as caught:
         unpool.max_unpool2d(stranger("acmemixed", POOLED), INDICES, 2)
     assert "acmemixed(indices)" not in str(caught.value)
+
+
+def test_numpy_arrays_are_constants_for_a_plugin_that_takes_them(monkeypatch, tmp_path, nothing_loaded):
+    text = WHOLE.replace("class Backend:", "class Backend:\n    constants = True").replace('"pooled", None', "_[:2]")
+    plugin(monkeypatch, tmp_path, "acmeconstants", text)
+    theirs = stranger("acmeconstants", POOLED), stranger("acmeconstants", INDICES)
+    for given in ((theirs[0], INDICES), (POOLED, theirs[1])):
+        assert unpool.max_unpool2d(*given, 2) == given
+        assert unpool.max_pool2d_backward(*given, X.shape, 2) == given
+        with pytest.raises(ValueError, match="must be 'plane' for arrays of 'acmeconstants'"):
+            unpool.max_unpool2d(*given, 2, index_format="window")
+    with pytest.raises(TypeError, match="must be arrays of one library"):
+        unpool.max_unpool2d(*theirs, 2, out=X)
 
 
 # --- gridarray, a whole plugin --------------------------------------------------------------------------------------

@@ -178,6 +178,35 @@ def test_two_kinds_in_one_call_are_refused_with_the_conversion():
         assert str(caught.value).endswith(f"pass {conversion}")
 
 
+@pytest.mark.parametrize("module", ["jax", "tensorflow"])
+def test_a_numpy_array_may_be_a_constant(monkeypatch, module):
+    loaded = object()
+    monkeypatch.setattr(registry, "LOADED", {module: loaded})
+    values, indices = stranger(module, POOLED), stranger(module, INDICES)
+    names = ["input", "indices", "out"]
+    for given in ((values, INDICES), (POOLED, indices), (POOLED.view(Picture), indices)):
+        assert backends.route(names, given) is loaded
+        assert backends.route(names, given, module) is loaded
+    assert backends.route([*names[:2], "output_size"], [POOLED, INDICES, stranger(module)]) is loaded
+    with pytest.raises(
+        TypeError, match=rf"`indices` must be .* backend='cpu' serves, got {module}\.Tensor: pass numpy"
+    ):
+        backends.route(names, [POOLED, indices], "cpu")
+    with pytest.raises(
+        TypeError, match=rf"`indices` and `out` must be .*, got {module}\.Tensor and numpy\.ndarray: pass an"
+    ):
+        backends.route(names, [POOLED, indices, X])
+    with pytest.raises(
+        TypeError, match=rf"`input` and `out` must be .*, got numpy\.ndarray and {module}\.Tensor: pass an"
+    ):
+        backends.route(names, [POOLED, INDICES, stranger(module)])
+    other = stranger("torch", INDICES)
+    with pytest.raises(
+        TypeError, match=rf"`indices` and `output_size` must be .*, got {module}\.Tensor and torch\.Tensor"
+    ):
+        backends.route([*names[:2], "output_size"], [POOLED, indices, other])
+
+
 def test_out_of_another_kind_is_refused():
     with pytest.raises(TypeError, match=r"`input` and `out` must be arrays of one library"):
         unpool.max_unpool2d(POOLED, INDICES, 2, out=stranger("cupy", X))

@@ -132,7 +132,7 @@ def test_every_callable_has_an_example(name):
 # --- backends -------------------------------------------------------------------------------------------------------
 
 PRIMITIVES = ("gather", "pool", "scatter")
-OPTIONAL = {"arithmetic", "fault", "index_formats"}
+OPTIONAL = {"arithmetic", "constants", "fault", "index_formats"}
 
 
 def parameters(function):

@@ -535,11 +535,17 @@ def test_a_call_runs_on_the_current_stream(cuda, knobs):
 
 
 def test_numpy_and_cupy_arrays_do_not_mix(cuda):
-    values, indices = np.ones((1, 2, 2)), np.zeros((1, 2, 2), "int64")
-    with pytest.raises(TypeError, match=re.escape("pass cupy.asarray(indices)")):
-        unpool.max_unpool2d(cuda.asarray(values), indices, 2)
-    with pytest.raises(TypeError, match=re.escape("pass numpy.asarray(indices)")):
-        unpool.max_unpool2d(values, cuda.asarray(indices), 2)
+    values, planes, indices = np.ones((1, 2, 2)), np.ones((1, 4, 4)), np.zeros((1, 2, 2), "int64")
+    for function, given, *rest in (
+        (unpool.max_unpool2d, values, 2),
+        (unpool.max_unpool2d_backward, planes, 2),
+        (unpool.take_along_plane, planes),
+        (unpool.max_pool2d_backward, values, planes.shape, 2),
+    ):
+        with pytest.raises(TypeError, match=re.escape("pass cupy.asarray(indices)")):
+            function(cuda.asarray(given), indices, *rest)
+        with pytest.raises(TypeError, match=re.escape("pass numpy.asarray(indices)")):
+            function(given, cuda.asarray(indices), *rest)
 
 
 @every_format

@@ -411,6 +411,21 @@ def test_a_batch_may_be_empty(rank):
     assert unpooling(rank)(*pair, like=x).shape == x.shape
 
 
+def test_one_array_may_be_of_numpy():
+    """Keras converts NumPy arrays itself, beside tensors of every backend, and keeps them in a model."""
+    x = data(2)
+    (values, indices), expected = pooled(x, padding="same"), restored(x, (2, None), "same")
+    layer, tensor = (
+        unpooling(2, padding="same", output_size=x.shape[1:3], index_format="plane"),
+        keras.ops.convert_to_tensor,
+    )
+    for pair in ((tensor(values), indices), (values, tensor(indices))):
+        assert_same_bits(array(layer(*pair)), expected)
+        assert_same_bits(array(layer(list(pair))), expected)
+    inputs = keras.Input(values.shape[1:], batch_size=len(values))
+    assert_same_bits(array(keras.Model(inputs, layer(inputs, indices))(values)), expected)
+
+
 # --- shapes before a call ---------------------------------------------------------------------------------------------
 
 

@@ -162,16 +162,6 @@ WRONG = {
         TypeError,
         "`input` and `out` must be arrays of one library, got ",
     ),
-    "NumPy's indices": (
-        lambda x, values, indices: unpool.max_unpool2d(values, INDICES, 2),
-        TypeError,
-        "pass tensorflow.convert_to_tensor(indices)",
-    ),
-    "NumPy's values": (
-        lambda x, values, indices: unpool.max_unpool2d(POOLED, indices, 2),
-        TypeError,
-        "pass numpy.asarray(indices)",
-    ),
     "sparse": (
         lambda x, values, indices: unpool.max_pool2d(tf.sparse.from_dense(x), 2),
         TypeError,

@@ -44,15 +44,16 @@ def take_along_plane(
 
     Returns
     -------
-    Array of the kind, device and dtype of ``input`` and the shape of ``indices``.
+    Array of the kind, device and dtype of ``input`` and the shape of ``indices``.  A NumPy array beside one of JAX or
+    TensorFlow is a constant there, and the result is of their kind.
 
     Raises
     ------
     IndexError
         If an index is negative or past its plane.  The message names the first one in row-major order.
     TypeError
-        If an argument is not an array, the two are of different libraries, or ``indices`` are not integers, or are
-        uint8 or uint16.
+        If an argument is not an array, the two are of different libraries otherwise, or ``indices`` are not integers,
+        or are uint8 or uint16.
     ValueError
         If shapes do not fit.
     BackendUnavailableError

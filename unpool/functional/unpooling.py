@@ -132,7 +132,8 @@ def max_unpool2d(
 
     Returns
     -------
-    Array of the kind, device and dtype of ``input`` and shape (N, C, H_out, W_out).
+    Array of the kind, device and dtype of ``input`` and shape (N, C, H_out, W_out).  A NumPy array beside one of JAX or
+    TensorFlow is a constant there, and the result is of their kind.
 
     Raises
     ------
@@ -140,8 +141,8 @@ def max_unpool2d(
         If an index is negative or past its plane, or outside its own window where ``validate="windows"``; if a tap does
         not exist, or lies in the padding.  The message names the first one in row-major order.
     TypeError
-        If an argument is not an array, the two are of different libraries, or ``indices`` are not integers, or are
-        uint8 or uint16 without ``index_format="window"``.
+        If an argument is not an array, the two are of different libraries otherwise, or ``indices`` are not integers,
+        or are uint8 or uint16 without ``index_format="window"``.
     ValueError
         If shapes do not fit, ``output_size`` cannot pool to the input's size, or an index repeats where
         ``duplicates="error"``.

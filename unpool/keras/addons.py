@@ -107,7 +107,7 @@ def _integers(mask: Any, size: Sequence[Any]) -> Any:
     dtype = dtypes.name(mask.dtype)
     if dtype not in _EXACT:
         return mask
-    arithmetic = arithmetic_of("mask", mask)
+    arithmetic = arithmetic_of(["mask"], [mask])
     positions, most = prod([arithmetic.number(entry) for entry in size[1:]]), _EXACT[dtype]
 
     def too_many(number: Number) -> Exception:

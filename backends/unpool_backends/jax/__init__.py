@@ -7,6 +7,8 @@ memory of the CPU go to the CPU kernels, without a copy (`host`).  Programs for 
 If indices have values, a bad index raises an IndexError, even while the other array is traced.  In programs that call
 the kernels, it is a run-time error.  Elsewhere, and with ``validate=False``, it is dropped: its value is written
 nowhere, and its gradient is zero.  Where indices are not checked, ``duplicates="error"`` acts like ``"last"``.
+
+A NumPy array beside an array of JAX is a constant, which has values in every program.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ class JAX:
 
     arithmetic = Arithmetic
     index_formats = INDEX_FORMATS
+    constants = True
 
     def pool(self, input: Any, plan: Plan[Any], out: tuple[Any, Any] | None) -> tuple[Any, Any]:
         _check_out(out)
@@ -51,11 +54,13 @@ class JAX:
 
     def scatter(self, values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, out: Any) -> Any:
         _check_out(out)
+        values, indices = _constant(values), _constant_indices(indices)
         call = _checked(primitives.scatter, plan.values, values, indices, plan, duplicates)
         return call(values, indices, plan=plan, duplicates=duplicates)
 
     def gather(self, grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, out: Any) -> Any:
         _check_out(out)
+        grad, indices = _constant(grad), _constant_indices(indices)
         call = _checked(primitives.gather, plan.sized_by, grad, indices, plan, duplicates)
         return call(grad, indices, plan=plan, duplicates=duplicates)
 
@@ -66,6 +71,23 @@ BACKEND = JAX()
 @remembered(maxsize=1024)
 def _indexed(plan: Plan[Any], index_dtype: str) -> Plan[Any]:
     return replace(plan, index_dtype=index_dtype)
+
+
+def _constant(array: Any) -> Any:
+    """Turn a NumPy array into an array of JAX, which has values also while a program is traced; return other arrays."""
+    if not isinstance(array, np.ndarray):
+        return array
+    native = np.asarray(array, array.dtype.newbyteorder("="))  # JAX refuses other byte orders
+    with jax.ensure_compile_time_eval():
+        return jnp.array(native)  # `jnp.asarray` may keep memory that the user writes into later
+
+
+def _constant_indices(indices: Any) -> Any:
+    """Turn NumPy indices into an array of JAX: of 64 bits in every mode, since 2**32 + 3 must not become 3."""
+    if not isinstance(indices, np.ndarray):
+        return indices
+    with jax.enable_x64(True):
+        return _constant(indices)
 
 
 def _checked(primitive: Any, argument: str, given: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:

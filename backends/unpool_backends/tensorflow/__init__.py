@@ -7,6 +7,8 @@ device, with sizes that are known only at run time, in saved models, and under X
 A bad index is an IndexError in an eager call.  In a graph, an assert op raises an `InvalidArgumentError` of the same
 text.  XLA drops asserts.  Under XLA, and with ``validate=False``, a bad index is dropped: its value is written nowhere,
 and its gradient is zero.
+
+A NumPy array beside a tensor is a constant, in a graph a constant of the graph.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from unpool.sizes import spatial_axes
 from unpool.tracing import remembered
 from unpool_backends.tensorflow import host, operations
 from unpool_backends.tensorflow.arithmetic import Arithmetic
+from unpool_backends.tensorflow.inputs import dense
 from unpool_backends.tensorflow.sizes import settled
 
 __all__ = ["BACKEND", "TensorFlow"]
@@ -33,10 +36,11 @@ class TensorFlow:
 
     arithmetic = Arithmetic
     index_formats = INDEX_FORMATS
+    constants = True
 
     def pool(self, input: Any, plan: Plan[Any], out: tuple[Any, Any] | None) -> tuple[Any, Any]:
         _check_out(out)
-        cells = _dense("input", input)
+        cells = dense("input", input)
         unpooling = _unvalidated(plan)  # pooling's own indices are good
         given = None
         if plan.cells is None:
@@ -69,11 +73,11 @@ class TensorFlow:
     ) -> Any:
         _check_out(out)
         plan, given = settled(plan, given)
-        return _scatter(_dense(plan.values, values), _dense("indices", indices), plan, duplicates, given)
+        return _scatter(dense(plan.values, values), dense("indices", indices), plan, duplicates, given)
 
     def gather(self, grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, out: Any) -> Any:
         _check_out(out)
-        return _gather(_dense(plan.sized_by, grad), _dense("indices", indices), plan, duplicates)
+        return _gather(dense(plan.sized_by, grad), dense("indices", indices), plan, duplicates)
 
 
 BACKEND = TensorFlow()
@@ -82,16 +86,6 @@ BACKEND = TensorFlow()
 def _check_out(out: Any) -> None:
     if out is not None:
         raise errors.fixed_arrays("out", "TensorFlow")
-
-
-def _dense(argument: str, tensor: Any) -> Any:
-    """Return a dense tensor, or the value of a variable; refuse sparse and ragged tensors."""
-    if isinstance(tensor, tf.Variable):
-        return tensor.value()
-    if not isinstance(tensor, tf.Tensor):
-        convert = f"tf.convert_to_tensor({argument}), or a conversion such as tf.sparse.to_dense"
-        raise errors.not_dense(argument, errors.kind_of(tensor), convert)
-    return tensor
 
 
 @remembered(maxsize=1024)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from unpool import arithmetic
 from unpool.sizes import Number
 from unpool_backends.tensorflow.asserts import after, require
+from unpool_backends.tensorflow.inputs import dense
 
 
 class Arithmetic(arithmetic.Arithmetic):
@@ -17,6 +18,9 @@ class Arithmetic(arithmetic.Arithmetic):
 
     def __init__(self, tensor: Any) -> None:
         """Ignore the tensor: the operations are the same for all."""
+
+    def array(self, array: Any) -> Any:
+        return dense("indices", array)
 
     def cast(self, array: Any, dtype: str) -> Any:
         return tf.cast(array, dtype)
