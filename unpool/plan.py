@@ -134,7 +134,7 @@ def plan_pooling(
     >>> plan_pooling((1, 3, 5, 5), Window((2, 2), (2, 2), (0, 0), (1, 1)), True, False, None).pooled_shape
     (1, 3, 3, 3)
     """
-    batch, channels, sizes = _split("input", shape, len(window.kernel), channels_last)
+    batch, channels, sizes = _split("input", shape, len(window.kernel), channels_last, "input")
     pooled = tuple([count_windows(axis, shape, sizes, window, ceil_mode) for axis in range(len(sizes))])
     if None not in sizes and not any(map(is_symbol, sizes)):
         demand_small_planes(sizes, window, index_dtype if index_format == "plane" else None)
@@ -161,7 +161,7 @@ def plan_unpooling(
     (1, 3, 5, 5)
     """
     rank = len(window.kernel)
-    batch, channels, pooled = _split(argument, shape, rank, channels_last)
+    batch, channels, pooled = _split(argument, shape, rank, channels_last, sized_by)
     sizes = _spatial(output_size, shape, rank, channels_last, argument, sized_by)
     if window.missing:
         check_no_window(index_format, validate)
@@ -226,12 +226,12 @@ def _triple(entries: Sequence[Any], fill: int) -> Any:
 
 
 def _split(
-    argument: str, shape: tuple[Size, ...], rank: int, channels_last: bool
+    argument: str, shape: tuple[Size, ...], rank: int, channels_last: bool, sized_by: str
 ) -> tuple[Size, Size, tuple[Size, ...]]:
     """Split a shape into batch, channels and spatial sizes."""
     unbatched = len(shape) == rank + 1
     if not unbatched and len(shape) != rank + 2:
-        raise _wrong_rank(argument, shape, rank, LAYOUTS[rank, channels_last])
+        raise _wrong_rank(argument, shape, rank, channels_last, sized_by)
     demand_elements(argument, shape, rank)
     sample = shape if unbatched else shape[1:]
     batch = 1 if unbatched else shape[0]
@@ -259,15 +259,31 @@ def _spatial(
 # --- messages ---------------------------------------------------------------------------------------------------------
 
 
-def _wrong_rank(argument: str, shape: Sequence[int | None], rank: int, layouts: Sequence[str]) -> ValueError:
-    if len(shape) == rank:
-        advice = "give it a dimension of 1 for the channels"
-    else:
-        advice = "reshape it, or call the function for as many spatial dimensions as it has"
+def _wrong_rank(
+    argument: str, shape: Sequence[int | None], rank: int, channels_last: bool, sized_by: str
+) -> ValueError:
+    batched, single = LAYOUTS[rank, channels_last]
     return ValueError(
-        f"`{argument}` must have {rank + 2} dimensions {layouts[0]}, or {rank + 1} without the batch {layouts[1]}, got "
-        f"shape {tuple(shape)}: {advice}"
+        f"`{argument}` must have {rank + 2} dimensions {batched}, or {rank + 1} without the batch {single}, got shape "
+        f"{tuple(shape)}: {_for_dimensions(argument, len(shape), rank, channels_last, sized_by)}"
     )
+
+
+def _for_dimensions(argument: str, found: int, rank: int, channels_last: bool, sized_by: str) -> str:
+    """Return the advice for an array of `found` dimensions, which are too few or too many for this rank."""
+    known = {"input": "max_pool{}d", "input_size": "max_pool{}d_backward", "grad_output": "max_unpool{}d_backward"}
+    function = known.get(sized_by, "max_unpool{}d")
+    with_channels = f"{argument}[..., None]" if channels_last else f"{argument}[None]"
+    if found == 0:
+        return "pass an array with spatial dimensions"
+    if found < rank:
+        return f"call {function.format(found)} with {with_channels}"
+    if found == rank:
+        each = "" if sized_by == "input" else " to each array"
+        other = f", or call {function.format(rank - 1)} for {LAYOUTS[rank - 1, channels_last][1]}" if rank > 1 else ""
+        return f"add an axis for the channels{each}, as {with_channels} does{other}"
+    other = f"call {function.format(found - 2)}, or " if found <= 5 else ""
+    return f"{other}merge all axes but the last {rank + 1}, by a reshape to (-1, *{argument}.shape[{-rank - 1}:])"
 
 
 def _no_size_given(argument: str) -> ValueError:

@@ -68,7 +68,7 @@ CALLS = {
     "no batch": (
         lambda call: call(U[0], M[0]),
         ValueError,
-        "`updates` must have 4 dimensions (N, H, W, C), got shape (2, 2, 1): give a single sample a batch of 1",
+        "got shape (2, 2, 1): give a single sample a batch of 1, as updates[None] does; if the channels are missing",
     ),
     "shapes that differ": (
         lambda call: call(U, M[:, :1]),

@@ -103,7 +103,10 @@ def test_arguments_that_nobody_knows_are_refused():
 V, I = np.ones((1, 2, 2, 1), "float32"), np.array([0, 2, 8, 10]).reshape(1, 2, 2, 1)
 T = np.zeros((1, 2, 2, 1), "uint8")
 PLANE = {"index_format": "plane"}
-BATCH = "(N, H, W, C), got shape (2, 2, 1): give a single sample a batch of 1"
+BATCH = (
+    "`{0}` must have 4 dimensions (N, H, W, C), got shape (2, 2, 1): give a single sample a batch of 1, as {0}[None] "
+    "does; if the channels are missing, add them, as {0}[..., None] does"
+)
 PAIR = (
     "`inputs` must be the values where `indices` are given, and a pair [values, indices] where they are not, got "
     "{}: call layer(values, indices), or layer([values, indices])"
@@ -111,21 +114,36 @@ PAIR = (
 SAME = "kernel_size=(2, 2), stride=(2, 2), padding='same', dilation=(1, 1)"
 NO_TAP = f"is no tap of its window in an output plane of {{}}: expected 0..3, and none in the padding, with {SAME}"
 CALLS = {
-    "pooling without the batch": (lambda: pooling(2)(V[0]), ValueError, f"`inputs` must have 4 dimensions {BATCH}"),
+    "pooling without the batch": (lambda: pooling(2)(V[0]), ValueError, BATCH.format("inputs")),
     "unpooling without the batch": (
         lambda: unpooling(2)(V[0], I[0]),
         ValueError,
-        f"`inputs` must have 4 dimensions {BATCH}",
+        BATCH.format("inputs"),
     ),
     "like without the batch": (
         lambda: unpooling(2)(V, I, like=V[0]),
         ValueError,
-        f"`like` must have 4 dimensions {BATCH}",
+        BATCH.format("like"),
     ),
     "another rank": (
         lambda: pooling(1, data_format="channels_first")(V),
         ValueError,
-        "`inputs` must have 3 dimensions (N, C, L), got shape (1, 2, 2, 1)",
+        "(N, C, L), got shape (1, 2, 2, 1): call the layer for as many spatial dimensions; unpool.keras has them for",
+    ),
+    "a batch of rows without channels": (
+        lambda: pooling(1, data_format="channels_first")(V[..., 0, 0]),
+        ValueError,
+        "inputs[None] does; if the channels are missing, add them, as inputs[:, None] does",
+    ),
+    "a picture alone": (
+        lambda: pooling(2)(V[0, ..., 0]),
+        ValueError,
+        "got shape (2, 2): add axes for the batch and the channels, as inputs[None, ..., None] does",
+    ),
+    "a picture alone, channels first": (
+        lambda: pooling(2, data_format="channels_first")(V[0, ..., 0]),
+        ValueError,
+        "got shape (2, 2): add axes for the batch and the channels, as inputs[None, None] does",
     ),
     "values alone": (lambda: unpooling(2)(V), TypeError, "are not, got "),
     "a pair, and indices": (lambda: unpooling(2)([V, I], I), TypeError, "got a list of 2 and "),

@@ -8,10 +8,19 @@ from unpool.errors import kind_of
 
 
 def not_batched(argument: str, shape: Sequence[int | None], layout: str) -> ValueError:
-    return ValueError(
-        f"`{argument}` must have {layout.count(',') + 1} dimensions {layout}, got shape {tuple(shape)}: give a single "
-        f"sample a batch of 1"
-    )
+    dimensions, last = layout.count(",") + 1, layout.endswith("C)")
+    if len(shape) == dimensions - 1:
+        channels = f"{argument}{'[..., None]' if last else '[:, None]'}"
+        advice = (
+            f"give a single sample a batch of 1, as {argument}[None] does; if the channels are missing, add them, as "
+            f"{channels} does"
+        )
+    elif len(shape) == dimensions - 2:
+        both = f"{argument}{'[None, ..., None]' if last else '[None, None]'}"
+        advice = f"add axes for the batch and the channels, as {both} does"
+    else:
+        advice = "call the layer for as many spatial dimensions; unpool.keras has them for 1, 2 and 3"
+    return ValueError(f"`{argument}` must have {dimensions} dimensions {layout}, got shape {tuple(shape)}: {advice}")
 
 
 def not_a_pair(inputs: object, indices: object) -> TypeError:

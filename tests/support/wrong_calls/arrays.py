@@ -77,29 +77,50 @@ ARRAYS = {
     "numpy_scalar": Case(
         "wrong_rank",
         ValueError,
-        "`input` must have 4 dimensions (N, C, H, W), or 3 without the batch (C, H, W), got shape (): reshape it, or "
-        "call the function for as many spatial dimensions as it has",
+        "`input` must have 4 dimensions (N, C, H, W), or 3 without the batch (C, H, W), got shape (): pass an "
+        "array with spatial dimensions",
         lambda out: unpool.max_pool2d(np.float32(3), 2, out=out.pooled),
     ),
     "image_without_channels": Case(
         "wrong_rank",
         ValueError,
-        "`input` must have 4 dimensions (N, C, H, W), or 3 without the batch (C, H, W), got shape (4, 4): give it a "
-        "dimension of 1 for the channels",
+        "`input` must have 4 dimensions (N, C, H, W), or 3 without the batch (C, H, W), got shape (4, 4): add an "
+        "axis for the channels, as input[None] does, or call max_pool1d for (C, L)",
         lambda out: unpool.max_pool2d(X[0, 0], 2, out=out.pooled),
+    ),
+    "images_without_channels_last": Case(
+        "wrong_rank",
+        ValueError,
+        "`input` must have 4 dimensions (N, H, W, C), or 3 without the batch (H, W, C), got shape (2, 2): add an axis "
+        "for the channels to each array, as input[..., None] does, or call max_unpool1d for (L, C)",
+        lambda out: unpool.max_unpool2d(P[0, 0], I[0, 0], 2, data_format="NHWC", out=out.plane),
+    ),
+    "videos": Case(
+        "wrong_rank",
+        ValueError,
+        "`input` must have 4 dimensions (N, C, H, W), or 3 without the batch (C, H, W), got shape (1, 1, 1, 4, 4): "
+        "call max_pool3d, or merge all axes but the last 3, by a reshape to (-1, *input.shape[-3:])",
+        lambda out: unpool.max_pool2d(X[None], 2, out=out.pooled),
+    ),
+    "six_dimensions": Case(
+        "wrong_rank",
+        ValueError,
+        "`indices` must have 5 dimensions (N, C, D, H, W), or 4 without the batch (C, D, H, W), got shape (1, 1, 1, 1, "
+        "2, 2): merge all axes but the last 4, by a reshape to (-1, *indices.shape[-4:])",
+        lambda out: unpool.max_unpool3d_backward(X[None, None], I[None, None], 2, out=out.pooled),
     ),
     "rank_1_channels_last": Case(
         "wrong_rank",
         ValueError,
-        "`input` must have 3 dimensions (N, L, C), or 2 without the batch (L, C), got shape (1, 1, 2, 2): reshape it, "
-        "or call the function for as many spatial dimensions as it has",
+        "`input` must have 3 dimensions (N, L, C), or 2 without the batch (L, C), got shape (1, 1, 2, 2): call "
+        "max_unpool2d, or merge all axes but the last 2, by a reshape to (-1, *input.shape[-2:])",
         lambda out: unpool.max_unpool1d(P, I, 2, data_format="channels_last", out=out.plane),
     ),
     "rank_3": Case(
         "wrong_rank",
         ValueError,
         "`grad_output` must have 5 dimensions (N, C, D, H, W), or 4 without the batch (C, D, H, W), got shape (2, 2): "
-        "reshape it, or call the function for as many spatial dimensions as it has",
+        "call max_pool2d_backward with grad_output[None]",
         lambda out: unpool.max_pool3d_backward(P[0, 0], I[0, 0], (4, 4, 4), 2, out=out.plane),
     ),
     "empty_plane": Case(
