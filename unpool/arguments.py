@@ -14,7 +14,7 @@ from unpool import errors
 from unpool.errors import kind_of
 from unpool.plan import INDEX_FORMATS, IndexFormat, Validate
 from unpool.sizes import LARGEST, spatial_axes
-from unpool.tracing import is_symbol, remembered
+from unpool.tracing import how_to_make_static, is_symbol, is_tracer, remembered
 from unpool.windows import SAME, SAME_LOWER, Window, no_window, sides
 
 DataFormat = Literal["channels_first", "channels_last", "NCW", "NWC", "NCHW", "NHWC", "NCDHW", "NDHWC"]
@@ -111,7 +111,7 @@ def _padding(value: object, kernel: tuple[int, ...], dilation: tuple[int, ...]) 
 
 def _pairs(value: object, rank: int) -> tuple[tuple[int, int], ...] | None:
     """Return a padding as a tuple of pairs (before, after); None if none of its entries is a pair."""
-    entries = value.tolist() if hasattr(value, "tolist") else value
+    entries = _listed(value)
     if not isinstance(entries, Sequence):
         return None
     found: list[Any] = [_integers(entry) for entry in entries]
@@ -244,7 +244,7 @@ def unknown_sizes(entries: Sequence[Any]) -> list[Any]:
 def _entries(value: Any) -> tuple[Any, ...] | None:
     """Return the entries of a sequence, an array, a framework's shape or a traced array; None for other values."""
     if hasattr(value, "tolist"):
-        value = value.tolist()
+        value = _listed(value)
     elif hasattr(value, "numpy"):  # TensorFlow's eager tensors; traced ones have no such method
         value = value.numpy().tolist()
     elif hasattr(value, "as_list"):  # TensorFlow's shapes
@@ -258,7 +258,12 @@ def _entries(value: Any) -> tuple[Any, ...] | None:
 
 
 def _is_traced(value: Any, shape: tuple[int, ...] | None) -> bool:
-    """Return True if a value looks like a traced array of integers, of the given shape unless that is None."""
+    """Return True if a value looks like a traced array of integers, of the given shape unless that is None.
+
+    Sizes may be such arrays in TensorFlow's programs, but not in JAX's.
+    """
+    if is_tracer(value):
+        return False
     try:
         found, dtype = tuple(value.shape), str(value.dtype)
     except (AttributeError, TypeError, ValueError):
@@ -287,14 +292,21 @@ def _integers(value: Any) -> int | tuple[int, ...] | None:
     """Return an integer as it is, a sequence of integers as a tuple, and None for any other value."""
     if type(value) is int:
         return value
-    if hasattr(value, "tolist"):  # NumPy's scalars and arrays
-        value = value.tolist()
+    value = _listed(value)
     try:
         if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
             return tuple([_index(entry) for entry in value])
         return _index(value)
     except TypeError:
         return None
+
+
+def _listed(value: Any) -> Any:
+    """Return the entries of NumPy's scalars and arrays, and of arrays like them; return other values as they are."""
+    try:
+        return value.tolist() if hasattr(value, "tolist") else value
+    except TypeError:  # a tracer of JAX
+        return value
 
 
 def _index(value: Any) -> int:
@@ -308,6 +320,9 @@ def _index(value: Any) -> int:
 
 
 def _not_an_integer(argument: str, value: object) -> TypeError:
+    static = how_to_make_static(value)
+    if static is not None:
+        return TypeError(f"`{argument}` must be known when the program is traced, got {value!r}: {static}")
     whole = isinstance(value, float) and value.is_integer()
     advice = f"pass {value:.0f}" if whole else "pass one integer, or one for each spatial dimension"
     return TypeError(f"`{argument}` must be an integer or a sequence of integers, got {value!r}: {advice}")
@@ -329,6 +344,11 @@ def _not_pairs(value: object, rank: int) -> ValueError:
 
 
 def _not_sizes(argument: str, value: object) -> TypeError:
+    if any(map(is_tracer, value if isinstance(value, (tuple, list)) else (value,))):
+        return TypeError(
+            f"`{argument}` must be known when the program is traced, got {value!r}: pass the shape of an array, or "
+            f"{how_to_make_static(value)}"
+        )
     shown = f"{kind_of(value)} of shape {value.shape}" if hasattr(value, "shape") else repr(value)
     return TypeError(f"`{argument}` must be a sequence of integers, got {shown}: pass the shape of an array")
 

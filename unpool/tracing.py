@@ -37,6 +37,23 @@ def is_symbol(size: object) -> bool:
     return type(size).__name__ in ("SymInt", "_DimExpr")
 
 
+def is_tracer(value: object) -> bool:
+    """Return True for a tracer, which stands for an array in a program of JAX and has no value."""
+    return any(cls.__name__ == "Tracer" and cls.__module__.startswith("jax.") for cls in type(value).__mro__)
+
+
+def how_to_make_static(value: object) -> str | None:
+    """Return how a traced value, or sequence of them, becomes known to the trace; None if no entry is traced."""
+    if isinstance(value, (tuple, list)):
+        return next(filter(None, map(how_to_make_static, value)), None)
+    if is_tracer(value):
+        return "name it in `static_argnums` or `static_argnames` of jax.jit, or bind it with functools.partial"
+    traced_tensor = hasattr(value, "dtype") and not hasattr(value, "numpy")
+    if traced_tensor and type(value).__module__.startswith("tensorflow."):
+        return "pass integers of Python, for each of which tf.function traces a program"
+    return None
+
+
 def remembered(maxsize: int) -> Callable[[FunctionT], FunctionT]:
     """Cache a function as `functools.lru_cache` does, and call it uncached while PyTorch traces or passes symbols.
 

@@ -4,6 +4,7 @@ tests/contract tests the contract on arrays of JAX, through the fixture `backend
 """
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -335,10 +336,6 @@ def test_wrong_calls():
         unpool.max_pool2d(jnp.array(X), 2, out=values)
     with pytest.raises(ValueError, match="`output_size`"):
         jax.jit(lambda v, i: unpool.max_unpool2d(v, i, 2, output_size=(99, 6)))(values, indices)
-    with pytest.raises(
-        jax.errors.ConcretizationTypeError, match="concrete value is expected"
-    ):  # a size is a part of the program
-        jax.jit(lambda v, i, n: unpool.max_unpool2d(v, i, 2, output_size=(n, 6)))(values, indices, 8)
 
 
 def test_conventions_of_what_is_traced():
@@ -358,6 +355,56 @@ def test_conventions_of_what_is_traced():
             assert_same_bits(np.asarray(jax.jit(back)(found)), INDICES)
     with pytest.raises(IndexError, match=r"indices\[0, 0, 0, 0\] = 48 does not fit the convention 'plane'"):
         unpool.convert_indices(jnp.full_like(indices, 48), "plane", "onnx", output_size=X.shape)
+
+
+@pytest.mark.parametrize("name", ["kernel_size", "stride", "padding", "dilation"])
+def test_a_window_that_is_traced(name):
+    """A number, a pair and an array; in a program, a map, a gradient, and where an object is made."""
+    x, window = jnp.array(X), {"kernel_size": 2}
+
+    def call(x, value):
+        return unpool.max_pool2d(x, **window | {name: value})
+
+    ways = [(jax.jit(call), one) for one in (1, (1, 1), jnp.array([1, 1]))]
+    ways += [
+        (jax.jit(lambda x, one: unpool.MaxPool2d(**window | {name: one})(x)), 1),
+        (jax.vmap(call), jnp.array([1, 1])),
+        (jax.grad(lambda x, one: call(x, one).sum(), argnums=(0, 1)), 1.0),
+    ]
+    for way, value in ways:
+        with pytest.raises(TypeError, match=rf"^`{name}` must be known when the program is traced, got .*Tracer.*:"):
+            way(x, value)
+    if name == "padding":
+        with pytest.raises(TypeError, match=r"^`padding` must be known when the program is traced"):
+            jax.jit(call)(x, ((0, 1), 1))
+
+
+def test_a_window_that_is_made_static():
+    """The ways that the message gives."""
+    x, expected = jnp.array(X), unpool.max_pool2d(X, 2)
+    with pytest.raises(TypeError, match=r"`static_argnums` or `static_argnames` of jax.jit, or bind it with functools"):
+        jax.jit(unpool.max_pool2d)(x, 2)
+    ways = [{"static_argnums": 1}, {"static_argnames": "kernel_size"}]
+    for call in [jax.jit(unpool.max_pool2d, **way) for way in ways]:
+        np.testing.assert_array_equal(call(x, 2), expected)
+    np.testing.assert_array_equal(jax.jit(partial(unpool.max_pool2d, kernel_size=2))(x), expected)
+
+
+@pytest.mark.parametrize("name", ["output_size", "input_size"])
+def test_a_size_that_is_traced(name):
+    arrays = jnp.array(POOLED), jnp.array(INDICES)
+    function = {"output_size": unpool.max_unpool2d, "input_size": unpool.max_pool2d_backward}[name]
+
+    def call(values, indices, size):
+        return function(values, indices, kernel_size=2, **{name: size})
+
+    for size in ((8, 6), jnp.array([8, 6])):
+        with pytest.raises(TypeError, match=f"^`{name}` must be known when .* traced, got .*: pass the shape of an"):
+            jax.jit(call)(*arrays, size)
+        with pytest.raises(TypeError, match=f"^`{name}` must be known when .* traced"):
+            jax.jit(lambda v, i, size: call(v, i, (size[0], 6)))(*arrays, size)
+    np.testing.assert_array_equal(jax.jit(call, static_argnums=2)(*arrays, (8, 6)), call(POOLED, INDICES, (8, 6)))
+    np.testing.assert_array_equal(call(*arrays, jnp.array([8, 6])), call(POOLED, INDICES, (8, 6)))
 
 
 # --- windows far larger than the plane --------------------------------------------------------------------------------

@@ -259,3 +259,23 @@ def test_wrong_calls(call, error, message):
     with pytest.raises(error) as caught:
         call(*tensors(X, POOLED, INDICES))
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["kernel_size", "stride", "padding", "dilation"])
+def test_a_window_that_is_a_tensor_of_a_graph(name):
+    def call(x, value):
+        return unpool.max_pool2d(x, **{"kernel_size": 2, name: value})
+
+    x, one = tf.constant(X), tf.constant(1)
+    for way, value in (
+        (call, one),
+        (lambda x, one: call(x, (one, 1)), one),
+        (call, tf.constant([1, 1])),
+        (lambda x, one: unpool.MaxPool2d(**{"kernel_size": 2, name: one})(x), one),
+    ):
+        message = f"`{name}` must be known when the program is traced, got .*: pass integers of Python, for each of"
+        with pytest.raises(TypeError, match=message):
+            tf.function(way)(x, value)
+    # The way that the message gives, and a tensor that has a value.
+    assert_same_bits(tf.function(call)(x, 1).numpy(), call(x, 1).numpy())
+    assert_same_bits(call(x, one).numpy(), call(x, 1).numpy())
