@@ -68,9 +68,14 @@ def _window(
     rank: int, kernel_size: object, stride: object, padding: object, dilation: object, names: tuple[str, str]
 ) -> Window:
     kernel = per_axis(names[0], kernel_size, rank, 1)
-    strides = kernel if stride is None or _integers(stride) == () else per_axis(names[1], stride, rank, 1)
+    strides = kernel if is_left_out(stride) else per_axis(names[1], stride, rank, 1)
     steps = per_axis("dilation", dilation, rank, 1)
     return Window(kernel, strides, _padding(padding, kernel, steps), steps)
+
+
+def is_left_out(value: object) -> bool:
+    """Return True for None, and for the empty stride that stands for it in programs that PyTorch exports."""
+    return value is None or _integers(value) == ()
 
 
 _remembered_window = remembered(maxsize=256)(_window)

@@ -9,6 +9,8 @@ For type checkers, a pooling object has `return_indices` in its type: ``MaxPool2
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar, Generic, Literal, overload
@@ -23,12 +25,40 @@ from unpool.arguments import (
     check_validate,
     data_format_of,
     index_format_of,
+    is_left_out,
     window,
 )
 from unpool.plan import Validate
 from unpool.protocol import DUPLICATES, Duplicates
 from unpool.sizes import check_no_window
+from unpool.tracing import traced
 from unpool.windows import Window
+
+
+class _Follows:
+    """A field whose default follows from other fields; if it was left out, it follows in a replaced copy, too.
+
+    It reads as its value.  Only `dataclasses.replace` and `copy.replace` read None where it was left out: they pass
+    what they read on to the copy.  PyTorch cannot trace a look at the caller, so in its programs they read the value.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name, self.kept = name, f"_{name}"
+
+    def __get__(self, module: Any, owner: type) -> Any:
+        if module is None:  # the default of the field
+            return None
+        left_out = self.name in getattr(module, "_left_out", ())
+        if left_out and not traced() and sys._getframe(1).f_code in _REPLACE:
+            return None
+        return getattr(module, self.kept)
+
+    def __set__(self, module: Any, value: Any) -> None:
+        object.__setattr__(module, self.kept, value)
+
+
+# `copy.replace`, of Python 3.13, calls the same function as `dataclasses.replace`.
+_REPLACE = {getattr(dataclasses, name).__code__ for name in ("replace", "_replace") if hasattr(dataclasses, name)}
 
 
 @dataclass(frozen=True)
@@ -36,7 +66,7 @@ class _MaxPool(Generic[ReturnIndicesT]):
     rank: ClassVar[int]
 
     kernel_size: int | Sequence[int]
-    stride: int | Sequence[int] | None = None
+    stride: int | Sequence[int] | None = _Follows()  # type: ignore[assignment]
     padding: Padding = 0
     dilation: int | Sequence[int] = 1
     return_indices: ReturnIndicesT = False  # type: ignore[assignment]  # also the type's default
@@ -44,9 +74,11 @@ class _MaxPool(Generic[ReturnIndicesT]):
     _: KW_ONLY
     data_format: DataFormat = "channels_first"
     index_format: IndexFormatWord = "plane"
-    index_dtype: Any = None
+    index_dtype: Any = _Follows()
     backend: str | None = None
     _window: Window = field(init=False, repr=False, compare=False)
+    _index_dtype: str = field(init=False, repr=False, compare=False)  # what `_Follows` keeps, for calls
+    _left_out: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _keep_window(self)
@@ -82,7 +114,7 @@ class _MaxPool(Generic[ReturnIndicesT]):
             self.return_indices,
             self.data_format,
             self.index_format,
-            self.index_dtype,
+            self._index_dtype,
             out,
             self.backend,
         )
@@ -93,7 +125,7 @@ class _MaxUnpool:
     rank: ClassVar[int]
 
     kernel_size: int | Sequence[int] | None
-    stride: int | Sequence[int] | None = None
+    stride: int | Sequence[int] | None = _Follows()  # type: ignore[assignment]
     padding: Padding = 0
     _: KW_ONLY
     dilation: int | Sequence[int] = 1
@@ -103,6 +135,7 @@ class _MaxUnpool:
     validate: Validate = True
     backend: str | None = None
     _window: Window = field(init=False, repr=False, compare=False)
+    _left_out: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _keep_window(self)
@@ -154,6 +187,9 @@ class _MaxUnpool:
 
 def _keep_window(module: _MaxPool[Any] | _MaxUnpool) -> None:
     """Check the four pooling arguments and keep each with one entry per spatial dimension."""
+    following = ("stride", "index_dtype") if isinstance(module, _MaxPool) else ("stride",)
+    left_out = [name for name in following if is_left_out(getattr(module, name))]
+    object.__setattr__(module, "_left_out", tuple(left_out))
     arguments = module.kernel_size, module.stride, module.padding, module.dilation
     checked = window(module.rank, *arguments, optional=isinstance(module, _MaxUnpool))
     for name, entries in checked.shown().items():

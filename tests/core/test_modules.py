@@ -119,6 +119,50 @@ def test_a_module_can_be_sent_and_copied(module):
     assert dataclasses.replace(module, kernel_size=5) != module
 
 
+# A module, what is replaced, and the module that this makes.
+REPLACED = [
+    (unpool.MaxPool2d(2), {"kernel_size": 3}, unpool.MaxPool2d(3)),
+    (unpool.MaxPool3d(2, []), {"kernel_size": (3, 2, 2)}, unpool.MaxPool3d((3, 2, 2))),
+    (unpool.MaxPool2d(2), {"stride": 1}, unpool.MaxPool2d(2, 1)),
+    (unpool.MaxPool2d(2), {"kernel_size": 3, "stride": (2, 2)}, unpool.MaxPool2d(3, 2)),
+    (unpool.MaxPool2d(2), {"kernel_size": 3, "stride": unpool.MaxPool2d(2).stride}, unpool.MaxPool2d(3, 2)),
+    (unpool.MaxPool2d(2, 2), {"kernel_size": 3}, unpool.MaxPool2d(3, 2)),
+    (unpool.MaxPool2d(2, 1), {"kernel_size": 3, "stride": None}, unpool.MaxPool2d(3)),
+    (unpool.MaxPool2d(2), {"index_format": "window"}, unpool.MaxPool2d(2, index_format="window")),
+    (unpool.MaxPool2d(2, index_format="window"), {"kernel_size": 17}, unpool.MaxPool2d(17, index_format="window")),
+    (unpool.MaxPool2d(2, index_format="window"), {"index_format": "plane"}, unpool.MaxPool2d(2)),
+    (
+        unpool.MaxPool2d(2, index_dtype="int64"),
+        {"index_format": "window"},
+        unpool.MaxPool2d(2, index_format="window", index_dtype="int64"),
+    ),
+    (unpool.MaxPool2d(2), {"index_dtype": "int32"}, unpool.MaxPool2d(2, index_dtype="int32")),
+    (unpool.MaxUnpool1d(2), {"kernel_size": 3}, unpool.MaxUnpool1d(3)),
+    (unpool.MaxUnpool2d(2), {"kernel_size": None}, unpool.MaxUnpool2d(None)),
+    (unpool.MaxUnpool2d(None), {"kernel_size": 2}, unpool.MaxUnpool2d(2)),
+    (unpool.MaxUnpool3d(2, 1), {"kernel_size": 3, "duplicates": "sum"}, unpool.MaxUnpool3d(3, 1, duplicates="sum")),
+]
+
+
+@pytest.mark.parametrize("replace", [dataclasses.replace, *([copy.replace] if hasattr(copy, "replace") else [])])
+@pytest.mark.parametrize(("module", "changes", "expected"), REPLACED)
+def test_what_was_left_out_follows_in_a_replaced_copy(replace, module, changes, expected):
+    found = replace(module, **changes)
+    assert found == expected
+    assert (repr(found), hash(found), vars(found)) == (repr(expected), hash(expected), vars(expected))
+    again = replace(replace(pickle.loads(pickle.dumps(module)), padding=0), **changes)
+    assert (again, type(again)) == (expected, type(module))
+
+
+def test_values_are_read_whether_they_follow_or_not():
+    module = unpool.MaxPool2d(3)
+    assert (module.stride, module.index_dtype) == ((3, 3), "int64")
+    assert unpool.MaxUnpool2d(2, module.stride) == unpool.MaxUnpool2d(2, 3)
+    assert dataclasses.asdict(module)["stride"] == (3, 3)
+    defaults = {field.name: field.default for field in dataclasses.fields(module)}
+    assert defaults["stride"] is defaults["index_dtype"] is None
+
+
 def test_modules_are_equal_by_what_they_do():
     ways = [
         unpool.MaxPool2d(2),

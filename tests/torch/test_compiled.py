@@ -143,6 +143,18 @@ def test_modules():
     pool, up = unpool.MaxPool2d(2, return_indices=True), unpool.MaxUnpool2d(2)
     x = torch.from_numpy(bits("float32", (2, 3, 8, 6)))
     assert_same_bits(compiled(lambda x: up(*pool(x)))(x).numpy(), up(*pool(x)).numpy())
+    # Programs read what was left out.
+    assert_same_bits(compiled(lambda x: x * pool.stride[0])(x).numpy(), (x * 2).numpy())
+
+
+@pytest.mark.skipif(torch.__version__ < "2.13", reason="this PyTorch cannot trace that an object is made")
+def test_modules_made_by_a_program():
+    def call(x):
+        values, indices = unpool.MaxPool2d(2, return_indices=True)(x)
+        return unpool.MaxUnpool2d(2)(values, indices, x.shape)
+
+    x = torch.from_numpy(bits("float32", (2, 3, 7, 6)))
+    assert_same_bits(compiled(call)(x).numpy(), call(x).numpy())
 
 
 def test_parameters_and_windows_that_vary():

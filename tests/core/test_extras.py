@@ -1,0 +1,59 @@
+"""The extras that messages, pages and comments name are those of pyproject.toml, and install what they say."""
+
+import re
+import tomllib
+
+import pytest
+from tree import ROOT
+
+from unpool.registry import BUILT_IN
+
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+FILES = [
+    ROOT / "README.md",
+    *(ROOT / "docs").glob("*.md"),
+    *(path for folder in ("unpool", "backends", "examples", "benchmarks") for path in (ROOT / folder).rglob("*.py")),
+]
+# As in `pip install "unpool[torch]"  # or [jax], [torch,cuda13]`.  A message may fill a name in, as {backend}.
+NAMED = re.compile(r"(?:unpool|\.| )\[([a-z0-9,]+)\]")
+
+
+def packages(extra):
+    """Return the packages that an extra installs, by name."""
+    found = set()
+    for requirement in EXTRAS[extra]:
+        name = re.match(r"[\w-]+", requirement).group()
+        inner = re.match(r"unpool\[([\w,]+)\]", requirement)
+        found |= set().union(*map(packages, inner.group(1).split(","))) if inner else {name}
+    return found
+
+
+def test_named_extras_exist():
+    named = {
+        name
+        for path in FILES
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if "pip install" in line or "unpool[" in line
+        for names in NAMED.findall(line)
+        for name in names.split(",")
+    }
+    assert {"torch", "cuda12", "cuda13", "onnx", "demo", "jax"} <= named
+    assert named <= set(EXTRAS)
+
+
+def test_every_part_has_an_extra():
+    """The message for a missing framework names the extra of its backend, or of `unpool.keras`."""
+    assert {*BUILT_IN, "keras"} - {"cpu"} <= set(EXTRAS)
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ("cuda", {"cupy-cuda13x"}),
+        ("cuda12", {"cupy-cuda12x"}),
+        ("cuda13", {"cupy-cuda13x"}),
+        ("onnx", {"torch", "ml_dtypes", "onnx", "onnxscript"}),
+    ],
+)
+def test_what_an_extra_installs(extra, expected):
+    assert packages(extra) == expected
