@@ -22,6 +22,7 @@ Beside them:
     convert_indices                                 indices of TensorFlow, ONNX or Chainer in unpool's form, and back
     available                                       which backends work here, and the reason of those that do not
     keep_memory, release_memory                     the memory of large results on the CPU
+    DefaultSizeWarning                              where a program of JAX may take a wrong size in silence
     Backend, Plan, BackendUnavailableError          for backends of third parties
 
 `max_pool2d` and `max_unpool2d` document every argument.  ``python -m unpool info`` tells how unpool was built.
@@ -31,7 +32,7 @@ import typing as _typing
 
 from unpool import calls, registry, tracing
 from unpool.conventions import convert_indices
-from unpool.errors import BackendUnavailableError
+from unpool.errors import BackendUnavailableError, DefaultSizeWarning
 from unpool.functional import (
     max_pool1d,
     max_pool1d_backward,
@@ -58,6 +59,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Backend",
     "BackendUnavailableError",
+    "DefaultSizeWarning",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",

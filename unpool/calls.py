@@ -5,6 +5,7 @@ Each function has the name of its primitive, and serves functions and objects of
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -24,7 +25,7 @@ from unpool.errors import kind_of
 from unpool.plan import IndexFormat, Plan, Validate, plan_pooling, plan_unpooling
 from unpool.protocol import DUPLICATES, Duplicates
 from unpool.sizes import common_shape
-from unpool.tracing import remembered
+from unpool.tracing import is_unchecked, remembered
 from unpool.windows import Window, no_window
 
 
@@ -117,6 +118,8 @@ def scatter(
     except (AttributeError, TypeError, ValueError):
         dtypes.check_arrays(names[0], values, indices)
         raise
+    if known is None and type(plan.windows) is not int:
+        _warn_of_default(plan)
     if out is not None:
         _check_out("out", out, plan.plane_shape, values)
     arrays: tuple[Any, ...] = (values, indices) if out is None else (values, indices, out)
@@ -242,6 +245,12 @@ def _pair(
     """Check the dtypes of values and indices, and return both shapes as tuples."""
     dtypes.check_pair(argument, dtype, index_dtype, index_format, real)
     return dtypes.shape_of(argument, shape), dtypes.shape_of("indices", indices_shape)
+
+
+def _warn_of_default(plan: Plan[Any]) -> None:
+    """Warn at the user's line if a default size may be wrong and the program will not tell."""
+    if any(is_unchecked(count) and stride > 1 for count, stride in zip(plan.pooled, plan.stride, strict=True)):
+        warnings.warn(errors.default_size(plan.sized_by, plan.pooled_shape), stacklevel=4)
 
 
 def _check_out(argument: str, out: Any, shape: tuple[int, ...], like: Any) -> None:

@@ -16,6 +16,14 @@ class BackendUnavailableError(ImportError):
     """The backend of these arrays is not installed, or does not work on this machine."""
 
 
+class DefaultSizeWarning(UserWarning):
+    """A program takes the default for a size that is unknown until it runs, and cannot report indices that do not fit.
+
+    Several sizes pool to the same one.  In a program of JAX with symbolic sizes, and in a model of Keras on JAX, an
+    index of a larger plane is dropped or names another cell, without an error.
+    """
+
+
 # --- arguments ------------------------------------------------------------------------------------------------------
 
 
@@ -75,6 +83,15 @@ def overlapping_out(argument: str) -> ValueError:
     return ValueError(
         f"`{argument}` must not share memory with the other arrays of the call, which are still read while it is "
         f"written: pass a copy of one of them"
+    )
+
+
+def default_size(argument: str, shape: Sequence[int | None]) -> DefaultSizeWarning:
+    """Return the warning of an unpooling without a size, from an array of this shape, in a program that cannot tell."""
+    return DefaultSizeWarning(
+        f"`{argument}` must be given where a size is unknown until the program runs, got none for the pooled shape "
+        f"{tuple(shape)}: the default size may be wrong, and then indices are dropped or name other cells; "
+        f"{what_was_pooled(argument)}"
     )
 
 

@@ -37,6 +37,11 @@ def is_symbol(size: object) -> bool:
     return type(size).__name__ in ("SymInt", "_DimExpr")
 
 
+def is_unchecked(size: object) -> bool:
+    """Return True for a symbol of JAX: programs with symbolic sizes do not check indices."""
+    return type(size).__name__ == "_DimExpr"
+
+
 def is_tracer(value: object) -> bool:
     """Return True for a tracer, which stands for an array in a program of JAX and has no value."""
     return any(cls.__name__ == "Tracer" and cls.__module__.startswith("jax.") for cls in type(value).__mro__)

@@ -11,6 +11,7 @@ ELSEWHERE = {
     "broken_backend",
     "compiled",
     "cannot_wait",
+    "default_size",
     "devices_differ",
     "failing_cuda",
     "fixed_arrays",

@@ -520,6 +520,42 @@ def test_symbols_obey_the_rule_of_sizes():
         call((8, 2 * width))
 
 
+@pytest.mark.parametrize("call", [lambda v, i: unpool.max_unpool2d(v, i, 2), lambda v, i: unpool.MaxUnpool2d(2)(v, i)])
+def test_a_default_size_that_may_be_wrong_is_warned_of(call):
+    """An exported program shears a plane of 7 columns into one of 6, and no index tells."""
+    from jax import export
+
+    x = np.zeros((1, 1, 4, 7))
+    x[0, 0, 2] = range(1, 8)
+    arrays = tuple(map(jnp.array, unpool.max_pool2d(x, 2, return_indices=True)))
+    symbols = export.symbolic_args_specs(arrays, ("n, c, h, w",) * 2)
+    message = r"^`output_size` must be given where a size is unknown .*, got none .*\(n, c, h, w\): .*; pass the shape"
+    with pytest.warns(unpool.DefaultSizeWarning, match=message) as caught:
+        exported = export.export(jax.jit(call))(*symbols)
+    assert [warning.filename for warning in caught] == [__file__]
+    assert np.asarray(exported.call(*arrays)).nonzero()[2].tolist() == [2, 2, 3]  # one row becomes two
+
+
+@pytest.mark.parametrize(
+    ("axes", "stride", "given"),
+    [
+        ("n, c, 4, 3", 2, False),  # every size is known
+        ("n, c, h, w", 1, False),  # only one size pools to h x w
+        ("n, c, h, 3", (1, 2), False),
+        ("n, c, h, w", 2, True),
+    ],
+)
+def test_a_default_size_that_is_right_is_not_warned_of(axes, stride, given):
+    """Warnings are errors here."""
+    from jax import export
+
+    arrays = jnp.ones((2, 3, 4, 3)), jnp.zeros((2, 3, 4, 3), int)
+    values, indices = export.symbolic_args_specs(arrays, (axes,) * 2)
+    size = tuple(2 * entry for entry in values.shape[2:]) if given else None
+    call = jax.jit(lambda v, i: unpool.max_unpool2d(v, i, 2, stride, output_size=size))
+    assert export.export(call)(values, indices).call(*arrays).shape[:2] == (2, 3)
+
+
 # --- several devices --------------------------------------------------------------------------------------------------
 
 DEVICES = """

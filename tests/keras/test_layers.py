@@ -434,6 +434,7 @@ def test_one_array_may_be_of_numpy():
 @every_window
 @every_padding
 @every_index_format
+@pytest.mark.filterwarnings("ignore::unpool.DefaultSizeWarning")  # on JAX, as tests/keras/test_models.py tests
 def test_shapes_are_told_before_they_are_there(rank, data_format, window, padding, index_format):
     x = data(rank, data_format)
     named = {"padding": padding, "data_format": data_format, "index_format": index_format}

@@ -3,6 +3,7 @@
 KERAS_BACKEND chooses the backend of Keras. tox.ini runs this file once with each.
 """
 
+import contextlib
 import inspect
 import itertools
 import json
@@ -231,14 +232,45 @@ def test_a_bad_index_is_an_error_of_the_run(index_format):
             predict(bad, index_format, jit_compile=jit_compile)
 
 
+# On JAX, where programs on a GPU drop an index of a larger picture, a model without a size is warned of.
+WARNED = pytest.warns(unpool.DefaultSizeWarning) if BACKEND == "jax" else contextlib.nullcontext()
+
+
 def test_indices_of_another_size_are_an_error_of_the_run():
     x = keras.Input((None, None, 3))
     pool, back = layers(2, 2, padding="same", data_format="channels_last", index_format="plane")
-    model = keras.Model(x, back(*pool(x)))
+    with WARNED:
+        model = keras.Model(x, back(*pool(x)))
     model.compile(jit_compile=False)
     assert model.predict(data(sizes=(6, 4)), verbose=0).shape == (4, 6, 4, 3)
     with pytest.raises(Exception, match="is outside its own window"):
         model.predict(data(sizes=(7, 5)), verbose=0)
+
+
+@every_index_format
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_a_default_size_that_may_be_wrong_is_warned_of(index_format, data_format):
+    named = {"data_format": data_format, "index_format": index_format}
+    x = keras.Input(arranged((3,), (8, None), data_format))
+    pool, back = layers(2, 2, **named)
+    with WARNED as caught:
+        back(*pool(x))
+    if BACKEND == "jax":
+        (warning,) = caught
+        assert "`like` must be given where a size is unknown until the program runs, got none" in str(warning.message)
+        assert str(warning.message).endswith("; pass what was pooled as `like`, or its size as `output_size`")
+
+
+def test_a_default_size_that_is_right_is_not_warned_of():
+    """Warnings are errors here."""
+    x, known = keras.Input((None, None, 3)), keras.Input((8, 6, 3))
+    named = {"data_format": "channels_last"}
+    pool, back = layers(2, 2, **named)
+    assert back(*pool(x), like=x).shape == (None, None, None, 3)
+    assert back(*pool(x), output_size=(8, 6)).shape == back(*pool(known)).shape == (None, 8, 6, 3)
+    assert MaxUnpooling2D(2, output_size=(8, 6), **named)(*pool(x)).shape == (None, 8, 6, 3)
+    pool, back = layers(2, 2, 1, **named)
+    assert back(*pool(x)).shape == (None, None, None, 3)
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="PyTorch has no XLA here")

@@ -149,6 +149,11 @@ def max_unpool2d(
     BackendUnavailableError
         If the array's backend is not installed.
 
+    Warns
+    -----
+    DefaultSizeWarning
+        If JAX traces the call with symbolic sizes and without ``output_size``, and several sizes fit.
+
     Examples
     --------
     >>> import numpy as np

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import keras
 
 from unpool import calls, dtypes
 from unpool.arguments import IndexFormatWord, check_choice, check_validate, per_axis, sizes_of
+from unpool.errors import default_size
 from unpool.keras import messages
 from unpool.keras.windowed import Windowed
 from unpool.plan import Validate, plan_unpooling
@@ -84,7 +86,16 @@ class _MaxUnpooling(Windowed):
         dtypes.check_pair("inputs", values.dtype, indices.dtype, self.index_format, real=False)
         like_shape = None if like is None else like.shape
         shape = self.compute_output_shape(values.shape, indices.shape, output_size, like_shape)
+        if self._size(output_size, like_shape) is None:
+            self._warn_of_default(values.shape)
         return keras.KerasTensor(shape, values.dtype)
+
+    def _warn_of_default(self, shape: Sequence[int | None]) -> None:
+        """Warn if the default size may be wrong, on JAX, whose programs may drop the indices that would tell."""
+        sizes = shape[spatial_axes(len(shape), self.rank, self.channels_last)]
+        unknown = any(size is None and stride > 1 for size, stride in zip(sizes, self.strides, strict=True))
+        if unknown and keras.backend.backend() == "jax":
+            warnings.warn(default_size("like", shape), stacklevel=2)
 
     def _size(self, output_size: Any, like_shape: Sequence[Any] | None) -> Any:
         """Return the size for a call; an argument of the call overrides that of the layer."""
