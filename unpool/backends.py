@@ -139,11 +139,23 @@ def _unknown_array(argument: str, value: object, kinds: Sequence[str], layers: s
             f"`{argument}` must be an array with values, got {kind_of(value)}: call a layer of {layers} where a model "
             f"is made"
         )
+    if _holds_array(value):
+        advice = f"pass {argument}.data"
+    elif is_result(argument):
+        advice = an_empty_one("the input")
+    else:
+        advice = f"convert it first, for example with numpy.asarray({argument})"
     return TypeError(
         f"`{argument}` must be an array of a library that unpool knows ({', '.join(kinds)}, or one with a plugin in "
-        f"the entry-point group 'unpool.backends'), got {kind_of(value)}: convert it first, for example with "
-        f"numpy.asarray({argument})"
+        f"the entry-point group 'unpool.backends'), got {kind_of(value)}: {advice}"
     )
+
+
+def _holds_array(value: Any) -> bool:
+    """Return True if `value.data` is an array of a known library with the same cells, as in an xarray.DataArray."""
+    held = getattr(value, "data", None)
+    packages = {cls.__module__.partition(".")[0] for cls in type(held).__mro__}
+    return not packages.isdisjoint(BY_PACKAGE) and getattr(held, "shape", None) == value.shape
 
 
 def _masked_array(argument: str) -> TypeError:

@@ -23,12 +23,16 @@ def test_an_out_that_cannot_be_written_into(case, make, fails):
     assert [array.tobytes() for array in arrays] == before
 
 
-@pytest.mark.parametrize("out", [[0.0] * 4, (P, I), stranger("torch", P)], ids=["list", "pair", "tensor"])
+STRANGERS = {"tensor": stranger("torch", P), "unknown": stranger("sparse", P), "held": stranger("xarray", P, data=P)}
+
+
+@pytest.mark.parametrize("out", [[0.0] * 4, (P, I), *STRANGERS.values()], ids=["list", "pair", *STRANGERS])
 def test_advice_for_out_is_not_to_write_into_a_copy(out):
     """`numpy.asarray(out)` may be a copy, and then the result is lost."""
     with pytest.raises(TypeError, match="`out`") as caught:
         pool_into(out)
     assert "numpy.asarray(out)" not in str(caught.value)
+    assert str(caught.value).endswith(": pass out.data") == (out is STRANGERS["held"])
     assert "`indices` comes second" not in str(caught.value)
 
 
