@@ -3,6 +3,7 @@
 The calls and their messages are in tests/support/wrong_calls. They fail before any work: `out` keeps its bytes.
 """
 
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -52,3 +53,18 @@ def test_a_missing_argument_is_named():
     """Python's own message names `kernel_size`, because it has no default."""
     with pytest.raises(TypeError, match="kernel_size"):
         unpool.max_unpool2d(P, I)
+
+
+STEMS = ("max_pool{}d", "max_unpool{}d", "max_pool{}d_backward", "max_unpool{}d_backward", "MaxPool{}d", "MaxUnpool{}d")
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("stem", STEMS)
+@pytest.mark.parametrize("word", ["strides", "pool_size"])
+def test_an_argument_of_another_library_is_named(stem, rank, word):
+    """Python's own message names it, and from 3.13 the argument that is like it."""
+    name = stem.format(rank)
+    with pytest.raises(TypeError, match=rf"{name}.*\(\) got an unexpected keyword argument '{word}'") as caught:
+        getattr(unpool, name)(**{word: 2})
+    if sys.version_info >= (3, 13) and word == "strides":
+        assert "Did you mean 'stride'?" in str(caught.value)
