@@ -29,6 +29,7 @@ ELSEWHERE = {
     "no_backend",
     "no_device",
     "no_namespace",
+    "no_translations",
     "not_a_module",
     "not_a_pair",
     "not_batched",

@@ -1,5 +1,6 @@
 """`unpool.torch`: drop-in replacements for layers of `torch.nn`, and their export to ONNX."""
 
+import ast
 import copy
 import inspect
 import io
@@ -9,6 +10,7 @@ import logging
 import numpy as np
 import pytest
 from needs import require, require_backend
+from processes import python
 
 import unpool
 
@@ -174,6 +176,48 @@ class Exporter:
 @pytest.fixture(scope="module")
 def export():
     return Exporter()
+
+
+UNTRANSLATED = """
+import logging, warnings
+import torch, unpool.torch
+logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+
+class Net(torch.nn.Module):
+    def forward(self, x):
+        values, indices = unpool.max_pool2d(x, 2, return_indices=True)
+        return unpool.max_unpool2d(values, indices, 2)
+
+def export(**named):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        try:
+            torch.onnx.export(Net().eval(), (torch.ones(1, 1, 4, 4),), dynamo=True, verbose=False, **named)
+        except Exception as error:
+            print("refused:", "No ONNX function found for <OpOverload(op='unpool." in str(error))
+    print("warned:", [str(warning.message) for warning in caught if "custom_translation_table" in str(warning.message)])
+
+torch.export.export(Net(), (torch.ones(1, 1, 4, 4),))
+export()
+export(custom_translation_table=unpool.torch.onnx_translations())
+"""
+
+
+def test_an_export_without_the_translations_says_what_to_pass():
+    """PyTorch's own error does not.  An export of other kinds and one with the translations give no warning."""
+    require("onnxscript", "PyTorch's exporter to ONNX needs it")
+    result = python("-W", "error:`custom_translation_table`", "-c", UNTRANSLATED)
+    assert result.returncode == 0, result.stderr
+    said = [line.partition(": ") for line in result.stdout.splitlines()]
+    assert [rest for start, _, rest in said if start == "refused"] == ["True"]
+    without, with_ = [ast.literal_eval(rest) for start, _, rest in said if start == "warned"]
+    text = (
+        "`custom_translation_table` must have rules for the operators of unpool, got none that unpool made: pass "
+        "torch.onnx.export(..., dynamo=True, custom_translation_table=unpool.torch.onnx_translations()), or rules of "
+        "your own"
+    )
+    assert set(without) == {text}
+    assert with_ == []
 
 
 class Levels(torch.nn.Module):

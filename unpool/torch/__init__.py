@@ -13,7 +13,7 @@ Adaptive and fractional pooling compute as in PyTorch, with gradients that are t
 changes the layers of a whole model, so that it trains under ``torch.use_deterministic_algorithms(True)``.
 
 `torch.compile`, `torch.export` and `torch.fx` can trace a model with these layers; TorchScript cannot.  The export to
-ONNX needs `onnx_translations`, and that to other tools `decompositions`.
+ONNX needs ``custom_translation_table=onnx_translations()``, and that to other tools `decompositions`.
 """
 
 from unpool.torch.exporting import decompositions, onnx_translations
