@@ -295,8 +295,6 @@ def _is_plain(value: object, pairs: bool = False) -> bool:
 
 def _integers(value: Any) -> int | tuple[int, ...] | None:
     """Return an integer as it is, a sequence of integers as a tuple, and None for any other value."""
-    if type(value) is int:
-        return value
     value = _listed(value)
     try:
         if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
@@ -308,6 +306,8 @@ def _integers(value: Any) -> int | tuple[int, ...] | None:
 
 def _listed(value: Any) -> Any:
     """Return the entries of NumPy's scalars and arrays, and of arrays like them; return other values as they are."""
+    if type(value) is int:  # PyTorch cannot trace the look for an attribute of a symbol
+        return value
     try:
         return value.tolist() if hasattr(value, "tolist") else value
     except TypeError:  # a tracer of JAX
