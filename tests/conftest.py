@@ -15,6 +15,7 @@ from keeping import folder
 from thinning import thinned
 
 CORE = Path(__file__).parent / "core"
+TENSORFLOW = Path(__file__).parent / "tensorflow"
 
 settings.register_profile("default", deadline=None, max_examples=200)
 settings.register_profile("ci", deadline=None, max_examples=200, derandomize=True)
@@ -117,6 +118,15 @@ def pytest_collection_modifyitems(config, items):
     left_out = set(items).difference(kept)
     config.hook.pytest_deselected(items=[item for item in items if item in left_out])
     items[:] = kept
+    for item in kept:
+        if leaves_format_out(item):
+            item.add_marker(pytest.mark.filterwarnings("ignore::unpool.DataFormatWarning"))
+
+
+def leaves_format_out(item):
+    """Return whether a test calls with TensorFlow's tensors, where channels first needs no `data_format` elsewhere."""
+    kind = kind_of(item)
+    return item.path.is_relative_to(TENSORFLOW) or (kind is not None and issubclass(kind, kinds.TensorFlowArrays))
 
 
 def kind_of(item):

@@ -24,6 +24,7 @@ Beside them:
     keep_memory, release_memory                     the memory of large results on the CPU
     DefaultSizeWarning                              where a program of JAX may take a wrong size in silence
     Backend, Plan, BackendUnavailableError          for backends of third parties
+    DataFormatWarning                               where the channels may be last, and `data_format` is not named
 
 `max_pool2d` and `max_unpool2d` document every argument.  ``python -m unpool info`` tells how unpool was built.
 """
@@ -32,7 +33,7 @@ import typing as _typing
 
 from unpool import calls, registry, tracing
 from unpool.conventions import convert_indices
-from unpool.errors import BackendUnavailableError, DefaultSizeWarning
+from unpool.errors import BackendUnavailableError, DataFormatWarning, DefaultSizeWarning
 from unpool.functional import (
     max_pool1d,
     max_pool1d_backward,
@@ -59,6 +60,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Backend",
     "BackendUnavailableError",
+    "DataFormatWarning",
     "DefaultSizeWarning",
     "MaxPool1d",
     "MaxPool2d",
@@ -94,10 +96,11 @@ if not _typing.TYPE_CHECKING:  # type checkers would take any attribute for one 
         return registry.part(name)
 
 
-# Autograph has nothing to rewrite in the public functions, nor in `calls.scatter`, which the Keras layers call.
+# Autograph has nothing to rewrite in the public functions and objects, nor in `calls.scatter`, which the Keras layers
+# call.  The mark of an object is an attribute of its class: autograph reads it from what a program calls.
 for _public in (*map(globals().get, __all__), calls.scatter):
     if isinstance(_public, type):
-        _public = vars(_public.__base__).get("__call__") if _public.__name__.startswith("Max") else None
+        _public = _public.__base__ if _public.__name__.startswith("Max") else None
     if callable(_public):
         tracing.not_rewritten(_public)
 del _public

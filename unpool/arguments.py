@@ -158,12 +158,16 @@ def check_validate(value: object) -> Validate:
     return bool(value)
 
 
-def is_channels_last(data_format: str, rank: int) -> bool:
+def is_channels_last(data_format: str | None, rank: int) -> bool:
     """Return True if a data format has the channels last.  TensorFlow's words name the axes, so they depend on `rank`.
+
+    None, the default, stands for channels first.
 
     >>> is_channels_last("NHWC", 2), is_channels_last("channels_first", 2)
     (True, False)
     """
+    if data_format is None:
+        return False
     try:
         return _IS_LAST[rank][data_format]
     except (KeyError, TypeError):  # TypeError: unhashable
@@ -185,7 +189,7 @@ def rank_of(data_format: object, argument: str, shape: Sequence[Any]) -> int:
     return max(2, len(shape) - 2)
 
 
-def data_format_of(data_format: str, rank: int) -> str:
+def data_format_of(data_format: str | None, rank: int) -> str:
     """Return the plain word of a data format."""
     return "channels_last" if is_channels_last(data_format, rank) else "channels_first"
 

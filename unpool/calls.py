@@ -22,6 +22,7 @@ from unpool.arguments import (
     unknown_sizes,
 )
 from unpool.errors import kind_of
+from unpool.format_warning import may_be_channels_last, warn_of_format
 from unpool.plan import IndexFormat, Plan, Validate, plan_pooling, plan_unpooling
 from unpool.protocol import DUPLICATES, Duplicates
 from unpool.sizes import common_shape
@@ -49,7 +50,7 @@ def pool(
     window: Window,
     ceil_mode: bool,
     return_indices: bool,
-    data_format: str,
+    data_format: str | None,
     index_format: IndexFormatWord,
     index_dtype: Any,
     out: Any,
@@ -62,8 +63,8 @@ def pool(
             index_format = index_format_of(index_format)
         index_dtype = dtypes.index_dtype_of(index_dtype, index_format, window)
         returned = index_dtype if return_indices else None
-        channels_last = is_channels_last(data_format, len(window.kernel))
-        plan = _plan_pool(*described, window, bool(ceil_mode), channels_last, returned, index_format)
+        channels_last = data_format is not None and is_channels_last(data_format, len(window.kernel))
+        plan, may_be_last = _plan_pool(*described, window, bool(ceil_mode), channels_last, returned, index_format)
     except (AttributeError, TypeError, ValueError):
         dtypes.describe("input", input)
         raise
@@ -84,6 +85,8 @@ def pool(
     chosen = backends.route(names, arrays, backend)
     if index_format != "plane":
         backends.check_format(chosen, index_format, names, arrays)
+    if data_format is None and may_be_last:
+        warn_of_format("input")
     values, indices = chosen.pool(input, plan, pair)
     return (values, indices) if return_indices else values
 
@@ -93,7 +96,7 @@ def scatter(
     indices: Any,
     window: Window,
     size: Sequence[int] | None,
-    data_format: str,
+    data_format: str | None,
     index_format: IndexFormatWord,
     duplicates: Duplicates,
     out: Any,
@@ -109,12 +112,12 @@ def scatter(
         if index_format != "plane":
             index_format = index_format_of(index_format)
         check_choice("duplicates", duplicates, DUPLICATES)
-        channels_last = is_channels_last(data_format, len(window.kernel))
+        channels_last = data_format is not None and is_channels_last(data_format, len(window.kernel))
         if size is not None or needs_size:
             dtypes.shape_of(names[0], pair[0])  # refuses sizes that TorchScript records before `size` is read
             known, entries = sizes_of(sized_by, size, len(window.kernel), channels_last)
         checked = True if validate is True else check_validate(validate)
-        plan = _plan_scatter(*pair, window, known, channels_last, index_format, checked, terms)
+        plan, may_be_last = _plan_scatter(*pair, window, known, channels_last, index_format, checked, terms)
     except (AttributeError, TypeError, ValueError):
         dtypes.check_arrays(names[0], values, indices)
         raise
@@ -133,6 +136,8 @@ def scatter(
     chosen = backends.route(names, arrays, backend)
     if index_format != "plane":
         backends.check_format(chosen, index_format, names, arrays)
+    if data_format is None and may_be_last:
+        warn_of_format(names[0])
     if given is None:
         output: ArrayT = chosen.scatter(values, indices, plan, duplicates, out)
         return output
@@ -143,7 +148,7 @@ def gather(
     planes: ArrayT,
     indices: Any,
     window: Window,
-    data_format: str,
+    data_format: str | None,
     index_format: IndexFormatWord,
     duplicates: Duplicates,
     out: Any,
@@ -159,8 +164,8 @@ def gather(
             index_format = index_format_of(index_format)
         check_choice("duplicates", duplicates, DUPLICATES)
         checked = True if validate is True else check_validate(validate)
-        channels_last = is_channels_last(data_format, len(window.kernel))
-        plan = _plan_gather(*pair, window, channels_last, index_format, checked, terms)
+        channels_last = data_format is not None and is_channels_last(data_format, len(window.kernel))
+        plan, may_be_last = _plan_gather(*pair, window, channels_last, index_format, checked, terms)
     except (AttributeError, TypeError, ValueError):
         dtypes.check_arrays(names[0], planes, indices)
         raise
@@ -170,11 +175,13 @@ def gather(
     chosen = backends.route(names, arrays, backend)
     if index_format != "plane":
         backends.check_format(chosen, index_format, names, arrays)
+    if data_format is None and may_be_last:
+        warn_of_format(names[0])
     output: ArrayT = chosen.gather(planes, indices, plan, duplicates, out)
     return output
 
 
-def take(input: ArrayT, indices: Any, data_format: str, out: Any, validate: bool, backend: str | None) -> ArrayT:
+def take(input: ArrayT, indices: Any, data_format: str | None, out: Any, validate: bool, backend: str | None) -> ArrayT:
     """Gather values at positions in their planes: `take_along_plane`."""
     shape, _ = dtypes.describe("input", input)
     rank = rank_of(data_format, "input", shape)
@@ -185,7 +192,8 @@ def take(input: ArrayT, indices: Any, data_format: str, out: Any, validate: bool
 
 # --- plans ------------------------------------------------------------------------------------------------------------
 
-# Checks and Plan in one function, since a tiny call spends more time on looking up caches than on its kernel.
+# Checks and Plan in one function, since a tiny call spends more time on looking up caches than on its kernel.  So these
+# functions also return whether the channels may be last, for calls that do not name `data_format`.
 
 
 @remembered(maxsize=1024)
@@ -197,9 +205,11 @@ def _plan_pool(
     channels_last: bool,
     index_dtype: str | None,
     index_format: IndexFormat,
-) -> Plan[Any]:
+) -> tuple[Plan[Any], bool]:
     dtypes.check_values("input", dtypes.name(dtype), dtypes.REALS)
-    return plan_pooling(dtypes.shape_of("input", shape), window, ceil_mode, channels_last, index_dtype, index_format)
+    sizes = dtypes.shape_of("input", shape)
+    plan = plan_pooling(sizes, window, ceil_mode, channels_last, index_dtype, index_format)
+    return plan, may_be_channels_last(shape, sizes, len(window.kernel))
 
 
 @remembered(maxsize=1024)
@@ -214,11 +224,12 @@ def _plan_scatter(
     index_format: IndexFormat,
     validate: Validate,
     terms: Terms,
-) -> Plan[Any]:
+) -> tuple[Plan[Any], bool]:
     argument = terms.arrays[0]
     pooled, other = _pair(argument, shape, indices_shape, dtype, index_dtype, index_format, terms.real)
     pooled = common_shape("indices", other, argument, pooled)
-    return plan_unpooling(pooled, window, size, channels_last, validate, argument, terms.sized_by, index_format)
+    plan = plan_unpooling(pooled, window, size, channels_last, validate, argument, terms.sized_by, index_format)
+    return plan, may_be_channels_last(shape, pooled, len(window.kernel))
 
 
 @remembered(maxsize=1024)
@@ -232,11 +243,12 @@ def _plan_gather(
     index_format: IndexFormat,
     validate: Validate,
     terms: Terms,
-) -> Plan[Any]:
+) -> tuple[Plan[Any], bool]:
     size, pooled = _pair(terms.sized_by, shape, indices_shape, dtype, index_dtype, index_format, terms.real)
     if len(size) != len(pooled):
         raise _dimensions_differ(terms.sized_by, size, "indices", pooled)
-    return plan_unpooling(pooled, window, size, channels_last, validate, "indices", terms.sized_by, index_format)
+    plan = plan_unpooling(pooled, window, size, channels_last, validate, "indices", terms.sized_by, index_format)
+    return plan, may_be_channels_last(shape, size, len(window.kernel))
 
 
 def _pair(

@@ -35,6 +35,7 @@ from unpool.arguments import (
 )
 from unpool.backends import arithmetic_of
 from unpool.errors import index_at
+from unpool.format_warning import may_be_channels_last, warn_of_format
 from unpool.plan import plan_unpooling
 from unpool.sizes import Number, check_countable, check_taps, spatial_axes
 from unpool.taps import cells_of, taps_of
@@ -54,7 +55,7 @@ def convert_indices(
     target: ConventionWord,
     *,
     output_size: Sequence[int],
-    data_format: DataFormat = "channels_first",
+    data_format: DataFormat | None = None,
     kernel_size: int | Sequence[int] | None = None,
     stride: int | Sequence[int] | None = None,
     padding: Padding = 0,
@@ -74,7 +75,8 @@ def convert_indices(
         The full shape of the array that was pooled, in the given data format.
     data_format
         ``"channels_first"`` or ``"channels_last"``, the order of the arrays' axes, or TensorFlow's words for them, such
-        as ``"NHWC"``; the meaning of an index does not depend on it.
+        as ``"NHWC"``; the meaning of an index does not depend on it.  None is channels first, with a
+        `DataFormatWarning` for TensorFlow's tensors and where the channels may be last.
     kernel_size, stride, padding, dilation
         The arguments of the pooling call; needed by ``"window"``.  If they are given, each index must be a cell of its
         own window.
@@ -121,7 +123,7 @@ class _Geometry:
         self,
         indices: Any,
         output_size: Sequence[int],
-        data_format: str,
+        data_format: DataFormat | None,
         kernel_size: Any,
         stride: Any,
         padding: Any,
@@ -162,6 +164,8 @@ class _Geometry:
             self.window = window(self.rank, kernel_size, stride, padding, dilation)
             # Apply the rules of sizes, with the messages of the unpooling call.
             plan_unpooling(shape, self.window, size, channels_last, True, "indices")
+        if data_format is None and may_be_channels_last(indices.shape, shape, self.rank):
+            warn_of_format("indices")
 
     def _require_full_size(self) -> None:
         def other(number: Number) -> Exception:

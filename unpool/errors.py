@@ -16,6 +16,10 @@ class BackendUnavailableError(ImportError):
     """The backend of these arrays is not installed, or does not work on this machine."""
 
 
+class DataFormatWarning(UserWarning):
+    """A call does not name `data_format`, and its array may have the channels last."""
+
+
 class DefaultSizeWarning(UserWarning):
     """A program takes the default for a size that is unknown until it runs, and cannot report indices that do not fit.
 

@@ -72,11 +72,12 @@ class _MaxPool(Generic[ReturnIndicesT]):
     return_indices: ReturnIndicesT = False  # type: ignore[assignment]  # also the type's default
     ceil_mode: bool = False
     _: KW_ONLY
-    data_format: DataFormat = "channels_first"
+    data_format: DataFormat | None = _Follows()  # type: ignore[assignment]
     index_format: IndexFormatWord = "plane"
     index_dtype: Any = _Follows()
     backend: str | None = None
     _window: Window = field(init=False, repr=False, compare=False)
+    _data_format: str = field(init=False, repr=False, compare=False)
     _index_dtype: str = field(init=False, repr=False, compare=False)  # what `_Follows` keeps, for calls
     _left_out: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
@@ -112,7 +113,7 @@ class _MaxPool(Generic[ReturnIndicesT]):
             self._window,
             self.ceil_mode,
             self.return_indices,
-            self.data_format,
+            None if "data_format" in self._left_out else self._data_format,
             self.index_format,
             self._index_dtype,
             out,
@@ -129,12 +130,13 @@ class _MaxUnpool:
     padding: Padding = 0
     _: KW_ONLY
     dilation: int | Sequence[int] = 1
-    data_format: DataFormat = "channels_first"
+    data_format: DataFormat | None = _Follows()  # type: ignore[assignment]
     index_format: IndexFormatWord = "plane"
     duplicates: Duplicates = "last"
     validate: Validate = True
     backend: str | None = None
     _window: Window = field(init=False, repr=False, compare=False)
+    _data_format: str = field(init=False, repr=False, compare=False)
     _left_out: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -176,7 +178,7 @@ class _MaxUnpool:
             indices,
             self._window,
             output_size,
-            self.data_format,
+            None if "data_format" in self._left_out else self._data_format,
             self.index_format,
             self.duplicates,
             out,
@@ -187,7 +189,7 @@ class _MaxUnpool:
 
 def _keep_window(module: _MaxPool[Any] | _MaxUnpool) -> None:
     """Check the four pooling arguments and keep each with one entry per spatial dimension."""
-    following = ("stride", "index_dtype") if isinstance(module, _MaxPool) else ("stride",)
+    following = [name for name in ("stride", "data_format", "index_dtype") if hasattr(module, name)]
     left_out = [name for name in following if is_left_out(getattr(module, name))]
     object.__setattr__(module, "_left_out", tuple(left_out))
     arguments = module.kernel_size, module.stride, module.padding, module.dilation
@@ -216,7 +218,8 @@ class MaxPool1d(_MaxPool[ReturnIndicesT]):
     ceil_mode
         Round the number of windows up instead of down.
     data_format
-        ``"channels_first"`` or ``"channels_last"``; ``"NCW"`` or ``"NWC"``.
+        ``"channels_first"`` or ``"channels_last"``; ``"NCW"`` or ``"NWC"``.  None is channels first, with the
+        warning of the function.
     index_format
         ``"plane"`` for flat positions, or ``"window"`` for taps of each window.
     index_dtype
@@ -247,7 +250,8 @@ class MaxPool2d(_MaxPool[ReturnIndicesT]):
     ceil_mode
         Round the number of windows up instead of down.
     data_format
-        ``"channels_first"`` or ``"channels_last"``; ``"NCHW"`` or ``"NHWC"``.
+        ``"channels_first"`` or ``"channels_last"``; ``"NCHW"`` or ``"NHWC"``.  None is channels first, with the
+        warning of the function.
     index_format
         ``"plane"`` for flat positions, or ``"window"`` for taps of each window.
     index_dtype
@@ -279,7 +283,8 @@ class MaxPool3d(_MaxPool[ReturnIndicesT]):
     ceil_mode
         Round the number of windows up instead of down.
     data_format
-        ``"channels_first"`` or ``"channels_last"``; ``"NCDHW"`` or ``"NDHWC"``.
+        ``"channels_first"`` or ``"channels_last"``; ``"NCDHW"`` or ``"NDHWC"``.  None is channels first, with the
+        warning of the function.
     index_format
         ``"plane"`` for flat positions, or ``"window"`` for taps of each window.
     index_dtype

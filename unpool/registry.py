@@ -39,12 +39,15 @@ class _BuiltIn(NamedTuple):
     namespace: str | None = None  # the array-API module, where arrays do not name it themselves
     folder: str | None = None  # the environment variable of the folder that it writes to on import
     constants: bool = False  # the optional part of this name, so that a refused call imports no backend
+    channels_last: bool = False  # True if its arrays usually have the channels last
 
 
 BUILT_IN = {
     "cpu": _BuiltIn("numpy", ("numpy",), "numpy.asarray", namespace="numpy"),
     "cuda": _BuiltIn("cupy", ("cupy",), "cupy.asarray", namespace="cupy", folder="CUPY_CACHE_DIR"),
-    "tensorflow": _BuiltIn("tensorflow", ("tensorflow",), "tensorflow.convert_to_tensor", constants=True),
+    "tensorflow": _BuiltIn(
+        "tensorflow", ("tensorflow",), "tensorflow.convert_to_tensor", constants=True, channels_last=True
+    ),
     "torch": _BuiltIn("torch", ("torch",), "torch.as_tensor"),
     "jax": _BuiltIn("jax", ("jax", "jaxlib"), "jax.numpy.asarray", constants=True),
 }

@@ -111,7 +111,7 @@ def refuse_proxy(argument: str, array: object) -> None:
 
 
 def not_rewritten(function: Any) -> None:
-    """Mark a function, so that TensorFlow's autograph does not rewrite it.
+    """Mark a function, or the objects of a class, so that TensorFlow's autograph does not rewrite what a call runs.
 
     The mark is the attribute that autograph sets on functions of its own making.  Without it, autograph rewrites our
     functions, and their results are the same.

@@ -149,8 +149,8 @@ values, indices = unpool.max_pool2d(x, 2, return_indices=True, index_dtype="int3
 planes = unpool.max_unpool2d(values, indices, 2, output_size=x.shape)
 for make in (jax.numpy.array, tensorflow.convert_to_tensor, torch.from_numpy):
     for _ in range(2):
-        found = unpool.max_pool2d(make(x), 2, return_indices=True, index_dtype="int32")
-        restored = unpool.max_unpool2d(*found, 2, output_size=x.shape)
+        found = unpool.max_pool2d(make(x), 2, return_indices=True, index_dtype="int32", data_format="NCHW")
+        restored = unpool.max_unpool2d(*found, 2, output_size=x.shape, data_format="NCHW")
         assert type(found[0]).__module__.partition(".")[0] in ("jax", "jaxlib", "tensorflow", "torch")
         for actual, expected in zip((*found, restored), (values, indices, planes)):
             assert (np.asarray(actual) == expected).all()

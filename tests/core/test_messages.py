@@ -1,4 +1,4 @@
-"""Every function that builds an exception is reached by a test."""
+"""Every function that builds an exception or a warning is reached by a test."""
 
 from wrong_calls.arguments import ARGUMENTS
 from wrong_calls.indices import INDICES
@@ -47,6 +47,7 @@ ELSEWHERE = {
     "unknown_form",
     "unknown_rank",
     "unknown_sizes",
+    "unnamed_format",
     "unscriptable",
     "unserved_device",
     "unserved_window",

@@ -14,42 +14,41 @@ from unpool.protocol import Backend
 FUNCTIONS = {
     "max_pool{}d": (
         "(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False, *, "
-        "data_format='channels_first', index_format='plane', index_dtype=None, out=None, backend=None)"
+        "data_format=None, index_format='plane', index_dtype=None, out=None, backend=None)"
     ),
     "max_unpool{}d": (
         "(input, indices, kernel_size, stride=None, padding=0, output_size=None, *, dilation=1, "
-        "data_format='channels_first', index_format='plane', duplicates='last', out=None, validate=True, backend=None)"
+        "data_format=None, index_format='plane', duplicates='last', out=None, validate=True, backend=None)"
     ),
     "max_pool{}d_backward": (
         "(grad_output, indices, input_size, kernel_size, stride=None, padding=0, *, dilation=1, "
-        "data_format='channels_first', index_format='plane', out=None, validate=True, backend=None)"
+        "data_format=None, index_format='plane', out=None, validate=True, backend=None)"
     ),
     "max_unpool{}d_backward": (
         "(grad_output, indices, kernel_size, stride=None, padding=0, *, dilation=1, "
-        "data_format='channels_first', index_format='plane', duplicates='last', out=None, validate=True, backend=None)"
+        "data_format=None, index_format='plane', duplicates='last', out=None, validate=True, backend=None)"
     ),
 }
 MODULES = {
     "MaxPool{}d": (
         (
             "(kernel_size, stride=None, padding=0, dilation=1, return_indices=False, ceil_mode=False, *, "
-            "data_format='channels_first', index_format='plane', index_dtype=None, backend=None)"
+            "data_format=None, index_format='plane', index_dtype=None, backend=None)"
         ),
         "(input, *, out=None)",
     ),
     "MaxUnpool{}d": (
         (
-            "(kernel_size, stride=None, padding=0, *, dilation=1, data_format='channels_first', index_format='plane', "
+            "(kernel_size, stride=None, padding=0, *, dilation=1, data_format=None, index_format='plane', "
             "duplicates='last', validate=True, backend=None)"
         ),
         "(input, indices=None, output_size=None, *, out=None)",
     ),
 }
 CONVERT_INDICES = (
-    "(indices, source, target, *, output_size, data_format='channels_first', kernel_size=None, stride=None, padding=0, "
-    "dilation=1)"
+    "(indices, source, target, *, output_size, data_format=None, kernel_size=None, stride=None, padding=0, dilation=1)"
 )
-TAKE_ALONG_PLANE = "(input, indices, *, data_format='channels_first', validate=True, out=None, backend=None)"
+TAKE_ALONG_PLANE = "(input, indices, *, data_format=None, validate=True, out=None, backend=None)"
 MEMORY = {"keep_memory": "(keep)", "release_memory": "()"}
 RANKS = (1, 2, 3)
 CALLABLES = {

@@ -295,7 +295,8 @@ def test_the_first_call_of_a_process_may_be_in_a_graph():
 import warnings
 warnings.simplefilter("error")
 import tensorflow as tf, unpool
-print(tf.function(lambda x: unpool.max_pool2d(x, 2))(tf.reshape(tf.range(16.0), (1, 4, 4))).numpy().tolist())
+pool = tf.function(lambda x: unpool.max_pool2d(x, 2, data_format="NCHW"))
+print(pool(tf.reshape(tf.range(16.0), (1, 4, 4))).numpy().tolist())
 """
     result = python("-c", program)
     assert result.stdout == "[[[5.0, 7.0], [13.0, 15.0]]]\n", result.stderr

@@ -20,7 +20,7 @@ def max_pool1d(
     ceil_mode: bool = False,
     return_indices: bool = False,
     *,
-    data_format: DataFormat = "channels_first",
+    data_format: DataFormat | None = None,
     index_format: IndexFormatWord = "plane",
     index_dtype: Any = None,
     out: Any = None,
@@ -40,7 +40,8 @@ def max_pool1d(
     return_indices
         Return ``(values, indices)`` instead of the values alone.
     data_format
-        ``"channels_first"`` or ``"channels_last"``, or TensorFlow's words: ``"NCW"`` or ``"NWC"``.
+        ``"channels_first"`` or ``"channels_last"``, or TensorFlow's words: ``"NCW"`` or ``"NWC"``.  None is
+        channels first, with a `DataFormatWarning` for TensorFlow's tensors and where the channels may be last.
     index_format
         ``"plane"`` or ``"pytorch"`` for positions in the row.  ``"window"`` for taps of each window, in one byte up to
         256 cells.
@@ -81,7 +82,7 @@ def max_pool2d(
     ceil_mode: bool = False,
     return_indices: bool = False,
     *,
-    data_format: DataFormat = "channels_first",
+    data_format: DataFormat | None = None,
     index_format: IndexFormatWord = "plane",
     index_dtype: Any = None,
     out: Any = None,
@@ -112,7 +113,8 @@ def max_pool2d(
     return_indices
         Return ``(values, indices)`` instead of the values alone.
     data_format
-        ``"channels_first"`` or ``"channels_last"``, or TensorFlow's words: ``"NCHW"`` or ``"NHWC"``.
+        ``"channels_first"`` or ``"channels_last"``, or TensorFlow's words: ``"NCHW"`` or ``"NHWC"``.  None is
+        channels first, with a `DataFormatWarning` for TensorFlow's tensors and where the channels may be last.
     index_format
         ``"plane"`` or ``"pytorch"`` for flat positions.  ``"window"`` for taps, ``kh * kernel_size[1] + kw``, those in
         the padding included.  A tap is one byte in windows of up to 256 cells, and does not depend on the plane's size.
@@ -166,7 +168,7 @@ def max_pool3d(
     ceil_mode: bool = False,
     return_indices: bool = False,
     *,
-    data_format: DataFormat = "channels_first",
+    data_format: DataFormat | None = None,
     index_format: IndexFormatWord = "plane",
     index_dtype: Any = None,
     out: Any = None,
@@ -188,7 +190,8 @@ def max_pool3d(
     return_indices
         Return ``(values, indices)`` instead of the values alone.
     data_format
-        ``"channels_first"`` or ``"channels_last"``, or TensorFlow's words: ``"NCDHW"`` or ``"NDHWC"``.
+        ``"channels_first"`` or ``"channels_last"``, or TensorFlow's words: ``"NCDHW"`` or ``"NDHWC"``.  None is
+        channels first, with a `DataFormatWarning` for TensorFlow's tensors and where the channels may be last.
     index_format
         ``"plane"`` or ``"pytorch"`` for flat positions.  ``"window"`` for taps of each window, in one byte up to
         256 cells.

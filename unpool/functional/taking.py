@@ -11,7 +11,7 @@ def take_along_plane(
     input: ArrayT,
     indices: Array,
     *,
-    data_format: DataFormat = "channels_first",
+    data_format: DataFormat | None = None,
     validate: bool = True,
     out: ArrayT | None = None,
     backend: str | None = None,
@@ -33,7 +33,8 @@ def take_along_plane(
         any; the batch, the channels and the number of dimensions are those of ``input``.
     data_format
         ``"channels_first"`` or ``"channels_last"``.  TensorFlow's words name the axes, too: ``"NCW"`` is for rows
-        (N, C, L) or (C, L), ``"NCHW"`` for planes, and ``"NCDHW"`` for volumes, also those without a batch.
+        (N, C, L) or (C, L), ``"NCHW"`` for planes, and ``"NCDHW"`` for volumes, also those without a batch.  None is
+        channels first, with a `DataFormatWarning` for TensorFlow's tensors and where the channels may be last.
     validate
         True reports an index outside its plane.  False lets CUDA, where a report waits for the device, give a bad index
         the value 0 instead; the CPU always reports it.  Nothing is ever read out of range.

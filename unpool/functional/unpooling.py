@@ -20,7 +20,7 @@ def max_unpool1d(
     output_size: Sequence[int] | None = None,
     *,
     dilation: int | Sequence[int] = 1,
-    data_format: DataFormat = "channels_first",
+    data_format: DataFormat | None = None,
     index_format: IndexFormatWord = "plane",
     duplicates: Duplicates = "last",
     out: ArrayT | None = None,
@@ -40,7 +40,8 @@ def max_unpool1d(
     output_size
         Shape of the array that was pooled: 1 spatial entry, or all of them.
     data_format
-        ``"channels_first"`` or ``"channels_last"``, or TensorFlow's words: ``"NCW"`` or ``"NWC"``.
+        ``"channels_first"`` or ``"channels_last"``, or TensorFlow's words: ``"NCW"`` or ``"NWC"``.  None is
+        channels first, with a `DataFormatWarning` for TensorFlow's tensors and where the channels may be last.
     index_format
         ``"plane"`` or ``"window"``, as in the pooling call.
     duplicates
@@ -80,7 +81,7 @@ def max_unpool2d(
     output_size: Sequence[int] | None = None,
     *,
     dilation: int | Sequence[int] = 1,
-    data_format: DataFormat = "channels_first",
+    data_format: DataFormat | None = None,
     index_format: IndexFormatWord = "plane",
     duplicates: Duplicates = "last",
     out: ArrayT | None = None,
@@ -113,7 +114,8 @@ def max_unpool2d(
         differ from it by less than a stride.  With ``padding="same"`` the default is ``H * stride``, and a size may be
         smaller by less than a stride.
     data_format
-        ``"channels_first"`` or ``"channels_last"``, or TensorFlow's words: ``"NCHW"`` or ``"NHWC"``.
+        ``"channels_first"`` or ``"channels_last"``, or TensorFlow's words: ``"NCHW"`` or ``"NHWC"``.  None is
+        channels first, with a `DataFormatWarning` for TensorFlow's tensors and where the channels may be last.
     index_format
         ``"plane"`` or ``"window"``, as in the pooling call.  A tap cannot leave its window, so no size shears the
         picture.
@@ -179,7 +181,7 @@ def max_unpool3d(
     output_size: Sequence[int] | None = None,
     *,
     dilation: int | Sequence[int] = 1,
-    data_format: DataFormat = "channels_first",
+    data_format: DataFormat | None = None,
     index_format: IndexFormatWord = "plane",
     duplicates: Duplicates = "last",
     out: ArrayT | None = None,
@@ -200,7 +202,8 @@ def max_unpool3d(
     output_size
         Shape of the array that was pooled: 3 spatial entries, or all of them.
     data_format
-        ``"channels_first"`` or ``"channels_last"``, or TensorFlow's words: ``"NCDHW"`` or ``"NDHWC"``.
+        ``"channels_first"`` or ``"channels_last"``, or TensorFlow's words: ``"NCDHW"`` or ``"NDHWC"``.  None is
+        channels first, with a `DataFormatWarning` for TensorFlow's tensors and where the channels may be last.
     index_format
         ``"plane"`` or ``"window"``, as in the pooling call.
     duplicates

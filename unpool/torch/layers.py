@@ -83,7 +83,7 @@ class _MaxPool(_Layer, Generic[ReturnIndicesT]):
         self.padding, self.dilation = padding, dilation
         self.return_indices: bool = return_indices
         self.ceil_mode = ceil_mode
-        self.data_format, self.index_format = data_format, index_format
+        self.data_format, self.index_format = checked.data_format, index_format
         self.index_dtype = None if index_dtype is None else checked.index_dtype
 
     def forward(self, input: torch.Tensor) -> Any:
@@ -161,6 +161,7 @@ class _MaxUnpool(_Layer):
         self.kernel_size, self.stride, self.padding = checked.kernel_size, checked.stride, checked.padding
         for name, value in options.items():
             setattr(self, name, value)
+        self.data_format = checked.data_format
 
     def forward(
         self, input: torch.Tensor, indices: torch.Tensor | None = None, output_size: Sequence[int] | None = None
