@@ -84,11 +84,11 @@ _remembered_window = remembered(maxsize=256)(_window)
 def _no_window(rank: int, stride: object, padding: object, dilation: object, names: tuple[str, str]) -> Window:
     """Return the window of ``kernel_size=None``, which takes the defaults of the other arguments alone."""
     for argument, value, defaults in (
-        (names[1], stride, (None, ())),
+        (names[1], () if is_left_out(stride) else stride, ((),)),
         ("padding", padding, (0, (0,) * rank, "valid", "VALID")),
         ("dilation", dilation, (1, (1,) * rank)),
     ):
-        found = value if value is None or isinstance(value, str) else _integers(value)
+        found = value if isinstance(value, str) else _integers(value)
         if found not in defaults:
             raise _needs_window(argument, value, names[0])
     return no_window(rank)

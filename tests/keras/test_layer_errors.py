@@ -28,7 +28,7 @@ WRONG = {
     "strides 0": ({"strides": (1, 0)}, ValueError, "`strides` must be between 1 and 2147483647"),
     "strides a float": ({"strides": 0.5}, TypeError, f"`strides` {INTEGERS} 0.5"),
     "strides of one": ({"strides": [2]}, ValueError, "`strides` must be one integer or 2 of them"),
-    "padding a wrong word": ({"padding": "full"}, ValueError, "'same' or 'valid', got 'full'"),
+    "padding a wrong word": ({"padding": "full"}, ValueError, "'same_lower' or 'valid', got 'full'"),
     "padding None": ({"padding": None}, TypeError, f"`padding` {INTEGERS} None"),
     "padding negative": ({"padding": -1}, ValueError, "`padding` must be between 0 and 2147483647"),
     "padding of words": ({"padding": ("same", "same")}, TypeError, f"`padding` {INTEGERS} ('same', 'same')"),
@@ -194,7 +194,7 @@ CALLS = {
     "taps for positions": (
         lambda: unpooling(2, **PLANE)(V, T),
         TypeError,
-        'got uint8, which holds the taps of windows: pass index_format="window", or convert positions',
+        'got uint8, which holds the taps of windows: pass index_format="window" where there is a window, convert taps',
     ),
     "an index past the plane": (
         lambda: unpooling(2, **PLANE)(V, I + 6),

@@ -37,6 +37,13 @@ NUMBERS = {
         "`output_size` alone",
         lambda out: unpool.max_unpool2d(P, I, None, 2, output_size=(4, 4), out=out.plane),
     ),
+    "no_window_stride_float": Case(
+        "needs_window",
+        ValueError,
+        "`stride` must be left out where kernel_size=None, got 2.5: pass the `kernel_size` of the pooling call too, or "
+        "`output_size` alone",
+        lambda out: unpool.max_unpool2d(P, I, None, 2.5, output_size=(4, 4), out=out.plane),
+    ),
     "no_window_padding": Case(
         "needs_window",
         ValueError,
