@@ -109,9 +109,7 @@ def _padding(value: object, kernel: tuple[int, ...], dilation: tuple[int, ...]) 
     for pair, size, step in zip(pairs, kernel, dilation, strict=True):
         if not 0 <= min(pair) <= max(pair) <= step * (size - 1):
             raise _pair_out_of_range(pairs, kernel, dilation)
-    # A pair of equal numbers becomes one number, where that is allowed, so that equal windows are equal.
-    along = zip(pairs, kernel, strict=True)
-    return tuple([pair[0] if pair[0] == pair[1] <= size // 2 else pair for pair, size in along])
+    return tuple([from_sides(*pair, size) for pair, size in zip(pairs, kernel, strict=True)])
 
 
 def _pairs(value: object, rank: int) -> tuple[tuple[int, int], ...] | None:

@@ -198,8 +198,12 @@ def _plan(
         return (*leading, *spatial, channels) if channels_last else (*leading, channels, *spatial)
 
     check_countable(sized_by, full(sizes))
-    geometry = covering(sizes, pooled) if window.missing else window
-    padding = [padding_before(sizes[axis], pooled[axis], *geometry.along(axis)) for axis in range(len(sizes))]
+    if window.missing:
+        geometry = covering(sizes, pooled)
+        padding: Sequence[Any] = geometry.padding
+    else:
+        geometry = window
+        padding = [padding_before(sizes[axis], pooled[axis], *window.along(axis)) for axis in range(len(sizes))]
     return Plan(
         window=window,
         kernel=_triple(geometry.kernel, 1),

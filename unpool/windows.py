@@ -76,6 +76,15 @@ def sides(padding: Padding) -> tuple[int, int]:
     return padding if isinstance(padding, tuple) else (padding, padding)
 
 
+def from_sides(before: int, after: int, kernel: int) -> Padding:
+    """Return the entry of a `Window` for these cells: one number where users may write one, so equal windows are equal.
+
+    >>> from_sides(1, 1, 3), from_sides(2, 2, 3), from_sides(0, 1, 3)
+    (1, (2, 2), (0, 1))
+    """
+    return before if before == after <= kernel // 2 else (before, after)
+
+
 def span(sizes: Sequence[Any], window: Window) -> Any:
     """Return the distance from the first to the last cell of a window, in cells of the plane."""
     distance: Any = 0
@@ -140,7 +149,8 @@ def covering(sizes: Sequence[Any], counts: Sequence[Any]) -> Window:
     """Return windows, as many as these along each axis, that cover a plane: those of a call without a window.
 
     Kernels then need no case of their own.  Where the windows of adaptive pooling have one size, these are the same.
-    An axis of unknown size gets windows of one cell; its backend must not use them.
+    An axis of unknown size gets windows of one cell; its backend must not use them.  `torch.compile` would compile one
+    program for each side of a branch on sizes, so there is none.
 
     >>> covering((6, 7, 2), (3, 3, 4))
     Window(kernel=(2, 3, 3), stride=(2, 2, 1), padding=(0, 0, 2), dilation=(1, 1, 1))
@@ -149,9 +159,7 @@ def covering(sizes: Sequence[Any], counts: Sequence[Any]) -> Window:
     for size, count in zip(sizes, counts, strict=True):
         if type(size) is not int or type(count) is not int:
             axes.append((1, 1, 0, 1))
-        elif count <= size:
-            stride = size // count
-            axes.append((size - (count - 1) * stride, stride, 0, 1))
         else:
-            axes.append((count - size + 1, 1, count - size, 1))
+            stride, padding = max(1, size // count), max(0, count - size)
+            axes.append((size + 2 * padding - (count - 1) * stride, stride, padding, 1))
     return Window(*zip(*axes, strict=True))

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from unpool.plan import Plan, plan_pooling
-from unpool.windows import Window
+from unpool.windows import sides
 from unpool_backends.torch import portable
+from unpool_backends.torch.packing import unpack
 
 _aten = torch.ops.aten
 
@@ -32,19 +33,21 @@ def table() -> dict[Any, Callable[..., Any]]:
 def _max_pool(
     input: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, channels_last: bool
 ) -> Any:
-    window = Window(*map(tuple, (kernel_size, stride, padding, dilation)))
+    window = unpack(kernel_size, stride, padding, dilation)
     plan: Plan[Any] = plan_pooling(tuple(input.shape), window, ceil_mode, channels_last, None)
     rank = len(kernel_size)
     planes = input.movedim(-1, -1 - rank) if channels_last else input
-    sides = []
-    for axis in (2, 1, 0)[:rank]:
-        before = after = plan.padding[axis]
-        if ceil_mode or plan.window.same:  # the last windows may end past the plane
+    pads = []
+    for axis in range(-1, -1 - rank, -1):
+        before = plan.padding[axis]
+        if ceil_mode or window.same:  # the last windows may end past the plane
             reach = (plan.pooled[axis] - 1) * plan.stride[axis] + plan.dilation[axis] * (plan.kernel[axis] - 1) + 1
             after = max(0, reach - before - plan.plane[axis])
-        sides += [before, after]
-    if any(sides):
-        planes = _aten.constant_pad_nd.default(planes, sides, _lowest(input.dtype))
+        else:
+            _, after = sides(window.padding[axis])
+        pads += [before, after]
+    if any(pads):
+        planes = _aten.constant_pad_nd.default(planes, pads, _lowest(input.dtype))
     pooled = _pooled(planes, kernel_size, stride, dilation)
     return pooled.movedim(-1 - rank, -1) if channels_last else pooled
 

@@ -2,8 +2,11 @@
 
 An ONNX index counts through all planes: it is unpool's index plus the cells of the planes before.  Taps of windows are
 converted in the graph, by the rules of `unpool.taps`.  ONNX's `MaxUnpool` takes floats only, and leaves repeated
-indices undefined; ONNX Runtime writes them in their order.  Sums and other dtypes use `ScatterElements`.  An exported
-program does not check for bad indices.
+indices undefined; ONNX Runtime writes them in their order.  Sums, other dtypes and calls without a window use
+`ScatterElements`.  An exported program does not check for bad indices.
+
+`MaxPool` pads the planes, except where ONNX Runtime pads otherwise than ONNX says, or refuses to: there a node `Pad`
+comes first (`_attributes`).
 """
 
 from __future__ import annotations
@@ -11,14 +14,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import onnx_ir
 import torch
 from onnxscript import opset18 as op
 
 from unpool.taps import cells_of, taps_of
-from unpool.windows import SAME, Window, padding_before
+from unpool.windows import SAME, SAME_LOWER, Window, default_size, padding_before, sides
+from unpool_backends.torch.packing import unpack
 
 _FLOATS = (onnx_ir.DataType.FLOAT16, onnx_ir.DataType.FLOAT, onnx_ir.DataType.DOUBLE)
+_AUTO_PADS: dict[Any, str] = {SAME: "SAME_UPPER", SAME_LOWER: "SAME_LOWER"}
 
 
 def translations() -> dict[Any, Callable[..., Any]]:
@@ -49,20 +55,17 @@ def _max_pool_with_indices(
     index_dtype: str,
 ) -> Any:
     layout = _Layout(input, len(kernel_size), channels_last)
-    cells = layout.first(input)
-    values, flat = op.MaxPool(
-        cells,
-        kernel_shape=kernel_size,
-        strides=stride,
-        dilations=dilation,
-        ceil_mode=int(ceil_mode and SAME not in padding),
-        **_pads(padding),
-    )
-    plane = op.Shape(cells, start=2)
-    indices = op.Mod(flat, op.ReduceProd(plane, keepdims=0))
-    if index_format == "window":
-        window = Window(kernel_size, stride, padding, dilation)
-        indices = taps_of(_Integers(indices), *_sides(plane, values, window), window)[0].value
+    cells, window = layout.first(input), unpack(kernel_size, stride, padding, dilation)
+    plane, attributes = op.Shape(cells, start=2), _attributes(window, ceil_mode)
+    if attributes is None:
+        values, taps = _pool_padded(cells, lowest(input.dtype), plane, window, ceil_mode)
+        found = taps if index_format == "window" else cells_of(taps, *_sides(plane, values, window), window)[0]
+    else:
+        values, flat = op.MaxPool(cells, dilations=dilation, **attributes)
+        found = _Integers(flat) % _Integers(op.ReduceProd(plane, keepdims=0))
+        if index_format == "window":
+            found = taps_of(found, *_sides(plane, values, window), window)[0]
+    indices = found.value
     if index_dtype != "int64":
         indices = op.Cast(indices, to=onnx_ir.DataType[index_dtype.upper()])
     return layout.back(values), layout.back(indices)
@@ -82,25 +85,20 @@ def _max_unpool(
     validate: str,
     sized_by: str,
 ) -> Any:
-    layout = _Layout(input, len(kernel_size), channels_last)
+    layout, window = _Layout(input, len(kernel_size), channels_last), unpack(kernel_size, stride, padding, dilation)
     values, indices = layout.first(input), op.Cast(layout.first(indices), to=onnx_ir.DataType.INT64)
     leading = op.Shape(values, start=0, end=2)
     parts = [op.Constant(value_ints=[n]) if isinstance(n, int) else op.Reshape(n, _ints(1)) for n in size]
     plane = op.Concat(*parts, axis=0)
     if index_format == "window":
-        geometry = Window(kernel_size, stride, padding, dilation)
-        indices = cells_of(_Integers(indices), *_sides(plane, values, geometry), geometry)[0].value
+        indices = cells_of(_Integers(indices), *_sides(plane, values, window), window)[0].value
     shape, cells = op.Concat(leading, plane, axis=0), op.ReduceProd(plane, keepdims=0)
     numbers = op.Range(_int(0), op.ReduceProd(leading, keepdims=0), _int(1))
     before = op.Reshape(op.Mul(numbers, cells), op.Concat(leading, _ints(*[1] * len(size)), axis=0))
     flat = op.Add(indices, before)
-    if duplicates != "sum" and input.dtype in _FLOATS:
-        window = {"kernel_shape": kernel_size, "strides": stride, **_pads(padding)}
-        if SAME in padding or not _reaches(values, kernel_size, stride, padding, size):
-            # The shape alone fixes the result.  ONNX Runtime refuses one that is smaller than the windows imply.
-            ones = [1] * len(size)
-            window = {"kernel_shape": ones, "strides": ones}
-        return layout.back(op.MaxUnpool(values, flat, shape, **window))
+    attributes = _unpool_attributes(values, window, size)
+    if duplicates != "sum" and input.dtype in _FLOATS and attributes is not None:
+        return layout.back(op.MaxUnpool(values, flat, shape, **attributes))
     zeros = op.Expand(op.CastLike(_int(0), values), op.ReduceProd(shape, keepdims=1))
     reduction = "add" if duplicates == "sum" else "none"
     planes = op.ScatterElements(zeros, op.Reshape(flat, _ints(-1)), op.Reshape(values, _ints(-1)), reduction=reduction)
@@ -128,17 +126,89 @@ def _take(
     return layout.back(op.Reshape(op.GatherElements(*rows, axis=2), op.Shape(wanted)))
 
 
-def _pads(padding: Any) -> dict[str, Any]:
-    return {"auto_pad": "SAME_UPPER"} if SAME in padding else {"pads": [*padding, *padding]}
+def _attributes(window: Window, ceil_mode: bool = False) -> dict[str, Any] | None:
+    """Return kernel, stride and padding as ONNX's attributes; None if ONNX Runtime does not pad as they say."""
+    named: dict[str, Any] = {"kernel_shape": window.kernel, "strides": window.stride}
+    if window.same:
+        # ONNX Runtime leaves out the dilation, and crops planes where windows are smaller than their stride.
+        right = max(window.dilation) == 1 and all(k >= s for k, s in zip(window.kernel, window.stride, strict=True))
+        return named | {"auto_pad": _AUTO_PADS[window.padding[0]]} if right else None
+    befores, afters = zip(*_pads(window, ceil_mode), strict=True)
+    # ONNX Runtime refuses as many padded cells as a kernel has, which windows with dilation may read.
+    right = all(max(pair) < k for *pair, k in zip(befores, afters, window.kernel, strict=True))
+    return named | {"pads": [*befores, *afters]} if right else None
 
 
-def _reaches(values: Any, kernel_size: Any, stride: Any, padding: Any, size: Any) -> bool:
-    """Return True if planes are known to be at least as large as their windows imply."""
+def _pads(window: Window, ceil_mode: bool) -> list[tuple[int, int]]:
+    """Return the padded cells before and after the plane with which rounding down counts the windows of `ceil_mode`.
+
+    ONNX's own `ceil_mode` counts a window behind the plane, too, where it infers shapes.
+    """
+    pads = []
+    for axis in range(len(window.kernel)):
+        kernel, stride, padding, dilation = window.along(axis)
+        before, after = sides(padding)
+        pads.append((before, min(after + stride - 1, dilation * (kernel - 1)) if ceil_mode else after))
+    return pads
+
+
+def _pads_by_word(plane: Any, window: Window) -> list[tuple[Any, Any]]:
+    """Return the same for a padding that follows from the sizes of the plane."""
+    pads = []
+    for axis in range(len(window.kernel)):
+        kernel, stride, _, dilation = along = window.along(axis)
+        size = _Integers(op.Gather(plane, _int(axis)))
+        before = padding_before(size, (size + (stride - 1)) // stride, *along)
+        pads.append((before, before * -1 + dilation * (kernel - 1)))  # the last window may begin at the last cell
+    return pads
+
+
+def _pool_padded(cells: Any, fill: Any, plane: Any, window: Window, ceil_mode: bool) -> tuple[Any, _Integers]:
+    """Pool planes that a node of its own pads; return the values, and the taps of the maxima."""
+    pads = _pads_by_word(plane, window) if window.same else _pads(window, ceil_mode)
+    befores, afters = zip(*pads, strict=True)
+    none = _ints(0, 0)
+    padded = op.Pad(cells, op.Concat(none, *map(_one, befores), none, *map(_one, afters), axis=0), fill)
+    attributes = {"kernel_shape": window.kernel, "strides": window.stride, "dilations": window.dilation}
+    values, flat = op.MaxPool(padded, **attributes)
+    larger = op.Shape(padded, start=2)
+    flat = _Integers(flat) % _Integers(op.ReduceProd(larger, keepdims=0))
+    unpadded = window._replace(padding=(0,) * len(window.kernel))
+    taps, _ = taps_of(flat, *_sides(larger, values, unpadded), window)
+    # A window of nothing but lowest values: its first tap may be padding, and the first one inside is the maximum.
+    sizes, corners = _sides(plane, values, window)
+    _, inside = cells_of(taps, sizes, corners, window)
+    first: Any = 0
+    for corner, kernel, dilation in zip(corners, window.kernel, window.dilation, strict=True):
+        away = _Integers(op.Max((corner * -1).value, _int(0)))
+        first = (away + (dilation - 1)) // dilation + first * kernel
+    return values, _Integers(op.Where(inside.value, taps.value, first.value))
+
+
+def _unpool_attributes(values: Any, window: Window, size: Any) -> dict[str, Any] | None:
+    """Return a window with which `MaxUnpool` fills planes of this size; None if there may be none.
+
+    The size alone decides the result, but ONNX Runtime refuses one that is smaller than the window implies.
+    """
+    if window.missing:
+        return None
+    named = _attributes(window)
+    if named is not None and not window.same and _reaches(values, window, size):
+        return named
+    along = zip(window.padding, window.kernel, window.dilation, strict=True)
+    if window.same or all(sum(sides(padding)) <= dilation * (kernel - 1) for padding, kernel, dilation in along):
+        ones = [1] * len(size)  # there are no more windows than cells
+        return {"kernel_shape": ones, "strides": ones}
+    return None
+
+
+def _reaches(values: Any, window: Window, size: Any) -> bool:
+    """Return True if planes are known to be at least as large as windows without dilation imply."""
     pooled = None if values.shape is None else list(values.shape)[2:]
     if pooled is None or not all(isinstance(n, int) for n in (*pooled, *size)):
         return False
-    along = zip(pooled, kernel_size, stride, padding, size, strict=True)
-    return all((count - 1) * s + k - 2 * p <= n for count, k, s, p, n in along)
+    along = zip(pooled, window.kernel, window.stride, window.padding, size, strict=True)
+    return all(default_size(count, k, s, padding, 1) <= n for count, k, s, padding, n in along)
 
 
 def _operator(name: str) -> Callable[[_Integers, Any], _Integers]:
@@ -196,6 +266,18 @@ class _Layout:
     def back(self, array: Any) -> Any:
         array = array if self.there is None else op.Transpose(array, perm=self.home)
         return array if self.batched else op.Squeeze(array, _ints(0))
+
+
+def lowest(dtype: Any) -> Any:
+    """Return the lowest value of a dtype of ONNX."""
+    dtype = dtype.numpy()
+    value = np.iinfo(dtype).min if dtype.kind in "iu" else -np.inf
+    return op.Constant(value=onnx_ir.tensor(np.array(value, dtype)))
+
+
+def _one(value: Any) -> Any:
+    """Return an integer, or one of `_Integers`, as an array of one entry."""
+    return _ints(value) if isinstance(value, int) else op.Reshape(value.value, _ints(1))
 
 
 def _int(value: int) -> Any:

@@ -94,8 +94,8 @@ class _Nodes:
         return op.Slice(planes, _ints(*starts), _ints(*ends), _ints(2, 3), _ints(*steps))
 
     def pad(self, array: Any, after: Sequence[int], lowest: bool = False) -> Any:
-        value = self._lowest() if lowest else 0
-        return op.Pad(array, _ints(*[0] * len(after), *after), self._value(value))
+        value = onnx.lowest(self.dtype) if lowest else self._value(0)
+        return op.Pad(array, _ints(*[0] * len(after), *after), value)
 
     def corners(self, counts: Sequence[int], steps: Sequence[int]) -> Any:
         down, along = (np.arange(count, dtype=np.int32) * step for count, step in zip(counts, steps, strict=True))
@@ -121,10 +121,6 @@ class _Nodes:
 
     def _value(self, value: Any) -> Any:
         return _constant(np.array(value, self.dtype.numpy()))
-
-    def _lowest(self) -> Any:
-        dtype = self.dtype.numpy()
-        return np.iinfo(dtype).min if dtype.kind in "iu" else -np.inf
 
 
 def _constant(array: Any) -> Any:

@@ -28,6 +28,7 @@ from unpool.protocol import Duplicates
 from unpool.sizes import LARGEST, product, spatial_axes
 from unpool.windows import Window
 from unpool_backends.torch import memory, private
+from unpool_backends.torch.packing import pack, unpack
 
 _WINDOW = "int[] kernel_size, int[] stride, int[] padding, int[] dilation"
 _POOLING = f"Tensor input, {_WINDOW}, bool ceil_mode, bool channels_last"
@@ -49,7 +50,7 @@ _TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_exact_strides)
 
 def pool(input: Any, plan: Plan[Any]) -> tuple[Any, Any]:
     memory.check(("input", input))
-    rest = *map(list, plan.window), plan.ceil_mode, plan.channels_last
+    rest = *pack(plan.window), plan.ceil_mode, plan.channels_last
     if plan.index_dtype is None:
         return _OPERATORS["max_pool"](input, *rest), None
     values, indices = _OPERATORS["max_pool_with_indices"](input, *rest, plan.index_format, plan.index_dtype)
@@ -59,13 +60,13 @@ def pool(input: Any, plan: Plan[Any]) -> tuple[Any, Any]:
 def scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
     memory.check((plan.values, values), ("indices", indices))
     how = plan.channels_last, plan.index_format, duplicates, _WORD_OF[plan.validate], plan.sized_by
-    return _OPERATORS["max_unpool"](values, indices, *map(list, plan.window), list(plan.spatial), *how)
+    return _OPERATORS["max_unpool"](values, indices, *pack(plan.window), list(plan.spatial), *how)
 
 
 def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates) -> Any:
     memory.check((plan.sized_by, grad), ("indices", indices))
     how = plan.channels_last, plan.index_format, duplicates, _WORD_OF[plan.validate], plan.sized_by
-    return _OPERATORS["max_unpool_backward"](grad, indices, *map(list, plan.window), *how)
+    return _OPERATORS["max_unpool_backward"](grad, indices, *pack(plan.window), *how)
 
 
 # --- kernels ----------------------------------------------------------------------------------------------------------
@@ -82,7 +83,7 @@ def _kernels(run: Lender | memory.Shapes) -> dict[str, Callable[..., Any]]:
         *window, ceil_mode, channels_last, index_format, index_dtype = rest
 
         def compute(run: Any, channels_last: bool, cells: Any) -> tuple[Any, Any]:
-            wanted = tuple(cells.shape), _window(window), ceil_mode, channels_last, index_dtype, index_format
+            wanted = tuple(cells.shape), unpack(*window), ceil_mode, channels_last, index_dtype, index_format
             found: tuple[Any, Any] = run.pool(cells, plan_pooling(*wanted))
             return found
 
@@ -93,7 +94,7 @@ def _kernels(run: Lender | memory.Shapes) -> dict[str, Callable[..., Any]]:
         *window, size, channels_last, index_format, duplicates, validate, sized_by = rest
 
         def compute(run: Any, channels_last: bool, values: Any, indices: Any) -> Any:
-            wanted = tuple(values.shape), _window(window), tuple(size), channels_last, _VALIDATE_OF[validate]
+            wanted = tuple(values.shape), unpack(*window), tuple(size), channels_last, _VALIDATE_OF[validate]
             plan = plan_unpooling(*wanted, values_sized_by(sized_by), sized_by, index_format)
             return run.scatter(values, indices, plan, duplicates)
 
@@ -103,7 +104,7 @@ def _kernels(run: Lender | memory.Shapes) -> dict[str, Callable[..., Any]]:
         *window, channels_last, index_format, duplicates, validate, sized_by = rest
 
         def compute(run: Any, channels_last: bool, planes: Any, indices: Any) -> Any:
-            wanted = tuple(indices.shape), _window(window), tuple(planes.shape), channels_last, _VALIDATE_OF[validate]
+            wanted = tuple(indices.shape), unpack(*window), tuple(planes.shape), channels_last, _VALIDATE_OF[validate]
             plan = plan_unpooling(*wanted, "indices", sized_by, index_format)
             return run.gather(planes, indices, plan, duplicates)
 
@@ -115,10 +116,6 @@ def _kernels(run: Lender | memory.Shapes) -> dict[str, Callable[..., Any]]:
         "max_unpool": max_unpool,
         "max_unpool_backward": max_unpool_backward,
     }
-
-
-def _window(entries: Any) -> Window:
-    return Window(*map(tuple, entries))
 
 
 def _in_memory_order(
@@ -310,7 +307,7 @@ def _pooled_values(keyset: Any, input: Any, *rest: Any) -> Any:
     *window, _, channels_last = rest
     sizes = input.shape[spatial_axes(input.dim(), len(window[0]), channels_last)]
     cells = product([size if type(size) is int else None for size in sizes])
-    return _OPERATORS["max_pool_with_indices"](input, *rest, *kept_indices(_window(window), cells))[0]
+    return _OPERATORS["max_pool_with_indices"](input, *rest, *kept_indices(unpack(*window), cells))[0]
 
 
 def kept_indices(window: Window, cells: int | None) -> tuple[IndexFormat, str]:

@@ -20,7 +20,8 @@ from typing import Any, Protocol
 
 from unpool.errors import pooling_arguments
 from unpool.plan import Plan, plan_pooling, plan_unpooling, values_sized_by
-from unpool.windows import SAME, Window
+from unpool.windows import Window
+from unpool_backends.torch.packing import unpack
 
 
 class Steps(Protocol):
@@ -68,7 +69,7 @@ def pooling(
 ) -> Plan[Any]:
     """Return the Plan of a pooling; raise where the portable form does not serve it."""
     index_format, index_dtype = index
-    wanted: Any = tuple(shape), _window(window), ceil_mode, channels_last, index_dtype, index_format
+    wanted: Any = tuple(shape), unpack(*window), ceil_mode, channels_last, index_dtype, index_format
     return _served(plan_pooling(*wanted))
 
 
@@ -81,23 +82,20 @@ def unpooling(
     sized_by: str,
 ) -> Plan[Any]:
     """Return the Plan of an unpooling; raise where the portable form does not serve it."""
-    wanted = tuple(shape), _window(window), tuple(size), channels_last, False
+    wanted = tuple(shape), unpack(*window), tuple(size), channels_last, False
     return _served(plan_unpooling(*wanted, values_sized_by(sized_by), sized_by, index_format))
-
-
-def _window(entries: Sequence[Any]) -> Window:
-    return Window(*map(tuple, entries))
 
 
 def _served(plan: Plan[Any]) -> Plan[Any]:
     window, rank = plan.window, len(plan.spatial)
-    apart = all(k <= s for k, s in zip(window.kernel, window.stride, strict=True))
-    if rank == 3 or not apart or any(pad not in (0, SAME) for pad in window.padding) or max(window.dilation) > 1:
+    apart = not window.missing and all(k <= s for k, s in zip(window.kernel, window.stride, strict=True))
+    padded = not window.same and any(plan.padding)
+    if rank == 3 or not apart or padded or max(window.dilation) > 1:
         raise _unserved_window(window)
     sizes = plan.channels, *plan.pooled, *plan.plane
     if not all(type(size) is int for size in sizes):
         raise _unknown_sizes(plan)
-    if any(plan.padding):  # by "same"; the lowest value as a maximum would be found there
+    if any(plan.padding):  # by a word; the lowest value as a maximum would be found there
         raise _unserved_window(window, f", which add {plan.padding[3 - rank :]} cells before the plane")
     if plan.index_format == "plane" and plan.cells > 2**31:
         raise _plane_too_large(plan)
