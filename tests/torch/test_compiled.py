@@ -159,9 +159,11 @@ def test_modules_made_by_a_program():
 
 def test_parameters_and_windows_that_vary():
     x = torch.nn.Parameter(torch.rand((2, 3, 8, 6)))
-    pool = compiled(lambda x, kernel: unpool.max_pool2d(x, kernel))
+    pool = compiled(lambda x, *window: unpool.max_pool2d(x, *window))
     for kernel in (2, 3, 4):
         assert torch.equal(pool(x, kernel), unpool.max_pool2d(x, kernel))
+    for window in ((3, 2, 0), (3, 2, 1), (4, 2, 2), (3, 2, ((0, 1), 0)), (4, 2, ((2, 1), (0, 3)))):
+        assert torch.equal(pool(x, *window), unpool.max_pool2d(x, *window))
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # PyTorch itself reads .grad
@@ -252,6 +254,40 @@ def test_operators_are_what_they_say(name, format, index_format):
     torch.library.opcheck(getattr(torch.ops.unpool, name), arguments[name])
 
 
+# A padding of two integers an axis, first those before the plane; a word; and no window.
+OTHERS = {
+    "pairs": ([2, 3], [2, 2], [1, 0, 0, 2], [1, 1]),
+    "same_lower": ([2, 2], [2, 2], [-2, -2], [1, 1]),
+    "none": ([0, 0], [1, 1], [0, 0], [1, 1]),
+}
+
+
+@pytest.mark.parametrize(("kind", "window"), OTHERS.items(), ids=OTHERS)
+def test_operators_of_other_windows(kind, window):
+    x = torch.rand((2, 3, 7, 5), dtype=torch.float64).requires_grad_()
+    pool = x, *window, False, False
+    if kind == "none":
+        values, indices = torch.nn.functional.adaptive_max_pool2d_with_indices(x, (3, 4))
+    else:
+        values, indices = torch.ops.unpool.max_pool_with_indices(*pool, "plane", "int64")
+        torch.library.opcheck(torch.ops.unpool.max_pool, pool)
+        torch.library.opcheck(torch.ops.unpool.max_pool_with_indices, (*pool, "plane", "int64"))
+    up = values.detach().requires_grad_(), indices, *window, [7, 5], False, "plane", "last", "plane", "output_size"
+    torch.library.opcheck(torch.ops.unpool.max_unpool, up)
+    torch.library.opcheck(torch.ops.unpool.max_unpool_backward, (x, indices, *window, False, "plane", "sum", "plane"))
+
+
+def test_an_error_of_an_operator_shows_the_window_as_it_was_written():
+    padding = ((0, 1), 1)
+    call = compiled(lambda x, indices: unpool.max_unpool2d_backward(x, indices, 2, padding=padding, validate="windows"))
+    for function in (
+        call,
+        lambda x, indices: unpool.max_unpool2d_backward(x, indices, 2, 2, padding, validate="windows"),
+    ):
+        with pytest.raises(IndexError, match=r"outside its own window .* padding=\(\(0, 1\), 1\)"):
+            function(torch.ones((1, 1, 3, 2)), torch.tensor([[[[0, 0], [4, 5]]]]))
+
+
 class Net(torch.nn.Module):
     def forward(self, x):
         values, indices = unpool.max_pool2d(x, 2, return_indices=True)
@@ -278,6 +314,29 @@ def test_exported_with_open_sizes(tmp_path):
     for shape in ((2, 3, 8, 6), (4, 3, 10, 7), (1, 3, 5, 9)):
         x = torch.rand(shape)
         assert torch.equal(loaded(x), Net()(x))
+
+
+@pytest.mark.parametrize(
+    ("padding", "packed"), [(((1, 0), (0, 2)), [1, 0, 0, 2]), ((1, (1, 1)), [1, 1]), ("same_lower", [-2, -2])], ids=str
+)
+def test_exported_with_other_paddings(padding, packed):
+    class Padded(torch.nn.Module):
+        def forward(self, x):
+            values, indices = unpool.max_pool2d(x, 3, 2, padding, return_indices=True)
+            return unpool.max_unpool2d(values, indices, 3, 2, padding, output_size=x.shape)
+
+    dim = torch.export.Dim
+    shapes = ({0: dim("n"), 2: dim("h", min=4), 3: dim("w", min=4)},)
+    exported = torch.export.export(Padded(), (torch.rand((2, 3, 8, 6)),), dynamic_shapes=shapes)
+    nodes = [node for node in exported.graph.nodes if "unpool" in str(node.target)]
+    assert [node.args[3 if "pool_with" in str(node.target) else 4] for node in nodes] == [packed, packed]
+    file = io.BytesIO()
+    torch.export.save(exported, file)
+    file.seek(0)
+    loaded = torch.export.load(file).module()
+    for shape in ((2, 3, 8, 6), (4, 3, 10, 7), (1, 3, 5, 9)):
+        x = torch.rand(shape)
+        assert torch.equal(loaded(x), Padded()(x))
 
 
 def test_a_size_that_only_the_run_knows():

@@ -19,6 +19,14 @@ import unpool.torch  # noqa: E402
 every_rank = pytest.mark.parametrize("rank", [1, 2, 3])
 
 
+def saved(layer):
+    """Return a layer that was written to a file and read again."""
+    file = io.BytesIO()
+    torch.save(layer, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
 # --- drop-in replacements for torch.nn --------------------------------------------------------------------------------
 
 
@@ -73,10 +81,7 @@ def test_they_show_what_theirs_show(name):
     assert repr(copy.deepcopy(ours)) == repr(ours)
     assert not list(ours.parameters())
     assert not ours.state_dict()
-    file = io.BytesIO()
-    torch.save(ours, file)
-    file.seek(0)
-    assert repr(torch.load(file, weights_only=False)) == repr(ours)
+    assert repr(saved(ours)) == repr(ours)
 
 
 def test_attributes_are_what_is_used():
@@ -119,6 +124,24 @@ def test_what_they_have_more():
     assert torch.equal(up(values, indices), unpool.max_unpool2d(values, indices, 3, 1, **named))
     words = unpool.torch.MaxPool2d(3, 1, padding="VALID", return_indices=True, data_format="NHWC")
     assert torch.equal(words(x)[1], indices)
+
+
+@every_rank
+@pytest.mark.parametrize("padding", ["pairs", "same_lower"])
+def test_paddings_that_theirs_do_not_have(rank, padding):
+    padding = ((0, 1), 1, (2, 0))[:rank] if padding == "pairs" else padding
+    x = torch.rand((2, 3, *(9, 8, 7)[:rank]))
+    pool = getattr(unpool.torch, f"MaxPool{rank}d")(3, 2, padding, return_indices=True)
+    up = getattr(unpool.torch, f"MaxUnpool{rank}d")(3, 2, padding)
+    expected = getattr(unpool, f"max_pool{rank}d")(x, 3, 2, padding, return_indices=True)
+    planes = getattr(unpool, f"max_unpool{rank}d")(*expected, 3, 2, padding, output_size=x.shape)
+    for change in (lambda layer: layer, copy.deepcopy, saved, torch.fx.symbolic_trace):
+        for actual, right in zip(change(pool)(x), expected, strict=True):
+            assert torch.equal(actual, right)
+        assert torch.equal(change(up)(*expected, x.shape), planes)
+    for layer in (pool, up):
+        assert f"padding={padding!r}" in repr(layer)
+        assert repr(saved(layer)) == repr(copy.deepcopy(layer)) == repr(layer)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ WINDOWS = {
         {"kernel_size": 3, "ceil_mode": True},
         {"kernel_size": 2, "stride": 3},
         {"kernel_size": 2, "padding": "same"},
+        {"kernel_size": 3, "padding": ((0, 2),)},
     ],
     2: [
         {"kernel_size": 2},
@@ -38,6 +39,8 @@ WINDOWS = {
         {"kernel_size": (2, 3), "stride": (3, 4), "ceil_mode": True},
         {"kernel_size": (1, 4)},
         {"kernel_size": (2, 3), "stride": (2, 4), "padding": "same"},
+        {"kernel_size": (1, 2), "padding": "same_lower"},
+        {"kernel_size": 2, "padding": ((0, 1), 0), "ceil_mode": True},
     ],
 }
 LAYOUTS = list(itertools.product(["channels_first", "channels_last"], [True, False]))
@@ -219,7 +222,9 @@ def test_zeros_of_both_signs_and_nan_in_onnx(export, run):
 REFUSED = {
     "overlapping": (2, {"kernel_size": 3, "stride": 2}, "lie apart"),
     "padded": (2, {"kernel_size": 3, "padding": 1}, "lie apart"),
+    "padded before": (2, {"kernel_size": 3, "padding": ((1, 0), 0)}, r"lie apart .* padding=\(\(1, 0\), 0\)"),
     "same": (2, {"kernel_size": (3, 4), "padding": "same"}, r"which add \(0, 1\) cells before the plane"),
+    "same_lower": (2, {"kernel_size": 2, "padding": "same_lower"}, r"which add \(1, 1\) cells before the plane"),
     "dilated": (2, {"kernel_size": 2, "dilation": 2}, "lie apart"),
     "3-D": (3, {"kernel_size": 2}, "got 3-D windows"),
 }
@@ -296,12 +301,18 @@ def test_decompositions_have_the_same_bits(rank, window, data_format, batch, ind
         {"kernel_size": 3, "stride": 2, "padding": 1},
         {"kernel_size": 3, "stride": 2, "padding": "same"},
         {"kernel_size": 2, "stride": 3, "padding": "same"},
+        {"kernel_size": 4, "stride": 3, "padding": "same_lower", "dilation": 2},
         {"kernel_size": 2, "dilation": 2, "ceil_mode": True},
+        {"kernel_size": 3, "stride": 2, "padding": ((2, 0), (0, 1), 1)},
+        {"kernel_size": 3, "stride": 3, "padding": ((0, 1), (2, 0), (1, 2)), "ceil_mode": True},
     ],
     ids=str,
 )
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_values_alone_are_decomposed_for_every_window(rank, window, batch, data_format):
+    if isinstance(window.get("padding"), tuple):
+        window = window | {"padding": window["padding"][:rank]}
+
     class Pool(torch.nn.Module):
         def forward(self, x):
             return getattr(unpool, f"max_pool{rank}d")(x, **window, data_format=data_format)

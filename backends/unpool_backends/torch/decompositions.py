@@ -67,7 +67,7 @@ def _max_unpool(input: Any, indices: Any, *rest: Any) -> Any:
 
 def _max_unpool_backward(grad_output: Any, indices: Any, *rest: Any) -> Any:
     *window, channels_last, index_format, duplicates, _, sized_by = rest
-    if Window(*map(tuple, window)).missing and duplicates == "sum":
+    if unpack(*window).missing and duplicates == "sum":
         return _take(grad_output, indices, len(window[0]), channels_last)
     named = channels_last, index_format, sized_by
     plan = portable.unpooling(indices.shape, window, grad_output.shape, *named)
