@@ -256,7 +256,7 @@ def test_operators_are_what_they_say(name, format, index_format):
 
 # A padding of two integers an axis, first those before the plane; a word; and no window.
 OTHERS = {
-    "pairs": ([2, 3], [2, 2], [1, 0, 0, 2], [1, 1]),
+    "pairs": ([2, 3], [2, 2], [0, 2, 1, 0], [1, 1]),
     "same_lower": ([2, 2], [2, 2], [-2, -2], [1, 1]),
     "none": ([0, 0], [1, 1], [0, 0], [1, 1]),
 }
@@ -317,7 +317,7 @@ def test_exported_with_open_sizes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("padding", "packed"), [(((1, 0), (0, 2)), [1, 0, 0, 2]), ((1, (1, 1)), [1, 1]), ("same_lower", [-2, -2])], ids=str
+    ("padding", "packed"), [(((0, 1), (2, 0)), [0, 2, 1, 0]), ((1, (1, 1)), [1, 1]), ("same_lower", [-2, -2])], ids=str
 )
 def test_exported_with_other_paddings(padding, packed):
     class Padded(torch.nn.Module):

@@ -89,13 +89,12 @@ def unpooling(
 def _served(plan: Plan[Any]) -> Plan[Any]:
     window, rank = plan.window, len(plan.spatial)
     apart = not window.missing and all(k <= s for k, s in zip(window.kernel, window.stride, strict=True))
-    padded = not window.same and any(plan.padding)
-    if rank == 3 or not apart or padded or max(window.dilation) > 1:
+    if rank == 3 or not apart or max(window.dilation) > 1:
         raise _unserved_window(window)
     sizes = plan.channels, *plan.pooled, *plan.plane
     if not all(type(size) is int for size in sizes):
         raise _unknown_sizes(plan)
-    if any(plan.padding):  # by a word; the lowest value as a maximum would be found there
+    if any(plan.padding):  # the lowest value as a maximum would be found there
         raise _unserved_window(window, f", which add {plan.padding[3 - rank :]} cells before the plane")
     if plan.index_format == "plane" and plan.cells > 2**31:
         raise _plane_too_large(plan)
