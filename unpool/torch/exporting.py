@@ -14,9 +14,9 @@ def onnx_translations(*, form: Form = "max_unpool") -> dict[Any, Any]:
 
         torch.onnx.export(model, (x,), dynamo=True, custom_translation_table=unpool.torch.onnx_translations())
 
-    Pooling becomes ``MaxPool``.  Unpooling becomes ``MaxUnpool``, or ``ScatterElements`` where values add up or are not
-    floats.  `take_along_plane` becomes ``GatherElements``.  ONNX has no rule for NaN in a window or for a bad index,
-    and does not refuse repeated indices.  Gradients are not exported.
+    Pooling becomes ``MaxPool``.  Unpooling becomes ``MaxUnpool``, or ``ScatterElements`` where values add up, are not
+    floats, or have no window.  `take_along_plane` becomes ``GatherElements``.  ONNX has no rule for NaN in a window or
+    for a bad index, and does not refuse repeated indices.  Gradients are not exported.
 
     ``form="portable"`` is for runtimes without ``MaxUnpool`` and the indices of ``MaxPool``, such as OpenVINO.  It
     needs only ``MaxPool``, ``Slice``, ``Less``, ``Equal``, ``Where``, ``Concat``, ``Transpose``, ``Reshape`` and
