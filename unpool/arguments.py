@@ -13,9 +13,9 @@ from typing import Any, Literal, TypeAlias, cast
 from unpool import errors
 from unpool.errors import kind_of
 from unpool.plan import INDEX_FORMATS, IndexFormat, Validate
-from unpool.sizes import LARGEST, spatial_axes
+from unpool.sizes import spatial_axes
 from unpool.tracing import how_to_make_static, is_symbol, is_tracer, remembered
-from unpool.windows import SAME, SAME_LOWER, Window, no_window, sides
+from unpool.windows import LARGEST, SAME, SAME_LOWER, Window, from_sides, no_window, sides
 
 DataFormat = Literal["channels_first", "channels_last", "NCW", "NWC", "NCHW", "NHWC", "NCDHW", "NDHWC"]
 IndexFormatWord = Literal["plane", "window", "pytorch"]

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, cast
 from unpool import errors
 from unpool.errors import pooling_arguments, what_was_pooled
 from unpool.tracing import is_symbol
-from unpool.windows import WORDS, Padding, Window, default_size, padding_before, sides, span
+from unpool.windows import LARGEST, WORDS, Padding, Window, default_size, padding_before, sides, span
 
 # None is a size that is unknown until the program runs.
 Size: TypeAlias = "int | None"
@@ -32,9 +32,6 @@ LAYOUTS = {
     (2, True): ("(N, H, W, C)", "(H, W, C)"),
     (3, True): ("(N, D, H, W, C)", "(D, H, W, C)"),
 }
-# Kernels compute o * stride - padding + j * dilation in 64 bits, where two factors below 2**31 cannot overflow.  They
-# keep the offset of a maximum from the corner of its window in 32 bits.
-LARGEST = 2**31 - 1
 
 
 class Demand:
@@ -158,7 +155,8 @@ def demand_size(
         return None if given is None else tuple([None if entry is None else number(entry) for entry in given])
 
     if window.missing:
-        demand(size >= 1, lambda number: errors.empty_dimension(sized_by, shown(number)))
+        if size is not None:
+            demand(size >= 1, lambda number: errors.empty_dimension(sized_by, shown(number)))
         return
     stride = window.stride[axis]
     default = default_size(windows, *window.along(axis))

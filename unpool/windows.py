@@ -28,6 +28,9 @@ SAME, SAME_LOWER = -1, -2
 WORDS = {SAME: "same", SAME_LOWER: "same_lower"}
 # The kernel of a `Window` that stands for no window.
 NO_KERNEL = 0
+# Kernels compute o * stride - padding + j * dilation in 64 bits, where two factors below 2**31 cannot overflow.  They
+# keep the offset of a maximum from the corner of its window in 32 bits.
+LARGEST = 2**31 - 1
 
 
 class Window(NamedTuple):
@@ -148,18 +151,20 @@ def taps_inside(size: Any, windows: Any, kernel: int, stride: int, padding: Any,
 def covering(sizes: Sequence[Any], counts: Sequence[Any]) -> Window:
     """Return windows, as many as these along each axis, that cover a plane: those of a call without a window.
 
-    Kernels then need no case of their own.  Where the windows of adaptive pooling have one size, these are the same.
-    An axis of unknown size gets windows of one cell; its backend must not use them.  `torch.compile` would compile one
-    program for each side of a branch on sizes, so there is none.
+    Kernels then need no case of their own.  Each of these windows holds that of adaptive pooling; the two are the same
+    where those have one size.  No kernel or stride is above `LARGEST`, so longer ones leave cells out: indices may name
+    these, too.  Along an axis of unknown size, windows are longer than any that a backend compares with every cell.
+    `torch.compile` would compile one program for each side of a branch on sizes, so there is none.
 
     >>> covering((6, 7, 2), (3, 3, 4))
     Window(kernel=(2, 3, 3), stride=(2, 2, 1), padding=(0, 0, 2), dilation=(1, 1, 1))
     """
     axes = []
     for size, count in zip(sizes, counts, strict=True):
-        if type(size) is not int or type(count) is not int:
-            axes.append((1, 1, 0, 1))
+        if type(size) is int and type(count) is int:
+            stride, before = max(size // count, 1), max(count - size, 0)
+            kernel = size + 2 * before - (count - 1) * stride
+            axes.append((min(kernel, LARGEST), min(stride, LARGEST), min(before, LARGEST - 1), 1))
         else:
-            stride, padding = max(1, size // count), max(0, count - size)
-            axes.append((size + 2 * padding - (count - 1) * stride, stride, padding, 1))
+            axes.append((LARGEST, 1, 0, 1))
     return Window(*zip(*axes, strict=True))

@@ -253,6 +253,35 @@ def test_same_is_known_before_the_size_where_it_does_not_depend_on_it(kernel, st
     assert found == (paddings.pop() if len(paddings) == 1 else None)
 
 
+def planned(count, size):
+    """Return kernel, stride and padding of a call without a window, along one axis."""
+    found = plan.plan_unpooling((1, 1, count), arguments.window(1, None, None, 0, 1, optional=True), (size,), False)
+    return found.kernel[2], found.stride[2], found.padding[2]
+
+
+def test_without_a_window_windows_hold_those_of_adaptive_pooling():
+    """Each window has a cell of the plane, and they reach its end."""
+    for size, count in itertools.product(SIZES, SIZES):
+        kernel, stride, padding = planned(count, size)
+        starts = [window * stride - padding for window in range(count)]
+        assert all(-kernel < start < size for start in starts)
+        assert starts[-1] + kernel >= size
+        # PyTorch's start_index and end_index.
+        adaptive = [(window * size // count, math.ceil((window + 1) * size / count)) for window in range(count)]
+        assert all(start <= low < high <= start + kernel for start, (low, high) in zip(starts, adaptive, strict=True))
+        if size % count == 0:
+            assert [(start, start + kernel) for start in starts] == adaptive
+
+
+@pytest.mark.parametrize("size", [2**31, 2**31 + 1, 2**32, 2**40])
+def test_without_a_window_a_long_plane_has_windows_that_kernels_take(size):
+    for count, cells in itertools.product((1, 2, 3, size - 1, size), (1, 2, 3, size - 1, size)):
+        kernel, stride, padding = planned(count, cells)
+        assert 1 <= kernel < 2**31
+        assert 1 <= stride < 2**31
+        assert 0 <= padding < kernel
+
+
 def test_equal_windows_are_equal():
     """A pair of equal numbers is one number, where that is allowed, in every spelling."""
     assert arguments.window(2, 3, 2, ((1, 1), 0), 1) == arguments.window(2, 3, 2, (1, 0), 1)

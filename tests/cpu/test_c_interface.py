@@ -261,6 +261,16 @@ def test_a_call_that_breaks_a_rule_is_refused(field, value):
     assert c_interface.function()(call, arrays, c_interface.Found()) == REFUSED
 
 
+def test_long_planes_without_a_window_are_not_refused():
+    """There is no sample, so no such plane is read or written."""
+    window = arguments.window(1, None, None, 0, 1, optional=True)
+    for count, size in product((1, 2, 3, 2**31, 2**40), (1, 2, 2**31, 2**32 + 1, 2**40)):
+        planned = plan.plan_unpooling((0, 1, count), window, (size,), False)
+        for operation in ("scatter", "gather"):
+            call, arrays = c_interface.call_of(planned, operation), c_interface.Arrays(0, 11, 8, None, None, None)
+            assert c_interface.function()(call, arrays, c_interface.Found()) == DONE
+
+
 @pytest.mark.parametrize("operation", c_interface.OPERATIONS)
 def test_taps_that_a_byte_cannot_number_are_refused(operation):
     call = c_interface.call_of(plan_of(POOLINGS["even"], (2, 3, 6, 8), "channels_first"), operation)

@@ -460,11 +460,12 @@ def test_export_of_any_size(axes, duplicates):
         np.testing.assert_array_equal(slopes, 2 * np.where(there_and_back(x) != 0, x, 0) * count(x, duplicates))
 
 
+@pytest.mark.parametrize("word", ["same", "same_lower"])
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (5, 5), (2, 1)])
-def test_padding_that_follows_from_a_symbol(kernel, stride):
+def test_padding_that_follows_from_a_symbol(kernel, stride, word):
     from jax import export
 
-    window = {"kernel_size": kernel, "stride": stride, "padding": "same"}
+    window = {"kernel_size": kernel, "stride": stride, "padding": word}
 
     def call(x):
         values, indices = unpool.max_pool2d(x, **window, return_indices=True)
@@ -482,6 +483,41 @@ def test_padding_that_follows_from_a_symbol(kernel, stride):
         x = whole("float32", (2, 3, *size))
         for actual, expected in zip(exported.call(jnp.array(x)), call(x), strict=True):
             np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("duplicates", ["last", "sum"])
+@pytest.mark.parametrize(
+    ("axes", "sizes"),
+    [
+        (("p, q", "h, w"), [((2, 3), (8, 6)), ((5, 7), (3, 4))]),
+        (("2, 3", "h, 4"), [((2, 3), (8, 4)), ((2, 3), (1, 4))]),
+        (("p, 1", "h, 4"), [((2, 1), (8, 4)), ((9, 1), (2, 4))]),
+    ],
+    ids=["all", "one of the plane", "one of each"],
+)
+def test_export_without_a_window(axes, sizes, duplicates):
+    """An index may be anywhere, also in a plane whose size is a symbol."""
+    from jax import export
+
+    def call(values, indices, x):
+        def restore(values):
+            return unpool.max_unpool2d(values, indices, None, output_size=x.shape, duplicates=duplicates)
+
+        planes, pull = jax.vjp(restore, values)
+        return planes, pull(x)[0]
+
+    cases = []
+    for pooled, plane in sizes:
+        values, x = whole("float64", (2, 3, *pooled)), whole("float64", (2, 3, *plane), 1)
+        cases.append((values, anywhere(values.shape, x[0, 0].size), x))
+    pooled, plane = [f"n, 3, {entries}" for entries in axes]
+    exported = export.export(jax.jit(call))(*export.symbolic_args_specs(cases[0], (pooled, pooled, plane)))
+    for values, indices, x in cases:
+        planes, slopes = exported.call(*map(jnp.array, (values, indices, x)))
+        expected = unpool.max_unpool2d(values, indices, None, output_size=x.shape, duplicates=duplicates)
+        np.testing.assert_array_equal(planes, expected)
+        expected = unpool.max_unpool2d_backward(x, indices, None, duplicates=duplicates)
+        np.testing.assert_array_equal(slopes, expected)
 
 
 def count(x, duplicates):

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from cases import FAR, FORMATS, POOLINGS, arranged, bits, far, solved, whole
+from cases import FAR, FORMATS, POOLINGS, anywhere, arranged, bits, far, solved, whole
 from compare import assert_same_bits
 from needs import require
 
@@ -153,12 +153,13 @@ def test_gradients(call, data_format):
 
 
 @ways("function", "xla")
+@pytest.mark.parametrize("word", ["same", "same_lower"])
 @pytest.mark.parametrize(
     ("kernel", "stride", "data_format"), [(3, 2, "channels_last"), (4, 3, "channels_first"), (3, 4, "channels_last")]
 )
-def test_padding_that_follows_from_a_size(way, kernel, stride, data_format):
+def test_padding_that_follows_from_a_size(way, kernel, stride, data_format, word):
     """The padding of "same" may differ from run to run."""
-    window = {"kernel_size": kernel, "stride": stride, "padding": "same", "data_format": data_format}
+    window = {"kernel_size": kernel, "stride": stride, "padding": word, "data_format": data_format}
 
     def call(x):
         with tf.GradientTape() as tape:
@@ -178,6 +179,37 @@ def test_padding_that_follows_from_a_size(way, kernel, stride, data_format):
         offsets = unpool.convert_indices(indices, "plane", "window", **window, output_size=x.shape)
         for actual, wanted in zip(run(tf.constant(x)), (values, indices, restored, slope, offsets), strict=True):
             assert_same_bits(actual.numpy(), wanted)
+
+
+@ways("function", "xla")
+@pytest.mark.parametrize("hidden", [(2, 3), (3,), (0, 1, 2, 3)], ids=str)
+@pytest.mark.parametrize(
+    ("pooled", "plane"),
+    [((3, 2), (6, 8)), ((3, 4), (7, 9)), ((1, 1), (5, 4)), ((5, 6), (3, 4)), ((2, 7), (9, 3))],
+    ids=str,
+)
+def test_without_a_window(way, pooled, plane, hidden):
+    """An index may be anywhere, also in a plane whose size is a tensor."""
+    values, x = whole("float32", (2, 3, *pooled)), whole("float32", (2, 3, *plane), 1)
+    indices = anywhere(values.shape, x[0, 0].size)
+
+    def call(values, indices, x):
+        found = []
+        for mode in ("last", "sum"):
+            with tf.GradientTape() as tape:
+                tape.watch(values)
+                found.append(unpool.max_unpool2d(values, indices, None, output_size=tf.shape(x), duplicates=mode))
+            found.append(tape.gradient(found[-1], values, x))
+            found.append(unpool.max_unpool2d_backward(x, indices, None, duplicates=mode))
+        return found
+
+    expected = []
+    for mode in ("last", "sum"):
+        expected.append(unpool.max_unpool2d(values, indices, None, output_size=x.shape, duplicates=mode))
+        expected += [unpool.max_unpool2d_backward(x, indices, None, duplicates=mode)] * 2
+    run = way(call, input_signature=[spec_of(array, hidden) for array in (values, indices, x)])
+    for actual, wanted in zip(run(*tensors(values, indices, x)), expected, strict=True):
+        assert_same_bits(actual.numpy(), wanted)
 
 
 @pytest.mark.parametrize("given", ["at once", "at the run"])
@@ -393,6 +425,14 @@ MISTAKES = {
         lambda v, i: unpool.max_unpool2d(v, i, 2, duplicates="error"),
         (ones(1, 1, 2, 2), np.array([[[[0, 3], [11, 3]]]])),
     ),
+    "an index of another plane, no window": (
+        lambda v, i: unpool.max_unpool2d(v, i, None, output_size=(3, 5)),
+        (ones(1, 1, 2, 2), np.array([[[[0, 14], [15, 3]]]])),
+    ),
+    "a repeated index, no window": (
+        lambda v, i: unpool.max_unpool2d(v, i, None, output_size=(3, 5), duplicates="error"),
+        (ones(1, 1, 2, 2), np.array([[[[0, 3], [11, 3]]]])),
+    ),
 }
 
 
@@ -428,6 +468,13 @@ def test_sizes_of_a_run_that_are_wrong():
         with pytest.raises(tf.errors.InvalidArgumentError) as caught:
             traced(*tensors(values, indices), tf.constant(size, tf.int32))
         assert asserted(caught.value) == expected
+    expected = error_of(unpool.max_unpool2d, values, indices, None, output_size=(0, 6))
+    traced = graph(
+        lambda v, i, size: unpool.max_unpool2d(v, i, None, output_size=size), *specs, tf.TensorSpec([2], tf.int32)
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        traced(*tensors(values, indices, np.int32([0, 6])))
+    assert asserted(caught.value) == expected
     for size in ((6, 7), (1, 2, 5, 6)):
         traced = graph(
             lambda v, i, size: unpool.max_unpool2d(v, i, 2, output_size=size),

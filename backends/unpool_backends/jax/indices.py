@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from unpool.plan import Plan
-from unpool.sizes import LARGEST, spatial_axes
+from unpool.sizes import spatial_axes
 from unpool.taps import cells_of, taps_of
+from unpool.windows import LARGEST
 from unpool_backends.jax import window_path
 
 # Taps of a window that a byte numbers, with two numbers left: of a bad tap, and of a cell that is no tap.

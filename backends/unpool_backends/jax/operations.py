@@ -25,8 +25,7 @@ from jax import lax
 
 from unpool.plan import Plan
 from unpool.protocol import Duplicates
-from unpool.sizes import LARGEST
-from unpool.windows import taps_inside
+from unpool.windows import LARGEST, taps_inside
 from unpool_backends.jax import bits, small_windows, window_path
 from unpool_backends.jax.indices import MOST_TAPS, dtype_of_cells, in_range, integer, to_bytes, to_cells
 from unpool_backends.jax.sort_keys import keys, unordered

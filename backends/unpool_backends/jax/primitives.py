@@ -29,8 +29,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from unpool.lending import Lender
 from unpool.plan import Plan
 from unpool.protocol import Duplicates
-from unpool.sizes import LARGEST, spatial_axes
+from unpool.sizes import spatial_axes
 from unpool.tracing import remembered
+from unpool.windows import LARGEST
 from unpool_backends.jax import host, native, operations
 from unpool_backends.jax.indices import in_mode, integer
 

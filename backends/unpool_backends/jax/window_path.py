@@ -24,8 +24,7 @@ import numpy as np
 from jax import lax
 
 from unpool.plan import Plan
-from unpool.sizes import LARGEST
-from unpool.windows import taps_inside
+from unpool.windows import LARGEST, taps_inside
 
 # With up to 3 x 3 windows per cell, comparing is still faster than scattering.
 _MOST = 9

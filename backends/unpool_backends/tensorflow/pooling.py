@@ -14,8 +14,7 @@ import tensorflow as tf
 
 from unpool.dtypes import index_dtype_of
 from unpool.plan import Plan
-from unpool.sizes import LARGEST
-from unpool.windows import taps_inside
+from unpool.windows import LARGEST, taps_inside
 from unpool_backends.tensorflow import sort_keys
 from unpool_backends.tensorflow.asserts import after, compiles, known
 from unpool_backends.tensorflow.bits import from_bits, to_bits

@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from unpool.plan import Plan, plan_unpooling
 from unpool.sizes import (
-    LARGEST,
     common_shape,
     count_windows,
     demand_elements,
@@ -22,7 +21,7 @@ from unpool.sizes import (
     demand_small_planes,
     spatial_axes,
 )
-from unpool.windows import default_size, padding_before
+from unpool.windows import LARGEST, default_size, padding_before
 from unpool_backends.tensorflow.asserts import Asserts, known
 
 # Larger tables are computed when the graph runs: as constants, they would enlarge the graph and the saved model.
@@ -177,10 +176,10 @@ def _sizes(
 ) -> Sizes:
     axes = _spatial(plan)
     ones = (1,) * (3 - len(plan.spatial))
-    padding = [
-        padding_before(size, windows, *plan.window.along(axis))
-        for axis, (size, windows) in enumerate(zip(plane_shape[axes], pooled_shape[axes], strict=True))
-    ]
+    padding: list[Any] = list(plan.padding[len(ones) :])
+    for axis, (size, windows) in enumerate(zip(plane_shape[axes], pooled_shape[axes], strict=True)):
+        if padding[axis] is None:  # it depends on a size that the plan does not have
+            padding[axis] = padding_before(size, windows, *plan.window.along(axis))
     leading = pooled_shape[: axes.start] + pooled_shape[axes.stop :]
     samples, channels = prod(leading[:-1]), leading[-1]
     return Sizes(

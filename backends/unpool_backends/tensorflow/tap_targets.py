@@ -14,8 +14,9 @@ import tensorflow as tf
 
 from unpool import errors
 from unpool.protocol import Duplicates
-from unpool.sizes import LARGEST, Number
+from unpool.sizes import Number
 from unpool.taps import cells_of
+from unpool.windows import LARGEST
 from unpool_backends.tensorflow.asserts import known, require
 from unpool_backends.tensorflow.sizes import as_shape
 from unpool_backends.tensorflow.targets import Targets

@@ -13,8 +13,9 @@ import tensorflow as tf
 from unpool import errors
 from unpool.plan import Plan
 from unpool.protocol import Duplicates
-from unpool.sizes import LARGEST, Number
+from unpool.sizes import Number
 from unpool.taps import taps_of
+from unpool.windows import LARGEST
 from unpool_backends.tensorflow.asserts import compiles, known, require
 from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, reshaped
 from unpool_backends.tensorflow.window_path import Matches, serve, windows_per_cell

@@ -25,8 +25,8 @@ import torch
 from unpool.lending import Lender
 from unpool.plan import IndexFormat, Plan, Validate, plan_pooling, plan_unpooling, values_sized_by
 from unpool.protocol import Duplicates
-from unpool.sizes import LARGEST, product, spatial_axes
-from unpool.windows import Window
+from unpool.sizes import product, spatial_axes
+from unpool.windows import LARGEST, Window
 from unpool_backends.torch import memory, private
 from unpool_backends.torch.packing import pack, unpack
 
