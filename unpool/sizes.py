@@ -223,10 +223,13 @@ def common_shape(
     return tuple([another if one is None else one for one, another in zip(shape, expected, strict=True)])
 
 
-def check_no_window(index_format: str, validate: object) -> None:
-    """Refuse what needs a window where there is none: taps as indices, and a check of own windows."""
+def check_no_window(index_format: str, validate: object, kernel: str = "kernel_size") -> None:
+    """Refuse what needs a window where there is none: taps as indices, and a check of own windows.
+
+    `kernel` is the name of the argument that is None.
+    """
     if index_format == "window" or validate == "windows":
-        raise _kernel_needed("index_format='window'" if index_format == "window" else "validate='windows'")
+        raise _kernel_needed(kernel, "index_format='window'" if index_format == "window" else "validate='windows'")
 
 
 def check_taps(window: Window) -> None:
@@ -294,8 +297,8 @@ def _window_too_large(window: Window, span: int) -> ValueError:
     )
 
 
-def _kernel_needed(argument: str) -> ValueError:
-    return ValueError(f"`kernel_size` must be given with {argument}, got None: pass the arguments of the pooling call")
+def _kernel_needed(kernel: str, beside: str) -> ValueError:
+    return ValueError(f"`{kernel}` must be given with {beside}, got None: pass the arguments of the pooling call")
 
 
 def _size_places_windows(argument: str, window: Window) -> ValueError:

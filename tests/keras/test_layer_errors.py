@@ -23,16 +23,21 @@ WRONG = {
     "pool_size 0": ({"pool_size": 0}, ValueError, "`pool_size` must be between 1 and 2147483647"),
     "pool_size a float": ({"pool_size": 2.0}, TypeError, f"`pool_size` {INTEGERS} 2.0"),
     "pool_size a word": ({"pool_size": "2"}, TypeError, f"`pool_size` {INTEGERS} '2'"),
-    "pool_size None": ({"pool_size": None}, TypeError, f"`pool_size` {INTEGERS} None"),
     "pool_size of three": ({"pool_size": (2, 2, 2)}, ValueError, "`pool_size` must be one integer or 2 of them"),
     "strides 0": ({"strides": (1, 0)}, ValueError, "`strides` must be between 1 and 2147483647"),
     "strides a float": ({"strides": 0.5}, TypeError, f"`strides` {INTEGERS} 0.5"),
     "strides of one": ({"strides": [2]}, ValueError, "`strides` must be one integer or 2 of them"),
-    "padding a wrong word": ({"padding": "full"}, ValueError, "'same_lower' or 'valid', got 'full'"),
+    "padding a wrong word": ({"padding": "full"}, ValueError, "'same', 'same_lower' or 'valid', got 'full'"),
     "padding None": ({"padding": None}, TypeError, f"`padding` {INTEGERS} None"),
     "padding negative": ({"padding": -1}, ValueError, "`padding` must be between 0 and 2147483647"),
     "padding of words": ({"padding": ("same", "same")}, TypeError, f"`padding` {INTEGERS} ('same', 'same')"),
     "padding too large": ({"padding": 2}, ValueError, "`padding` must be at most half of "),
+    "padding of too large pairs": (
+        {"padding": ((0, 2), 0)},
+        ValueError,
+        "must be between 0 and dilation * (kernel_size - 1) before and after the plane, got padding=((0, 2), (0, 0)), ",
+    ),
+    "padding of one pair": ({"padding": ((0, 1),)}, ValueError, "`padding` must have an integer or a pair (before, "),
     "data_format": (
         {"data_format": "NHCW"},
         ValueError,
@@ -45,10 +50,11 @@ WRONG = {
         "`index_format` must be one of 'plane', 'window', got 'tensorflow'",
     ),
     "index_format in capitals": ({"index_format": "Window"}, ValueError, "`index_format` must be one of "),
-    "index_format None": ({"index_format": None}, ValueError, "`index_format` must be one of "),
     "index_format unhashable": ({"index_format": ["window"]}, ValueError, "`index_format` must be one of "),
 }
 WRONG_POOLING = {
+    "pool_size None": ({"pool_size": None}, TypeError, f"`pool_size` {INTEGERS} None"),
+    "index_format None": ({"index_format": None}, ValueError, "`index_format` must be one of "),
     "index_dtype": (
         {"index_dtype": "int16"},
         ValueError,
@@ -68,6 +74,26 @@ WRONG_POOLING = {
     "index_dtype unhashable": ({"index_dtype": ["int64"]}, ValueError, "`index_dtype` must be one of "),
 }
 WRONG_UNPOOLING = {
+    "no window, but strides": (
+        {"pool_size": None, "strides": 2},
+        ValueError,
+        "`strides` must be left out where pool_size=None, got 2: pass the `pool_size` of the pooling call too",
+    ),
+    "no window, but padding": (
+        {"pool_size": None, "padding": "same"},
+        ValueError,
+        "`padding` must be left out where pool_size=None, got 'same'",
+    ),
+    "no window, but taps": (
+        {"pool_size": None, "index_format": "window"},
+        ValueError,
+        "`pool_size` must be given with index_format='window', got None",
+    ),
+    "no window, but a check of windows": (
+        {"pool_size": None, "validate": "windows"},
+        ValueError,
+        "`pool_size` must be given with validate='windows', got None",
+    ),
     "output_size 0": ({"output_size": (4, 0)}, ValueError, "`output_size` must be between 1 and "),
     "output_size a float": ({"output_size": 4.0}, TypeError, f"`output_size` {INTEGERS} 4.0"),
     "output_size with the batch": ({"output_size": (1, 4, 4, 3)}, ValueError, "`output_size` must be one integer or 2"),
@@ -164,6 +190,16 @@ CALLS = {
         lambda: unpooling(2)(V, T, output_size=(6, 4)),
         ValueError,
         "`output_size` must be between 3 and 5 (both allowed) in spatial dimension 0",
+    ),
+    "no window, and no size": (
+        lambda: unpooling(2, None)(V, I),
+        ValueError,
+        "`like` must be given where kernel_size=None, got None: pass what was pooled as `like`, or its size as",
+    ),
+    "no window, and an index past the plane": (
+        lambda: unpooling(2, None)(V, I + 6, output_size=4),
+        IndexError,
+        "indices[0, 1, 1, 0] = 16 is out of range for an output plane of 4 x 4: expected 0..15",
     ),
     "another batch": (
         lambda: unpooling(2)(V, T, output_size=(2, 4, 4, 1)),
@@ -280,6 +316,11 @@ SYMBOLIC = {
         lambda: unpooling(2)(symbol(V), symbol(I), like=keras.Input((None, 6, 3))),
         ValueError,
         "must be between 3 and 5 (both allowed) in spatial dimension 1",
+    ),
+    "no window, and no size": (
+        lambda: unpooling(2, None)(symbol(V), symbol(I)),
+        ValueError,
+        CALLS["no window, and no size"][2],
     ),
     "smaller than a window": (lambda: pooling(2, 3)(symbol(V)), ValueError, CALLS["smaller than a window"][2]),
     "complex": (

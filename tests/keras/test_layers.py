@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 import reference
-from cases import FORMATS, arranged
+from cases import FORMATS, anywhere, arranged
 from compare import assert_same_bits
 from needs import require
 
@@ -161,14 +161,31 @@ def test_values_are_those_of_keras_and_indices_say_where_they_were(rank, data_fo
 
 @every_rank
 @every_format
-@pytest.mark.parametrize(("window", "padding"), [((2, None), 1), ((3, 2), 1), ((5, 1), 2)], ids=str)
+@pytest.mark.parametrize(
+    ("window", "padding"),
+    [((2, None), 1), ((3, 2), 1), ((5, 1), 2), ((2, None), (0, 1)), ((3, 2), (2, 0)), ((4, 1), (3, 1))],
+    ids=str,
+)
 @every_index_format
-def test_integers_pad_both_sides(rank, data_format, window, padding, index_format):
+def test_integers_pad_both_sides_and_pairs_each(rank, data_format, window, padding, index_format):
     x = data(rank, data_format)
     padding = (padding,) * (rank - 1) + (0,)  # one each
     pair = arrays(pooling(rank, *window, padding, data_format, index_format=index_format)(x))
     for found, expected in zip(pair, pooled(x, window, padding, data_format, index_format), strict=True):
         assert_same_bits(found, expected)
+
+
+@every_rank
+@every_format
+@pytest.mark.parametrize("window", [*WINDOWS, (4, 2)], ids=str)
+@every_index_format
+def test_same_lower_pads_the_larger_half_before(rank, data_format, window, index_format):
+    x, options = data(rank, data_format), {"data_format": data_format, "index_format": index_format}
+    pair = arrays(pooling(rank, *window, "same_lower", **options)(x))
+    for found, expected in zip(pair, pooled(x, window, "same_lower", data_format, index_format), strict=True):
+        assert_same_bits(found, expected)
+    back = unpooling(rank, *window, "same_lower", **options)(*pair, like=x)
+    assert_same_bits(array(back), restored(x, window, "same_lower", data_format))
 
 
 def test_windows_may_have_another_size_along_each_axis():
@@ -251,7 +268,11 @@ def test_every_maximum_comes_back_to_where_it_was(rank, data_format, window, pad
 
 
 @every_format
-@pytest.mark.parametrize(("window", "padding"), [((3, 2), 1), ((5, 1), (2, 0)), ((2, None), 1)], ids=str)
+@pytest.mark.parametrize(
+    ("window", "padding"),
+    [((3, 2), 1), ((5, 1), (2, 0)), ((2, None), 1), ((2, None), ((0, 1), (1, 0))), ((3, 2), ((2, 0), 1))],
+    ids=str,
+)
 @every_index_format
 def test_every_maximum_comes_back_from_padded_pictures(data_format, window, padding, index_format):
     x = data(2, data_format)
@@ -259,6 +280,30 @@ def test_every_maximum_comes_back_from_padded_pictures(data_format, window, padd
     pair = pooling(2, *window, padding, **named)(x)
     expected = restored(x, window, padding, data_format)
     assert_same_bits(array(unpooling(2, *window, padding, **named)(*pair, like=x)), expected)
+
+
+@every_rank
+@every_format
+def test_without_a_window(rank, data_format):
+    """Indices may name any cell, and the size is given in any of the ways."""
+    sizes, last = (7, 6, 5)[:rank], data_format == "channels_last"
+    values = data(rank, data_format)[:, :2] if last else data(rank, data_format)[:, :, :2]
+    indices = anywhere(values.shape, int(np.prod(sizes)))
+    expected = reference.max_unpool(values, indices, sizes, "last", last)
+    like = np.zeros(arranged((1, 9), sizes, data_format), "uint8")
+    layer, sized = (unpooling(rank, None, data_format=data_format, output_size=size) for size in (None, sizes))
+    assert layer.index_format == "plane"
+    for found in (
+        sized(values, indices),
+        layer(values, indices, like=like),
+        layer(values, indices, output_size=sizes),
+        layer(values, indices, output_size=expected.shape),
+    ):
+        assert_same_bits(array(found), expected)
+    symbols = keras.KerasTensor(values.shape, values.dtype), keras.KerasTensor(indices.shape, indices.dtype)
+    assert sized(*symbols).shape == sized.compute_output_shape(values.shape, indices.shape) == expected.shape
+    unknown = keras.Input(arranged((3,), (None,) * rank, data_format))
+    assert layer(*symbols, like=unknown).shape == arranged((2, 3), (None,) * rank, data_format)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "int32", "int64"])
@@ -320,9 +365,10 @@ def test_one_integer_is_a_size_everywhere():
 
 
 @pytest.mark.parametrize("index_format", ["plane", "window"])
-@pytest.mark.parametrize(("padding", "size"), [("valid", 7), ("same", 6), (1, 5)])
+@pytest.mark.parametrize(("padding", "size"), [("valid", 7), ("same", 6), (1, 5), (((2, 0), (0, 1)), (5, 6))])
 def test_the_size_that_follows_is_what_windows_cover(padding, size, index_format):
-    x, named = np.zeros((2, size, size, 3), "float32"), {"index_format": index_format}
+    sizes = size if isinstance(size, tuple) else (size, size)
+    x, named = np.zeros((2, *sizes, 3), "float32"), {"index_format": index_format}
     layer, pair = unpooling(2, 3, 2, padding, **named), pooling(2, 3, 2, padding, **named)(x)
     assert layer(*pair, like=x).shape == x.shape
     if padding != "same" or index_format == "plane":
@@ -349,6 +395,10 @@ def test_taps_need_the_size_where_it_places_windows(rank):
             call()
     assert unpooling(rank, 3, 2, "same", validate=False)(*pair).shape == (2, *(6,) * rank, 3)
     assert unpooling(rank, 2, 2, "same")(*pooling(rank, 2, 2, "same")(x)).shape == (2, *(6,) * rank, 3)
+    # With "same_lower", windows of 3 always begin one cell before the plane, and windows of 2 where the size is odd.
+    assert unpooling(rank, 3, 2, "same_lower")(*pooling(rank, 3, 2, "same_lower")(x), like=x).shape == x.shape
+    with pytest.raises(ValueError, match="`like` must be given for taps"):
+        unpooling(rank, 2, 2, "same_lower")(*pooling(rank, 2, 2, "same_lower")(x))
 
 
 @every_rank

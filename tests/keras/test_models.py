@@ -315,7 +315,7 @@ def arguments(cls):
 
 
 @pytest.mark.parametrize("cls", LAYERS, ids=lambda cls: cls.__name__)
-@pytest.mark.parametrize("padding", ["same", "valid", (1, 2, 2)], ids=str)
+@pytest.mark.parametrize("padding", ["same", "same_lower", "valid", (1, 2, 2), ((2, 0), 1, (1, 4))], ids=str)
 def test_every_argument_is_kept(cls, padding):
     given = arguments(cls) | {"padding": padding if isinstance(padding, str) else padding[: cls.rank]}
     layer, plain = cls(**given), cls()
@@ -339,10 +339,26 @@ def test_integers_are_kept_with_one_entry_an_axis():
             MaxPooling2DWithIndices(3, 2, 1, name="a"),
             MaxPooling2DWithIndices([3, 3], (2, 2), np.ones(2, int), name="a"),
         ),
+        (
+            MaxPooling2DWithIndices(3, 2, ((2, 0), (1, 1)), name="a"),
+            MaxPooling2DWithIndices(3, 2, [[2, 0], 1], name="a"),
+        ),
         (MaxUnpooling2D(3, output_size=8, name="a"), MaxUnpooling2D((3, 3), 3, output_size=[8, 8], name="a")),
     ):
         assert one.get_config() == other.get_config()
         json.dumps(other.get_config())
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_a_layer_without_a_window_is_kept(rank):
+    """A configuration in JSON has lists, and so may the arguments."""
+    cls = getattr(unpool.keras, f"MaxUnpooling{rank}D")
+    layer = cls(None, output_size=[5] * rank, duplicates="sum", name="a")
+    expected = {"pool_size": None, "strides": None, "padding": "valid", "index_format": "plane"}
+    assert layer.get_config().items() >= expected.items()
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(layer)))
+    for again in (cls.from_config(layer.get_config()), keras.saving.deserialize_keras_object(config)):
+        assert again.get_config() == layer.get_config()
 
 
 # As the version without `index_format` saved its layers.
@@ -445,6 +461,21 @@ def test_a_saved_model_is_the_same_model(tmp_path, index_format):
     result = python("-c", LOADED, str(tmp_path))
     assert result.returncode == 0, result.stderr
     assert_same_bits(np.load(tmp_path / "loaded.npy"), expected)
+
+
+def test_a_saved_model_of_unequal_padding_and_of_no_window_is_the_same_model(tmp_path):
+    x, named = keras.Input((7, 6, 3)), {"padding": ((2, 0), 1), "index_format": "plane"}
+    values, indices = MaxPooling2DWithIndices(3, 2, **named)(x)
+    planes = [MaxUnpooling2D(3, 2, **named)(values, indices, like=x), MaxUnpooling2D(None)(values, indices, like=x)]
+    lower = MaxUnpooling2D(2, padding="same_lower")(*MaxPooling2DWithIndices(2, padding="same_lower")(x), like=x)
+    model = keras.Model(x, [*planes, lower])
+    model.save(tmp_path / "model.keras")
+    loaded, given = keras.models.load_model(tmp_path / "model.keras"), data()
+    assert as_written(loaded) == as_written(model)
+    results = list(map(array, model(given)))
+    assert_same_bits(results[1], results[0])
+    for found, expected in zip(loaded(given), results, strict=True):
+        assert_same_bits(array(found), expected)
 
 
 def test_a_saved_model_of_a_class_is_the_same_model(tmp_path):

@@ -18,7 +18,7 @@ class _MaxPooling(Windowed):
         self,
         pool_size: int | Sequence[int] = 2,
         strides: int | Sequence[int] | None = None,
-        padding: str | int | Sequence[int] = "valid",
+        padding: str | int | Sequence[int | Sequence[int]] = "valid",
         data_format: str | None = None,
         *,
         index_format: IndexFormatWord = "window",
@@ -94,9 +94,9 @@ class MaxPooling2DWithIndices(_MaxPooling):
         index = row_in_window * pool_cols + col_in_window
 
     Of equal maxima the first is taken.  A window that holds NaN pools to NaN.  `MaxUnpooling2D` puts values back by the
-    indices.  With `padding="valid"`, or with an integer `p`, which adds `2 * p` rows,
+    indices.  With `padding="valid"`, or with integers, which add rows before and after the picture,
 
-        pooled_rows = floor((rows - pool_size) / strides) + 1
+        pooled_rows = floor((before + rows + after - pool_size) / strides) + 1
 
     and with `padding="same"`, which pads as much as the windows need, the smaller half before the picture,
 
@@ -107,8 +107,10 @@ class MaxPooling2DWithIndices(_MaxPooling):
     Args:
         pool_size: Integer or pair of integers, the size of a window. Defaults to 2.
         strides: Integer or pair of integers, the distance between windows. Defaults to `pool_size`.
-        padding: `"valid"`, `"same"`, or an integer or a pair of them: the number of cells on both sides, at most half
-            of `pool_size`. Padding is never picked. Defaults to `"valid"`.
+        padding: `"valid"`, `"same"`, or `"same_lower"`, which pads the larger half before the picture, as ONNX names
+            it; or an integer, or one for each dimension: the number of cells on both sides, at most half of
+            `pool_size`; or for each dimension a pair `(before, after)`, each less than `pool_size`. Padding is never
+            picked. Defaults to `"valid"`.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to `keras.config.image_data_format()`.
         index_format: `"window"`, or `"plane"`: an index is then the flat position `row * cols + col` in the plane of
             its own sample and channel, in both data formats, as PyTorch and `unpool.max_pool2d` count. Defaults to

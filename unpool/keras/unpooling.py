@@ -15,27 +15,33 @@ from unpool.keras import messages
 from unpool.keras.windowed import Windowed
 from unpool.plan import Validate, plan_unpooling
 from unpool.protocol import DUPLICATES, Duplicates
-from unpool.sizes import common_shape, spatial_axes
+from unpool.sizes import check_no_window, common_shape, spatial_axes
 
 
 class _MaxUnpooling(Windowed):
+    window_optional = True
+
     def __init__(
         self,
-        pool_size: int | Sequence[int] = 2,
+        pool_size: int | Sequence[int] | None = 2,
         strides: int | Sequence[int] | None = None,
-        padding: str | int | Sequence[int] = "valid",
+        padding: str | int | Sequence[int | Sequence[int]] = "valid",
         output_size: int | Sequence[int] | None = None,
         data_format: str | None = None,
         duplicates: Duplicates = "last",
         *,
-        index_format: IndexFormatWord = "window",
+        index_format: IndexFormatWord | None = None,
         validate: Validate = True,
         **kwargs: Any,
     ) -> None:
+        if index_format is None:
+            index_format = "plane" if pool_size is None else "window"
         super().__init__(pool_size, strides, padding, data_format, index_format, **kwargs)
         self.output_size = None if output_size is None else per_axis("output_size", output_size, self.rank, 1)
         check_choice("duplicates", duplicates, DUPLICATES)
         self.duplicates, self.validate = duplicates, check_validate(validate)
+        if self.window.missing:
+            check_no_window(self.index_format, self.validate, "pool_size")
 
     def call(self, inputs: Any, indices: Any = None, output_size: Any = None, like: Any = None) -> Any:
         values, indices = _pair(inputs, indices)
@@ -69,14 +75,15 @@ class _MaxUnpooling(Windowed):
         return plan_unpooling(shape, self.window, size, self.channels_last, *how).plane_shape
 
     def _checks(self, size: Any) -> Validate:
-        """Return the `validate` of a call; without a size, "same" needs the check of windows.
+        """Return the `validate` of a call; without a size, "same" and "same_lower" need the check of windows.
 
         The default size is the largest, so positions in a smaller plane are in range.  The first axis does not enter a
         position, so only the other axes can shear the picture.  Taps are refused if their windows' places depend on the
         size.
         """
-        shearing = self.strides[1:] if self.index_format == "plane" else self.strides
-        if size is None and self.padding == "same" and self.validate and max(shearing, default=1) > 1:
+        window = self.window
+        shearing = window.stride[1:] if self.index_format == "plane" else window.stride
+        if size is None and window.same and self.validate and max(shearing, default=1) > 1:
             return "windows"
         return self.validate
 
@@ -167,21 +174,24 @@ class MaxUnpooling2D(_MaxUnpooling):
     (`jit_compile=True`) or for a GPU cannot raise, and drops it.  The dtype is that of `inputs`.
 
     Args:
-        pool_size: Integer or pair of integers, as in the pooling layer. Defaults to 2.
+        pool_size: Integer or pair of integers, as in the pooling layer. `None` stands for no window: indices may name
+            any cell, as those of adaptive, global and fractional pooling do. They are positions in the plane then, and
+            the size, or `like`, is required. Defaults to 2.
         strides: Integer or pair of integers, as in the pooling layer. Defaults to `pool_size`.
-        padding: `"valid"`, `"same"`, an integer or a pair of them, as in the pooling layer. Defaults to `"valid"`.
+        padding: `"valid"`, `"same"`, `"same_lower"`, an integer, or one for each dimension, or pairs `(before, after)`,
+            as in the pooling layer. Defaults to `"valid"`.
         output_size: Integer or pair of integers, the size of the pictures that were pooled. Defaults to the size that
             the windows cover. Several sizes pool to one, and `padding="same"` depends on the size. So pass the size, or
             `like`, unless `strides` divides every size. Positions in the plane depend on the number of columns; with
-            `padding="same"` and no size, one outside its own window is an error.
+            `padding="same"` or `"same_lower"` and no size, one outside its own window is an error.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to `keras.config.image_data_format()`.
         duplicates: The rule for repeated indices, which overlapping windows may have: `"last"`, the last one in
             row-major order wins; `"sum"`, the values add up; `"error"`, an error is raised. The gradient follows the
             rule. Defaults to `"last"`.
         index_format: `"window"` or `"plane"`, as in the pooling layer. With `"plane"`, `output.flat[indices[i]] =
             inputs[i]`, and an index is an error if it is negative or past its plane. Use it for indices of PyTorch, and
-            for those that `unpool.convert_indices` makes of TensorFlow's. Defaults to `"window"`. Layers saved without
-            this argument load with `"plane"`.
+            for those that `unpool.convert_indices` makes of TensorFlow's. Defaults to `"window"`, or to `"plane"` with
+            `pool_size=None`. Layers saved without this argument load with `"plane"`.
         validate: `"windows"` also reports a position in the plane that is outside its own window, which a wrong size
             makes. `False` drops a bad index where a report costs time: in graphs of TensorFlow and on CUDA devices.
             Defaults to `True`.
@@ -202,8 +212,8 @@ class MaxUnpooling2D(_MaxUnpooling):
         - If `data_format="channels_last"`: `(batch_size, rows, cols, channels)`
         - If `data_format="channels_first"`: `(batch_size, channels, rows, cols)`
 
-        with `rows = (pooled_rows - 1) * strides + pool_size`, minus twice an integer `padding`, or
-        `rows = pooled_rows * strides` for `padding="same"`, unless a size is given.
+        with `rows = (pooled_rows - 1) * strides + pool_size`, minus the rows of an integer `padding`, or
+        `rows = pooled_rows * strides` for `padding="same"` and `"same_lower"`, unless a size is given.
 
     Raises:
         IndexError: If an index is bad, in an eager call; `InvalidArgumentError` in TensorFlow's graphs.
@@ -224,6 +234,12 @@ class MaxUnpooling2D(_MaxUnpooling):
     >>> model = keras.Model(x, MaxUnpooling2D(2, padding="same")(pooled, indices, like=x))
     >>> model(np.ones((1, 5, 7, 3))).shape == (1, 5, 7, 3)
     True
+
+    Indices of adaptive pooling have no window that a layer could name:
+
+    >>> values, indices = np.array([[[[5.0], [7.0]]]]), np.array([[[[0], [3]]]])
+    >>> np.asarray(MaxUnpooling2D(None, output_size=(1, 5))(values, indices))[0, ..., 0].tolist()
+    [[5.0, 0.0, 0.0, 7.0, 0.0]]
 
     Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks" (2014); `torch.nn.MaxUnpool2d`.
     """

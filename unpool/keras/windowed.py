@@ -18,21 +18,25 @@ class Windowed(keras.layers.Layer):  # type: ignore[misc]
     """A layer with the arguments of Keras' pooling layers, checked when it is made."""
 
     rank: ClassVar[int]
+    # True if `pool_size=None` stands for no window.
+    window_optional: ClassVar[bool] = False
 
     def __init__(
         self,
-        pool_size: int | Sequence[int],
+        pool_size: int | Sequence[int] | None,
         strides: int | Sequence[int] | None,
-        padding: str | int | Sequence[int],
+        padding: str | int | Sequence[int | Sequence[int]],
         data_format: str | None,
         index_format: IndexFormatWord,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         padding = _lower(padding)
-        checked = window(self.rank, pool_size, strides, padding, 1, ("pool_size", "strides"))
-        self.pool_size, self.strides = checked.kernel, checked.stride
-        self.padding = padding if isinstance(padding, str) else checked.padding
+        names = ("pool_size", "strides")
+        checked = window(self.rank, pool_size, strides, padding, 1, names, optional=self.window_optional)
+        shown = checked.shown()
+        self.pool_size, self.strides = shown["kernel_size"], shown["stride"]
+        self.padding = padding if isinstance(padding, str) else shown["padding"]
         if data_format is None:
             data_format = keras.config.image_data_format()
         plain = _lower(data_format) if _lower(data_format) in ("channels_first", "channels_last") else data_format
@@ -41,7 +45,7 @@ class Windowed(keras.layers.Layer):  # type: ignore[misc]
 
     @property
     def window(self) -> Window:
-        return window(self.rank, self.pool_size, self.strides, self.padding, 1)
+        return window(self.rank, self.pool_size, self.strides, self.padding, 1, optional=self.window_optional)
 
     @property
     def channels_last(self) -> bool:
