@@ -22,6 +22,7 @@ LIBRARIES = [name for name in KINDS if name in BUILT_IN]
 NAMES = [name for name in LIBRARIES if KINDS[name].installed()]
 PAIRS = list(itertools.permutations(NAMES, 2))
 CASES = {name: POOLINGS[name] for name in ("even", "overlap and padding", "row, ceil", "volume, gaps", "dilated")}
+PADDED = {name: POOLINGS[name] for name in ("overlap and padding", "same_lower, overlap", "row, padding before")}
 CONVENTIONS = ("tensorflow", "tensorflow_batch", "onnx", "window")
 
 
@@ -63,11 +64,11 @@ def test_pooled_here_unpooled_there(library, one, other, case, data_format):
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
 @pytest.mark.parametrize("data_format", FORMATS)
+@pytest.mark.parametrize("case", PADDED.values(), ids=PADDED)
 @pytest.mark.parametrize(("one", "other"), PAIRS, ids=map("-".join, PAIRS))
-def test_conventions_are_carried_through(library, one, other, data_format, convention):
+def test_conventions_are_carried_through(library, one, other, case, data_format, convention):
     """Pool and convert in one library, then convert back and unpool in the other."""
     here, there = library(one), library(other)
-    case = POOLINGS["overlap and padding"]
     pool, up, _ = functions(case)
     x = crowded("float32", case.shape((2, 3), data_format))
     named = {"output_size": x.shape, "data_format": data_format}

@@ -17,13 +17,17 @@ seeds = st.integers(0, 2**16)
 def poolings(draw):
     """Draw a plane and pooling arguments that fit it; some windows may lie wholly in the padding."""
     rank = draw(st.integers(1, 3))
+    word = draw(st.none() | st.sampled_from(["same", "same_lower"]))
     along = []
     for _ in range(rank):
         kernel = draw(st.integers(1, 4))
         stride = draw(st.integers(1, 5))
-        padding = draw(st.integers(0, kernel // 2))
         dilation = draw(st.integers(1, 3))
-        smallest = max(1, dilation * (kernel - 1) + 1 - 2 * padding)
+        span = dilation * (kernel - 1)
+        one_side = st.integers(0, span)
+        padding = word or draw(st.integers(0, kernel // 2) | st.tuples(one_side, one_side))
+        padded = span if word else sum(padding) if isinstance(padding, tuple) else 2 * padding
+        smallest = max(1, span + 1 - padded)
         along.append((draw(st.integers(smallest, smallest + (20, 8, 4)[rank - 1])), kernel, stride, padding, dilation))
     return pooling(*zip(*along, strict=True), ceil_mode=draw(st.booleans()))
 

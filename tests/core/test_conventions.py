@@ -1,6 +1,7 @@
 """Every conversion agrees with the definitions, computed one index at a time, and refuses impossible indices."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ WINDOWS = {
     "apart": {"kernel_size": (2, 3, 2), "stride": None, "padding": (0, 0, 0), "dilation": (1, 1, 1)},
     "overlapping": {"kernel_size": (3, 3, 4), "stride": (1, 2, 3), "padding": (1, 0, 2), "dilation": (1, 1, 1)},
     "dilated": {"kernel_size": (2, 3, 2), "stride": (2, 1, 1), "padding": (1, 1, 0), "dilation": (2, 2, 3)},
+    "pairs": {"kernel_size": (3, 4, 3), "stride": (2, 1, 3), "padding": ((2, 0), (0, 3), 1), "dilation": (1, 1, 2)},
+    "same": {"kernel_size": (2, 4, 3), "stride": (2, 3, 4), "padding": "same", "dilation": (1, 1, 2)},
+    "same_lower": {"kernel_size": (2, 4, 3), "stride": (2, 3, 4), "padding": "same_lower", "dilation": (1, 1, 2)},
 }
 
 
@@ -21,14 +25,21 @@ class Example:
     def __init__(self, rank, channels_last, window, dtype="int64"):
         generator = np.random.default_rng(rank)
         self.data_format = "channels_last" if channels_last else "channels_first"
-        self.window = {name: value and value[:rank] for name, value in window.items()}
+        self.window = {name: value if isinstance(value, str | None) else value[:rank] for name, value in window.items()}
         kernel, stride, padding, dilation = self.window.values()
         stride = stride or kernel
         samples, channels, plane = 2, 3, (9, 8, 10)[:rank]
-        pooled = tuple(
-            (size + 2 * pad - step * (length - 1) - 1) // apart + 1
-            for size, length, apart, pad, step in zip(plane, kernel, stride, padding, dilation, strict=True)
-        )
+        pooled, before = [], []
+        for axis, size in enumerate(plane):
+            reach = dilation[axis] * (kernel[axis] - 1) + 1
+            if isinstance(padding, str):  # as TensorFlow and ONNX define them
+                added = max(0, (math.ceil(size / stride[axis]) - 1) * stride[axis] + reach - size)
+                before.append(added // 2 if padding == "same" else math.ceil(added / 2))
+            else:
+                pair = padding[axis] if isinstance(padding[axis], tuple) else (padding[axis],) * 2
+                added = sum(pair)
+                before.append(pair[0])
+            pooled.append((size + added - reach) // stride[axis] + 1)
         self.output_size = (samples, *plane, channels) if channels_last else (samples, channels, *plane)
         shape = (samples, *pooled, channels) if channels_last else (samples, channels, *pooled)
         self.indices = {convention: np.empty(shape, dtype) for convention in CONVENTIONS}
@@ -39,7 +50,7 @@ class Example:
                 step = [int(generator.integers(length)) for length in kernel]
                 cell = [
                     o * apart - pad + j * space
-                    for o, apart, pad, j, space in zip(at, stride, padding, step, dilation, strict=True)
+                    for o, apart, pad, j, space in zip(at, stride, before, step, dilation, strict=True)
                 ]
                 inside = all(0 <= coordinate < size for coordinate, size in zip(cell, plane, strict=True))
             flat, columns, offset, cells = 0, 0, 0, 1
@@ -100,7 +111,7 @@ def test_an_argument_of_the_window_may_be_one_integer():
     np.testing.assert_array_equal(found, example.indices["window"])
 
 
-@pytest.mark.parametrize("padding", [1, "same"])
+@pytest.mark.parametrize("padding", [1, "same", "same_lower", ((2, 0), (0, 1))], ids=str)
 @pytest.mark.parametrize("size", [(7, 9), (8, 5)], ids=str)
 @pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
 def test_what_pooling_returns_comes_back(data_format, size, padding):
@@ -118,11 +129,19 @@ def test_what_pooling_returns_comes_back(data_format, size, padding):
 
 
 def test_where_a_window_starts_with_same_depends_on_the_size():
-    """Three windows of 3 start at 0, 2 and 4 in 6 cells, and at -1, 1 and 3 in 5 cells."""
-    window = {"kernel_size": 3, "stride": 2, "padding": "same"}
+    """Three windows of 3 start at 0, 2 and 4 in 6 cells, and at -1, 1 and 3 in 5 cells.
+
+    With "same_lower", they start at -1, 1 and 3 in both.
+    """
+    window = {"kernel_size": 3, "stride": 2}
     indices = np.array([[[1, 2, 4]]])
-    for size, offsets in ((6, [1, 0, 0]), (5, [2, 1, 1])):
-        found = unpool.convert_indices(indices, "plane", "window", **window, output_size=(1, 1, size))
+    for word, size, offsets in (
+        ("same", 6, [1, 0, 0]),
+        ("same", 5, [2, 1, 1]),
+        ("same_lower", 6, [2, 1, 1]),
+        ("same_lower", 5, [2, 1, 1]),
+    ):
+        found = unpool.convert_indices(indices, "plane", "window", **window, padding=word, output_size=(1, 1, size))
         assert found.tolist() == [[offsets]]
 
 

@@ -185,6 +185,25 @@ def test_unpooling_has_its_gradients(case, duplicates, foreign):
     np.testing.assert_array_equal(jax.jit(lambda v, g: jax.vjp(call, v)[1](g)[0])(values, jnp.array(grad)), expected)
 
 
+@pytest.mark.parametrize("duplicates", ["last", "sum"])
+@pytest.mark.parametrize(("pooled", "plane"), [((2, 3), (4, 7)), ((5, 4), (2, 4))], ids=str)
+def test_unpooling_without_a_window_has_its_gradients(pooled, plane, duplicates):
+    values, grad = whole("float64", (2, 3, *pooled)), whole("float64", (2, 3, *plane), 1)
+    indices = anywhere(values.shape, grad[0, 0].size)
+    places = jnp.array(indices)
+
+    def call(values, places=places):
+        return unpool.max_unpool2d(jnp.asarray(values), places, None, output_size=plane, duplicates=duplicates)
+
+    check_grads(call, (jnp.array(values),), order=2, modes=["fwd", "rev"])
+    expected = unpool.max_unpool2d(values, indices, None, output_size=plane, duplicates=duplicates)
+    back = unpool.max_unpool2d_backward(grad, indices, None, duplicates=duplicates)
+    np.testing.assert_array_equal(jax.vmap(call)(jnp.array(values), places), expected)
+    for run in (lambda f: f, jax.jit):
+        found = run(lambda v, g: jax.vjp(call, v)[1](g)[0])(jnp.array(values), jnp.array(grad))
+        np.testing.assert_array_equal(found, back)
+
+
 @pytest.mark.parametrize("window", [(2,), (3, 2, 1)], ids=str)
 def test_bfloat16_has_its_gradients(window):
     """Its bits are moved as integers, which have no derivative, so `operations` has a rule of its own."""
@@ -526,6 +545,24 @@ def count(x, duplicates):
         return 1
     values, indices = unpool.max_pool2d(x, 3, 2, 1, return_indices=True)
     return unpool.max_unpool2d(np.ones_like(values), indices, 3, 2, 1, output_size=x.shape, duplicates="sum")
+
+
+def test_without_a_window_a_symbol_must_have_a_cell():
+    from jax import export
+
+    shapes = jnp.ones((1, 1, 2, 2)), jnp.zeros((1, 1, 2, 2), int)
+    values, indices = export.symbolic_args_specs(shapes, ("n, c, h, w",) * 2)
+    height, width = values.shape[2:]
+
+    def call(size):
+        function = jax.jit(lambda v, i: unpool.max_unpool2d(v, i, None, output_size=size))
+        return export.export(function)(values, indices)
+
+    assert call((height, width)).call(*shapes).shape == (1, 1, 2, 2)
+    with pytest.raises(ValueError, match=r"`output_size` must have at least one element .* got shape \(0, 4\)"):
+        call((0, 4))
+    with pytest.raises(InconclusiveDimensionOperation):  # the message shows how to constrain h
+        call((height - 1, width))
 
 
 def test_a_size_that_may_be_too_small_must_be_excluded():
