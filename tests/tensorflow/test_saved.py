@@ -123,16 +123,45 @@ def test_a_saved_model_is_compiled(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 6, 3), (1, 7, 5, 3)], ids=["even", "odd"])
-@pytest.mark.parametrize("window", [{"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1}], ids=str)
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"kernel_size": 2},
+        {"kernel_size": 2, "padding": "same_lower"},
+        *[{"kernel_size": 3, "stride": 2, "padding": padding} for padding in (1, "same_lower", ((2, 0), (0, 1)))],
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("index_format", ["plane", "window"])
 def test_tensorflow_lite(window, shape, index_format):
     """Convert to built-in operations only. All checks are on, and the converter drops them."""
+    plain = window == {"kernel_size": 2}
     window = window | {"data_format": "channels_last", "index_format": index_format}
 
     def restore(x):
         values, indices = unpool.max_pool2d(x, **window, return_indices=True)
         return unpool.max_unpool2d(values, indices, **window, output_size=x.shape)
 
+    operations, details = run_lite(restore, shape)
+    assert ("IF" in operations) == (index_format == "plane")  # plane indices may leave their windows, taps may not
+    assert not {"WHILE", "GATHER_ND", "SCATTER_ND"} & set(operations) or index_format == "plane"
+    if index_format == "window" and plain:
+        count = len(operations) - operations.count("DELEGATE")  # the interpreter's, not the model's
+        assert count <= (35 if shape == (1, 8, 6, 3) else 39)
+        assert np.int64 not in {detail["dtype"] for detail in details}
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 6, 3), (1, 7, 5, 3)], ids=["windows of one size", "of two sizes"])
+def test_tensorflow_lite_without_a_window(shape):
+    def restore(x):
+        values, indices = unpool.max_pool2d(x, 2, data_format="channels_last", return_indices=True)
+        return unpool.max_unpool2d(values, indices, None, output_size=x.shape, data_format="channels_last")
+
+    run_lite(restore, shape)
+
+
+def run_lite(restore, shape):
+    """Convert a function, and compare its results; return the model's operations and what its tensors are."""
     traced = tf.function(restore, autograph=False).get_concrete_function(tf.TensorSpec(shape, tf.float32))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], tf.Module())
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
@@ -141,19 +170,13 @@ def test_tensorflow_lite(window, shape, index_format):
         warnings.filterwarnings("ignore", message=r"(?s).*tf\.lite\.Interpreter is deprecated", category=UserWarning)
         interpreter = tf.lite.Interpreter(model_content=model)
     interpreter.allocate_tensors()
-    operations = [details["op_name"] for details in interpreter._get_ops_details()]
-    assert ("IF" in operations) == (index_format == "plane")  # plane indices may leave their windows, taps may not
-    assert not {"WHILE", "GATHER_ND", "SCATTER_ND"} & set(operations) or index_format == "plane"
-    if index_format == "window" and window["kernel_size"] == 2:
-        count = len(operations) - operations.count("DELEGATE")  # the interpreter's, not the model's
-        assert count <= (35 if shape == (1, 8, 6, 3) else 39)
-        assert np.int64 not in {details["dtype"] for details in interpreter.get_tensor_details()}
     (given,), (returned,) = interpreter.get_input_details(), interpreter.get_output_details()
     for seed in range(3):
         x = np.random.default_rng(seed).standard_normal(shape).astype("float32")
         interpreter.set_tensor(given["index"], x)
         interpreter.invoke()
         assert_same_bits(interpreter.get_tensor(returned["index"]), restore(x))
+    return [details["op_name"] for details in interpreter._get_ops_details()], interpreter.get_tensor_details()
 
 
 # --- data sets, replicas, devices -------------------------------------------------------------------------------------

@@ -94,10 +94,15 @@ def test_a_size_that_a_run_knows(passed, data_format, hidden):
 
 @every_hidden
 @every_format
-def test_the_default_size(hidden, data_format):
+@pytest.mark.parametrize(
+    "window",
+    [{"kernel_size": 2, "stride": 3, "padding": (1, 0)}, {"kernel_size": 2, "stride": 2, "padding": ((0, 1), (0, 1))}],
+    ids=str,
+)
+def test_the_default_size(hidden, data_format, window):
     """The default size follows from windows, stride and padding: while tracing if possible, else at run time."""
     x = whole("float32", arranged((2, 3), (9, 5), data_format))
-    window = {"kernel_size": 2, "stride": 3, "padding": (1, 0), "data_format": data_format}
+    window |= {"data_format": data_format}
     shapes = []
 
     def call(x):
@@ -426,6 +431,14 @@ MISTAKES = {
     "a repeated index": (
         lambda v, i: unpool.max_unpool2d(v, i, 2, duplicates="error"),
         (ones(1, 1, 2, 2), np.array([[[[0, 3], [11, 3]]]])),
+    ),
+    "a tap in the padding after a plane of the default size": (
+        lambda v, i: unpool.max_unpool1d(v, i, 2, 2, ((0, 1),), index_format="window"),
+        (ones(1, 1, 3), np.uint8([[[1, 1, 1]]])),
+    ),
+    "the same, padding same": (
+        lambda v, i: unpool.max_unpool1d(v, i, 2, 1, "same", index_format="window"),
+        (ones(1, 1, 3), np.uint8([[[1, 1, 1]]])),
     ),
     "an index of another plane, no window": (
         lambda v, i: unpool.max_unpool2d(v, i, None, output_size=(3, 5)),

@@ -18,7 +18,7 @@ from unpool.windows import LARGEST, taps_inside
 from unpool_backends.tensorflow import sort_keys
 from unpool_backends.tensorflow.asserts import after, compiles, known
 from unpool_backends.tensorflow.bits import from_bits, to_bits
-from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, of_pooling, pairs, reshaped
+from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, is_padded, of_pooling, pairs, reshaped
 
 # Cells along an axis up to which a window's cells are sliced out one by one; a longer window is a loop in the graph.
 _UNROLLED = 16
@@ -35,7 +35,7 @@ def pool(cells: Any, plan: Plan[Any]) -> tuple[Any, Any]:
     else:
         positions = tf.int32 if sizes.small else tf.int64
     cells = to_bits(cells)
-    if _side_by_side(sizes, plan):
+    if _side_by_side(plan):
         values, places = _of_taps(_taps_first(cells, sizes, plan), plan, positions, dtype)
     else:
         values, places = _of_axes(cells, sizes, plan, positions, dtype)
@@ -49,12 +49,12 @@ def pool(cells: Any, plan: Plan[Any]) -> tuple[Any, Any]:
     return values, indices
 
 
-def _side_by_side(sizes: Sizes, plan: Plan[Any]) -> bool:
+def _side_by_side(plan: Plan[Any]) -> bool:
     """Return True if the windows share no cell and leave none out, and their taps are few."""
-    windows = zip(plan.kernel, plan.stride, plan.dilation, sizes.padding, strict=True)
-    apart = all(size == stride and dilation == 1 and known(pad) and pad == 0 for size, stride, dilation, pad in windows)
+    apart = plan.kernel == plan.stride and plan.dilation == (1, 1, 1)
+    inside = not plan.ceil_mode and not any(is_padded(axis, plan) for axis in range(3))
     few = not compiles() and 1 < plan.taps <= _UNROLLED  # XLA would transpose
-    return plan.by_taps and apart and few and not (plan.ceil_mode or plan.window.same)
+    return plan.by_taps and apart and inside and few
 
 
 def _taps_first(cells: Any, sizes: Sizes, plan: Plan[Any]) -> Any:
@@ -129,7 +129,7 @@ class _Axis:
         )
         first, end = taps_inside(self.size, self.windows, kernel, self.stride, padding, self.dilation)
         self.first, self.kernel, self.padding = first, end - first, padding - first * self.dilation
-        inside = not (plan.ceil_mode or plan.window.same) and known(padding) and padding == 0
+        inside = not plan.ceil_mode and not is_padded(axis, plan)
         unpadded = known(self.padding) and self.padding == 0
         self.every = self.kernel == self.stride == 1 and unpadded  # every cell is a window
         if known(self.windows) and self.windows == 1:

@@ -195,6 +195,18 @@ def _sizes(
     )
 
 
+def cells_of_one(axis: int, plan: Plan[Any]) -> int:
+    """Return the default size of a plane of one window, along one of three axes; each further window adds a stride."""
+    spatial = axis - 3 + len(plan.spatial)
+    return 1 if spatial < 0 else int(default_size(1, *plan.window.along(spatial)))
+
+
+def is_padded(axis: int, plan: Plan[Any]) -> bool:
+    """Return True if there may be padding before or after the plane, along one of three axes."""
+    spatial = axis - 3 + len(plan.spatial)
+    return spatial >= 0 and plan.window.padding[spatial] != 0
+
+
 def _spatial(plan: Plan[Any]) -> slice:
     return spatial_axes(len(plan.pooled_shape), len(plan.spatial), plan.channels_last)
 

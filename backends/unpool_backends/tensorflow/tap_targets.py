@@ -18,7 +18,7 @@ from unpool.sizes import Number
 from unpool.taps import cells_of
 from unpool.windows import LARGEST
 from unpool_backends.tensorflow.asserts import known, require
-from unpool_backends.tensorflow.sizes import as_shape
+from unpool_backends.tensorflow.sizes import as_shape, cells_of_one
 from unpool_backends.tensorflow.targets import Targets
 from unpool_backends.tensorflow.window_path import windows_per_cell
 
@@ -64,7 +64,9 @@ class TapTargets(Targets):
                 before, behind = min(windows, -(-padding // stride)), max(0, (size + padding - span) // stride + 1)
                 parts = [slice(0, before)] * (before > 0) + [slice(behind, windows)] * (behind < windows)
             else:
-                parts = [] if sizes.follows and known(padding) and padding == 0 else [slice(None)]
+                # A size that follows from the windows may still be less than they reach.
+                inside = sizes.follows and known(padding) and padding == 0 and cells_of_one(axis, plan) >= span
+                parts = [] if inside else [slice(None)]
             edges += [[part if axis == other else slice(None) for other in range(3)] for part in parts]
         return edges
 

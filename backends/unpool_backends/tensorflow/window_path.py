@@ -23,7 +23,18 @@ import tensorflow as tf
 from unpool.plan import Plan
 from unpool.windows import taps_inside
 from unpool_backends.tensorflow.asserts import compiles, known
-from unpool_backends.tensorflow.sizes import Sizes, arange, as_shape, cast, long, pairs, repeated, reshaped, table
+from unpool_backends.tensorflow.sizes import (
+    Sizes,
+    arange,
+    as_shape,
+    cast,
+    cells_of_one,
+    long,
+    pairs,
+    repeated,
+    reshaped,
+    table,
+)
 
 # With up to 3 x 3 windows per cell, comparing is still faster than scattering.
 _MOST = 9
@@ -129,8 +140,10 @@ class Matches:
             # Windows lie side by side, or the axis is not pooled.
             apart = per_cell == 1 and kernel == stride
             simple = apart and known(padding) and padding == 0
-            # If no size was given, it follows from the windows.
-            covered = size == windows * stride if known(size, windows) else sizes.follows and not known(size)
+            if known(size, windows):
+                covered = size == windows * stride
+            else:  # if no size was given, it follows from the windows
+                covered = sizes.follows and not known(size) and cells_of_one(axis, plan) == stride
             step = prod((plan.kernel if plan.by_taps else sizes.plane)[axis + 1 :])
             rest = padding, plan.dilation[axis], per_cell, apart, bool(simple and covered), plan.by_taps
             self.axes.append(_Axis(windows, size, step, first, kernel, stride, *rest))
