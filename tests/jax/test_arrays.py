@@ -23,7 +23,7 @@ require_backend("jax")
 import jax.numpy as jnp  # noqa: E402
 from jax.extend.core import InconclusiveDimensionOperation  # noqa: E402
 from jax.test_util import check_grads  # noqa: E402
-from unpool_backends.jax import host  # noqa: E402
+from unpool_backends.jax import host, window_path  # noqa: E402
 
 X = np.random.default_rng(0).permutation(2 * 3 * 8 * 6).reshape(2, 3, 8, 6).astype("float32")
 POOLED, INDICES = unpool.max_pool2d(X, 2, return_indices=True)
@@ -545,6 +545,21 @@ def count(x, duplicates):
         return 1
     values, indices = unpool.max_pool2d(x, 3, 2, 1, return_indices=True)
     return unpool.max_unpool2d(np.ones_like(values), indices, 3, 2, 1, output_size=x.shape, duplicates="sum")
+
+
+def test_without_a_window_cells_are_compared_only_where_all_sizes_are_known():
+    from jax import export
+
+    h, w = export.symbolic_shape("h, w")
+    window = arguments.window(2, None, None, 0, 1, optional=True)
+    for pooled, plane, compared in (
+        ((3, 2), (6, 8), True),
+        ((h, 2), (6, 8), False),
+        ((3, 2), (6, w), False),
+        ((1, 1), (6, w), False),
+        ((h, w), (h, w), False),
+    ):
+        assert window_path.serve(plan.plan_unpooling((2, 3, *pooled), window, plane, False)) == compared
 
 
 def test_without_a_window_a_symbol_must_have_a_cell():

@@ -9,10 +9,13 @@ from compare import assert_same_bits
 from needs import require
 
 import unpool
+from unpool import arguments
+from unpool.plan import plan_unpooling
 
 tf = require("tensorflow", "the tests of its graphs need it")
 
 from tensorflow_ways import Way, asserted, error_of, every_way, reporting_ways, tensors, ways  # noqa: E402
+from unpool_backends.tensorflow import window_path  # noqa: E402
 from unpool_backends.tensorflow.asserts import Asserts, after  # noqa: E402
 
 every_format = pytest.mark.parametrize("data_format", FORMATS)
@@ -217,6 +220,18 @@ def test_without_a_window(way, pooled, plane, hidden):
     options = {} if way.eager else {"input_signature": [spec_of(array, hidden) for array in (values, indices, x)]}
     for actual, wanted in zip(way(call, **options)(*tensors(values, indices, x)), expected, strict=True):
         assert_same_bits(actual.numpy(), wanted)
+
+
+def test_without_a_window_cells_are_compared_only_where_all_sizes_are_known():
+    window = arguments.window(2, None, None, 0, 1, optional=True)
+    for pooled, plane, compared in (
+        ((3, 2), (6, 8), True),
+        ((None, 2), (6, 8), False),
+        ((3, 2), (6, None), False),
+        ((1, 1), (6, None), False),
+        ((None, None), (None, None), False),
+    ):
+        assert window_path.serve(plan_unpooling((2, 3, *pooled), window, plane, False)) == compared
 
 
 @pytest.mark.parametrize("given", ["at once", "at the run"])
