@@ -173,7 +173,7 @@ def _pool_padded(cells: Any, fill: Any, plane: Any, window: Window, ceil_mode: b
     values, flat = op.MaxPool(padded, **attributes)
     larger = op.Shape(padded, start=2)
     flat = _Integers(flat) % _Integers(op.ReduceProd(larger, keepdims=0))
-    unpadded = window._replace(padding=(0,) * len(window.kernel))
+    unpadded = Window(window.kernel, window.stride, (0,) * len(window.kernel), window.dilation)
     taps, _ = taps_of(flat, *_sides(larger, values, unpadded), window)
     # A window of nothing but lowest values: its first tap may be padding, and the first one inside is the maximum.
     sizes, corners = _sides(plane, values, window)
