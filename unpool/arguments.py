@@ -19,7 +19,7 @@ from unpool.windows import LARGEST, SAME, SAME_LOWER, Window, from_sides, no_win
 
 DataFormat = Literal["channels_first", "channels_last", "NCW", "NWC", "NCHW", "NHWC", "NCDHW", "NDHWC"]
 IndexFormatWord = Literal["plane", "window", "pytorch"]
-PaddingWord = Literal["valid", "same", "same_lower", "VALID", "SAME"]
+PaddingWord = Literal["valid", "same", "same_lower", "VALID", "SAME", "SAME_UPPER", "SAME_LOWER"]
 Padding: TypeAlias = "int | Sequence[int | Sequence[int]] | PaddingWord"
 
 # TensorFlow's words beside the plain ones.
@@ -29,7 +29,9 @@ _IS_LAST = {
 }
 # The number of spatial dimensions that TensorFlow's words name.
 _RANKS = {word: rank for rank, words in _IS_LAST.items() for word in words if word.startswith("N")}
-_PADDINGS = {"valid": 0, "same": SAME, "same_lower": SAME_LOWER, "VALID": 0, "SAME": SAME}
+_PADDINGS = {"valid": 0, "same": SAME, "same_lower": SAME_LOWER}
+# The words of TensorFlow and ONNX.
+_PADDINGS |= {"VALID": 0, "SAME": SAME, "SAME_UPPER": SAME, "SAME_LOWER": SAME_LOWER}
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------

@@ -48,7 +48,10 @@ def test_a_word_of_another_rank(rank, word, plain):
         getattr(unpool, f"max_pool{rank % 3 + 1}d")(x, 2, data_format=word)
 
 
-@pytest.mark.parametrize(("word", "plain"), [("SAME", "same"), ("VALID", "valid"), ("VALID", 0)])
+@pytest.mark.parametrize(
+    ("word", "plain"),
+    [("SAME", "same"), ("SAME_UPPER", "same"), ("SAME_LOWER", "same_lower"), ("VALID", "valid"), ("VALID", 0)],
+)
 def test_padding(word, plain):
     x, values, indices = pooled(2, padding=word)
     for found, expected in zip((values, indices), pooled(2, padding=plain)[1:], strict=True):
