@@ -117,6 +117,15 @@ def test_convert_indices(rank, shape, warned):
         )
 
 
+@pytest.mark.parametrize(("rank", "shape", "warned"), [case for case in SHAPES if case[0] == 2], ids=str)
+def test_take_along_plane(rank, shape, warned):
+    x, indices = np.zeros(shape), np.zeros(shape, int)
+    caught = found(lambda: unpool.take_along_plane(x, indices))
+    assert [(entry.filename, str(entry.message)) for entry in caught] == [(__file__, TEXT)] * warned
+    for word in ("channels_first", "NHWC"):
+        assert not found(lambda word=word: unpool.take_along_plane(x, indices, data_format=word))
+
+
 @pytest.mark.parametrize(
     ("options", "error", "argument"),
     [
