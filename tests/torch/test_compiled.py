@@ -274,7 +274,8 @@ def test_operators_of_other_windows(kind, window):
         torch.library.opcheck(torch.ops.unpool.max_pool_with_indices, (*pool, "plane", "int64"))
     up = values.detach().requires_grad_(), indices, *window, [7, 5], False, "plane", "last", "plane", "output_size"
     torch.library.opcheck(torch.ops.unpool.max_unpool, up)
-    torch.library.opcheck(torch.ops.unpool.max_unpool_backward, (x, indices, *window, False, "plane", "sum", "plane"))
+    take = x, indices, *window, False, "plane", "sum", "plane", "grad_output"
+    torch.library.opcheck(torch.ops.unpool.max_unpool_backward, take)
 
 
 def test_an_error_of_an_operator_shows_the_window_as_it_was_written():
