@@ -5,7 +5,6 @@ Each function has the name of its primitive, and serves functions and objects of
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -22,11 +21,11 @@ from unpool.arguments import (
     unknown_sizes,
 )
 from unpool.errors import kind_of
-from unpool.format_warning import may_be_channels_last, warn_of_format
 from unpool.plan import IndexFormat, Plan, Validate, plan_pooling, plan_unpooling
 from unpool.protocol import DUPLICATES, Duplicates
 from unpool.sizes import common_shape
 from unpool.tracing import is_unchecked, remembered
+from unpool.warned import may_be_channels_last, warn_of_default_size, warn_of_format
 from unpool.windows import Window, no_window
 
 
@@ -260,9 +259,9 @@ def _pair(
 
 
 def _warn_of_default(plan: Plan[Any]) -> None:
-    """Warn at the user's line if a default size may be wrong and the program will not tell."""
+    """Warn if a default size may be wrong and the program will not tell."""
     if any(is_unchecked(count) and stride > 1 for count, stride in zip(plan.pooled, plan.stride, strict=True)):
-        warnings.warn(errors.default_size(plan.sized_by, plan.pooled_shape), stacklevel=4)
+        warn_of_default_size(plan.sized_by, plan.pooled_shape)
 
 
 def _check_out(argument: str, out: Any, shape: tuple[int, ...], like: Any) -> None:

@@ -35,10 +35,10 @@ from unpool.arguments import (
 )
 from unpool.backends import arithmetic_of
 from unpool.errors import index_at
-from unpool.format_warning import may_be_channels_last, warn_of_format
 from unpool.plan import plan_unpooling
 from unpool.sizes import Number, check_countable, check_taps, spatial_axes
 from unpool.taps import cells_of, taps_of
+from unpool.warned import may_be_channels_last, warn_of_format
 from unpool.windows import padding_before
 
 Convention = Literal["plane", "tensorflow", "tensorflow_batch", "onnx", "onnx_column_major", "window"]

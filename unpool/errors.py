@@ -90,15 +90,6 @@ def overlapping_out(argument: str) -> ValueError:
     )
 
 
-def default_size(argument: str, shape: Sequence[int | None]) -> DefaultSizeWarning:
-    """Return the warning of an unpooling without a size, from an array of this shape, in a program that cannot tell."""
-    return DefaultSizeWarning(
-        f"`{argument}` must be given where a size is unknown until the program runs, got none for the pooled shape "
-        f"{tuple(shape)}: the default size may be wrong, and then indices are dropped or name other cells; "
-        f"{what_was_pooled(argument)}"
-    )
-
-
 # --- indices --------------------------------------------------------------------------------------------------------
 
 

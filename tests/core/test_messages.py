@@ -11,7 +11,7 @@ ELSEWHERE = {
     "broken_backend",
     "compiled",
     "cannot_wait",
-    "default_size",
+    "unnamed_size",
     "devices_differ",
     "failing_cuda",
     "fixed_arrays",

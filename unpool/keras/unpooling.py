@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,12 +9,12 @@ import keras
 
 from unpool import calls, dtypes
 from unpool.arguments import IndexFormatWord, check_choice, check_validate, per_axis, sizes_of
-from unpool.errors import default_size
 from unpool.keras import messages
 from unpool.keras.windowed import Windowed
 from unpool.plan import Validate, plan_unpooling
 from unpool.protocol import DUPLICATES, Duplicates
 from unpool.sizes import check_no_window, common_shape, spatial_axes
+from unpool.warned import warn_of_default_size
 
 
 class _MaxUnpooling(Windowed):
@@ -102,7 +101,7 @@ class _MaxUnpooling(Windowed):
         sizes = shape[spatial_axes(len(shape), self.rank, self.channels_last)]
         unknown = any(size is None and stride > 1 for size, stride in zip(sizes, self.strides, strict=True))
         if unknown and keras.backend.backend() == "jax":
-            warnings.warn(default_size("like", shape), stacklevel=2)
+            warn_of_default_size("like", shape)
 
     def _size(self, output_size: Any, like_shape: Sequence[Any] | None) -> Any:
         """Return the size for a call; an argument of the call overrides that of the layer."""

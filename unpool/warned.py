@@ -1,6 +1,8 @@
-"""The warning of calls without `data_format` on arrays that may have the channels last.
+"""The warnings of the library, at the user's line.
 
-Taken as channels first, a photograph (H, W, 3) is pooled along W and its channels, and no size is wrong.
+Without `data_format`, an array may have the channels last.  Taken as channels first, a photograph (H, W, 3) is pooled
+along W and its channels, and no size is wrong.  Without a size, a program that drops bad indices may unpool to a wrong
+one.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from unpool.errors import DataFormatWarning
+from unpool.errors import DataFormatWarning, DefaultSizeWarning, what_was_pooled
 from unpool.registry import BUILT_IN, BY_PACKAGE
 from unpool.sizes import Size
 from unpool.tracing import traced
@@ -43,8 +45,13 @@ def may_be_channels_last(shape: object, sizes: Sequence[Size], rank: int) -> boo
 
 
 def warn_of_format(argument: str) -> None:
-    """Warn at the user's line that `data_format` is not named for an array that may have the channels last."""
+    """Warn that `data_format` is not named for an array that may have the channels last."""
     warnings.warn(_unnamed_format(argument), stacklevel=_users_level())
+
+
+def warn_of_default_size(argument: str, shape: Sequence[Size]) -> None:
+    """Warn that the default size may be wrong for an array of this shape, in a program that cannot tell."""
+    warnings.warn(_unnamed_size(argument, shape), stacklevel=_users_level())
 
 
 def _users_level() -> int:
@@ -67,4 +74,12 @@ def _unnamed_format(argument: str) -> DataFormatWarning:
     return DataFormatWarning(
         f"`data_format` must be named where `{argument}` may have the channels last, got none, which stands for "
         f"'channels_first': pass data_format='channels_last', or 'channels_first' if that is right"
+    )
+
+
+def _unnamed_size(argument: str, shape: Sequence[Size]) -> DefaultSizeWarning:
+    return DefaultSizeWarning(
+        f"`{argument}` must be given where a size is unknown until the program runs, got none for the pooled shape "
+        f"{tuple(shape)}: the default size may be wrong, and then indices are dropped or name other cells; "
+        f"{what_was_pooled(argument)}"
     )
