@@ -249,7 +249,7 @@ def test_operators_are_what_they_say(name, format, index_format):
         "max_pool": (x, *WINDOW, False, False),
         "max_pool_with_indices": (x, *WINDOW, False, *how, index_dtype),
         "max_unpool": (values.requires_grad_(), indices, *WINDOW, [8, 6], *how, "last", "plane", "output_size"),
-        "max_unpool_backward": (x, indices, *WINDOW, *how, "sum", "plane"),
+        "max_unpool_backward": (x, indices, *WINDOW, *how, "sum", "plane", "grad_output"),
     }
     torch.library.opcheck(getattr(torch.ops.unpool, name), arguments[name])
 
