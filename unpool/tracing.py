@@ -55,7 +55,7 @@ def how_to_make_static(value: object) -> str | None:
         return "name it in `static_argnums` or `static_argnames` of jax.jit, or bind it with functools.partial"
     traced_tensor = hasattr(value, "dtype") and not hasattr(value, "numpy")
     if traced_tensor and type(value).__module__.startswith("tensorflow."):
-        return "pass integers of Python, for each of which tf.function traces a program"
+        return "pass integers of Python; tf.function traces a program for each"
     return None
 
 

@@ -273,7 +273,7 @@ def test_a_window_that_is_a_tensor_of_a_graph(name):
         (call, tf.constant([1, 1])),
         (lambda x, one: unpool.MaxPool2d(**{"kernel_size": 2, name: one})(x), one),
     ):
-        message = f"`{name}` must be known when the program is traced, got .*: pass integers of Python, for each of"
+        message = f"`{name}` must be known when the program is traced, got .*: pass integers of Python; tf.function"
         with pytest.raises(TypeError, match=message):
             tf.function(way)(x, value)
     # The way that the message gives, and a tensor that has a value.

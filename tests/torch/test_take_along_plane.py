@@ -27,7 +27,7 @@ every_shape = pytest.mark.parametrize(("word", "plane", "wanted"), SHAPES.values
 
 
 class Taking:
-    """`take_along_plane` with fixed indices, some of which repeat, as a function of one tensor."""
+    """`take_along_plane` with fixed indices that repeat, as a function of one tensor."""
 
     def __init__(self, word, plane, wanted):
         self.word, self.last, rank = word, word.endswith("C"), len(word) - 2

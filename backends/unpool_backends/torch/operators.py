@@ -352,7 +352,7 @@ def _mapped(name: str, tensors: int) -> Callable[..., Any]:
 
 
 def _warned(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the kernel of fake tensors; in an export to ONNX, it warns if nobody made a translation table.
+    """Return the kernel of fake tensors; in an export to ONNX, it warns if no translation table was made.
 
     The exporter's own error does not say what to pass, and no public API of PyTorch adds a rule for an operator.
     """
