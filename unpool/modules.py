@@ -35,11 +35,11 @@ from unpool.tracing import traced
 from unpool.windows import Window
 
 
-class _Follows:
-    """A field whose default follows from other fields; if it was left out, it follows in a replaced copy, too.
+class _Resolved:
+    """A field that is resolved when the object is made; where it was left out, a replaced copy resolves it anew.
 
     It reads as its value.  Only `dataclasses.replace` and `copy.replace` read None where it was left out: they pass
-    what they read on to the copy.  PyTorch cannot trace a look at the caller, so in its programs they read the value.
+    what they read on to the copy.  PyTorch cannot trace `sys._getframe`, so in its programs they read the value.
     """
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -66,19 +66,19 @@ class _MaxPool(Generic[ReturnIndicesT]):
     rank: ClassVar[int]
 
     kernel_size: int | Sequence[int]
-    stride: int | Sequence[int] | None = _Follows()  # type: ignore[assignment]
+    stride: int | Sequence[int] | None = _Resolved()  # type: ignore[assignment]
     padding: Padding = 0
     dilation: int | Sequence[int] = 1
     return_indices: ReturnIndicesT = False  # type: ignore[assignment]  # also the type's default
     ceil_mode: bool = False
     _: KW_ONLY
-    data_format: DataFormat | None = _Follows()  # type: ignore[assignment]
+    data_format: DataFormat | None = _Resolved()  # type: ignore[assignment]
     index_format: IndexFormatWord = "plane"
-    index_dtype: Any = _Follows()
+    index_dtype: Any = _Resolved()
     backend: str | None = None
     _window: Window = field(init=False, repr=False, compare=False)
     _data_format: str = field(init=False, repr=False, compare=False)
-    _index_dtype: str = field(init=False, repr=False, compare=False)  # what `_Follows` keeps, for calls
+    _index_dtype: str = field(init=False, repr=False, compare=False)  # what `_Resolved` keeps, for calls
     _left_out: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -126,11 +126,11 @@ class _MaxUnpool:
     rank: ClassVar[int]
 
     kernel_size: int | Sequence[int] | None
-    stride: int | Sequence[int] | None = _Follows()  # type: ignore[assignment]
+    stride: int | Sequence[int] | None = _Resolved()  # type: ignore[assignment]
     padding: Padding = 0
     _: KW_ONLY
     dilation: int | Sequence[int] = 1
-    data_format: DataFormat | None = _Follows()  # type: ignore[assignment]
+    data_format: DataFormat | None = _Resolved()  # type: ignore[assignment]
     index_format: IndexFormatWord = "plane"
     duplicates: Duplicates = "last"
     validate: Validate = True

@@ -610,7 +610,7 @@ def test_symbols_obey_the_rule_of_sizes():
 
 @pytest.mark.parametrize("call", [lambda v, i: unpool.max_unpool2d(v, i, 2), lambda v, i: unpool.MaxUnpool2d(2)(v, i)])
 def test_a_default_size_that_may_be_wrong_is_warned_of(call):
-    """An exported program shears a plane of 7 columns into one of 6, and no index tells."""
+    """An exported program shears a plane of 7 columns into one of 6, without an error."""
     from jax import export
 
     x = np.zeros((1, 1, 4, 7))
