@@ -212,7 +212,9 @@ def test_an_error_in_a_data_set():
 
 
 REPLICAS = """
-import numpy as np, tensorflow as tf, unpool
+import os
+os.environ["KERAS_BACKEND"] = "tensorflow"
+import contextlib, keras, numpy as np, segnets, tensorflow as tf, unpool
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
@@ -244,12 +246,31 @@ for run in (strategy.run, tf.function(strategy.run, autograph=False)):
         sums.append(2 * (values * values).sum((0, 1, 2)) * weights.numpy())
         assert np.array_equal(gradient.numpy(), sums[-1])
     assert all(np.array_equal(total.numpy(), sum(sums)) for total in parts[3])
+
+def trained(scope, epochs):
+    with scope:
+        model = segnets.in_keras((8, 8))
+        for layer in model.layers:
+            layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+        model.compile(keras.optimizers.SGD(2.0**-12), lambda factors, out: factors * out)
+    integers = np.random.default_rng(3).integers
+    x, factors = (integers(-8, 9, (4, 8, 8, channels)).astype("float32") for channels in (3, segnets.CLASSES))
+    model.fit(x, factors, batch_size=4, epochs=epochs, verbose=0)
+    return [weight.numpy() for weight in model.trainable_weights]
+
+before, alone = (trained(contextlib.nullcontext(), epochs) for epochs in (0, 1))
+for first, one, two in zip(before, alone, trained(strategy.scope(), 1)):
+    assert np.array_equal(one, two)
+    assert not np.array_equal(first, one)
 print("both")
 """
 
 
 def test_replicas():
-    """Two replicas run at once and add up their gradients. Eagerly, each replica is a thread."""
+    """Two replicas run at once and add up their gradients. Eagerly, each replica is a thread.
+
+    A Keras model whose sums are exact gets the weights of one device, with the same bits.
+    """
     result = python("-c", REPLICAS)
     assert result.stdout == "both\n", result.stderr
 
