@@ -50,7 +50,7 @@ def way(request, monkeypatch):
         unpool_backends.cpu, "_PAST_CACHES", 0 if request.param in ("streamed", "recycled") else 1 << 62
     )
     if request.param == "fresh":
-        monkeypatch.setattr(unpool_backends.cpu, "_new", lambda shape, dtype, _: (np.zeros(shape, dtype), True))
+        monkeypatch.setattr(unpool_backends.cpu.CPU, "_new", lambda _, shape, dtype: (np.zeros(shape, dtype), True))
     return request.param
 
 

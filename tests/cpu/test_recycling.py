@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import unpool_backends.cpu
-from unpool_backends.cpu import _memory
+from unpool_backends.cpu import CPU, _memory
 
 import unpool
+from unpool.plan import plan_pooling, plan_unpooling
+from unpool.windows import Window
 
 pytestmark = pytest.mark.skipif(not _memory.recycles(), reason="only Linux takes memory back later (MADV_FREE)")
 SHAPE = (33 << 20,)
@@ -178,6 +180,33 @@ def test_keeping_can_be_turned_off_in_one_call():
     assert large()[1]
     unpool.release_memory()
     assert not large()[1]
+
+
+@pytest.mark.parametrize("alignment", [1, 64])
+def test_a_backend_that_does_not_recycle_neither_takes_nor_keeps_memory(alignment):
+    """A worker that is paused for its resident memory would never free what was kept, since no task runs."""
+    cpu = CPU(alignment, recycle=False)
+    x = np.ones((1, 16, 2048, 1024), "float32")
+    window = Window((2, 2), (2, 2), (0, 0), (1, 1))
+    pooling = plan_pooling(x.shape, window, False, False, "int64")
+    values, indices = cpu.pool(x, pooling, None)
+    plan = plan_unpooling(values.shape, window, (2048, 1024), False)
+    expected = np.zeros_like(x)
+    expected[:, :, ::2, ::2] = 1
+    for duplicates in ("last", "sum", "error"):
+        dirty = _memory.empty(x.shape, x.dtype)[0]
+        dirty.fill(7)
+        del dirty  # kept, and of the size of the result
+        planes = cpu.scatter(values, indices, plan, duplicates, None)
+        assert np.array_equal(planes, expected)
+        assert np.array_equal(cpu.gather(planes, indices, plan, duplicates, None), values)
+        assert unpool.release_memory() >= x.nbytes, "the result took the dirty block"
+        del planes
+        assert unpool.release_memory() == 0, "the result was kept"
+    values, indices = cpu.pool(x, pooling, None)
+    assert values.all()
+    del values, indices
+    assert unpool.release_memory() == 0
 
 
 def test_what_is_kept_is_bounded():

@@ -293,6 +293,76 @@ print("done")
     assert run(script, OMP_NUM_THREADS="2") == ["done"]
 
 
+@needs_openmp
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how many threads a process has")
+def test_a_limit_of_one_thread_starts_none():
+    """Each thread that calls OpenMP has a team of its own: eight callers would have 64 threads."""
+    script = """
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+import numpy as np
+from unpool_backends.cpu import BACKEND, CPU
+from unpool.plan import plan_pooling, plan_unpooling
+from unpool.windows import Window
+
+def threads():
+    return int(re.search(r"Threads:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+x = np.random.default_rng(0).standard_normal((8, 64, 128, 128), "float32")
+calls = []
+for kernel, index_format, dtype in ((2, "plane", "int64"), (2, "window", "uint8"), (3, "plane", "int32")):
+    window = Window((kernel, kernel), (2, 2), (0, 0), (1, 1))
+    pooling = plan_pooling(x.shape, window, False, False, dtype, index_format)
+    values, indices = CPU(threads=1).pool(x, pooling, None)
+    for validate in (True, "windows"):
+        plan = plan_unpooling(values.shape, window, (128, 128), False, validate, "input", "output_size", index_format)
+        calls.append(lambda cpu, plan=pooling: cpu.pool(x, plan, None)[1])
+        for mode in ("last", "sum"):
+            calls.append(lambda cpu, v=values, i=indices, p=plan, m=mode: cpu.scatter(v, i, p, m, None))
+            calls.append(lambda cpu, i=indices, p=plan, m=mode: cpu.gather(x, i, p, m, None))
+
+everyone, before = Barrier(8), threads()
+
+def work(limit):
+    everyone.wait()
+    return [call(CPU(threads=limit)).tobytes() for call in calls]
+
+with ThreadPoolExecutor(8) as pool:
+    results = list(pool.map(work, [1] * 8))
+    print(threads() - before)
+assert results[1:] == results[:-1]
+before = threads()
+assert [call(BACKEND).tobytes() for call in calls] == results[0]
+print(threads() - before)
+"""
+    assert run(script, OMP_NUM_THREADS="8") == ["8", "7"]
+
+
+@needs_openmp
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how many threads a process has")
+def test_a_limit_holds_whatever_the_number_of_openmp_is():
+    script = """
+import re
+from pathlib import Path
+import numpy as np
+from unpool_backends.cpu import CPU
+from unpool.plan import plan_pooling
+from unpool.windows import Window
+
+def threads():
+    return int(re.search(r"Threads:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+x, before = np.ones((8, 64, 128, 128), "float32"), threads()
+plan = plan_pooling(x.shape, Window((2, 2), (2, 2), (0, 0), (1, 1)), False, False, None)
+for limit in (1, 3):
+    CPU(threads=limit).pool(x, plan, None)
+    print(threads() - before)
+"""
+    assert run(script, OMP_NUM_THREADS="8") == run(script, OMP_NUM_THREADS="1") == ["0", "2"]
+
+
 # --- no more threads or memory --------------------------------------------------------------------------------------
 
 

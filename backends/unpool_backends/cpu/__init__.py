@@ -47,22 +47,26 @@ class CPU:
 
     New arrays lie at a multiple of `alignment` bytes, as frameworks that take over their memory may require.  If
     `quiet`, a call with a bad or repeated index returns None and raises nothing.
+
+    A worker of a scheduler such as Dask has threads of its own, and acts on its resident memory.  There a call uses at
+    most so many `threads`, whatever OpenMP's number is; 0 stands for OpenMP's number.  Unless `recycle`, large arrays
+    lie in fresh pages, which the system gets back as soon as they are freed.
     """
 
     index_formats = INDEX_FORMATS
 
-    def __init__(self, alignment: int = 1, quiet: bool = False) -> None:
-        self._alignment, self._quiet = alignment, quiet
+    def __init__(self, alignment: int = 1, quiet: bool = False, threads: int = 0, recycle: bool = True) -> None:
+        self._alignment, self._quiet, self._threads, self._recycle = alignment, quiet, threads, recycle
 
     def pool(self, input: Array, plan: Plan[int], out: tuple[Array, Array | None] | None) -> tuple[Array, Array | None]:
         cells, dtype = _ready(input)
         values, indices = out or (None, None)
         if values is None:
-            values, _ = _new(plan.pooled_shape, cells.dtype, self._alignment)
+            values, _ = self._new(plan.pooled_shape, cells.dtype)
         else:
             _check_out("out" if indices is None else "out[0]", values, cells)
         if indices is None and plan.index_dtype is not None:
-            indices, _ = _new(plan.pooled_shape, np.dtype(plan.index_dtype), self._alignment)
+            indices, _ = self._new(plan.pooled_shape, np.dtype(plan.index_dtype))
         elif indices is not None:
             _check_out("out[1]", indices, cells, values)
         if plan.batch:
@@ -70,7 +74,7 @@ class CPU:
             if indices is not None and _converts(indices, plan):
                 found, planned = np.empty(indices.shape, np.int64), taps.in_plane(plan)
             try:
-                _kernels.pool(cells, values, found, planned, dtype)
+                _kernels.pool(cells, values, found, planned, dtype, self._threads)
             except BaseException as error:
                 _note_touched(error, out)
                 raise
@@ -88,13 +92,15 @@ class CPU:
             _check_out("out", out, pooled, wanted)
             planes = out
         else:
-            planes, fresh = _new(plan.plane_shape, pooled.dtype, self._alignment)
+            planes, fresh = self._new(plan.plane_shape, pooled.dtype)
         if plan.batch:
             # Fresh pages are zero already.  Sums clear them anyway: reading before writing would map each page twice.
             zeroed = fresh and duplicates != "sum"
             streamed = planes.nbytes >= _PAST_CACHES and not fresh
             try:
-                found = _kernels.scatter(pooled, wanted, planes, planned, dtype, duplicates, zeroed, streamed)
+                found = _kernels.scatter(
+                    pooled, wanted, planes, planned, dtype, duplicates, zeroed, streamed, self._threads
+                )
             except BaseException as error:
                 _note_touched(error, out)
                 raise
@@ -113,10 +119,10 @@ class CPU:
             _check_out("out", out, planes, wanted)
             values = out
         else:
-            values, _ = _new(plan.pooled_shape, planes.dtype, self._alignment)
+            values, _ = self._new(plan.pooled_shape, planes.dtype)
         if plan.batch:
             try:
-                found = _kernels.gather(planes, wanted, values, planned, dtype, duplicates)
+                found = _kernels.gather(planes, wanted, values, planned, dtype, duplicates, self._threads)
             except BaseException as error:
                 _note_touched(error, out)
                 raise
@@ -125,6 +131,18 @@ class CPU:
                     return None
                 raise findings.error(*found, indices, read, plan, touched=out is not None)
         return values
+
+    def _new(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Array, bool]:
+        """Return an uninitialised array, and True if it lies in fresh pages, which are zero."""
+        array, used = np.empty(shape, dtype), True
+        if array.nbytes >= _LARGE:
+            array, used = _memory.empty(shape, dtype) if self._recycle else (np.zeros(shape, dtype), False)
+        alignment = self._alignment
+        if alignment > 1 and array.ctypes.data % alignment:
+            memory = np.empty(array.nbytes + alignment, np.uint8)
+            start = -memory.ctypes.data % alignment
+            array, used = memory[start : start + array.nbytes].view(dtype).reshape(shape), True
+        return array, not used
 
 
 BACKEND = CPU()
@@ -135,18 +153,6 @@ def _note_touched(error: BaseException, out: object) -> None:
     """Add the note that `out` may be overwritten to a signal handler's exception, such as KeyboardInterrupt."""
     if out is not None and not isinstance(error, MemoryError):  # raised before the first write
         error.add_note(errors.TOUCHED)
-
-
-def _new(shape: tuple[int, ...], dtype: np.dtype[Any], alignment: int) -> tuple[Array, bool]:
-    """Return an uninitialised array, and True if it lies in fresh pages, which are zero."""
-    array, used = np.empty(shape, dtype), True
-    if array.nbytes >= _LARGE:
-        array, used = _memory.empty(shape, dtype)
-    if alignment > 1 and array.ctypes.data % alignment:
-        memory = np.empty(array.nbytes + alignment, np.uint8)
-        start = -memory.ctypes.data % alignment
-        array, used = memory[start : start + array.nbytes].view(dtype).reshape(shape), True
-    return array, not used
 
 
 def _ready(array: Array) -> tuple[Array, str]:

@@ -119,7 +119,7 @@ cdef Geometry geometry_of(plan):
     return geometry
 
 
-cdef Buffers describe(Job *job, Operation operation, pooled, indices, plane, plan, str dtype):
+cdef Buffers describe(Job *job, Operation operation, pooled, indices, plane, plan, str dtype, int most_threads):
     """Make the Job of a call; it uses the memory of the buffers that are returned."""
     cdef Geometry geometry = geometry_of(plan)
     cdef Buffers buffers = Buffers()
@@ -141,7 +141,7 @@ cdef Buffers describe(Job *job, Operation operation, pooled, indices, plane, pla
     if operation == POOL and (kind == COMPLEX64 or kind == COMPLEX128):
         raise TypeError("complex values have no order")
     job[0] = geometry.job
-    job.operation = operation
+    job.operation, job.most_threads = operation, most_threads
     arrays = Arrays(geometry.batch, kind, index_bytes, buffers.pooled.buf, buffers.indices.buf, buffers.plane.buf)
     take_arrays(job, &arrays)
     return buffers
@@ -166,34 +166,35 @@ cdef tuple complete(Job *job):
     return None if found.bad < 0 and found.repeated < 0 else (found.bad, found.repeated)
 
 
-def scatter(values, indices, plane, plan, str dtype, str duplicates, bint zeroed, bint streamed):
+def scatter(values, indices, plane, plan, str dtype, str duplicates, bint zeroed, bint streamed, int threads):
     """Write planes with each value at its index; return None, or the first bad and the first repeated position.
 
     A position is -1 if there is none of that kind.
     If `zeroed`, the planes are zero already.  If `streamed`, they are written past the caches where blocks allow it.
+    At most so many `threads` work, or as many as OpenMP and the back-off allow if it is 0.
     """
     cdef Job job
-    cdef Buffers _held = describe(&job, SCATTER, values, indices, plane, plan, dtype)
+    cdef Buffers _held = describe(&job, SCATTER, values, indices, plane, plan, dtype, threads)
     job.duplicates = DUPLICATES[duplicates]
     job.zeroed, job.streamed = zeroed, streamed
     return complete(&job)
 
 
-def gather(plane, indices, values, plan, str dtype, str duplicates):
-    """Write the value at each index; return positions as `scatter` does.
+def gather(plane, indices, values, plan, str dtype, str duplicates, int threads):
+    """Write the value at each index; return positions, and use threads, as `scatter` does.
 
     With "last", an index that a later one repeats gives zero.
     """
     cdef Job job
-    cdef Buffers _held = describe(&job, GATHER, values, indices, plane, plan, dtype)
+    cdef Buffers _held = describe(&job, GATHER, values, indices, plane, plan, dtype, threads)
     job.duplicates = DUPLICATES[duplicates]
     return complete(&job)
 
 
-def pool(plane, values, indices, plan, str dtype):
-    """Write the largest value of each window, and its index unless `indices` is None."""
+def pool(plane, values, indices, plan, str dtype, int threads):
+    """Write the largest value of each window, and its index unless `indices` is None; use threads as `scatter` does."""
     cdef Job job
-    cdef Buffers _held = describe(&job, POOL, values, indices, plane, plan, dtype)
+    cdef Buffers _held = describe(&job, POOL, values, indices, plane, plan, dtype, threads)
     complete(&job)
 
 

@@ -5,7 +5,7 @@ cdef void cut(Job *job, Py_ssize_t rows, Py_ssize_t piece, double cost) noexcept
 
     A window takes as long as moving `cost` elements.
     """
-    cdef Py_ssize_t threads = 1 if forked else team(omp_get_max_threads())
+    cdef Py_ssize_t threads = allowed_threads(job)
     cdef Py_ssize_t work = <Py_ssize_t> min(job.width * max(<double> job.cells, job.windows * cost), MOST_WORK)
     cdef Py_ssize_t tasks, each, longest
     job.rows = max(1, min(rows, job.windows_along[1]))

@@ -319,6 +319,8 @@ cdef struct Job:
     # Windows or cells of a strip, with all channels, between two checks of `Share.stop`; True if the call is long.
     Py_ssize_t segment
     bint long
+    # The most threads that the caller allows; 0 for OpenMP's number and the back-off.  The threads that the call uses.
+    int most_threads
     int threads
     Share *share
     int duplicates

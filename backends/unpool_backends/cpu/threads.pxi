@@ -4,7 +4,8 @@
 # OpenMP's threads spin while they wait for each other at the end of a call and for the next call: GCC's for 8 ms.  The
 # scheduler preempts a thread that has used up its time slice by spinning.  A call that starts then waits for it longer
 # than the work takes.  So there is a back-off: after a call that had to wait, the next calls use one thread less.  The
-# thread comes back after a pause, which doubles each time that it came back too soon.
+# thread comes back after a pause, which doubles each time that it came back too soon.  A caller that limits the threads
+# of its calls divides the cores itself, so those calls neither use nor change the back-off.
 #
 # Thread 0, the one that called from Python, also checks for signals between two chunks of tasks; Ctrl-C sends one.  If
 # the handler of a signal raises, all threads leave the loop and the call raises that exception.
@@ -77,6 +78,13 @@ cdef struct Backoff:
 cdef Backoff backoff = Backoff(0, 0, False, SHORTEST_PAUSE)
 
 
+cdef int allowed_threads(const Job *job) noexcept nogil:
+    """Return the most threads that a call may use now."""
+    if forked:
+        return 1
+    return job.most_threads if job.most_threads else team(omp_get_max_threads())
+
+
 cdef int team(int threads) noexcept nogil:
     """Return how many of these threads to use now.  Callers may race: results do not depend on this number."""
     cdef int left_out = backoff.left_out  # read once: of two callers that change it, each stores a number that is right
@@ -128,7 +136,8 @@ cdef void run_round(const Job *job, bint by_cells) noexcept nogil:
         run_tasks(job, 0)
     else:
         run_team(job.threads, &run_tasks, job)
-        back_off(job)
+        if not job.most_threads:
+            back_off(job)
 
 
 cdef void run_tasks(const void *call, int thread) noexcept nogil:
