@@ -55,6 +55,8 @@ class Plan(Generic[SizeT]):
     # The pooling arguments as the user gave them.
     window: Window
     # The window and the sizes on both sides of it, as (depth, height, width).  `padding` counts cells before the plane.
+    # It may be negative: -3 if the first window starts at cell 3, in a block of a chunked plane.  Cells of such a block
+    # may lie in no window, before the first one and behind the last.
     kernel: Triple
     stride: Triple
     padding: tuple[SizeT, SizeT, SizeT]

@@ -68,12 +68,12 @@ cdef void cut_by_taps(Job *job) noexcept nogil:
 
 
 cdef bint fits_stage(const Job *job) noexcept nogil:
-    """Return True if every block fits a stage.  The last block along an axis has up to twice the cells of a window."""
-    cdef Py_ssize_t runs = 2 * reach(job, 0), length
+    """Return True if every block fits a stage."""
+    cdef Py_ssize_t runs = most_owned(job, 0, 1), length
     if job.pieces == 1:
-        length = (job.rows + 1) * reach(job, 1) * job.cells_along[2]
+        length = most_owned(job, 1, job.rows) * job.cells_along[2]
     else:
-        length = (job.piece + 1) * reach(job, 2)
-        runs *= 2 * reach(job, 1)
+        length = most_owned(job, 2, job.piece)
+        runs *= most_owned(job, 1, 1)
     length += margin_of(job.width * job.itemsize)
     return job.width == job.step and runs <= STREAMED_RUNS and runs * length <= STAGE // (job.width * job.itemsize)

@@ -5,6 +5,8 @@
 #     cell    -1   0   1   2   3          kernel 3, dilation 2, padding 1: window 0 starts in the padding,
 #     tap      0       1       2          and span(job, axis, 0) is {start: -1, first: 1, end: 3}
 #
+# The padding is negative if the first window starts inside the plane, which is a block of a larger one then.
+#
 # The corner of a window is the cell of its tap (0, 0, 0).  Tap (d, h, w) lies `tap_offset` cells behind it.
 
 cdef struct Span:
@@ -106,6 +108,16 @@ cdef inline Py_ssize_t reach(const Job *job, int axis) noexcept nogil:
     Bounded by the plane, because products of strides alone may not fit 64 bits.
     """
     return min(job.stride[axis], job.cells_along[axis])
+
+
+cdef inline Py_ssize_t most_owned(const Job *job, int axis, Py_ssize_t windows) noexcept nogil:
+    """Return a bound of the cells that so many neighbouring windows own along one axis.
+
+    The first and the last one own the cells outside of all windows, too: as many as one more window unless the plane
+    is a block of a larger one.
+    """
+    cdef Py_ssize_t behind = job.cells_along[axis] + job.padding[axis] - job.windows_along[axis] * job.stride[axis]
+    return windows * reach(job, axis) + max(reach(job, axis), max(0, -job.padding[axis]) + max(0, behind))
 
 
 # GCC removes calls of functions that only prefetch, unless they are inlined.
