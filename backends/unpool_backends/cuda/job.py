@@ -181,7 +181,8 @@ class _Cut:
         """
         plan = self.plan
         window = plan.pooled[axis] * plan.stride[axis] + (plan.kernel[axis] - 1) * plan.dilation[axis]
-        return max(window, plan.plane[axis] + plan.padding[axis] + plan.stride[axis]) + 2 * UNIT
+        before = plan.padding[axis]  # negative where the first window starts inside the plane
+        return max(window - min(before, 0), plan.plane[axis] + max(before, 0) + plan.stride[axis]) + 2 * UNIT
 
     def launch(self, kernel: str, grid: int, threads: int, shared: int, **fields: int) -> Launch:
         plan, job = self.plan, np.zeros((), _JOBS[self.wide])
@@ -248,10 +249,14 @@ class _Cut:
         return (cells * self.step * self.itemsize + 15 + 15) // 16 * 16
 
     def _cells(self, axis: int, windows: int) -> int:
-        """Return the most cells that this many windows own along an axis; the last also own the cells left over."""
+        """Return the most cells that this many windows own along an axis.
+
+        The first ones also own the cells before the first window, and the last ones the cells left over.
+        """
         plan = self.plan
         size, stride, before = plan.plane[axis], plan.stride[axis], (plan.pooled[axis] - 1) // windows * windows
-        return min(size, max(windows * stride, size - (before * stride - plan.padding[axis] if before else 0)))
+        first = windows * stride + max(-plan.padding[axis], 0)
+        return min(size, max(first, size - (before * stride - plan.padding[axis] if before else 0)))
 
     def _most(self, axis: int, stage: int, bytes_of: Any) -> int:
         """Return the largest number of windows along an axis whose cells fit a stage."""

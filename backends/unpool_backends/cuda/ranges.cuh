@@ -21,7 +21,8 @@ UNPOOL_FUNCTION Count first_window_near(const Job& job, const Point& low, const 
 
 UNPOOL_FUNCTION Count end_window_near(const Job& job, const Point& low, const Point& high) {
     const Int row = low.at[0] == high.at[0] ? last_near(job, 1, high.at[1]) : job.pooled[1] - 1;
-    return ((Count)last_near(job, 0, high.at[0]) * job.pooled[1] + row + 1) * job.pooled[2];
+    const Int slice = last_near(job, 0, high.at[0]);
+    return slice < 0 ? 0 : ((Count)slice * job.pooled[1] + row + 1) * job.pooled[2];
 }
 
 UNPOOL_FUNCTION Count end_of(const Job& job, Count low) {

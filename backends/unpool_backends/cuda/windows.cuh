@@ -41,12 +41,19 @@ UNPOOL_FUNCTION bool is_own(const Job& job, Count window, Count cell) {
     return true;
 }
 
+// Return the number of the last window that starts at a cell or before it, along an axis, as if there were any number of
+// windows; -1 if there is none.  Quotients are those of unsigned numbers, and the padding of a block is negative.
+UNPOOL_FUNCTION Int last_start(const Job& job, int axis, Int cell) {
+    const Int ahead = cell + job.padding[axis];
+    return ahead < 0 ? -1 : (Int)job.by_stride[axis].quotient(ahead);
+}
+
 // --- windows that share no cell: each owns the cells up to where the next window starts ------------------------------
 
 // Return the window that owns a cell, along an axis.
 UNPOOL_FUNCTION Int owner(const Job& job, int axis, Int cell) {
-    const Int window = (Int)job.by_stride[axis].quotient(cell + job.padding[axis]);
-    return window < job.pooled[axis] ? window : job.pooled[axis] - 1;
+    const Int window = last_start(job, axis, cell);
+    return window < 0 ? 0 : window < job.pooled[axis] ? window : job.pooled[axis] - 1;
 }
 
 // Return the first cell that a window owns, along an axis.
@@ -94,9 +101,9 @@ UNPOOL_FUNCTION Int first_near(const Job& job, int axis, Int cell) {
     return ahead <= 0 ? 0 : (Int)job.by_stride[axis].quotient(ahead + job.stride[axis] - 1);
 }
 
-// Return the last such window.
+// Return the last such window, or -1.
 UNPOOL_FUNCTION Int last_near(const Job& job, int axis, Int cell) {
-    const Int last = (Int)job.by_stride[axis].quotient(cell + job.padding[axis]);
+    const Int last = last_start(job, axis, cell);
     return last < job.pooled[axis] ? last : job.pooled[axis] - 1;
 }
 
@@ -110,7 +117,7 @@ struct Reach {
 UNPOOL_FUNCTION Reach reach(const Job& job, int axis, Int low, Int end) {
     Reach along;
     along.first = low > 0 ? first_near(job, axis, low) : 0;
-    along.starting = low > 0 ? (Int)job.by_stride[axis].quotient(low + job.padding[axis] + job.stride[axis] - 1) : 0;
+    along.starting = low > 0 ? last_start(job, axis, low - 1) + 1 : 0;
     along.end = end < job.plane[axis] ? last_near(job, axis, end - 1) + 1 : job.pooled[axis];
     return along;
 }
