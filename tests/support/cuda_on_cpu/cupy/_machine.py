@@ -61,9 +61,12 @@ def _compile(source, *options):
 
 
 def _library(source, complete, options, **loading):
-    """Load the library of a source. Complete and build the source if the library is not kept."""
+    """Load the library of a source. Complete and build the source if the library is not kept.
+
+    It is kept under what the preprocessor leaves, so a change in one kernel builds no other kernel anew.
+    """
     compiler = (_compiler(), str(os.stat(_compiler()).st_mtime_ns))
-    parts = (source, *options, *compiler, _HEADER.read_text(), Path(__file__).read_text())
+    parts = (_compile(source, *options, "-E"), *options, *compiler, Path(__file__).read_text())
     path = keep("cuda_on_cpu", parts, ".so", lambda path: _compile(complete(source), *options, "-o", str(path)))
     # PyDLL keeps the GIL: the machine is global and runs one launch at a time.
     return ctypes.PyDLL(str(path), **loading)
