@@ -63,7 +63,7 @@ def pytest_configure(config):
     if config.getoption("--cuda-on-cpu"):
         assert "cupy" not in sys.modules
         sys.path.insert(0, str(Path(__file__).parent / "support" / "cuda_on_cpu"))
-        kinds.CuPyArrays.one_in = kinds.SHARED  # thread by thread, each case takes long
+        kinds.CuPyArrays.one_in = 2 * kinds.SHARED  # thread by thread, each case takes long
     missing = [module for module in needs.promised() if find_spec(module) is None]
     if missing:
         raise pytest.UsageError(f"UNPOOL_REQUIRE promises what is not installed: {', '.join(missing)}")

@@ -7,6 +7,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import reference
+from kinds import needs_strides
 
 import unpool
 
@@ -310,7 +311,7 @@ def suits(layout, dtype):
 def laid_out(dtypes):
     """Pair layouts with dtypes."""
     return [
-        pytest.param(layout, dtype, id=f"{layout.__name__}-{dtype}")
+        pytest.param(layout, dtype, id=f"{layout.__name__}-{dtype}", marks=needs_strides)
         for layout in LAYOUTS
         for dtype in dtypes
         if suits(layout, dtype)

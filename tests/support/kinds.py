@@ -16,6 +16,8 @@ import pytest
 
 # Kinds of arrays that only hand their memory to the CPU kernels get one in this many cases: the cpu kind gets all.
 SHARED = 4
+# And kinds that trace or compile every call, which takes up to seconds.
+TRACED = 192
 
 
 class Arrays:
@@ -23,6 +25,7 @@ class Arrays:
 
     name: str
     writes = True  # True if calls take `out=`
+    strides = True  # True if arrays keep the memory layout of the NumPy arrays that they are made of
     reports = True  # True if a bad or repeated index is an error; else a bad one is dropped
     one_in = 1  # one in this many cases of a test runs
     rounds = True  # True if sums are rounded at each step and keep denormals, as in NumPy
@@ -30,7 +33,7 @@ class Arrays:
     def some(self, values):
         """Return the values that a test loops over: two of them for kinds with slow calls."""
         values = list(values)
-        return values if self.one_in <= SHARED else values[:: max(1, -(-len(values) // 2))]
+        return values if self.one_in <= 2 * SHARED else values[:: max(1, -(-len(values) // 2))]
 
     @classmethod
     def installed(cls):
@@ -123,6 +126,7 @@ class TensorFlowArrays(Arrays):
 
     name = "tensorflow"
     writes = False
+    strides = False
     one_in = SHARED
 
     def __init__(self):
@@ -144,7 +148,7 @@ class TensorFlowFunctionArrays(TensorFlowArrays):
     """Calls in graphs; a graph is kept for equal calls."""
 
     compiled = False
-    one_in = 96
+    one_in = TRACED
     rounds = False
 
     def __init__(self):
@@ -242,6 +246,7 @@ class JAXArrays(Arrays):
 
     name = "jax"
     writes = False
+    strides = False
     one_in = SHARED
 
     def __init__(self):
@@ -263,7 +268,7 @@ class JAXArrays(Arrays):
 class JAXJitArrays(JAXArrays):
     """Arguments of programs that call the CPU kernels; each call is compiled anew."""
 
-    one_in = 96
+    one_in = TRACED
     rounds = False
     calls = 0
 
@@ -288,7 +293,6 @@ class JAXJitArrays(JAXArrays):
 class JAXOperationsArrays(JAXJitArrays):
     """The same, without the kernels: the programs of other devices."""
 
-    one_in = 192
     reports = False
 
     def run(self, function, *arguments, **named):
@@ -324,4 +328,5 @@ def find(name):
 
 # Marks of tests that only some kinds of arrays can run.
 needs_out = pytest.mark.kinds("writes")
+needs_strides = pytest.mark.kinds("strides")
 needs_reports = pytest.mark.kinds("reports")
