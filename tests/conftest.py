@@ -5,6 +5,7 @@ import os
 import sys
 from argparse import ArgumentTypeError
 from importlib.util import find_spec
+from math import prod
 from pathlib import Path
 
 import kinds
@@ -146,9 +147,10 @@ def group_of(item, kind):
 
 def one_in(item, kind):
     """Return of how many cases one runs."""
-    every = item.config.getoption("--every")
-    of_kind = 1 if kind is None or every else kind.one_in
-    return of_kind * (1 if item.path.is_relative_to(CORE) else item.config.getoption("--one-in"))
+    of_test = prod(mark.args[0] for mark in item.iter_markers("one_in"))
+    of_kind = 1 if kind is None else kind.one_in
+    by_default = 1 if item.config.getoption("--every") else of_test * of_kind
+    return by_default * (1 if item.path.is_relative_to(CORE) else item.config.getoption("--one-in"))
 
 
 @pytest.fixture(scope="session")
