@@ -214,8 +214,8 @@ def sizes_of(
 ) -> tuple[tuple[int, ...], tuple[Any, ...] | None]:
     """Return the sizes as a tuple, with None for each unknown one, and the user's entries if some are traced arrays.
 
-    The user's value may hold traced arrays, or be one.  The batch and the channels may be None, as in frameworks'
-    shapes.
+    The user's value may hold traced arrays, or be one.  The batch and the channels may be None, or NaN, as in
+    frameworks' shapes.
 
     >>> sizes_of("output_size", [4, 5], 2, False)
     ((4, 5), None)
@@ -263,7 +263,9 @@ def _entries(value: Any) -> tuple[Any, ...] | None:
             return None
     elif _is_traced(value, None) and len(value.shape) == 1 and value.shape[0] is not None:
         return tuple([value[place] for place in range(value.shape[0])])
-    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) else None
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
+        return None
+    return tuple([None if isinstance(entry, float) and entry != entry else entry for entry in value])  # NaN in Dask
 
 
 def _is_traced(value: Any, shape: tuple[int, ...] | None) -> bool:
@@ -404,7 +406,7 @@ def _needs_window(argument: str, value: object, kernel: str) -> ValueError:
 def _size_left_open(argument: str, value: Sequence[int | None]) -> ValueError:
     return ValueError(
         f"`{argument}` must have every spatial size, got {tuple(value)}: for a size unknown before the run, pass the "
-        f"shape as an array that the run computes"
+        f"shape as an array that the run computes; for a Dask array, call compute_chunk_sizes() first"
     )
 
 

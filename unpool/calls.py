@@ -113,7 +113,8 @@ def scatter(
         check_choice("duplicates", duplicates, DUPLICATES)
         channels_last = data_format is not None and is_channels_last(data_format, len(window.kernel))
         if size is not None or needs_size:
-            dtypes.shape_of(names[0], pair[0])  # refuses sizes that TorchScript records before `size` is read
+            if type(pair[0]) is not tuple:
+                dtypes.shape_of(names[0], pair[0])  # refuses sizes that TorchScript records before `size` is read
             known, entries = sizes_of(sized_by, size, len(window.kernel), channels_last)
         checked = True if validate is True else check_validate(validate)
         plan, may_be_last = _plan_scatter(*pair, window, known, channels_last, index_format, checked, terms)

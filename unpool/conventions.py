@@ -186,17 +186,16 @@ class _Geometry:
         """Return plane indices; refuse an index that its convention cannot have at its position."""
         self._check_room(source)
         value = self.arithmetic.cast(self.given, "int64")
-        sample, channel = self._along(0), self._along(self.channel_axis)
         right, rule = None, "its remainder by the channels is its channel"
         if source == "plane":
             cells, rule = value, "a plane has the cells 0..{last}"
         elif source == "tensorflow":
-            cells, right = value // self.channels, self.arithmetic.equal(value % self.channels, channel)
+            cells, right = value // self.channels, self.arithmetic.equal(value % self.channels, self._channel)
         elif source == "tensorflow_batch":
-            cells = value // self.channels - sample * self.cells
-            right = self.arithmetic.equal(value % self.channels, channel)
+            cells = value // self.channels - self._sample * self.cells
+            right = self.arithmetic.equal(value % self.channels, self._channel)
         elif source in ("onnx", "onnx_column_major"):
-            cells = value - (sample * self.channels + channel) * self.cells
+            cells = value - (self._sample * self.channels + self._channel) * self.cells
             rule = "a plane of {cells} cells follows the other, by sample and channel"
         else:
             return self._from_window(value)
@@ -207,16 +206,15 @@ class _Geometry:
         return cells if self.window is None else self._in_windows(cells)
 
     def encode(self, cells: Any, target: str) -> Any:
-        sample, channel = self._along(0), self._along(self.channel_axis)
         self._check_room(target)
         if target == "tensorflow":
-            cells = cells * self.channels + channel
+            cells = cells * self.channels + self._channel
         elif target == "tensorflow_batch":
-            cells = (sample * self.cells + cells) * self.channels + channel
+            cells = (self._sample * self.cells + cells) * self.channels + self._channel
         elif target == "onnx":
-            cells = (sample * self.channels + channel) * self.cells + cells
+            cells = (self._sample * self.channels + self._channel) * self.cells + cells
         elif target == "onnx_column_major":
-            cells = (sample * self.channels + channel) * self.cells + _transposed(cells, self.plane[::-1])
+            cells = (self._sample * self.channels + self._channel) * self.cells + _transposed(cells, self.plane[::-1])
         elif target == "window":
             assert self.window is not None
             cells, _ = self._taps(cells)  # `decode` has checked that all are in their own windows
@@ -272,6 +270,14 @@ class _Geometry:
             place = self.spatial.start + axis
             corners.append(self._along(place) * along[1] - padding_before(size, self.shape[place], *along))
         return corners
+
+    @property
+    def _sample(self) -> Any:
+        return self._along(0)
+
+    @property
+    def _channel(self) -> Any:
+        return self._along(self.channel_axis)
 
     def _along(self, axis: int) -> Any:
         """Return the coordinates along one axis of the array, in a shape that broadcasts."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from unpool import errors
 from unpool.errors import an_empty_one, is_result, kind_of
@@ -47,13 +47,15 @@ def describe(argument: str, array: Any) -> tuple[tuple[int, ...], str]:
 
 
 def shape_of(argument: str, shape: Any) -> tuple[int, ...]:
-    """Return a shape as a tuple.
+    """Return a shape as a tuple, with None for each unknown size.
 
-    TensorFlow's shapes may hold objects of its own; their `as_list` gives integers.  A shape that TorchScript records
-    is refused.
+    TensorFlow's shapes may hold objects of its own; their `as_list` gives integers.  Dask's have NaN for an unknown
+    size.  A shape that TorchScript records is refused.
     """
     if type(shape) is tuple:
-        return shape
+        if float not in map(type, shape):
+            return shape
+        return tuple([cast(int, None) if type(size) is float else size for size in shape])
     sizes = tuple(shape.as_list() if hasattr(shape, "as_list") else shape)
     refuse_recorded(argument, sizes)
     return sizes

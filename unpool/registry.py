@@ -50,6 +50,7 @@ BUILT_IN = {
     ),
     "torch": _BuiltIn("torch", ("torch",), "torch.as_tensor"),
     "jax": _BuiltIn("jax", ("jax", "jaxlib"), "jax.numpy.asarray", constants=True),
+    "dask": _BuiltIn("dask", ("dask",), "dask.array.from_array"),
 }
 BY_PACKAGE = {package: name for name, row in BUILT_IN.items() for package in row.packages}
 # The backend of the arrays that others may take as constants.

@@ -132,6 +132,12 @@ class CPU:
                 raise findings.error(*found, indices, read, plan, touched=out is not None)
         return values
 
+    def find(self, indices: Array, plan: Plan[int], duplicates: Duplicates) -> tuple[int, int] | None:
+        """Return the flat positions of the first bad and the first repeated index, -1 for none; None for neither."""
+        _, wanted, planned = _ready_indices(indices, plan)
+        values, planes = np.zeros(plan.pooled_shape, np.bool_), np.zeros(plan.plane_shape, np.bool_)
+        return _kernels.scatter(values, wanted, planes, planned, "bool", duplicates, True, False, self._threads)
+
     def _new(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Array, bool]:
         """Return an uninitialised array, and True if it lies in fresh pages, which are zero."""
         array, used = np.empty(shape, dtype), True
