@@ -6,6 +6,7 @@ dtypes and arguments.
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -13,11 +14,11 @@ import numpy as np
 
 from unpool import errors, findings
 from unpool.dtypes import name
-from unpool.plan import INDEX_FORMATS, Plan
+from unpool.plan import INDEX_FORMATS, Plan, Triple
 from unpool.protocol import Duplicates
 from unpool_backends.cpu import _kernels, _memory, taps
 
-__all__ = ["BACKEND", "CPU", "QUIET", "array_at", "keep_memory", "max_threads", "openmp", "release_memory"]
+__all__ = ["BACKEND", "CPU", "QUIET", "array_at", "keep_memory", "max_threads", "openmp", "rebase", "release_memory"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -153,6 +154,22 @@ class CPU:
 
 BACKEND = CPU()
 QUIET = CPU(quiet=True)
+
+
+def rebase(indices: Array, plane: Triple, new_plane: Triple, origin: Triple, out: Array | None = None) -> Array:
+    """Return the positions in another plane for positions in a plane; -1 for a cell that the other one lacks.
+
+    One of the planes is a block of the other.  `origin` is where the other one begins in the first, which is negative
+    for the plane of a block.  `out` may be `indices`.  A new array is int32 unless a position needs int64.
+
+    >>> rebase(np.array([8, 15, 11]), (1, 4, 6), (1, 2, 3), (0, 1, 2))
+    array([ 0,  4, -1], dtype=int32)
+    """
+    given = _widened(indices)
+    if out is None:
+        out = np.empty(given.shape, np.int32 if math.prod(new_plane) <= 1 << 31 else np.int64)
+    _kernels.rebase(given, out, plane, new_plane, origin)
+    return out
 
 
 def _note_touched(error: BaseException, out: object) -> None:

@@ -20,6 +20,7 @@ windows.  That alone makes "last" and "sum" deterministic.
     threads.pxi    the task loop            dispatch.pxi   dtype -> kernel            pooling.pxi, its loops pooling*.h
     call.pxi       the C interface          xla.h          calls from XLA's programs  bands.pxi      pooling's plan
     window.pxi     taps, with taps*.h       lost.pxi       values overwritten later   decode.pxi     taps to cells
+    rebase.pxi     blocks of larger planes
 
 The Python functions take C-contiguous, aligned, native arrays and a Plan.  They hold the buffers while they run.  They
 return None, or the flat positions in `indices` of the first bad index and of the first repeated index.  Python raises
@@ -33,7 +34,9 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memmove, memset
 
-__all__ = ["gather", "max_threads", "openmp", "pool", "scatter", "stay_serial", "unpool_run_1", "xla_unpool_1"]
+__all__ = [
+    "gather", "max_threads", "openmp", "pool", "rebase", "scatter", "stay_serial", "unpool_run_1", "xla_unpool_1"
+]
 
 include "job.pxi"
 include "threads.pxi"
@@ -49,6 +52,7 @@ include "pooling.pxi"
 include "cut.pxi"
 include "dispatch.pxi"
 include "call.pxi"
+include "rebase.pxi"
 
 
 # --- the Python functions -------------------------------------------------------------------------------------------
@@ -212,3 +216,31 @@ def stay_serial():
     """Use one thread from now on; called in the child of a fork."""
     global forked
     forked = True
+
+
+def rebase(given, to, tuple plane, tuple new_plane, tuple origin):
+    """Write the positions in another plane for positions in a plane; -1 for a cell that the other one lacks.
+
+    `origin` is where the other plane begins in the first.  Both buffers hold int32 or int64, which the positions in the
+    other plane must fit; they may be the same.
+    """
+    cdef Shared shared
+    cdef int64_t[3] sizes
+    cdef int64_t[3] new_sizes
+    cdef int64_t[3] start
+    cdef Buffers buffers = Buffers()
+    cdef Py_ssize_t count
+    read_triple(sizes, plane)
+    read_triple(new_sizes, new_plane)
+    read_triple(start, origin)
+    share(&shared, sizes, new_sizes, start)
+    PyObject_GetBuffer(given, &buffers.indices, PyBUF_SIMPLE)
+    count = buffers.indices.len // buffers.indices.itemsize
+    hold(&buffers.plane, to, count, True)
+    if {buffers.indices.itemsize, buffers.plane.itemsize} - {4, 8}:
+        raise TypeError("expected int32 or int64 positions")
+    with nogil:
+        if buffers.indices.itemsize == 4:
+            rebase_to(<const int32_t *> buffers.indices.buf, &buffers.plane, &shared, count)
+        else:
+            rebase_to(<const int64_t *> buffers.indices.buf, &buffers.plane, &shared, count)

@@ -10,16 +10,14 @@ import numpy as np
 
 from unpool import backends, findings
 from unpool.errors import index_at
-from unpool.plan import Plan
+from unpool.plan import Plan, Triple
 from unpool.protocol import Backend, Duplicates
-from unpool_backends.cpu import CPU
+from unpool_backends.cpu import CPU, rebase
 from unpool_backends.dask.chunks import Block, Layout
 
 _REUSING = CPU(threads=1)
 # A distributed worker pauses at a limit of resident memory.  Kept pages count, and a paused worker frees none of them.
 _FRESH = CPU(threads=1, recycle=False)
-# Elements that are rewritten at a time, so that they stay in the caches.
-_TILE = 1 << 16
 
 
 def pool_block(cells: Any, layout: Layout, block_id: tuple[int, ...]) -> Any:
@@ -29,7 +27,7 @@ def pool_block(cells: Any, layout: Layout, block_id: tuple[int, ...]) -> Any:
     if indices is None:
         return values
     if not block.plan.by_taps:
-        _to_plane(indices, block, layout.plan)
+        indices = _to_plane(indices, block, layout.plan)
     return values, indices
 
 
@@ -86,57 +84,36 @@ def _in_worker() -> bool:
 # --- indices ----------------------------------------------------------------------------------------------------------
 
 
-def _to_plane(indices: Any, block: Block, whole: Plan[int]) -> None:
-    """Turn positions in a block into positions in the whole plane, in place."""
-    if block.plan.plane == whole.plane:
-        return
-    offset, steps = _steps(block, whole)
-    flat = indices.reshape(-1)
-    for start in range(0, flat.size, _TILE):
-        tile = flat[start : start + _TILE]
-        moved = tile + offset
-        for divisor, factor in steps:
-            moved += tile // divisor * factor
-        tile[...] = moved
+def _to_plane(indices: Any, block: Block, whole: Plan[int]) -> Any:
+    """Return the positions in the whole plane for positions in a block, which are overwritten."""
+    plane = block.plan.plane
+    if plane == whole.plane:
+        return indices
+    depth, row, column = block.cells
+    origin = -depth, -row, -column
+    if type(indices) is np.ndarray:
+        return rebase(indices, plane, whole.plane, origin, indices)
+    return _rebased(indices, plane, whole.plane, origin).astype(indices.dtype)
 
 
 def _to_block(indices: Any, block: Block, whole: Plan[int]) -> Any:
-    """Return the positions in a block for positions in the whole plane; one of no cell in the block is out of range."""
-    plan = block.plan
-    if plan.plane == whole.plane:
+    """Return the positions in a block for positions in the whole plane; -1 for a cell that the block lacks."""
+    if block.plan.plane == whole.plane:
         return indices
-    offset, steps = _steps(block, whole)
-    local = indices.astype("int64")  # before the subtraction, which would wrap in a smaller dtype
-    if not steps:
-        local -= offset
-        return local
-    xp, flat = backends.namespace("indices", indices), local.reshape(-1)
-    for start in range(0, flat.size, _TILE):
-        tile = flat[start : start + _TILE]
-        rest, inside, moved, weight = tile, True, 0, 1
-        for axis in (2, 1, 0):
-            at = rest - block.cells[0] if axis == 0 else rest % whole.plane[axis] - block.cells[axis]
-            inside = inside & (at >= 0) & (at < plan.plane[axis])
-            moved = moved + at * weight
-            rest, weight = rest // whole.plane[axis], weight * plan.plane[axis]
-        tile[...] = xp.where(inside, moved, -1)
-    return local
+    convert = rebase if type(indices) is np.ndarray else _rebased
+    return convert(indices, whole.plane, block.plan.plane, block.cells)
 
 
-def _steps(block: Block, whole: Plan[int]) -> tuple[int, list[tuple[int, int]]]:
-    """Return (offset, steps): position p of the block is p + offset + the sum of p // divisor * factor over the steps.
-
-    There are none if the cells of the block are adjacent in the plane.
-    """
-    depth, height, width = block.plan.plane
-    _, rows, columns = whole.plane
-    first, second, third = block.cells
-    steps = []
-    if columns != width and depth * height > 1:
-        steps.append((width, columns - width))
-    if rows != height and depth > 1:
-        steps.append((width * height, (rows - height) * columns))
-    return (first * rows + second) * columns + third, steps
+def _rebased(indices: Any, plane: Triple, new_plane: Triple, origin: Triple) -> Any:
+    """Return what the CPU's `rebase` does, in int64, for an array of another library."""
+    rest = indices.astype("int64")  # before the subtraction, which would wrap in a smaller dtype
+    inside, moved, apart = True, 0, 1
+    for axis in (2, 1, 0):
+        at = (rest % plane[axis] if axis else rest) - origin[axis]
+        inside = inside & (at >= 0) & (at < new_plane[axis])
+        moved = moved + at * apart
+        rest, apart = rest // plane[axis], apart * new_plane[axis]
+    return backends.namespace("indices", indices).where(inside, moved, -1)
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from itertools import accumulate, pairwise
 from math import isnan, prod
 from typing import Any, NamedTuple, TypeAlias
 
-from unpool.plan import Plan
+from unpool.plan import Plan, Triple
 from unpool.sizes import spatial_axes
 
 Edges: TypeAlias = tuple[int, ...]
@@ -198,7 +198,7 @@ class Block(NamedTuple):
 
     plan: Plan[int]
     # The first cell along the three axes of the Plan.
-    cells: tuple[int, ...]
+    cells: Triple
     # The position of the first index in the whole array; None along an axis where it is unknown.
     origin: tuple[int | None, ...]
     # The part of the result to keep, if it is not all of it.
