@@ -46,7 +46,7 @@ def assert_error(backend, error, text, case, values, indices, data_format, call,
         return
     if not backend.writes:
         with pytest.raises(error) as caught:
-            backend.run(case.function(name), given, indices, **arguments)
+            backend.call(case.function(name), given, indices, **arguments)
         assert text in str(caught.value)
         return
     written = Guarded(indices.shape if gathers else planes, values.dtype, 1, backend)

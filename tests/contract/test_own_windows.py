@@ -97,7 +97,7 @@ def assert_first_is_reported(backend, call, indices):
         outs.append({"out": written.array})
     for out in outs:
         with pytest.raises(IndexError, match=re.escape(text)):
-            backend.run(call.function, given, indices, **call.arguments(**out))
+            backend.call(call.function, given, indices, **call.arguments(**out))
     assert not backend.writes or written.intact()
 
 

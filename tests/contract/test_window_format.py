@@ -305,7 +305,7 @@ def check_bad(backend, case, taps, data_format, name, duplicates):
             backend.run(case.function(name), given, taps, **named, out=written.array)
         assert written.intact()
     with pytest.raises(IndexError, match=re.escape(text)) as caught:
-        backend.run(case.function(name), given, taps, **named)
+        backend.call(case.function(name), given, taps, **named)
     assert more in str(caught.value)
 
 

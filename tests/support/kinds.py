@@ -5,14 +5,18 @@ has four: eager, in graphs with known or unknown sizes, and compiled by XLA.
 """
 
 import ctypes
+import random
 import re
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import pairwise
 from unittest.mock import patch
 
 import needs
 import numpy as np
 import pytest
+
+from unpool.sizes import spatial_axes
 
 # Kinds of arrays that only hand their memory to the CPU kernels get one in this many cases: the cpu kind gets all.
 SHARED = 4
@@ -306,6 +310,88 @@ class JAXOperationsArrays(JAXJitArrays):
         return patch.object(native, "serves", lambda context: False)
 
 
+class DaskArrays(Arrays):
+    """NumPy arrays in random chunks; equal calls have equal chunks.
+
+    Each argument has chunks of its own along the batch and the channels.  Spatial axes are chunked in poolings, and
+    where indices are taps.  A position in a plane may lie outside of its chunk, which would be refused.
+    """
+
+    name = "dask"
+    writes = False
+    one_in = 2 * SHARED  # each case builds graphs
+
+    def __init__(self):
+        self.dask = needs.require("dask", "the tests of Dask arrays need it")
+        needs.require_backend("dask")
+        self.da = import_module("dask.array")
+
+    def asarray(self, array):
+        return self.chunked(array, range(array.ndim))
+
+    def chunked(self, array, axes, seed=""):
+        """Return an array with random chunks along these axes, and one chunk along each other one."""
+        rng = random.Random(f"{array.shape} {array.dtype} {seed}")
+        return self.da.from_array(array, tuple([cut(n, rng) if k in axes else (n,) for k, n in enumerate(array.shape)]))
+
+    def run(self, function, *arguments, **named):
+        any_axis = re.match(r"max_pool\dd$", function.__name__) or named.get("index_format") == "window"
+
+        def there(place, argument):
+            if not isinstance(argument, np.ndarray) or argument.ndim < 2:
+                return argument
+            plane = self.plane_axes(function, argument.ndim, named.get("data_format") or "")
+            axes = [axis for axis in range(argument.ndim) if any_axis or axis not in plane]
+            return self.chunked(argument, axes, place)
+
+        given = [there(place, argument) for place, argument in enumerate(arguments)]
+        return function(*given, **{place: there(place, argument) for place, argument in named.items()})
+
+    @staticmethod
+    def plane_axes(function, ndim, data_format):
+        """Return the spatial axes of a call."""
+        if found := re.search(r"(\d)d", function.__qualname__):
+            rank = int(found[1])
+        else:  # TensorFlow's words name each axis; the others stand for planes, and for volumes of five axes
+            rank = len(data_format) - 2 if data_format.startswith("N") else max(2, ndim - 2)
+        return range(ndim)[spatial_axes(ndim, rank, data_format.endswith(("C", "last")))]
+
+    def tonumpy(self, array):
+        return array.compute(scheduler="sync")
+
+    def _back(self, result):
+        """Compute the blocks.  What was known before must be true of them."""
+        assert type(result) is self.da.Array
+        found, parts = np.empty(result.shape, result.dtype), result.blocks.ravel()
+        try:
+            blocks = self.dask.compute(*parts, scheduler="threads" if len(parts) % 2 else "sync")
+        except (IndexError, ValueError):
+            raise self.first_error(parts) from None
+        for block, place in zip(blocks, self.da.core.slices_from_chunks(result.chunks), strict=True):
+            assert type(block) is np.ndarray
+            assert (block.shape, block.dtype) == (found[place].shape, found.dtype)
+            found[place] = block
+        return found
+
+    @staticmethod
+    def first_error(parts):
+        """Return the error that NumPy's call raises: bad indices go before repeated ones, and first positions first."""
+        errors = []
+        for part in parts:
+            try:
+                part.compute(scheduler="sync")
+            except (IndexError, ValueError) as error:
+                named = re.findall(r"indices\[([\d, ]+)\]", str(error))[-1]  # of a pair the one that repeats the other
+                errors.append((type(error) is ValueError, [int(entry) for entry in named.split(",")], error))
+        return min(errors, key=lambda entry: entry[:2])[2]
+
+
+def cut(size, rng):
+    """Return sizes of up to four chunks, whose sum is `size`."""
+    edges = sorted({0, size, *(rng.randint(0, size) for _ in range(rng.randint(0, 3)))})
+    return tuple([end - start for start, end in pairwise(edges)]) or (0,)
+
+
 KINDS = {
     "cpu": NumPyArrays,
     "cuda": CuPyArrays,
@@ -317,6 +403,7 @@ KINDS = {
     "jax": JAXArrays,
     "jax-jit": JAXJitArrays,
     "jax-operations": JAXOperationsArrays,
+    "dask": DaskArrays,
 }
 
 
