@@ -1,6 +1,7 @@
 """Calls on Dask arrays in random chunks, beside the same calls on NumPy arrays."""
 
 import numpy as np
+import pytest
 from compare import assert_same_numbers
 from kinds import DaskArrays
 
@@ -41,3 +42,10 @@ def outcome(call):
         if "indices[" not in str(error):
             raise
         return f"{type(error).__name__}: {error}"
+
+
+def text_of(function, *arrays):
+    """Return the error of a call on Dask arrays, which threads compute."""
+    with pytest.raises((IndexError, ValueError)) as caught:
+        function(*arrays).compute(scheduler="threads")
+    return f"{type(caught.value).__name__}: {caught.value}"

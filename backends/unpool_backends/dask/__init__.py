@@ -16,7 +16,7 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-from dask.array.overlap import overlap
+from dask.array.overlap import overlap_internal
 from dask.array.utils import meta_from_array
 
 from unpool import backends, errors
@@ -162,7 +162,8 @@ def _read(array: Any, axes: slice, layout: Layout, side: str) -> Any:
         if any(halo):
             depth[number] = halo
     array = _rechunked(array, chunks)
-    return overlap(array, depth=depth, boundary="none", allow_rechunk=False) if depth else array
+    # `overlap` would also slice each axis, which Dask refuses for unknown sizes.
+    return overlap_internal(array, depth) if depth else array
 
 
 def _chunks(array: Any, axes: slice, layout: Layout, side: str) -> tuple[tuple[int, ...], ...]:
