@@ -1,0 +1,199 @@
+"""Bad indices are reported at their place in the whole array; what cannot be computed lazily is refused at the call."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from cases import pooling, whole
+from needs import require
+
+import unpool
+
+require("dask", "the tests of Dask arrays need it")
+
+import dask.array as da  # noqa: E402
+from chunked import assert_as_numpy, chunked, computed, text_of  # noqa: E402
+
+SIZE = (12, 16)
+CELLS = SIZE[0] * SIZE[1]
+WINDOWS = {"apart": pooling(SIZE, 2), "overlap": pooling(SIZE, 3, 2, 1)}
+every_window = pytest.mark.parametrize("case", WINDOWS.values(), ids=WINDOWS)
+FUNCTIONS = ("max_unpool", "max_unpool_backward", "max_pool_backward")
+every_function = pytest.mark.parametrize("name", FUNCTIONS)
+# The first index, the last one, and some beside the edges of chunks, which halos hold, too.
+PLACES = [(0, 0, 0, 0), (3, 1, 5, 7), (2, 0, 2, 4), (1, 1, 1, 3), (2, 1, 3, 3)]
+CHUNKS = (2, 1, 2, 4)
+
+
+def call(case, name, **more):
+    """Return a function of values or planes, and indices."""
+    sized = {"max_unpool": "output_size", "max_pool_backward": "input_size"}
+    size = {sized[name]: case.size} if name in sized else {}
+    return partial(case.function(name), **case.window, **size, **more)
+
+
+def pooled(case, **named):
+    """Return planes, values and indices of a pooling."""
+    x = np.random.default_rng(0).permutation(4 * 2 * CELLS).reshape(4, 2, *SIZE).astype("float32")
+    return x, *unpool.max_pool2d(x, return_indices=True, **case.window, **named)
+
+
+def lazily(first, indices):
+    """Return both arrays in the same chunks of windows."""
+    ahead = [size * (1 + (first.shape != indices.shape)) for size in CHUNKS[2:]]
+    return [da.from_array(first, (*CHUNKS[:2], *ahead)), da.from_array(indices, CHUNKS)]
+
+
+@every_window
+@every_function
+@pytest.mark.parametrize("validate", [True, "windows", False])
+@pytest.mark.parametrize("bad", [-5, 2**32 + 3, CELLS, -(2**63), 2**63 - 1])
+def test_a_bad_index_is_named_as_by_numpy(case, name, validate, bad):
+    x, values, indices = pooled(case)
+    first = x if name == "max_unpool_backward" else values
+    for place in PLACES:
+        wrong = indices.copy()
+        wrong[place] = bad
+        function = call(case, name, validate=validate)
+        expected = text_of(function, *[chunked(array, axes=()) for array in (first, wrong)])
+        assert expected.startswith(f"IndexError: indices[{', '.join(map(str, place))}] = {bad} is out of range")
+        assert text_of(function, *lazily(first, wrong)) == expected
+        with pytest.raises(IndexError) as caught:
+            function(first, wrong)
+        assert expected == f"IndexError: {caught.value}"
+
+
+@every_window
+@every_function
+@pytest.mark.parametrize("bad", [9, 200, 255])
+def test_a_bad_tap_is_named_as_by_numpy(case, name, bad):
+    x, values, taps = pooled(case, index_format="window")
+    first = x if name == "max_unpool_backward" else values
+    for place in PLACES:
+        wrong = taps.copy()
+        wrong[place] = bad
+        assert_as_numpy(call(case, name, index_format="window"), [first, wrong], lazily(first, wrong))
+        assert "is no tap of its window" in text_of(call(case, name, index_format="window"), *lazily(first, wrong))
+
+
+@every_function
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "uint64"])
+def test_a_bad_index_of_another_dtype(name, dtype):
+    """A subtraction would wrap it into the plane."""
+    case = WINDOWS["apart"]
+    x, values, indices = pooled(case)
+    wrong = indices.astype(dtype)
+    wrong[PLACES[2]] = np.iinfo(dtype).max
+    first = x if name == "max_unpool_backward" else values
+    assert_as_numpy(call(case, name), [first, wrong], lazily(first, wrong))
+    assert f" = {np.iinfo(dtype).max} is out of range" in text_of(call(case, name), *lazily(first, wrong))
+
+
+@every_window
+@every_function
+def test_an_index_of_another_window_is_named_as_by_numpy(case, name):
+    x, values, indices = pooled(case)
+    first = x if name == "max_unpool_backward" else values
+    for place in PLACES[:4]:
+        wrong = indices.copy()
+        wrong[place] = CELLS - 1 - wrong[place]
+        function = call(case, name, validate="windows")
+        assert_as_numpy(function, [first, wrong], lazily(first, wrong))
+        assert "is outside its own window in an output plane" in text_of(function, *lazily(first, wrong))
+
+
+@every_window
+@pytest.mark.parametrize("name", ["max_unpool", "max_unpool_backward"])
+@pytest.mark.parametrize("index_format", ["plane", "window"])
+def test_a_repeated_cell_is_found_across_an_edge(case, name, index_format):
+    """Where windows overlap, two of different chunks have their maximum in one cell."""
+    x, values, indices = pooled(case, index_format=index_format)
+    if case is WINDOWS["overlap"]:
+        x[...] = 0
+        x[2, 1, 4, 7] = 1  # row 4 begins a chunk; windows (2, 3) and (2, 4) share column 7
+        values, indices = unpool.max_pool2d(x, return_indices=True, index_format=index_format, **case.window)
+        indices[...] = np.where(values == 1, indices, 4 if index_format == "window" else indices)
+        rows, columns = np.mgrid[: SIZE[0] : 2, : SIZE[1] : 2]
+        if index_format == "plane":
+            indices[...] = np.where(values == 1, indices, rows * SIZE[1] + columns)
+    else:
+        indices[2, 1, 1, 3] = indices[2, 1, 1, 2]
+        if index_format == "window":
+            return  # taps of windows apart do not repeat
+    first = x if name == "max_unpool_backward" else values
+    function = call(case, name, duplicates="error", index_format=index_format)
+    assert "must not repeat" in text_of(function, *lazily(first, indices))
+    assert_as_numpy(function, [first, indices], lazily(first, indices))
+
+
+# --- stray indices ----------------------------------------------------------------------------------------------------
+
+ANYWHERE = "rechunk both arrays to one chunk along each spatial axis, where an index may be anywhere in its plane"
+
+
+@every_function
+@pytest.mark.parametrize("validate", [True, False])
+def test_an_index_outside_of_its_chunk_is_refused(name, validate):
+    case = WINDOWS["apart"]
+    x, values, indices = pooled(case)
+    indices[3, 1, 5, 7] = 3
+    first = x if name == "max_unpool_backward" else values
+    text = f"indices[3, 1, 5, 7] = 3 is outside the cells 8..11 x 8..15 of its chunk: {ANYWHERE}"
+    assert text_of(call(case, name, validate=validate), *lazily(first, indices)) == f"IndexError: {text}"
+    whole_planes = [array.rechunk({2: -1, 3: -1}) for array in lazily(first, indices)]
+    assert_as_numpy(call(case, name), [first, indices], whole_planes)
+
+
+@every_function
+def test_an_index_outside_of_its_window_is_refused_where_windows_lie_in_two_chunks(name):
+    case = WINDOWS["overlap"]
+    x, values, indices = pooled(case)
+    indices[3, 1, 5, 7] = CELLS - 4
+    first = x if name == "max_unpool_backward" else values
+    text = (
+        f"indices[3, 1, 5, 7] = {CELLS - 4} is outside its own window, as it may not where windows lie in two chunks: "
+    )
+    more = {} if name == "max_pool_backward" else {"duplicates": "last"}
+    assert text_of(call(case, name, **more), *lazily(first, indices)) == f"IndexError: {text}{ANYWHERE}"
+
+
+def test_rows_and_volumes_name_the_cells_of_their_rank():
+    values, indices = np.ones((1, 8), "float32"), np.arange(0, 16, 2)[None]
+    indices[0, 7] = 0
+    lazy = [da.from_array(array, (1, 4)) for array in (values, indices)]
+    assert "indices[0, 7] = 0 is outside the cells 8..15 of its chunk" in text_of(
+        partial(unpool.max_unpool1d, kernel_size=2), *lazy
+    )
+    x = whole("float32", (1, 4, 4, 4))
+    values, indices = unpool.max_pool3d(x, 2, return_indices=True)
+    indices[0, 1, 1, 1] = 0
+    lazy = [da.from_array(array, (1, 1, 2, 1)) for array in (values, indices)]
+    assert "indices[0, 1, 1, 1] = 0 is outside the cells 2..3 x 0..3 x 2..3 of its chunk" in text_of(
+        partial(unpool.max_unpool3d, kernel_size=2), *lazy
+    )
+
+
+# --- the other functions ----------------------------------------------------------------------------------------------
+
+
+def test_a_bad_index_of_a_whole_plane():
+    """Its position is that in the array, by chunks of the batch and the channels."""
+    x, _, indices = pooled(WINDOWS["apart"])
+    indices[3, 1, 5, 7] = CELLS
+    lazy = [array.rechunk({2: -1, 3: -1}) for array in lazily(x, indices)]
+    assert_as_numpy(unpool.take_along_plane, [x, indices], lazy)
+    assert_as_numpy(partial(unpool.max_unpool2d_backward, kernel_size=None), [x, indices], lazy)
+
+
+@pytest.mark.parametrize("target", ["tensorflow", "tensorflow_batch", "onnx", "onnx_column_major", "window"])
+def test_a_bad_index_of_a_conversion(target):
+    _, _, indices = pooled(WINDOWS["apart"])
+    named = {"output_size": (4, 2, *SIZE), "kernel_size": 2}
+    for place in PLACES:
+        wrong = indices.copy()
+        wrong[place] = CELLS + 1
+        with pytest.raises(IndexError) as expected:
+            unpool.convert_indices(wrong, "plane", target, **named)
+        with pytest.raises(IndexError) as caught:
+            computed(unpool.convert_indices(da.from_array(wrong, CHUNKS), "plane", target, **named))
+        assert str(caught.value) == str(expected.value)
