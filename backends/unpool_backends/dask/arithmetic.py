@@ -9,6 +9,7 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+from dask.array.utils import meta_from_array
 
 from unpool import arithmetic
 from unpool.sizes import Number
@@ -47,7 +48,7 @@ class Arithmetic(arithmetic.Arithmetic):
             kind=type(error),
             text=str(error),
             firsts=firsts,
-            meta=result._meta,
+            meta=meta_from_array(result),
         )
 
 
