@@ -8,8 +8,8 @@ Max pooling keeps the largest value of each window.  Unpooling puts it back wher
 >>> unpool.max_unpool2d(pooled, indices, 2, output_size=x.shape)[0, 0].tolist()
 [[0.0, 0.0, 0.0, 0.0], [0.0, 6.0, 0.0, 8.0], [0.0, 0.0, 0.0, 0.0], [0.0, 14.0, 0.0, 16.0]]
 
-The same call takes arrays of NumPy, CuPy, TensorFlow, PyTorch and JAX, and returns one of the same kind, on the same
-device.  Every part has a form for one, two and three dimensions:
+The same call takes arrays of NumPy, CuPy, TensorFlow, PyTorch, JAX and Dask, and returns one of the same kind, on the
+same device.  Every part has a form for one, two and three dimensions:
 
     max_pool2d, max_unpool2d                        functions
     max_pool2d_backward, max_unpool2d_backward      their gradients, for programs without automatic differentiation

@@ -21,6 +21,7 @@ NEEDS = {
     "unpool.torch": "torch",
     "unpool.demo": "matplotlib",
     "unpool_backends.cuda": "cupy",
+    "unpool_backends.dask": "dask",
     "unpool_backends.jax": "jax",
     "unpool_backends.tensorflow": "tensorflow",
     "unpool_backends.torch": "torch",

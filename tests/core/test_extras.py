@@ -37,7 +37,7 @@ def test_named_extras_exist():
         for names in NAMED.findall(line)
         for name in names.split(",")
     }
-    assert {"torch", "cuda12", "cuda13", "onnx", "demo", "jax"} <= named
+    assert {"torch", "cuda12", "cuda13", "onnx", "dask", "demo", "jax"} <= named
     assert named <= set(EXTRAS)
 
 

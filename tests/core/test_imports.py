@@ -13,7 +13,7 @@ import unpool_backends
 
 import unpool
 
-FRAMEWORKS = ("tensorflow", "torch", "jax", "jaxlib", "cupy", "keras")
+FRAMEWORKS = ("tensorflow", "torch", "jax", "jaxlib", "cupy", "dask", "keras")
 # These are no frameworks, but importing them would slow down every `import unpool`.
 EXPENSIVE = ("matplotlib", "scipy", "importlib.metadata", "unpool_backends")
 
@@ -206,6 +206,7 @@ KNOWN_SIZES = {
     "unpool_backends.cuda",
     "unpool_backends.cuda.job",
     "unpool_backends.cuda.kernels",
+    "unpool_backends.dask.chunks",
     "unpool_backends.jax.host",
     "unpool_backends.jax.native",
     "unpool_backends.torch.memory",

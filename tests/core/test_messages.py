@@ -53,6 +53,12 @@ ELSEWHERE = {
     "unserved_window",
     "unsupported_format",
     "wrong_device",
+    "unknown_size",
+    "uncertain_size",
+    "unknown_chunks",
+    "no_window_in_chunks",
+    "blocks_differ",
+    "stray_index",
 }
 
 

@@ -71,6 +71,7 @@ def test_numpy_arrays_go_to_the_cpu():
         ("torch", "torch"),
         ("jax", "jax"),
         ("jaxlib._jax", "jax"),
+        ("dask.array.core", "dask"),
     ],
 )
 def test_a_type_is_known_by_the_package_that_defines_it(monkeypatch, module, name):
@@ -137,6 +138,7 @@ def test_out_comes_back_as_it_is():
         ("tensorflow", "tensorflow.convert_to_tensor(input)"),
         ("torch", "torch.as_tensor(input)"),
         ("jax", "jax.numpy.asarray(input)"),
+        ("dask", "dask.array.from_array(input)"),
     ],
 )
 def test_a_backend_of_another_library_is_refused_with_the_conversion(name, conversion):
