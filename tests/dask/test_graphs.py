@@ -148,9 +148,10 @@ def tasks(lazy):
 def test_a_round_trip_without_halos_is_one_task_a_chunk():
     x = da.ones(SHAPE, "float32", chunks=(1, 3, 8, 8))
     values, indices = unpool.max_pool2d(x, 2, return_indices=True)
-    assert tasks(values) == 1
-    assert tasks(unpool.max_unpool2d(values, indices, 2)) == 1
-    assert tasks(unpool.max_unpool2d(values * 2 + 1, indices, 2)) == 1
+    one = 1 if NEWER else 2  # older ones have a task for the number of each block
+    assert tasks(values) == one
+    assert tasks(unpool.max_unpool2d(values, indices, 2)) == one
+    assert tasks(unpool.max_unpool2d(values * 2 + 1, indices, 2)) == one
 
 
 @pytest.mark.skipif(not NEWER, reason="this Dask does not fuse the slices of `overlap`")
@@ -182,11 +183,11 @@ def test_regular_chunks_stay_regular(window, size, tmp_path):
     planes = unpool.max_unpool2d(values, indices, output_size=x.shape, **window)
     assert planes.chunks == x.chunks
     assert unpool.max_unpool2d_backward(x, indices, **window).chunks == values.chunks
-    require("zarr", "results are written to it")
+    zarr = require("zarr", "results are written to it")
     for name, array in {"values": values, "indices": indices, "planes": planes}.items():
         path = str(tmp_path / name)
         array.to_zarr(path)
-        np.testing.assert_array_equal(da.from_zarr(path).compute(), computed(array))
+        np.testing.assert_array_equal(zarr.open_array(path, mode="r")[...], computed(array))
 
 
 def test_the_last_block_of_a_huge_plane():
@@ -209,6 +210,7 @@ def test_the_last_block_of_a_huge_plane():
 # --- the other way of Dask to build graphs ----------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(not NEWER, reason="this Dask has no array expressions of its own")
 def test_planes_without_halos_as_expressions():
     """Dask reads the setting when `dask.array` is imported."""
     program = """
@@ -230,6 +232,4 @@ print(type(planes).__module__)
         [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, timeout=300
     )
     assert result.returncode == 0, result.stderr
-    assert result.stdout.strip() in ("dask.array._array_expr._collection", "dask.array.core")
-    if NEWER:
-        assert "expr" in result.stdout
+    assert "expr" in result.stdout
