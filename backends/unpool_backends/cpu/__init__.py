@@ -18,7 +18,18 @@ from unpool.plan import INDEX_FORMATS, Plan, Triple
 from unpool.protocol import Duplicates
 from unpool_backends.cpu import _kernels, _memory, taps
 
-__all__ = ["BACKEND", "CPU", "QUIET", "array_at", "keep_memory", "max_threads", "openmp", "rebase", "release_memory"]
+__all__ = [
+    "BACKEND",
+    "CPU",
+    "QUIET",
+    "array_at",
+    "find",
+    "keep_memory",
+    "max_threads",
+    "openmp",
+    "rebase",
+    "release_memory",
+]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -133,12 +144,6 @@ class CPU:
                 raise findings.error(*found, indices, read, plan, touched=out is not None)
         return values
 
-    def find(self, indices: Array, plan: Plan[int], duplicates: Duplicates) -> tuple[int, int] | None:
-        """Return the flat positions of the first bad and the first repeated index, -1 for none; None for neither."""
-        _, wanted, planned = _ready_indices(indices, plan)
-        values, planes = np.zeros(plan.pooled_shape, np.bool_), np.zeros(plan.plane_shape, np.bool_)
-        return _kernels.scatter(values, wanted, planes, planned, "bool", duplicates, True, False, self._threads)
-
     def _new(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Array, bool]:
         """Return an uninitialised array, and True if it lies in fresh pages, which are zero."""
         array, used = np.empty(shape, dtype), True
@@ -154,6 +159,13 @@ class CPU:
 
 BACKEND = CPU()
 QUIET = CPU(quiet=True)
+
+
+def find(indices: Array, plan: Plan[int], duplicates: Duplicates) -> tuple[int, int] | None:
+    """Return the flat positions of the first bad and the first repeated index, -1 for none; None for neither."""
+    _, wanted, planned = _ready_indices(indices, plan)
+    values, planes = np.zeros(plan.pooled_shape, np.bool_), np.zeros(plan.plane_shape, np.bool_)
+    return _kernels.scatter(values, wanted, planes, planned, "bool", duplicates, True, False, 1)
 
 
 def rebase(indices: Array, plane: Triple, new_plane: Triple, origin: Triple, out: Array | None = None) -> Array:

@@ -12,7 +12,7 @@ from unpool import backends, findings
 from unpool.errors import index_at
 from unpool.plan import Plan, Triple
 from unpool.protocol import Backend, Duplicates
-from unpool_backends.cpu import CPU, rebase
+from unpool_backends.cpu import CPU, find, rebase
 from unpool_backends.dask.chunks import Block, Layout
 
 _REUSING = CPU(threads=1)
@@ -124,7 +124,7 @@ def _located(
 ) -> Exception:
     """Return the error of a block with its positions in the whole array."""
     given, local = _on_host(given), _on_host(local)
-    found = _REUSING.find(local, block.plan, duplicates)
+    found = find(local, block.plan, duplicates)
     if found is None:
         return error
     origin = [first or 0 for first in block.origin]
