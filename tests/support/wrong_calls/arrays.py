@@ -203,7 +203,7 @@ ARRAYS = {
     "unknown_library": Case(
         "unknown_array",
         TypeError,
-        "`input` must be an array of a library that unpool knows (numpy, cupy, tensorflow, torch, jax, or one "
+        "`input` must be an array of a library that unpool knows (numpy, cupy, tensorflow, torch, jax, dask, or one "
         "with a plugin in the entry-point group 'unpool.backends'), got sparse.Tensor: convert it first, for example "
         "with numpy.asarray(input)",
         lambda out: unpool.max_pool2d(stranger("sparse", X), 2, out=out.pooled),
@@ -211,22 +211,23 @@ ARRAYS = {
     "a DataArray": Case(
         "unknown_array",
         TypeError,
-        "`input` must be an array of a library that unpool knows (numpy, cupy, tensorflow, torch, jax, or one "
+        "`input` must be an array of a library that unpool knows (numpy, cupy, tensorflow, torch, jax, dask, or one "
         "with a plugin in the entry-point group 'unpool.backends'), got xarray.core.dataarray.Tensor: pass input.data",
         lambda out: unpool.max_pool2d(stranger("xarray.core.dataarray", X, data=X), 2, out=out.pooled),
     ),
     "a DataArray for indices": Case(
         "unknown_array",
         TypeError,
-        "`indices` must be an array of a library that unpool knows (numpy, cupy, tensorflow, torch, jax, or one with a "
-        "plugin in the entry-point group 'unpool.backends'), got xarray.core.dataarray.Tensor: pass indices.data",
+        "`indices` must be an array of a library that unpool knows (numpy, cupy, tensorflow, torch, jax, dask, or one "
+        "with a plugin in the entry-point group 'unpool.backends'), got xarray.core.dataarray.Tensor: "
+        "pass indices.data",
         lambda out: unpool.max_unpool2d(P, stranger("xarray.core.dataarray", I, data=I), 2, out=out.plane),
     ),
     # The `data` of a sparse array are its cells that are not zero, and those of a chunked array another array.
     "cells without zeros": Case(
         "unknown_array",
         TypeError,
-        "`input` must be an array of a library that unpool knows (numpy, cupy, tensorflow, torch, jax, or one "
+        "`input` must be an array of a library that unpool knows (numpy, cupy, tensorflow, torch, jax, dask, or one "
         "with a plugin in the entry-point group 'unpool.backends'), got sparse.Tensor: convert it first, for example "
         "with numpy.asarray(input)",
         lambda out: unpool.max_pool2d(stranger("sparse", X, data=X.ravel()), 2, out=out.pooled),
@@ -234,7 +235,7 @@ ARRAYS = {
     "chunks": Case(
         "unknown_array",
         TypeError,
-        "`input` must be an array of a library that unpool knows (numpy, cupy, tensorflow, torch, jax, or one "
+        "`input` must be an array of a library that unpool knows (numpy, cupy, tensorflow, torch, jax, dask, or one "
         "with a plugin in the entry-point group 'unpool.backends'), got xarray.Tensor: convert it first, for example "
         "with numpy.asarray(input)",
         lambda out: unpool.max_pool2d(stranger("xarray", X, data=stranger("chunked", X)), 2, out=out.pooled),

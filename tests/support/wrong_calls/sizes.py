@@ -125,7 +125,7 @@ SIZES = {
         "size_left_open",
         ValueError,
         "`output_size` must have every spatial size, got (None, 1, None, 4): for a size unknown before the run, pass "
-        "the shape as an array that the run computes",
+        "the shape as an array that the run computes; for a Dask array, call compute_chunk_sizes() first",
         lambda out: unpool.max_unpool2d(P, I, 2, output_size=(None, 1, None, 4), out=out.plane),
     ),
     "output_size_too_long": Case(
