@@ -21,7 +21,7 @@ every_window = pytest.mark.parametrize("case", WINDOWS.values(), ids=WINDOWS)
 FUNCTIONS = ("max_unpool", "max_unpool_backward", "max_pool_backward")
 every_function = pytest.mark.parametrize("name", FUNCTIONS)
 # The first index, the last one, and some beside the edges of chunks, which halos hold, too.
-PLACES = [(0, 0, 0, 0), (3, 1, 5, 7), (2, 0, 2, 4), (1, 1, 1, 3), (2, 1, 3, 3)]
+PLACES = [(0, 0, 0, 0), (3, 1, 5, 7), (2, 0, 2, 4), (1, 1, 1, 3)]
 CHUNKS = (2, 1, 2, 4)
 
 
@@ -94,7 +94,7 @@ def test_a_bad_index_of_another_dtype(name, dtype):
 def test_an_index_of_another_window_is_named_as_by_numpy(case, name):
     x, values, indices = pooled(case)
     first = x if name == "max_unpool_backward" else values
-    for place in PLACES[:4]:
+    for place in PLACES:
         wrong = indices.copy()
         wrong[place] = CELLS - 1 - wrong[place]
         function = call(case, name, validate="windows")
