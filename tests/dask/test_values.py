@@ -164,6 +164,23 @@ def test_every_layout(case, layout):
             assert_all(case, whole(dtype, (2, 2, *case.size)), lay=layout, modes=["last"])
 
 
+@pytest.mark.parametrize("index_format", ["plane", "window"])
+@every_window
+def test_blocks_in_column_major_order(case, index_format):
+    """Those of a transposed array are, for one."""
+    x = whole("float32", (2, 2, *case.size))
+    named = case.window | {"index_format": index_format}
+    values, indices = unpool.max_pool2d(x, return_indices=True, **named)
+
+    def turned(array):
+        return chunked(array).map_blocks(np.asfortranarray)
+
+    assert_as_numpy(partial(unpool.max_pool2d, return_indices=True, **named), [x], [turned(x)])
+    back = partial(unpool.max_unpool2d, output_size=x.shape, **named)
+    assert_as_numpy(back, [values, indices], [turned(values), turned(indices)])
+    assert_as_numpy(partial(unpool.max_unpool2d_backward, **named), [x, indices], [turned(x), turned(indices)])
+
+
 # --- chunks -----------------------------------------------------------------------------------------------------------
 
 
