@@ -89,6 +89,28 @@ def test_a_bad_index_of_another_dtype(name, dtype):
     assert f" = {np.iinfo(dtype).max} is out of range" in text_of(call(case, name), *lazily(first, wrong))
 
 
+@every_function
+def test_a_negative_index_does_not_wrap(name):
+    """In int16, it would be in its block after the subtraction of the first cell, 20000."""
+    case, bad = pooling((40_000,), 2), -30_000
+    indices = np.minimum(2 * np.arange(20_000), 32_000).astype("int16")[None]
+    indices[0, 15_000] = bad
+    first = np.ones((1, 40_000 if name == "max_unpool_backward" else 20_000), "uint8")
+    lazy = [da.from_array(array, (1, array.shape[1] // 2)) for array in (first, indices)]
+    assert_as_numpy(call(case, name), [first, indices], lazy)
+    assert f"indices[0, 15000] = {bad} is out of range" in text_of(call(case, name), *lazy)
+
+
+@every_window
+@every_function
+def test_an_index_beyond_the_columns_of_its_block_is_refused(case, name):
+    """It is in the plane, right of the block, in a row of the block."""
+    x, values, indices = pooled(case)
+    indices[2, 1, 3, 1] += 8
+    first = x if name == "max_unpool_backward" else values
+    assert "indices[2, 1, 3, 1] = " in text_of(call(case, name), *lazily(first, indices))
+
+
 @every_window
 @every_function
 def test_an_index_of_another_window_is_named_as_by_numpy(case, name):
