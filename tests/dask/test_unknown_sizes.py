@@ -65,17 +65,27 @@ def test_a_batch_of_unknown_size(case, index_format):
 
 
 @every_window
-def test_channels_of_unknown_size(case):
-    x, *_ = pooled(case)
-    last = np.moveaxis(x, 1, -1)
-    lazy = da.from_array(last, (2, 4, 8, 1))[..., da.from_array(np.array([True, True]), 1)]
-    named = case.window | {"data_format": "channels_last"}
-    values, indices = unpool.max_pool2d(lazy, return_indices=True, **named)
-    planes = unpool.max_unpool2d(values, indices, output_size=lazy.shape, **named)
-    expected = unpool.max_unpool2d(
-        *unpool.max_pool2d(last, return_indices=True, **named), output_size=last.shape, **named
-    )
-    np.testing.assert_array_equal(planes.compute(scheduler="sync"), expected)
+@pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
+@pytest.mark.parametrize("axis", ["batch", "channels", "channels, no batch"])
+def test_a_chunk_of_unknown_size_may_be_empty(case, axis, data_format):
+    last = data_format == "channels_last"
+    leading = (4,) if axis == "channels, no batch" else (4, 4)
+    x = whole("float32", case.shape(leading, data_format))
+    place = 0 if axis == "batch" else x.ndim - 1 if last else len(leading) - 1
+    kept = np.array([True, False, False, True])
+    chunks = [1 if k == place else -1 if size == 4 else 4 for k, size in enumerate(x.shape)]
+    picked = (slice(None),) * place
+    lazy = da.from_array(x, tuple(chunks))[(*picked, da.from_array(kept, 1))]
+    named = case.window | {"data_format": data_format}
+
+    def there_and_back(x):
+        values, indices = unpool.max_pool2d(x, return_indices=True, **named)
+        planes = unpool.max_unpool2d(values, indices, output_size=x.shape, **named)
+        down = unpool.max_unpool2d_backward(planes, indices, **named)
+        return values, indices, planes, down, unpool.max_pool2d_backward(down, indices, x.shape, **named)
+
+    for expected, found in zip(there_and_back(x[(*picked, kept)]), there_and_back(lazy), strict=True):
+        np.testing.assert_array_equal(found.compute(scheduler="sync"), expected)
 
 
 def test_a_position_in_an_unknown_batch_counts_from_its_chunk():

@@ -277,8 +277,9 @@ def _own_plan(layout: Layout, reads: Sequence[Range], holds: Sequence[Range], ou
         padding=_triple(padding, 0),
         pooled=_triple(pooled, 1),
         plane=_triple(plane, 1),
-        batch=prod(batch),
-        channels=channels,
+        # A chunk of unknown size may have no channel, which kernels do not take.  They take no sample.
+        batch=prod(batch) if channels else 0,
+        channels=channels or 1,
         windows=prod(pooled),
         cells=prod(plane),
         pooled_shape=full(pooled),
