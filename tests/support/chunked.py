@@ -28,9 +28,9 @@ def assert_as_numpy(function, arrays, lazy=None, seed=0):
     if isinstance(expected, (str, np.ndarray)):
         expected, actual = (expected,), (actual,)
     for one, other in zip(expected, actual, strict=True):
-        if isinstance(one, str) or isinstance(other, str):
-            assert other == one
-        else:
+        errors = [result if isinstance(result, str) else "no error" for result in (other, one)]
+        assert errors[0] == errors[1]
+        if not isinstance(one, str):
             assert_same_numbers(other, one)
 
 

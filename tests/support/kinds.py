@@ -381,8 +381,11 @@ class DaskArrays(Arrays):
             try:
                 part.compute(scheduler="sync")
             except (IndexError, ValueError) as error:
-                named = re.findall(r"indices\[([\d, ]+)\]", str(error))[-1]  # of a pair the one that repeats the other
-                errors.append((type(error) is ValueError, [int(entry) for entry in named.split(",")], error))
+                named = re.findall(r"indices\[([\d, ]+)\]", str(error))
+                if not named:
+                    raise
+                place = [int(entry) for entry in named[-1].split(",")]  # of a pair the one that repeats the other
+                errors.append((type(error) is ValueError, place, error))
         return min(errors, key=lambda entry: entry[:2])[2]
 
 
