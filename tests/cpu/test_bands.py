@@ -46,6 +46,7 @@ NUMBERS = {
     "256 taps in a row": pooling((600,), 256, 9, 128),
     "257 taps in a row": pooling((600,), 257, 9, 128),
     "272 taps": pooling((20, 35), (17, 16), 3, (8, 7)),
+    "330 taps, some columns in the padding of every window": pooling((77, 11), (30, 11), (30, 12), (6, 3)),
     "272 taps, dilated": pooling((40, 70), (17, 16), 5, (8, 7), (2, 4)),
     "a row of 300 taps": pooling((3, 640), (2, 300), (1, 57), (1, 150)),
     "a column of 300 taps": pooling((640, 3), (300, 2), (57, 1), (150, 1)),

@@ -287,7 +287,8 @@ cdef void pool_band(Desk *desk, const Job *job, const Band *band, Py_ssize_t col
                     memset(desk.found, -1, band.rows * desk.width * job.itemsize)
                 compare_rows(desk, job, band, kd, kh, rows, fresh)
                 if groups:
-                    list_offsets(desk, job, 1, rows, desk.taps)
+                    # Lanes number every column, also those that are padding in all windows and are left out.
+                    list_offsets(desk, job, 1, rows, bands.columns)
                     write_indices(desk, job, band, tap_offset(job, kd, kh, kw))
                 fresh = False
                 kw += columns
