@@ -58,6 +58,12 @@ def pytest_addoption(parser):
         action="store_true",
         help="run all cases on the kinds of arrays that by default get one in several",
     )
+    parser.addoption(
+        "--fuzz-minutes", type=positive, metavar="N", help="run tests/fuzz for N minutes instead of 20 seconds"
+    )
+    parser.addoption(
+        "--fuzz-seed", type=int, default=23, metavar="S", help="choose the cases of tests/fuzz; the default is 23"
+    )
 
 
 def pytest_configure(config):

@@ -1,0 +1,140 @@
+"""Plant a bug in the kernels, build them, and see the fuzz catch it within a minute; one bug after the other.
+
+    python tools/plant_bugs.py                    all of them, in about half an hour on a core
+    python tools/plant_bugs.py stream decode      these
+
+It works in a temporary copy of the repository.  Each bug is in another file: a text that occurs once in it, and its
+replacement.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+KERNELS = "backends/unpool_backends/cpu"
+SECONDS = 60
+# In lost.pxi, of the loops that mark what later windows overwrite.
+_REST_OF_LOOPS = """later.most[1] + 1):
+            for w in range(-later.most[2] if d or h else 1, later.most[2] + 1):
+                mark_pairs"""
+# name: (what is wrong then, file, text, planted)
+BUGS = {
+    "scatter": (
+        "the cell behind a block counts as one of its own",
+        "scatter.pxi",
+        "row * row_apart >= length:",
+        "row * row_apart > length:",
+    ),
+    "gather": (
+        "one cell past the plane is read",
+        "gather.pxi",
+        "if <uint64_t> cell >= cells:\n                return i\n",
+        "if <uint64_t> cell > cells:\n                return i\n",
+    ),
+    "pooling": (
+        "a row past the plane is compared",
+        "pooling.pxi",
+        "(job.cells_along[1] - 1 - y) // apart + 1)",
+        "(job.cells_along[1] - y) // apart + 1)",
+    ),
+    "window": (
+        "taps in the padding before the plane pass",
+        "window.pxi",
+        "if tap < along.first or tap >= along.end:",
+        "if tap >= along.end:",
+    ),
+    "taps": (
+        "taps in the padding of another depth pass",
+        "taps.h",
+        "inside &= (masks[i] & mask) >>",
+        "inside &= masks[i] >>",
+    ),
+    "decode": (
+        "a row of windows at the edge counts as a whole one",
+        "decode.pxi",
+        "count = min(count, decoder.high - row)",
+        "count = min(count, decoder.high + 1 - row)",
+    ),
+    "cut": (
+        "the last rows of windows are left out",
+        "cut.pxi",
+        "job.row_blocks = (job.windows_along[1] + job.rows - 1) // job.rows",
+        "job.row_blocks = job.windows_along[1] // job.rows",
+    ),
+    "indices": (
+        "an index one past the plane is not reported",
+        "indices.pxi",
+        ") >= <uint64_t> job.cells:\n                    return i * job.step + c",
+        ") > <uint64_t> job.cells:\n                    return i * job.step + c",
+    ),
+    "lost": (
+        "windows of another depth that lie above overwrite nothing",
+        "lost.pxi",
+        f"for h in range(-later.most[1] if d else 0, {_REST_OF_LOOPS}",
+        f"for h in range(0, {_REST_OF_LOOPS}",
+    ),
+    "stream": (
+        "runs of cells count as one although there is a gap between them",
+        "stream.h",
+        "if (stream->pending && stream->end == to) {",
+        "if (stream->pending) {",
+    ),
+}
+
+
+def main() -> None:
+    if sys.platform != "linux":
+        sys.exit("The guard pages of the fuzz are mapped on Linux only.")
+    names = sys.argv[1:] or list(BUGS)
+    if unknown := set(names) - set(BUGS):
+        sys.exit(f"There is no bug {', '.join(sorted(unknown))}: choose from {', '.join(BUGS)}.")
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "unpool")
+        copy_to(copy)
+        missed = [name for name in names if not caught(copy, name)]
+    if missed:
+        sys.exit(f"not caught within {SECONDS} seconds: {', '.join(missed)}")
+
+
+def copy_to(copy: Path) -> None:
+    """Copy the files that git does not ignore."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+
+
+def caught(copy: Path, name: str) -> bool:
+    """Plant a bug, build, fuzz, and take the bug out again; return True if the fuzz failed."""
+    what, file, text, planted = BUGS[name]
+    path = copy / KERNELS / file
+    right = path.read_text()
+    if right.count(text) != 1:
+        sys.exit(f"The text of the bug {name} must occur once in {file}, not {right.count(text)} times.")
+    path.write_text(right.replace(text, planted))
+    paths = os.pathsep.join([str(copy), str(copy / "backends")])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    build = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
+    subprocess.run(build, cwd=copy, env=environment, check=True, stdout=subprocess.DEVNULL)
+    begin = time.monotonic()
+    fuzz = [sys.executable, "tests/fuzz", "--seconds", str(SECONDS)]
+    result = subprocess.run(fuzz, cwd=copy, env=environment, check=False, capture_output=True, text=True)
+    path.write_text(right)
+    seconds, last = time.monotonic() - begin, result.stdout.strip().splitlines()[-1:]
+    how = f"caught in {seconds:.1f} s" if result.returncode else "MISSED"
+    print(f"{name}: {how} ({what}): {' '.join(last)}", flush=True)
+    return result.returncode != 0
+
+
+if __name__ == "__main__":
+    main()
