@@ -1,5 +1,7 @@
 """Random values and indices, in every dtype, memory order and byte order, in guarded memory."""
 
+from math import prod
+
 import numpy as np
 
 try:
@@ -35,7 +37,7 @@ def values(generator, shape, name, few):
             return chosen.astype(dtype)
     if few:
         return generator.integers(0, 5, shape).astype(dtype)
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    size = prod(shape) * dtype.itemsize
     return np.frombuffer(generator.bytes(size), dtype).reshape(shape)
 
 
@@ -99,7 +101,7 @@ def canonical(array, channels_last, unbatched):
     """Return a user's array as (samples, channels, cells)."""
     array = array[None] if unbatched else array
     array = np.moveaxis(array, -1, 1) if channels_last else array
-    return np.ascontiguousarray(array).reshape(*array.shape[:2], int(np.prod(array.shape[2:])))
+    return np.ascontiguousarray(array).reshape(*array.shape[:2], prod(array.shape[2:]))
 
 
 def placed(random, room, array, order="C", swapped=False):

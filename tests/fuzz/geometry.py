@@ -4,6 +4,7 @@ Along one axis, window number `o` has its tap `j` at the cell `o * stride - befo
 """
 
 from functools import cached_property
+from math import prod
 
 import numpy as np
 
@@ -52,7 +53,7 @@ class Geometry:
     def __init__(self, axes, plane, pooled, arguments):
         self.axes, self.plane, self.pooled, self.arguments = axes, plane, pooled, arguments
         self.rank = len(plane)
-        self.cells, self.windows = int(np.prod(plane)), int(np.prod(pooled))
+        self.cells, self.windows = prod(plane), prod(pooled)
 
     @property
     def kernel(self):
@@ -60,7 +61,7 @@ class Geometry:
 
     @property
     def taps(self):
-        return int(np.prod(self.kernel, dtype=np.int64))
+        return prod(self.kernel)
 
     @cached_property
     def starts(self):
@@ -102,7 +103,7 @@ def pooling(random, cells):
         axes, arguments = window(random, rank, plane)
         ceil_mode = random.random() < 0.3
         pooled = tuple([axis.windows(size, ceil_mode) for axis, size in zip(axes, plane, strict=True)])
-        if 0 in pooled or np.prod(pooled) > 4 * cells + 100:
+        if 0 in pooled or prod(pooled) > 4 * cells + 100:
             continue
         geometry = Geometry(axes, plane, pooled, arguments | {"ceil_mode": ceil_mode})
         if geometry.all_reach():

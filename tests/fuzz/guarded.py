@@ -9,6 +9,7 @@ pattern.  A locked array lies in pages that may only be read, so a kernel that w
 
 import ctypes
 import mmap
+from math import prod
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Room:
         """Return a new array, which may be written; `shift` moves it so many bytes away from the guard page."""
         self.unlock()
         dtype = np.dtype(dtype)
-        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        size = prod(shape) * dtype.itemsize
         if size + shift > self._bytes or self._memory is None:
             self._map(size + shift)
         self._start = self._bytes - size - shift if at_end else shift
