@@ -78,13 +78,43 @@ def bad_numbers(generator, count, dtype, limit):
     return np.where(generator.random(count) < 0.3, wild, chosen)
 
 
-def spoil(generator, indices, limit, how_many):
-    """Overwrite so many indices with hostile ones, at the very first and last places more often than elsewhere."""
-    if indices.size:
-        places = generator.integers(0, indices.size, how_many)
-        if how_many < 3:
-            places = np.where(generator.random(how_many) < 0.3, generator.choice((0, indices.size - 1)), places)
-        indices.reshape(-1)[places] = bad_numbers(generator, how_many, indices.dtype, limit)
+def taps_in_padding(generator, geometry, count):
+    """Return up to so many windows, and a tap of each that lies in the padding."""
+    whole = np.ones(geometry.windows, bool)
+    for axis, start, size in zip(geometry.axes, geometry.starts, geometry.plane, strict=True):
+        whole &= (start >= 0) & (start + axis.span <= size)
+    at_edges = np.flatnonzero(~whole)
+    windows = at_edges[generator.integers(0, len(at_edges), 4 * count + 50)] if len(at_edges) else at_edges
+    taps, outside = np.zeros(len(windows), np.int64), np.zeros(len(windows), bool)
+    for axis, start, size in zip(geometry.axes, geometry.starts, geometry.plane, strict=True):
+        tap = generator.integers(0, axis.kernel, len(windows))
+        place = start[windows] + tap * axis.dilation
+        outside |= (place < 0) | (place >= size)
+        taps = taps * axis.kernel + tap
+    return windows[outside][:count], taps[outside][:count]
+
+
+def spoil(random, generator, indices, geometry, by_taps, how_many):
+    """Overwrite about so many indices with hostile ones: out of range, in the padding, or beside those that they were.
+
+    A single one is often the very first or the very last.
+    """
+    flat, limit = indices.reshape(-1), geometry.taps if by_taps else geometry.cells
+    if not flat.size:
+        return
+    places = generator.integers(0, flat.size, how_many)
+    if how_many < 3 and random.random() < 0.3:
+        places[:] = random.choice((0, flat.size - 1))
+    kind = random.choice(("out of range", "out of range", "in the padding" if by_taps else "beside"))
+    if kind == "in the padding":
+        windows, taps = taps_in_padding(generator, geometry, how_many)
+        planes = generator.integers(0, flat.size // geometry.windows, len(windows))
+        flat[planes * geometry.windows + windows] = taps.astype(indices.dtype)
+    elif kind == "beside":
+        far = random.choice((1, 1, 2, geometry.plane[-1], geometry.cells // geometry.plane[0]))
+        flat[places] += generator.choice((-far, far), how_many).astype(indices.dtype)  # may wrap around
+    else:
+        flat[places] = bad_numbers(generator, how_many, indices.dtype, limit)
 
 
 # --- layouts ----------------------------------------------------------------------------------------------------------
@@ -113,9 +143,8 @@ def placed(random, room, array, order="C", swapped=False):
         back = [axes.index(axis) for axis in range(array.ndim)]
         view = room.place([array.shape[axis] for axis in axes], dtype, at_end).transpose(back)
     elif order == "reversed":
-        view = room.place(array.shape, dtype, at_end)[
-            tuple([random.choice((slice(None), slice(None, None, -1))) for _ in axes])
-        ]
+        directions = [random.choice((slice(None), slice(None, None, -1))) for _ in axes]
+        view = room.place(array.shape, dtype, at_end)[tuple(directions)]
     elif order == "strided":
         step, skipped = random.randint(2, 3), random.randint(0, 1)
         wide = room.place((*array.shape[:-1], array.shape[-1] * step), dtype, at_end)

@@ -151,8 +151,8 @@ def make_indices(random, generator, problem, by_taps, hostile):
         indices = arrays.anywhere(generator, shape, limit, kind).astype(dtype)
     size = indices.size
     if hostile:
-        how_many = random.choice((1, 1, 1, 2, 1 + size // 1000, 1 + size // 10, size))
-        arrays.spoil(generator, indices, limit, max(1, how_many))
+        how_many = random.choice((1, 1, 1, 2, 1 + size // 1000, 1 + size // 10, 1 + size))
+        arrays.spoil(random, generator, indices, geometry, by_taps, how_many)
     return indices
 
 
@@ -179,7 +179,7 @@ def function_of(random, name, problem, by_taps, mode, validate):
 
 def can_leave_out(geometry, by_taps):
     """Return True if `output_size` may be left out.  It may be needed to find out how much a word pads."""
-    if geometry.axes is None or not geometry.defaults():
+    if geometry.axes is None or not geometry.has_default_size():
         return False
     return not by_taps or all(axis.pads is not None for axis in geometry.axes)
 

@@ -19,7 +19,8 @@ except ModuleNotFoundError:
     ThreadpoolController = None
 
 THREADS = (1, 2, 3, 8)
-# Taps that the oracle compares for a pooling call, in about a tenth of a second.
+# The most taps of a window for which the oracle pools, and of all windows together: about a tenth of a second.
+MOST_TAPS = 1000
 MOST_COMPARISONS = 10**6
 # Where new results are written past the caches, or lie in reused memory, for large arrays only: also for small ones.
 THRESHOLDS = ("_PAST_CACHES", "_LARGE")
@@ -48,6 +49,11 @@ class Tally:
         self.calls += 1
         self.indices += indices.size
         self.hostile += indices.size if hostile else 0
+
+
+def is_short(planned, planes):
+    """Return True if the oracle pools so many planes soon."""
+    return planned.taps <= MOST_TAPS and planes * planned.windows * planned.taps <= MOST_COMPARISONS
 
 
 class Fuzz:
@@ -86,8 +92,7 @@ class Fuzz:
         cells = max(1, elements // (batch * channels))
         of_pooling = random.random() < 0.9
         planned = (geometry.pooling if of_pooling else geometry.without_window)(random, cells)
-        comparisons = batch * channels * planned.windows * planned.taps if of_pooling else 0
-        if of_pooling and random.random() < 0.5 and comparisons < MOST_COMPARISONS:
+        if of_pooling and random.random() < 0.5 and is_short(planned, batch * channels):
             calls.pool(random, generator, self._problem(random, planned, batch, channels), self._rooms, self.tally)
         if of_pooling and random.random() < 0.5:
             planned = planned.resized(random)

@@ -88,7 +88,7 @@ class Geometry:
         plane = [random.randint(low, high) if random.random() < 0.5 else high for low, high in bounds]
         return Geometry(self.axes, tuple(plane), self.pooled, self.arguments)
 
-    def defaults(self):
+    def has_default_size(self):
         """Return True if the plane has the size that follows from the windows."""
         return all(
             axis.default(count) == size for axis, count, size in zip(self.axes, self.pooled, self.plane, strict=True)
@@ -137,7 +137,7 @@ def window(random, rank, plane):
     most = random.choice((2, 3, 3, 5, 9 if rank < 3 else 4, 40 if rank == 1 else 6))
     kernel = [random.randint(1, most) for _ in range(rank)]
     if random.random() < 0.1:  # larger than the plane in places
-        kernel = [min(size + random.randint(0, 2), 30) for size in plane]
+        kernel = [min(size + random.randint(0, 2), 300) for size in plane]
     stride = [random.choice((1, 2, 3, size, size, size + 1, size + 3)) for size in kernel]
     spread = random.random() < 0.25
     dilation = [random.randint(1, 3) if spread else 1 for _ in range(rank)]
