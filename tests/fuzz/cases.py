@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
 
+import arrays
 import calls
 import geometry
 import numpy as np
@@ -83,9 +84,7 @@ class Fuzz:
         generator = np.random.Generator(np.random.SFC64(random.getrandbits(64)))
         for name, default in self._defaults.items():
             setattr(unpool_backends.cpu, name, random.choice((0, default, default, 1 << 62)))
-        threads = random.choice(THREADS)
-        for team in self._teams:
-            team.set_num_threads(threads)
+        self._set_threads(random.choice(THREADS))
         elements = self._elements(random)
         batch = random.choice((1, 1, 2, 3))
         channels = random.choice((1, 1, 2, 3, 5, 17)) if elements < 10**5 else random.choice((1, 3, 16, 70, 1500))
@@ -103,16 +102,25 @@ class Fuzz:
 
     def _described(self):
         """Describe the last call."""
-        function, arguments, *arrays = self.tally.last
-        shapes = [array if array is None else (array.dtype.str, array.shape, array.strides) for array in arrays]
+        function, arguments, *given = self.tally.last
+        shapes = [array if array is None else (array.dtype.str, array.shape, array.strides) for array in given]
         named = {name: value for name, value in arguments.items() if name != "out"}
         return f"{function.__name__}, {named}, arrays {shapes}"
 
+    def _set_threads(self, threads):
+        for team in self._teams:
+            team.set_num_threads(threads)
+        if self._teams and unpool_backends.cpu.openmp() and unpool_backends.cpu.max_threads() != threads:
+            raise RuntimeError(f"the kernels do not take the limit of {threads} threads")
+
     def told(self, seconds):
         tally = self.tally
+        left_out = [] if arrays.bfloat16 else ["bfloat16, since ml_dtypes is not installed"]
+        left_out += [] if self._teams else ["numbers of threads, since threadpoolctl finds no OpenMP"]
         return (
             f"seed {self.seed}: {tally.cases} cases, {tally.calls} calls ({tally.errors} of them errors), "
             f"{tally.indices:.3g} indices, {tally.hostile:.3g} in hostile arrays, in {seconds:.0f} s"
+            f"{'; left out: ' if left_out else ''}{', '.join(left_out)}"
         )
 
     def _elements(self, random):
