@@ -12,7 +12,7 @@ except ModuleNotFoundError:  # on an architecture without its wheel
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 # Small unsigned ones hold taps only.
 POSITIONS = ("int64", "int64", "int64", "int32", "int32", "int8", "int16", "uint32", "uint64")
-TAPS = ("uint8", "uint8", "uint8", "uint8", *INTEGERS)
+TAPS = (*["uint8"] * 8, *INTEGERS)
 REALS = ("float32", "float32", "float64", "float16", *(["bfloat16"] if bfloat16 else []), "bool", *INTEGERS)
 VALUES = (*REALS, "complex64", "complex128")
 ORDERS = ("C", "C", "C", "C", "C", "C", "F", "permuted", "reversed", "strided", "unaligned")
@@ -105,7 +105,7 @@ def spoil(random, generator, indices, geometry, by_taps, how_many):
     places = generator.integers(0, flat.size, how_many)
     if how_many < 3 and random.random() < 0.3:
         places[:] = random.choice((0, flat.size - 1))
-    kind = random.choice(("out of range", "out of range", "in the padding" if by_taps else "beside"))
+    kind = random.choice(("out of range", "in the padding" if by_taps else "beside"))
     if kind == "in the padding":
         windows, taps = taps_in_padding(generator, geometry, how_many)
         planes = generator.integers(0, flat.size // geometry.windows, len(windows))

@@ -127,7 +127,7 @@ class Fuzz:
         """Return about how many cells the planes of a case have."""
         if random.random() < self.large:
             return random.choice((10**5, 10**5, 10**6, 10**6, 5 * 10**6))
-        return random.choice((10, 50, 200, 200, 1000, 10**4))
+        return random.choice((10, 50, 200, 1000, 10**4, 4 * 10**4))
 
     def _problem(self, random, planned, batch, channels):
         unbatched = random.random() < 0.2
