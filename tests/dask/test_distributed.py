@@ -20,7 +20,11 @@ from unpool import registry
 dask = require("dask", "it computes the arrays")
 distributed = require("distributed", "its workers compute the arrays")
 
+import cloudpickle  # noqa: E402
 import dask.array as da  # noqa: E402
+
+# Workers cannot import this file.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 # A round trip where windows overlap, so that a block reads cells and windows of its neighbours.
 WINDOW = {"kernel_size": 3, "stride": 2, "padding": 1}
