@@ -66,11 +66,11 @@ tests() { # tests SECONDS [ARGUMENT...]
     step "$seconds" env PYTHONSAFEPATH=1 "$python" -m pytest -q -p no:cacheprovider --durations 10 "$@"
 }
 
-contract() { # in several processes, if xdist is installed: compiling kernels and the reference take most of the time
+contract() { # in several processes, if xdist is installed: compiling kernels and the oracle take most of the time
     local many=()
     "$python" -c "import xdist" 2>/dev/null && many=(-p xdist.plugin -n $(($(nproc) < 12 ? $(nproc) : 12)))
-    tests 480 ${many[@]+"${many[@]}"} --arrays cuda tests/contract tests/cuda --ignore tests/cuda/test_device.py \
-        --ignore tests/cuda/test_compile.py --ignore-glob 'tests/cuda/test_stand_in_*'
+    tests 480 ${many[@]+"${many[@]}"} --arrays cuda --pyargs unpool.testing.contract tests/cuda \
+        --ignore tests/cuda/test_device.py --ignore tests/cuda/test_compile.py --ignore-glob 'tests/cuda/test_stand_in_*'
 }
 
 sanitizer() { # sanitizer [OPTION...]

@@ -8,16 +8,16 @@ import itertools
 
 import numpy as np
 import pytest
-from cases import FORMATS, POOLINGS, crowded
-from compare import assert_same_bits
 from kinds import KINDS
 from processes import python
 
 import unpool
 from unpool import registry
 from unpool.registry import BUILT_IN
+from unpool.testing.cases import FORMATS, POOLINGS, crowded
+from unpool.testing.compare import assert_same_bits
 
-# One kind of array for each library. tests/contract tests the compiled kinds.
+# One kind of array for each library. The contract is tested on the compiled kinds.
 LIBRARIES = [name for name in KINDS if name in BUILT_IN]
 NAMES = [name for name in LIBRARIES if KINDS[name].installed()]
 PAIRS = list(itertools.permutations(NAMES, 2))

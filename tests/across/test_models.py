@@ -8,9 +8,10 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from compare import assert_same_bits
 from needs import require
 from processes import python
+
+from unpool.testing.compare import assert_same_bits
 
 for module in ("keras", "tensorflow", "jax", "torch"):
     require(module, "the tests move models between the backends of Keras")

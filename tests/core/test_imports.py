@@ -41,6 +41,7 @@ def packages(modules):
 def test_importing_unpool_imports_nothing_else():
     modules = imported("import unpool")
     assert "unpool.functional" in modules
+    assert "unpool.testing" not in modules
     assert not modules & {*FRAMEWORKS, *EXPENSIVE}
     assert packages(modules) == {"unpool"}
 
@@ -61,6 +62,20 @@ try:
     unpool.{name}
 except AttributeError as error:
     assert str(error) == {text!r}, error
+""")
+
+
+@pytest.mark.parametrize("part", ["arrays", "plugin", "strategies"])
+def test_the_suite_names_its_extra(part):
+    text = 'unpool.testing needs hypothesis, ml_dtypes, which is not installed: pip install "unpool[test]"'
+    imported(f"""
+sys.modules["hypothesis"] = sys.modules["ml_dtypes"] = None  # as if they were not installed
+try:
+    import unpool.testing.{part}
+except ModuleNotFoundError as error:
+    assert str(error) == {text!r}, error
+else:
+    raise AssertionError("the missing packages are not reported")
 """)
 
 
@@ -147,7 +162,7 @@ def imports(path):
 
 
 def test_the_scans_have_something_to_scan():
-    assert {"unpool", "unpool.sizes", "unpool.bench.peers"} <= set(CORE)
+    assert {"unpool", "unpool.sizes", "unpool.bench.peers", "unpool.testing.contract.test_indices"} <= set(CORE)
     assert {"unpool.torch", "unpool.keras.pooling", "unpool_backends.jax.host"} <= set(SOURCES) - set(CORE)
     assert "unpool_backends.torch" in imports(SOURCES["unpool.registry"])
 
@@ -203,6 +218,7 @@ def test_what_depends_on_sizes_is_cached_by_remembered(name):
 # Sizes are always integers here, or the cached function takes no sizes.
 KNOWN_SIZES = {
     "unpool.bench.cases",
+    *(name for name in SOURCES if name.startswith("unpool.testing.")),
     "unpool_backends.cuda",
     "unpool_backends.cuda.job",
     "unpool_backends.cuda.kernels",

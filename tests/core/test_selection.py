@@ -3,8 +3,8 @@
 import pytest
 from keeping import keep
 from processes import python
-from thinning import thinned
-from tree import ROOT
+
+from unpool.testing.thinning import thinned
 
 CASES = [("one", f"test_one[{number}]", 8) for number in range(800)]
 
@@ -30,17 +30,17 @@ def test_some_case_of_each_test_runs(count):
     assert len(names(cases)) == 50
 
 
-def listed(*arguments):
+def listed(*arguments, first=None):
     """Collect the tests of a file of the contract in a process of its own."""
-    file = str(ROOT / "tests" / "contract" / "test_indices.py")
-    return python("-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", file, *arguments)
+    options = "--collect-only", "-q", "-p", "no:cacheprovider", "--pyargs", "unpool.testing.contract.test_indices"
+    return python("-m", "pytest", *options, *arguments, first=first)
 
 
 def test_the_kinds_of_arrays_that_an_option_names():
-    found = listed("--arrays", "cpu,kinds:NumPyArrays", "--one-in", "100")
+    found = listed("--arrays", "cpu,unpool.testing:NumPyArrays", "--one-in", "100")
     assert found.returncode == 0, found.stdout + found.stderr
     assert "[cpu-" in found.stdout
-    assert "[kinds:NumPyArrays-" in found.stdout
+    assert "[unpool.testing:NumPyArrays-" in found.stdout
     assert len(found.stdout.splitlines()) < 100
 
 
@@ -48,15 +48,16 @@ def test_the_kinds_of_arrays_that_an_option_names():
 def test_an_unknown_kind_of_arrays_is_refused(name):
     refused = listed("--arrays", name)
     assert refused.returncode == 4
-    assert "--arrays must name cpu, cuda, tensorflow, tensorflow-function, " in refused.stderr
-    assert f"or module:Class, got '{name}'" in refused.stderr
+    assert "`--arrays` must name cpu, cuda, tensorflow, tensorflow-function, " in refused.stderr
+    assert f"or module:Class, got '{name}': pass one of these" in refused.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("--arrays", "nowhere:Arrays"), "--arrays must name a class that can be imported, got 'nowhere:Arrays'"),
-        (("--arrays", "kinds:Nothing"), "--arrays must name a class that can be imported, got 'kinds:Nothing'"),
+        (("--arrays", "nowhere:Arrays"), "`--arrays` must name a class that can be imported, got 'nowhere:Arrays' ("),
+        (("--arrays", "kinds:Nothing"), "`--arrays` must name a class that can be imported, got 'kinds:Nothing' ("),
+        (("--arrays", "kinds:re"), "`--arrays` must name a kind of arrays, got 'kinds:re', which is <module 're' "),
         (("--one-in", "0"), "must be an integer from 1 on, got '0'"),
         (("--one-in", "some"), "must be an integer from 1 on, got 'some'"),
     ],
@@ -65,6 +66,15 @@ def test_other_options_that_are_refused(arguments, text):
     refused = listed(*arguments)
     assert refused.returncode == 4
     assert text in refused.stderr
+
+
+def test_a_kind_whose_framework_is_missing_is_refused(tmp_path):
+    (tmp_path / "gone.py").write_text(
+        "from unpool.testing import Arrays\nclass GoneArrays(Arrays):\n    installed = classmethod(lambda cls: False)\n"
+    )
+    refused = listed("--arrays", "gone:GoneArrays", first=tmp_path)
+    assert refused.returncode == 4
+    assert "`--arrays` must name kinds whose framework is installed, got 'gone:GoneArrays': " in refused.stderr
 
 
 def test_results_are_kept_for_what_they_depend_on(tmp_path, monkeypatch):

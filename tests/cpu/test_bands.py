@@ -1,13 +1,13 @@
-"""Pooling gives the reference's results however rows are split, lines are shared, and taps are numbered."""
+"""Pooling gives the oracle's results however rows are split, lines are shared, and taps are numbered."""
 
 import ml_dtypes
 import numpy as np
 import pytest
-from cases import FORMATS, crowded, pooling, special
-from compare import Guarded, assert_same_bits
 from threadpoolctl import threadpool_limits
 
 import unpool
+from unpool.testing.cases import FORMATS, crowded, pooling, special
+from unpool.testing.compare import Guarded, assert_same_bits
 
 # How rows are split into phases, and lines are shared.
 PHASES = {
@@ -107,7 +107,7 @@ def test_phases(case, data_format, dtype):
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "int32"])
 def test_numbers_of_taps(case, leading, dtype):
     if leading == 16 and np.prod(case.size) > 10_000:
-        pytest.skip("the reference takes too long")
+        pytest.skip("the oracle takes too long")
     index_dtypes = "int64", "int32", "int64"
     for x, index_dtype in zip(inputs(case, (leading,), "channels_last", dtype_of(dtype)), index_dtypes, strict=True):
         check(case, x, "channels_last", index_dtype=index_dtype)

@@ -5,13 +5,13 @@ import re
 
 import numpy as np
 import pytest
-import reference
 import unpool_backends.cpu
-from cases import DUPLICATES, FORMATS, POOLINGS, anywhere, bits, planes_of, pooled, pooling, unique
-from compare import Guarded, assert_same_bits, assert_same_numbers, at
 from threadpoolctl import threadpool_limits
 
 import unpool
+from unpool.testing import oracle
+from unpool.testing.cases import DUPLICATES, FORMATS, POOLINGS, anywhere, bits, planes_of, pooled, pooling, unique
+from unpool.testing.compare import Guarded, assert_same_bits, assert_same_numbers, at
 
 every_format = pytest.mark.parametrize("data_format", FORMATS)
 every_mode = pytest.mark.parametrize("duplicates", DUPLICATES)
@@ -116,11 +116,11 @@ def test_every_shape(way, case, data_format, duplicates):
     own = pooled(case, (2, 3), data_format)
     by_hand = unique(own.shape, cells, case.rank, data_format) if duplicates == "error" else anywhere(own.shape, cells)
     for indices in own, by_hand:
-        if duplicates == "error" and reference.first_repeated(indices, case.rank, data_format == "channels_last"):
+        if duplicates == "error" and oracle.first_repeated(indices, case.rank, data_format == "channels_last"):
             continue
         values = bits("float32", indices.shape)
         arguments = case.window | {"output_size": case.size, "duplicates": duplicates, "data_format": data_format}
-        expected = reference.max_unpool(values, indices, case.size, duplicates, data_format == "channels_last")
+        expected = oracle.max_unpool(values, indices, case.size, duplicates, data_format == "channels_last")
         call = case.function("max_unpool")
         assert_same(call(values, indices, **arguments), expected, duplicates)
         out = np.full(expected.shape, 5, "float32")
@@ -194,7 +194,7 @@ def test_repeated_indices_of_several_blocks(way, case, leading, data_format):
     values = bits("float32", own.shape)
     arguments = case.window | {"data_format": data_format, "duplicates": "error"}
     size = {"output_size": case.size}
-    repeated = reference.first_repeated(indices, case.rank, data_format == "channels_last")
+    repeated = oracle.first_repeated(indices, case.rank, data_format == "channels_last")
     for threads in 1, 5:
         with threadpool_limits(threads, user_api="openmp"):
             if repeated is None:

@@ -11,15 +11,15 @@ from pathlib import Path
 import c_interface
 import numpy as np
 import pytest
-import reference
 import unpool_backends
 from c_interface import DONE, FOUND, REFUSED
-from cases import FORMATS, POOLINGS, REALS, arranged, pooling
-from compare import assert_same_bits
 from processes import posix, python
 
 from unpool import arguments, plan
 from unpool.taps import cells_of
+from unpool.testing import oracle
+from unpool.testing.cases import FORMATS, POOLINGS, REALS, arranged, pooling
+from unpool.testing.compare import assert_same_bits
 
 SOURCE = Path(__file__).with_name("c_interface.c")
 SMALL = {name: case for name, case in POOLINGS.items() if case.taps <= 256}
@@ -95,9 +95,9 @@ def test_it_computes_what_the_oracle_does(case, data_format):
         planes, taken = np.empty_like(x), np.empty_like(values)
         assert c_interface.run(planned, "scatter", values, indices, planes, duplicates)[0] == DONE
         last = data_format == "channels_last"
-        assert_same_bits(planes, reference.max_unpool(values, indices, case.size, duplicates, last))
+        assert_same_bits(planes, oracle.max_unpool(values, indices, case.size, duplicates, last))
         assert c_interface.run(planned, "gather", taken, indices, x, duplicates)[0] == DONE
-        assert_same_bits(taken, reference.max_unpool_backward(x, indices, case.rank, duplicates, last))
+        assert_same_bits(taken, oracle.max_unpool_backward(x, indices, case.rank, duplicates, last))
 
 
 @every_format
@@ -110,13 +110,13 @@ def test_taps_compute_what_the_oracle_does(case, data_format):
     assert c_interface.run(planned, "pool", values, taps, x) == (DONE, -1, -1)
     expected, indices = case.pool(x, data_format)
     assert_same_bits(values, expected)
-    np.testing.assert_array_equal(reference.cells(taps, *case, channels_last=last), indices)
+    np.testing.assert_array_equal(oracle.cells(taps, *case, channels_last=last), indices)
     for duplicates in ("last", "sum"):
         planes, taken = np.empty_like(x), np.empty_like(values)
         assert c_interface.run(planned, "scatter", values, taps, planes, duplicates)[0] == DONE
-        assert_same_bits(planes, reference.max_unpool(values, indices, case.size, duplicates, last))
+        assert_same_bits(planes, oracle.max_unpool(values, indices, case.size, duplicates, last))
         assert c_interface.run(planned, "gather", taken, taps, x, duplicates)[0] == DONE
-        assert_same_bits(taken, reference.max_unpool_backward(x, indices, case.rank, duplicates, last))
+        assert_same_bits(taken, oracle.max_unpool_backward(x, indices, case.rank, duplicates, last))
 
 
 @every_format
@@ -149,7 +149,7 @@ def test_taps_of_many_windows_on_few_cells(kernel, stride, data_format):
             assert c_interface.run(planned, "gather", taken, taps, grad, duplicates)[0] == DONE
             for given, found, gathers in ((values, planes, False), (grad, taken, True)):
                 last = data_format == "channels_last"
-                assert_same_bits(found, reference.dropped(given, cells, inside, plane, duplicates, gathers, last))
+                assert_same_bits(found, oracle.dropped(given, cells, inside, plane, duplicates, gathers, last))
 
 
 @pytest.mark.parametrize("duplicates", ["last", "sum"])
@@ -159,13 +159,13 @@ def test_a_bad_tap_is_dropped_after_rows_of_good_ones(duplicates):
     planned = replace(plan_of(case, case.shape((1, 2), "channels_first"), "channels_first"), validate=False)
     taps = np.full(planned.pooled_shape, 4, "uint8")
     taps[0, 1, 20, 30] = 9
-    cells = reference.cells(taps, *case)
+    cells = oracle.cells(taps, *case)
     values, grad = np.ones(planned.pooled_shape, "float32"), np.ones(planned.plane_shape, "float32")
     planes, taken = np.empty_like(grad), np.empty_like(values)
     assert c_interface.run(planned, "scatter", values, taps, planes, duplicates)[0] == DONE
     assert c_interface.run(planned, "gather", taken, taps, grad, duplicates)[0] == DONE
     for given, found, gathers in ((values, planes, False), (grad, taken, True)):
-        assert_same_bits(found, reference.dropped(given, cells, cells >= 0, case.size, duplicates, gathers))
+        assert_same_bits(found, oracle.dropped(given, cells, cells >= 0, case.size, duplicates, gathers))
 
 
 @every_format
@@ -180,14 +180,14 @@ def test_bad_indices_are_dropped_or_reported(case, data_format, operation):
     indices = generator.integers(-cells // 4, cells + cells // 4 + 1, planned.pooled_shape)
     given = generator.standard_normal(planned.pooled_shape if operation == "scatter" else planned.plane_shape)
     kept = (indices >= 0) & (indices < cells)
-    bad = c_interface.flat(reference.first_bad(indices, cells), indices.shape)
+    bad = c_interface.flat(oracle.first_bad(indices, cells), indices.shape)
     for duplicates in ("last", "sum"):
         found = np.empty(planned.plane_shape if operation == "scatter" else planned.pooled_shape)
         pooled, plane = (given, found) if operation == "scatter" else (found, given)
         dropping = replace(planned, validate=False)
         assert c_interface.run(dropping, operation, pooled, indices, plane, duplicates) == (DONE, -1, -1)
         gathers = operation == "gather"
-        assert_same_bits(found, reference.dropped(given, indices, kept, case.size, duplicates, gathers, last))
+        assert_same_bits(found, oracle.dropped(given, indices, kept, case.size, duplicates, gathers, last))
         expected = (FOUND, bad, -1) if bad >= 0 else (DONE, -1, -1)
         assert c_interface.run(planned, operation, pooled, indices, plane, duplicates) == expected
 

@@ -4,12 +4,12 @@ from functools import cache
 
 import numpy as np
 import pytest
-import reference
-from cases import FORMATS, LARGE, anywhere, arranged, bits, crowded, pooled, pooling, solved
-from compare import Guarded, assert_same_bits, assert_same_numbers
 from threadpoolctl import threadpool_limits
 
 import unpool
+from unpool.testing import oracle
+from unpool.testing.cases import FORMATS, LARGE, anywhere, arranged, bits, crowded, pooled, pooling, solved
+from unpool.testing.compare import Guarded, assert_same_bits, assert_same_numbers
 
 every_format = pytest.mark.parametrize("data_format", FORMATS)
 every_name = pytest.mark.parametrize("name", LARGE)
@@ -45,11 +45,11 @@ def test_threads_do_not_show_in_pooling(name, threads):
 
 @cache
 def unpooled(name, made, duplicates):
-    """Return values, indices, and what the reference unpools them to."""
+    """Return values, indices, and what the oracle unpools them to."""
     case, _, data_format = LARGE[name]
     indices = indices_of(name, made)
     values = bits("float32", indices.shape)
-    return values, indices, reference.max_unpool(values, indices, case.size, duplicates, data_format == "channels_last")
+    return values, indices, oracle.max_unpool(values, indices, case.size, duplicates, data_format == "channels_last")
 
 
 @last_and_sum
@@ -71,13 +71,13 @@ def test_threads_do_not_show_in_unpooling(name, made, threads, duplicates):
 
 @cache
 def gradients(name, made, duplicates):
-    """Return indices, gradients of both sizes, and the gradients that the reference makes of them."""
+    """Return indices, gradients of both sizes, and the gradients that the oracle makes of them."""
     case, leading, data_format = LARGE[name]
     last = data_format == "channels_last"
     indices = indices_of(name, made)
     down, up = bits("float32", case.shape(leading, data_format), 1), crowded("float32", indices.shape, 2)
-    taken = reference.max_unpool_backward(down, indices, case.rank, duplicates, last)
-    return indices, down, up, taken, reference.max_pool_backward(up, indices, case.size, last)
+    taken = oracle.max_unpool_backward(down, indices, case.rank, duplicates, last)
+    return indices, down, up, taken, oracle.max_pool_backward(up, indices, case.size, last)
 
 
 @last_and_sum
@@ -106,7 +106,7 @@ def test_rows_longer_than_what_is_pooled_at_once(dtype, channels, data_format):
     shape = (1, channels, 2 * 1024 + 9) if data_format == "channels_first" else (1, 2 * 1024 + 9, channels)
     x = generator.integers(0, 9, shape).astype(dtype)
     values, indices = unpool.max_pool1d(x, 3, 1, 1, 2, return_indices=True, data_format=data_format)
-    expected = reference.max_pool(x, (3,), (1,), (1,), (2,), channels_last=data_format == "channels_last")
+    expected = oracle.max_pool(x, (3,), (1,), (1,), (2,), channels_last=data_format == "channels_last")
     assert_same_bits(values, expected[0])
     assert_same_bits(indices, expected[1])
 
@@ -121,7 +121,7 @@ def test_an_output_of_fresh_pages(duplicates, data_format):
     values = bits("float64", shape)
     actual = unpool.max_unpool2d(values, indices, 100, duplicates=duplicates, data_format=data_format)
     assert actual.nbytes > 32 << 20
-    expected = reference.max_unpool(values, indices, case.size, duplicates, data_format == "channels_last")
+    expected = oracle.max_unpool(values, indices, case.size, duplicates, data_format == "channels_last")
     assert_same(actual, expected, duplicates)
 
 
@@ -137,7 +137,7 @@ def test_complex64_is_aligned_to_its_floats():
     assert values.flags.aligned
     assert values.ctypes.data % 8 == 4
     actual = unpool.max_unpool2d(values, indices, 2)
-    assert_same_bits(actual, reference.max_unpool(values, indices, (16, 16)))
+    assert_same_bits(actual, oracle.max_unpool(values, indices, (16, 16)))
     assert_same_bits(unpool.max_unpool2d_backward(actual, indices, 2), values)
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import unpool_backends.cpu
 from chunks import Block, blocks, check_moves, check_pool
-from kinds import NumPyArrays
 from unpool_backends.cpu import BACKEND
 
+from unpool.testing.arrays import NumPyArrays
 from unpool.windows import taps_inside
 
 EACH = 40  # random blocks for each seed

@@ -1,16 +1,17 @@
 """Every bad tap is found, in whatever way the kernels read taps: by decoding, by selection or by the table.
 
-One tap is bad at a time.  The reference gives the good taps, and -1 for the cell of a bad one.
+One tap is bad at a time.  The oracle gives the good taps, and -1 for the cell of a bad one.
 """
 
 import re
 
 import numpy as np
 import pytest
-import reference
-from cases import pooled_taps, pooling
-from compare import at
 from threadpoolctl import threadpool_limits
+
+from unpool.testing import oracle
+from unpool.testing.cases import pooled_taps, pooling
+from unpool.testing.compare import at
 
 # Planes of one run and of several, with padding on each side: the pooling, and the channels that lie side by side.
 PLANES = {
@@ -39,7 +40,7 @@ def test_every_bad_tap(case, channels, name, duplicates, threads):
     data_format = "channels_first" if channels == 1 else "channels_last"
     leading, last = (1, channels), data_format == "channels_last"
     taps = pooled_taps(case, leading, data_format)
-    cells = [reference.cells(np.full_like(taps, tap), *case, channels_last=last) for tap in range(case.taps)]
+    cells = [oracle.cells(np.full_like(taps, tap), *case, channels_last=last) for tap in range(case.taps)]
     gathers = name == "max_unpool_backward"
     given = np.ones(case.shape(leading, data_format) if gathers else taps.shape, "float32")
     options = case.window | {"data_format": data_format, "index_format": "window", "duplicates": duplicates}

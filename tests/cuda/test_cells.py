@@ -8,12 +8,12 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-import reference
-from cases import FORMATS, POOLINGS, bits, pooled, pooling, whole
-from compare import Guarded, assert_same_bits, assert_same_numbers
 from kinds import CuPyArrays
 
 import unpool
+from unpool.testing import oracle
+from unpool.testing.cases import FORMATS, POOLINGS, bits, pooled, pooling, whole
+from unpool.testing.compare import Guarded, assert_same_bits, assert_same_numbers
 
 every_format = pytest.mark.parametrize("data_format", FORMATS)
 
@@ -90,13 +90,13 @@ def arranged(indices, data_format):
 
 
 def check(cuda, case, indices, data_format, dtype="float32", shift=0, by_taps=False, **named):
-    """Compare unpooling in both modes, and the gradient, with the reference; nothing around `out` may change."""
+    """Compare unpooling in both modes, and the gradient, with the oracle; nothing around `out` may change."""
     last, values = data_format == "channels_last", bits(dtype, indices.shape, 1)
     read = indices
     if by_taps:
         read, named["index_format"] = numbered(case, indices, data_format), "window"
     for duplicates in ("last", "sum"):
-        expected = reference.max_unpool(values, indices, case.size, duplicates, last)
+        expected = oracle.max_unpool(values, indices, case.size, duplicates, last)
         guarded = Guarded(expected.shape, dtype, shift, cuda)
         given = arguments(case, data_format, duplicates=duplicates, out=guarded.array, **named)
         cuda.run(case.function("max_unpool"), values, read, **given)
@@ -105,12 +105,12 @@ def check(cuda, case, indices, data_format, dtype="float32", shift=0, by_taps=Fa
     grad, given = bits(dtype, expected.shape, 2), arguments(case, data_format, **named)
     del given["output_size"]
     actual = cuda.call(case.function("max_unpool_backward"), grad, read, **given)
-    assert_same_bits(actual, reference.max_unpool_backward(grad, indices, case.rank, "last", last))
+    assert_same_bits(actual, oracle.max_unpool_backward(grad, indices, case.rank, "last", last))
 
 
 def numbered(case, indices, data_format):
     """Return the taps of indices in their own windows."""
-    return reference.taps(indices, *case, channels_last=data_format == "channels_last").astype(case.tap_dtype)
+    return oracle.taps(indices, *case, channels_last=data_format == "channels_last").astype(case.tap_dtype)
 
 
 def before(case):
@@ -170,7 +170,7 @@ def test_values_of_a_shared_cell_are_in_row_major_order(cuda, kernel, data_forma
     values = arranged(values, data_format)
     for duplicates in ("last", "sum"):
         actual = cuda.call(unpool.max_unpool2d, values, indices, **arguments(case, data_format, duplicates=duplicates))
-        wanted = reference.max_unpool(values, indices, case.size, duplicates, data_format == "channels_last")
+        wanted = oracle.max_unpool(values, indices, case.size, duplicates, data_format == "channels_last")
         assert_same_bits(actual, wanted)
         assert len(np.unique(actual)) > 3  # the order shows
 
@@ -190,7 +190,7 @@ def test_repeated_indices_of_neighbours_are_found(cuda, marks, validate, by_taps
             read, named["index_format"] = numbered(case, indices, data_format), "window"
         of_gradient = {name: value for name, value in named.items() if name != "output_size"}
         calls = (unpool.max_unpool2d, there, named), (unpool.max_unpool2d_backward, back, of_gradient)
-        repeated = reference.first_repeated(indices, 2, data_format == "channels_last")
+        repeated = oracle.first_repeated(indices, 2, data_format == "channels_last")
         repeating += bool(repeated)
         for function, array, given in calls:
             if repeated:
@@ -254,9 +254,9 @@ def test_an_index_between_dilated_taps(cuda, marks, monkeypatch, data_format):
     gradient = unpool.max_unpool2d_backward(results[0], given[1], **of_gradient)
     monkeypatch.setattr(cuda.cupy.cuda_on_cpu, "capturing", False)
     for result, duplicates in zip(results, ("last", "sum"), strict=True):
-        wanted = reference.dropped(values, indices, kept, case.size, duplicates, False, last)
+        wanted = oracle.dropped(values, indices, kept, case.size, duplicates, False, last)
         assert_same_numbers(cuda.tonumpy(result), wanted)
-    wanted = reference.dropped(cuda.tonumpy(results[0]), indices, kept, case.size, "last", True, last)
+    wanted = oracle.dropped(cuda.tonumpy(results[0]), indices, kept, case.size, "last", True, last)
     assert_same_bits(cuda.tonumpy(gradient), wanted)
 
 
@@ -302,7 +302,7 @@ def test_without_validate_a_bad_tap_is_dropped(cuda, name, dtype, data_format):
     case, last = OVERLAPPING[name], data_format == "channels_last"
     shape = pooled(case, (2, 3), data_format).shape
     taps = np.random.default_rng(4).integers(0, min(2 * case.taps, 256), shape).astype(dtype)
-    cells = reference.cells(taps, *case, channels_last=last)
+    cells = oracle.cells(taps, *case, channels_last=last)
     planes, values = whole("float32", case.shape((2, 3), data_format)), whole("float32", shape)
     for duplicates in ("last", "sum"):
         named = arguments(case, data_format, index_format="window", duplicates=duplicates, validate=False)
@@ -311,5 +311,5 @@ def test_without_validate_a_bad_tap_is_dropped(cuda, name, dtype, data_format):
             function = case.function("max_unpool_backward" if gathers else "max_unpool")
             size = {"output_size": named.pop("output_size")} if not gathers else {}
             actual = cuda.call(function, given, taps, **named, **size)
-            wanted = reference.dropped(given, cells, cells >= 0, case.size, duplicates, gathers, last)
+            wanted = oracle.dropped(given, cells, cells >= 0, case.size, duplicates, gathers, last)
             assert_same_numbers(actual, wanted)

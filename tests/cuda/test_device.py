@@ -12,12 +12,12 @@ from contextlib import contextmanager
 import ml_dtypes
 import numpy as np
 import pytest
-from cases import FLOATS, FORMATS, POOLINGS, bits, crowded, pooled, sliced, whole
-from compare import assert_same_bits, assert_same_numbers
 from kinds import CuPyArrays
 from needs import promised, require
 
 import unpool
+from unpool.testing.cases import FLOATS, FORMATS, POOLINGS, bits, crowded, pooled, sliced, whole
+from unpool.testing.compare import assert_same_bits, assert_same_numbers
 
 # Large enough for several ranges of cells (job.NEAR), and small enough for indices of 16 bits.
 PLANE, POOLED = (2, 3, 128, 120), (2, 3, 64, 60)

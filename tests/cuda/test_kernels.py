@@ -8,12 +8,12 @@ import re
 
 import numpy as np
 import pytest
-import reference
-from cases import FORMATS, LARGE, POOLINGS, anywhere, arranged, bits, crowded, pooled, pooling, unique
-from compare import Guarded, assert_same_bits, assert_same_numbers
 from kinds import CuPyArrays
 
 import unpool
+from unpool.testing import oracle
+from unpool.testing.cases import FORMATS, LARGE, POOLINGS, anywhere, arranged, bits, crowded, pooled, pooling, unique
+from unpool.testing.compare import Guarded, assert_same_bits, assert_same_numbers
 
 every_format = pytest.mark.parametrize("data_format", FORMATS)
 last_and_sum = pytest.mark.parametrize("duplicates", ["last", "sum"])
@@ -78,7 +78,7 @@ def candidates(case, leading, data_format):
 
 
 def check(cuda, case, leading, data_format, dtype="float32"):
-    """Compare every primitive with the reference, for all kinds of indices."""
+    """Compare every primitive with the oracle, for all kinds of indices."""
     last = data_format == "channels_last"
     x = crowded(dtype, case.shape(leading, data_format))
     arguments = case.window | {"data_format": data_format}
@@ -90,7 +90,7 @@ def check(cuda, case, leading, data_format, dtype="float32"):
     assert_same_bits(indices, expected[1])
     for given in candidates(case, leading, data_format):
         values, grad = bits(dtype, given.shape, 1), bits(dtype, x.shape, 2)
-        repeated = reference.first_repeated(given, case.rank, last)
+        repeated = oracle.first_repeated(given, case.rank, last)
         for duplicates in ("last", "sum", "error"):
             named = arguments | {"duplicates": duplicates}
             guarded = Guarded(x.shape, dtype, 3, cuda)
@@ -103,32 +103,32 @@ def check(cuda, case, leading, data_format, dtype="float32"):
                         cuda.call(*call, **named, **size)
                 continue
             assert_same = assert_same_numbers if duplicates == "sum" else assert_same_bits
-            wanted = reference.max_unpool(values, given, case.size, duplicates, last)
+            wanted = oracle.max_unpool(values, given, case.size, duplicates, last)
             assert_same(cuda.call(*there, **named, output_size=case.size), wanted)
             cuda.run(*there, **named, output_size=case.size, out=guarded.array)
             assert_same(guarded.written(), wanted)
             assert guarded.intact()
-            wanted = reference.max_unpool_backward(grad, given, case.rank, duplicates, last)
+            wanted = oracle.max_unpool_backward(grad, given, case.rank, duplicates, last)
             assert_same_bits(cuda.call(*back, **named), wanted)
     check_taps(cuda, case, leading, data_format, dtype)
 
 
 def check_taps(cuda, case, leading, data_format, dtype):
-    """Compare every primitive with the reference, with the maxima of windows and with any of their taps."""
+    """Compare every primitive with the oracle, with the maxima of windows and with any of their taps."""
     last = data_format == "channels_last"
     x = crowded(dtype, case.shape(leading, data_format))
     arguments = case.window | {"data_format": data_format, "index_format": "window"}
     actual = cuda.call(case.function("max_pool"), x, **arguments, ceil_mode=case.ceil_mode, return_indices=True)
     expected, own = case.pool(x, data_format)
-    own = reference.taps(own, *case, channels_last=last).astype(case.tap_dtype)
+    own = oracle.taps(own, *case, channels_last=last).astype(case.tap_dtype)
     for ours, theirs in zip(actual, (expected, own), strict=True):
         assert_same_bits(ours, theirs)
     taps = np.random.default_rng(6).integers(0, case.taps, own.shape).astype(own.dtype)
-    taps = np.where(reference.cells(taps, *case, channels_last=last) < 0, own, taps)
+    taps = np.where(oracle.cells(taps, *case, channels_last=last) < 0, own, taps)
     values, grad = bits(dtype, own.shape, 1), bits(dtype, x.shape, 2)
     for given in (own, taps):
-        cells = reference.cells(given, *case, channels_last=last)
-        repeated = reference.first_repeated(cells, case.rank, last)
+        cells = oracle.cells(given, *case, channels_last=last)
+        repeated = oracle.first_repeated(cells, case.rank, last)
         for duplicates in ("last", "sum", "error"):
             named = arguments | {"duplicates": duplicates}
             guarded = Guarded(x.shape, dtype, 3, cuda)
@@ -142,9 +142,9 @@ def check_taps(cuda, case, leading, data_format, dtype):
                 continue
             assert_same = assert_same_numbers if duplicates == "sum" else assert_same_bits
             cuda.run(*there, **named, output_size=case.size, out=guarded.array)
-            assert_same(guarded.written(), reference.max_unpool(values, cells, case.size, duplicates, last))
+            assert_same(guarded.written(), oracle.max_unpool(values, cells, case.size, duplicates, last))
             assert guarded.intact()
-            wanted = reference.max_unpool_backward(grad, cells, case.rank, duplicates, last)
+            wanted = oracle.max_unpool_backward(grad, cells, case.rank, duplicates, last)
             assert_same_bits(cuda.call(*back, **named), wanted)
 
 
@@ -293,7 +293,7 @@ def test_taps_of_other_dtypes_keep_their_values(cuda, dtype):
     case, largest = pooling((40, 33), 16), int(np.iinfo(dtype).max)
     taps = np.full((1, 2, 2, 2), min(255, largest), dtype)
     values, named = bits("float32", taps.shape), case.window | {"index_format": "window", "output_size": case.size}
-    wanted = reference.max_unpool(values, reference.cells(taps, *case), case.size)
+    wanted = oracle.max_unpool(values, oracle.cells(taps, *case), case.size)
     assert_same_bits(cuda.call(unpool.max_unpool2d, values, taps, **named), wanted)
     for bad in (int(np.iinfo(dtype).min) or 256, -1 if dtype.startswith("i") else largest):
         wrong = taps.copy()
@@ -347,7 +347,7 @@ def test_large_indices_that_are_near(cuda, knobs, job, monkeypatch):
         values = bits("float32", indices.shape)
         named = case.window | {"output_size": case.size, "data_format": data_format}
         actual = cuda.call(case.function("max_unpool"), values, indices, **named)
-        wanted = reference.max_unpool(values, indices, case.size, "last", data_format == "channels_last")
+        wanted = oracle.max_unpool(values, indices, case.size, "last", data_format == "channels_last")
         assert_same_bits(actual, wanted), name
 
 
@@ -406,7 +406,7 @@ def test_a_bad_index_does_no_harm_to_the_next_call(cuda):
         with pytest.raises(IndexError, match=re.escape("indices[0, 1, 0, 1] = 16 is out of range")):
             cuda.run(unpool.max_unpool2d, values, bad(), 2)
         actual = cuda.call(unpool.max_unpool2d, values, INDICES, 2)
-        assert_same_bits(actual, reference.max_unpool(values, INDICES, (4, 4)))
+        assert_same_bits(actual, oracle.max_unpool(values, INDICES, (4, 4)))
 
 
 def test_out_that_was_written_is_told(cuda):
@@ -493,7 +493,7 @@ def test_a_call_runs_on_the_device_of_its_arrays(cuda, knobs):
     assert {launch.device for launch in knobs.launches} == {1}
     assert restored.device == device(1)
     assert device() == device(0)
-    assert_same_bits(cuda.tonumpy(restored), reference.max_unpool(cuda.tonumpy(given[0]), INDICES, (4, 4)))
+    assert_same_bits(cuda.tonumpy(restored), oracle.max_unpool(cuda.tonumpy(given[0]), INDICES, (4, 4)))
     pooled_again = unpool.max_pool2d(restored, 2, return_indices=True)
     assert {array.device for array in pooled_again} == {device(1)}
 
@@ -593,9 +593,7 @@ def test_unique_indices_of_many_planes(cuda):
         values = bits("float64", shape)
         named = case.window | {"output_size": case.size, "data_format": data_format, "duplicates": "error"}
         actual = cuda.call(unpool.max_unpool2d, values, indices, **named)
-        assert_same_bits(
-            actual, reference.max_unpool(values, indices, case.size, "last", data_format == "channels_last")
-        )
+        assert_same_bits(actual, oracle.max_unpool(values, indices, case.size, "last", data_format == "channels_last"))
         assert arranged((3, 10), case.size, data_format) == actual.shape
 
 

@@ -14,12 +14,12 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-import reference
-from cases import FORMATS, POOLINGS, anywhere, bits, crowded, pooled, pooling, whole
-from compare import Guarded, assert_same_bits, assert_same_numbers
 from kinds import CuPyArrays
 
 import unpool
+from unpool.testing import oracle
+from unpool.testing.cases import FORMATS, POOLINGS, anywhere, bits, crowded, pooled, pooling, whole
+from unpool.testing.compare import Guarded, assert_same_bits, assert_same_numbers
 
 # (file, text, planted)
 BUGS = {
@@ -396,7 +396,7 @@ def check(cuda, case, data_format, dtype, index_dtype="int64"):
         for duplicates in ("last", "sum", "error"):
             named = window | {"duplicates": duplicates}
             given = indices.astype(index_dtype)
-            repeated = reference.first_repeated(indices, case.rank, last) if duplicates == "error" else None
+            repeated = oracle.first_repeated(indices, case.rank, last) if duplicates == "error" else None
             if repeated:
                 for function, array, size in ((there, up, {"output_size": case.size}), (back, down, {})):
                     with pytest.raises(ValueError, match=re.escape(f"= indices{list(repeated[1])} =")):
@@ -405,11 +405,11 @@ def check(cuda, case, data_format, dtype, index_dtype="int64"):
             guarded = Guarded(plane, dtype, shift + 1, cuda)
             statuses = recorded(cuda)
             cuda.run(there, up, given, **named, output_size=case.size, out=guarded.array)
-            wanted = reference.max_unpool(up, indices, case.size, duplicates, last)
+            wanted = oracle.max_unpool(up, indices, case.size, duplicates, last)
             (assert_same_numbers if duplicates == "sum" else assert_same_bits)(guarded.written(), wanted)
             assert guarded.intact()
             if duplicates != "error":
-                wanted = reference.max_unpool_backward(down, indices, case.rank, duplicates, last)
+                wanted = oracle.max_unpool_backward(down, indices, case.rank, duplicates, last)
                 assert_same_bits(cuda.call(back, down, given, **named), wanted)
             if indices is own:  # and so none has to be done anew
                 assert all((cuda.tonumpy(status)[24:] == 255).all() for status in statuses)
@@ -447,7 +447,7 @@ def check_past_the_plane(cuda):
     values = np.arange(indices.size, dtype="uint16").reshape(indices.shape)
     window = {"kernel_size": (1, 4, 4), "stride": (1, 3, 3), "padding": (0, 2, 2), "output_size": (3, 13, 128)}
     actual = cuda.call(unpool.max_unpool3d, values, indices, **window)
-    assert_same_bits(actual, reference.max_unpool(values, indices, (3, 13, 128)))
+    assert_same_bits(actual, oracle.max_unpool(values, indices, (3, 13, 128)))
 
 
 def check_left_over(cuda):
@@ -457,7 +457,7 @@ def check_left_over(cuda):
     indices[:, :, 1:, 0] = np.arange(len(indices[0, 0]) - 1) * 2 * 31 + 30
     values = bits("float16", indices.shape)
     actual = cuda.call(unpool.max_unpool2d, values, indices, 2, output_size=case.size)
-    assert_same_bits(actual, reference.max_unpool(values, indices, case.size))
+    assert_same_bits(actual, oracle.max_unpool(values, indices, case.size))
 
 
 def check_wrapped(cuda):
@@ -467,7 +467,7 @@ def check_wrapped(cuda):
     first = (np.arange(12) * 2 + 1) * 31
     indices[:, :, :12, 0] = indices[:, :, :12, -1] = first
     values = bits("float16", indices.shape)
-    wanted = reference.max_unpool(values, indices, case.size)
+    wanted = oracle.max_unpool(values, indices, case.size)
     for _ in range(3):  # in three orders of threads
         assert_same_bits(cuda.call(unpool.max_unpool2d, values, indices, 2, output_size=case.size), wanted)
 
@@ -541,11 +541,11 @@ def check_host(cuda):
     large = pooling((130, 110), 65, 40)
     found = anywhere((1, 2, 2), 130 * 110)
     actual = cuda.call(unpool.max_unpool2d, found, found, 65, 40, output_size=large.size, duplicates="sum")
-    assert_same_bits(actual, reference.max_unpool(found, found, large.size, "sum"))
+    assert_same_bits(actual, oracle.max_unpool(found, found, large.size, "sum"))
     # The cells of one window are more than all of it.
     found = anywhere((1, 2, 2), 420 * 420)
     actual = cuda.call(unpool.max_unpool2d, found, found, 200, output_size=(420, 420))
-    assert_same_bits(actual, reference.max_unpool(found, found, (420, 420)))
+    assert_same_bits(actual, oracle.max_unpool(found, found, (420, 420)))
 
 
 def check_taps(cuda, case, data_format, dtype, index_dtype):
@@ -555,7 +555,7 @@ def check_taps(cuda, case, data_format, dtype, index_dtype):
     arguments = case.window | {"data_format": data_format, "index_format": "window"}
     x = crowded(dtype, case.shape(leading, data_format))
     expected, own = case.pool(x, data_format)
-    own = reference.taps(own, *case, channels_last=last)
+    own = oracle.taps(own, *case, channels_last=last)
     named = arguments | {"return_indices": True, "index_dtype": index_dtype}
     actual = cuda.call(case.function("max_pool"), x, **named)
     for ours, theirs in zip(actual, (expected, own.astype(index_dtype)), strict=True):
@@ -563,21 +563,21 @@ def check_taps(cuda, case, data_format, dtype, index_dtype):
     up, down = sums(dtype, own.shape), bits(dtype, x.shape, 2)
     there, back = case.function("max_unpool"), case.function("max_unpool_backward")
     taps = rng.integers(0, case.taps, own.shape)
-    taps = np.where(reference.cells(taps, *case, channels_last=last) < 0, own, taps)
+    taps = np.where(oracle.cells(taps, *case, channels_last=last) < 0, own, taps)
     bad = np.where(rng.random(own.shape) < 0.1, case.taps, taps)
     if index_dtype == "int64":  # the first 32 bits may be those of a right tap
         bad = np.where(bad == case.taps, taps + 2**32, bad)
     for given in (own, taps, bad):
-        cells = reference.cells(given, *case, channels_last=last)
+        cells = oracle.cells(given, *case, channels_last=last)
         for duplicates in ("last", "sum"):
             named = arguments | {"duplicates": duplicates, "validate": given is not bad}
             guarded = Guarded(x.shape, dtype, 1, cuda)
             read = given.astype(index_dtype)
             cuda.run(there, up, read, **named, output_size=case.size, out=guarded.array)
-            wanted = reference.dropped(up, cells, cells >= 0, case.size, duplicates, False, last)
+            wanted = oracle.dropped(up, cells, cells >= 0, case.size, duplicates, False, last)
             (assert_same_numbers if duplicates == "sum" else assert_same_bits)(guarded.written(), wanted)
             assert guarded.intact()
-            wanted = reference.dropped(down, cells, cells >= 0, case.size, duplicates, True, last)
+            wanted = oracle.dropped(down, cells, cells >= 0, case.size, duplicates, True, last)
             assert_same_bits(cuda.call(back, down, read, **named), wanted)
     position = next(list(at) for at in np.ndindex(bad.shape) if cells[at] < 0)
     for function, array, size in ((there, up, {"output_size": case.size}), (back, down, {})):

@@ -4,8 +4,9 @@ import operator
 
 import numpy as np
 import pytest
-from compare import assert_same_bits
 from stand_in import require_compiler
+
+from unpool.testing.compare import assert_same_bits
 
 require_compiler()
 

@@ -6,8 +6,9 @@ import sys
 
 import numpy as np
 import pytest
-from compare import assert_same_bits
 from stand_in import FOLDER, THREADS, require_compiler
+
+from unpool.testing.compare import assert_same_bits
 
 require_compiler()
 

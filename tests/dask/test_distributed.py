@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compare import assert_same_bits
 from needs import require
 from processes import python
 
 import unpool
 from unpool import registry
+from unpool.testing.compare import assert_same_bits
 
 dask = require("dask", "it computes the arrays")
 distributed = require("distributed", "its workers compute the arrays")

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from compare import assert_same_bits
 from needs import require
 from processes import python
 from tree import EXAMPLES
 
 import unpool
+from unpool.testing.compare import assert_same_bits
 
 require("dask", "it computes the planes")
 require("zarr", "planes are read from its arrays and written to them")

@@ -6,11 +6,11 @@ import sys
 
 import numpy as np
 import pytest
-from cases import whole
 from needs import require
 from processes import environment
 
 import unpool
+from unpool.testing.cases import whole
 
 dask = require("dask", "the tests of Dask arrays need it")
 

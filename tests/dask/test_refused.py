@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from cases import whole
 from needs import require
 
 import unpool
+from unpool.testing.cases import whole
 
 require("dask", "the tests of Dask arrays need it")
 

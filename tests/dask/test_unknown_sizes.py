@@ -4,10 +4,10 @@ from functools import partial
 
 import numpy as np
 import pytest
-from cases import pooling, whole
 from needs import require
 
 import unpool
+from unpool.testing.cases import pooling, whole
 
 require("dask", "the tests of Dask arrays need it")
 

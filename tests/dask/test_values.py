@@ -4,7 +4,12 @@ from functools import partial
 
 import numpy as np
 import pytest
-from cases import (
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from needs import require
+
+import unpool
+from unpool.testing.cases import (
     DUPLICATES,
     FORMATS,
     INTEGERS,
@@ -21,11 +26,6 @@ from cases import (
     suits,
     whole,
 )
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
-from needs import require
-
-import unpool
 
 require("dask", "the tests of Dask arrays need it")
 

@@ -1,6 +1,6 @@
 """Arrays of JAX: memory, 64 bits, derivatives, transformations, errors, export, and devices.
 
-tests/contract tests the contract on arrays of JAX, through the fixture `backend`.
+unpool.testing.contract runs on arrays of JAX, through the fixture `backend`.
 """
 
 import re
@@ -8,14 +8,15 @@ from functools import partial
 
 import numpy as np
 import pytest
-import reference
-from cases import FAR, POOLINGS, anywhere, bits, far, whole
-from compare import assert_same_bits
+from far_windows import FAR, far
 from needs import require, require_backend
 from processes import python
 
 import unpool
 from unpool import arguments, plan
+from unpool.testing import oracle
+from unpool.testing.cases import POOLINGS, anywhere, bits, whole
+from unpool.testing.compare import assert_same_bits
 
 jax = require("jax", "the tests of its arrays need it")
 require_backend("jax")
@@ -247,7 +248,7 @@ def test_taking_has_its_gradients(size, word):
 
     check_grads(lambda planes: call(planes) ** 2, (planes,), order=2, modes=["fwd", "rev"])
     grad = whole("float64", indices.shape, 1)
-    expected = reference.max_unpool(grad, indices, (4, 3), "sum", word == "NHWC")
+    expected = oracle.max_unpool(grad, indices, (4, 3), "sum", word == "NHWC")
     for differentiate in (lambda g: jax.vjp(call, planes)[1](g)[0], jax.jit(lambda g: jax.vjp(call, planes)[1](g)[0])):
         assert_same_bits(np.asarray(differentiate(jnp.array(grad))), expected)
 

@@ -5,11 +5,11 @@ import re
 import ml_dtypes
 import numpy as np
 import pytest
-from cases import LAYOUTS
-from compare import assert_same_bits
 from needs import require, require_backend
 
 import unpool
+from unpool.testing.cases import LAYOUTS
+from unpool.testing.compare import assert_same_bits
 
 jax = require("jax", "the tests of its arrays need it")
 require_backend("jax")

@@ -1,6 +1,6 @@
 """Compiled programs of JAX: which call the CPU kernels, and what they report.
 
-tests/contract has the contract in such programs, with the kernels (`jax-jit`) and without (`jax-operations`).
+unpool.testing.contract runs in such programs, with the kernels (`jax-jit`) and without (`jax-operations`).
 """
 
 import re

@@ -1,18 +1,19 @@
 """Taps of windows as indices, on JAX's arrays: derivatives, transformations, errors, and the programs that use them.
 
-tests/contract/test_window_format.py has the contract, through the fixture `backend`.
+unpool.testing.contract has the contract, through the fixture `backend`.
 """
 
 import re
 
 import numpy as np
 import pytest
-import reference
-from cases import FAR, POOLINGS, far, whole
+from far_windows import FAR, far
 from kinds import JAXOperationsArrays
 from needs import require, require_backend
 
 import unpool
+from unpool.testing import oracle
+from unpool.testing.cases import POOLINGS, whole
 
 jax = require("jax", "the tests of its arrays need it")
 require_backend("jax")
@@ -74,7 +75,7 @@ def there_and_back(x, index_format="window", duplicates="last", index_dtype=None
 def test_derivatives(case, duplicates):
     x = whole("float64", case.shape((1, 2), "channels_first"))
     _, indices = case.pool(x, "channels_first")
-    taps = jnp.array(reference.taps(indices, *case, channels_last=False).astype("uint8"))
+    taps = jnp.array(oracle.taps(indices, *case, channels_last=False).astype("uint8"))
     values = jnp.array(whole("float64", indices.shape))
     up, down = case.function("max_unpool"), case.function("max_unpool_backward")
     named = case.window | WINDOW | {"duplicates": duplicates}

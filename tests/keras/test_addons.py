@@ -8,8 +8,9 @@ import re
 
 import numpy as np
 import pytest
-from compare import assert_same_bits
 from needs import require
+
+from unpool.testing.compare import assert_same_bits
 
 keras = require("keras", "the tests of its layers need it")
 

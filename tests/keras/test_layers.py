@@ -8,10 +8,11 @@ import re
 
 import numpy as np
 import pytest
-import reference
-from cases import FORMATS, anywhere, arranged
-from compare import assert_same_bits
 from needs import require
+
+from unpool.testing import oracle
+from unpool.testing.cases import FORMATS, anywhere, arranged
+from unpool.testing.compare import assert_same_bits
 
 keras = require("keras", "the tests of its layers need it")
 
@@ -69,13 +70,13 @@ def index_dtype_of(index_format):
 
 
 def pooled(x, window=(2, None), padding="same", data_format="channels_last", index_format="plane"):
-    """Pool with the reference."""
+    """Pool with the oracle."""
     rank, last = x.ndim - 2, data_format == "channels_last"
     along = padding if isinstance(padding, tuple) else ({"valid": 0}.get(padding, padding),) * rank
     window = (window[0],) * rank, (window[1] or window[0],) * rank, along, (1,) * rank
-    values, indices = reference.max_pool(x, *window, channels_last=last)
+    values, indices = oracle.max_pool(x, *window, channels_last=last)
     if index_format == "window":
-        indices = reference.taps(indices, spatial(x.shape, data_format), *window, channels_last=last)
+        indices = oracle.taps(indices, spatial(x.shape, data_format), *window, channels_last=last)
     return values, indices.astype(index_dtype_of(index_format))
 
 
@@ -196,9 +197,9 @@ def test_windows_may_have_another_size_along_each_axis():
     named = {"pool_size": (2, 3), "strides": (3, 1), "padding": (1, 0), "data_format": "channels_first"}
     window = (2, 3), (3, 1), (1, 0), (1, 1)
     values, indices = arrays(pooling(2, **named)(data(2, "channels_first")))
-    expected, cells = reference.max_pool(data(2, "channels_first"), *window)
+    expected, cells = oracle.max_pool(data(2, "channels_first"), *window)
     assert_same_bits(values, expected)
-    assert_same_bits(indices, reference.taps(cells, (7, 6), *window).astype("uint8"))
+    assert_same_bits(indices, oracle.taps(cells, (7, 6), *window).astype("uint8"))
 
 
 def test_a_nan_is_kept_and_of_equal_maxima_the_first():
@@ -237,8 +238,8 @@ def test_the_default_index_dtype_is_int64_or_the_smallest_for_the_taps(index_for
         pool = pooling(2, size, 5, **named)
         check_index_dtype(pool, x, dtype if index_format == "window" else "int64")
         planes = unpooling(2, size, 5, **named)(*pool(x), like=x)
-        expected, places = reference.max_pool(x, size, (5, 5), ("same", "same"), (1, 1), channels_last=True)
-        assert_same_bits(array(planes), reference.max_unpool(expected, places, (7, 6), "last", True))
+        expected, places = oracle.max_pool(x, size, (5, 5), ("same", "same"), (1, 1), channels_last=True)
+        assert_same_bits(array(planes), oracle.max_unpool(expected, places, (7, 6), "last", True))
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="only JAX has this mode")
@@ -289,7 +290,7 @@ def test_without_a_window(rank, data_format):
     sizes, last = (7, 6, 5)[:rank], data_format == "channels_last"
     values = data(rank, data_format)[:, :2] if last else data(rank, data_format)[:, :, :2]
     indices = anywhere(values.shape, int(np.prod(sizes)))
-    expected = reference.max_unpool(values, indices, sizes, "last", last)
+    expected = oracle.max_unpool(values, indices, sizes, "last", last)
     like = np.zeros(arranged((1, 9), sizes, data_format), "uint8")
     layer, sized = (unpooling(rank, None, data_format=data_format, output_size=size) for size in (None, sizes))
     assert layer.index_format == "plane"
@@ -612,7 +613,7 @@ def test_the_gradient_is_that_of_finite_differences(rank, data_format, padding, 
     sizes = spatial(shape, data_format)
 
     def expected_loss(x):
-        planes = reference.max_unpool(*pooled(x, (3, 2), padding, data_format), sizes, duplicates, last)
+        planes = oracle.max_unpool(*pooled(x, (3, 2), padding, data_format), sizes, duplicates, last)
         return (weights * planes**2).sum()
 
     expected = np.empty(shape)

@@ -11,10 +11,11 @@ import zipfile
 
 import numpy as np
 import pytest
-from cases import arranged
-from compare import assert_same_bits
 from needs import require
 from processes import python
+
+from unpool.testing.cases import arranged
+from unpool.testing.compare import assert_same_bits
 
 keras = require("keras", "the tests of its models need it")
 

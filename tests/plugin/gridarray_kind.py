@@ -1,17 +1,17 @@
-"""The arrays of `gridarray`, for the contract of unpool: `pytest tests/contract --arrays gridarray_kind:GridArrays`.
+"""The arrays of `gridarray`, for the contract of unpool: `--arrays gridarray_kind:GridArrays`.
 
-A third party writes such a class for its own backend. It extends `Arrays` of unpool's tests/support/kinds.py.
+docs/backends.md shows the whole command.  A third party writes such a class for its own backend.
 """
 
 import gridarray
 import numpy as np
-from kinds import Arrays
+
+from unpool.testing import Arrays
 
 
 class GridArrays(Arrays):
     """Grids whose cells are NumPy's numbers, which keep their bits and round as those of an array."""
 
-    name = "gridarray"
     writes = False  # `out=` is written, but has no address for the tests of bytes around it
     one_in = 64  # every loop of the backend is Python's
 
@@ -30,6 +30,6 @@ class GridArrays(Arrays):
         with np.errstate(all="ignore"):  # arrays overflow silently, NumPy's scalars warn
             return super().run(function, *arguments, **named)
 
-    def _back(self, result):
+    def result_tonumpy(self, result):
         assert type(result) is gridarray.Grid
         return self.tonumpy(result)

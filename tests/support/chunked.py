@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from compare import assert_same_numbers
 from kinds import DaskArrays
+
+from unpool.testing.compare import assert_same_numbers
 
 KIND = DaskArrays()
 

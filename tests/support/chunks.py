@@ -12,11 +12,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import reference
-from cases import FORMATS, anywhere, bits, crowded, unique, whole
-from compare import Guarded, assert_same_bits, assert_same_numbers, at
 
 from unpool.plan import plan_pooling, plan_unpooling
+from unpool.testing import oracle
+from unpool.testing.cases import FORMATS, anywhere, bits, crowded, unique, whole
+from unpool.testing.compare import Guarded, assert_same_bits, assert_same_numbers, at
 from unpool.windows import Window
 
 REALS = ("float32", "float16", "float64", "int8", "uint16", "int64")
@@ -52,7 +52,7 @@ class Block:
 
     @property
     def geometry(self):
-        """Return the arguments by which the reference finds the windows."""
+        """Return the arguments by which the oracle finds the windows."""
         return self.size, self.kernel, self.stride, self.padding, self.dilation
 
     def has_empty_windows(self):
@@ -64,16 +64,16 @@ class Block:
         return (*self.leading[:-1], *sizes, self.leading[-1]) if self.channels_last else (*self.leading, *sizes)
 
     def pool(self, x):
-        return reference.max_pool(x, *self.geometry[1:], channels_last=self.channels_last)
+        return oracle.max_pool(x, *self.geometry[1:], channels_last=self.channels_last)
 
     def cells(self, taps):
-        return reference.cells(taps, *self.geometry, channels_last=self.channels_last)
+        return oracle.cells(taps, *self.geometry, channels_last=self.channels_last)
 
     def tapped(self, indices):
-        return reference.taps(indices, *self.geometry, channels_last=self.channels_last).astype(self.tap_dtype)
+        return oracle.taps(indices, *self.geometry, channels_last=self.channels_last).astype(self.tap_dtype)
 
     def own(self, indices):
-        return reference.own(indices, *self.geometry, channels_last=self.channels_last)
+        return oracle.own(indices, *self.geometry, channels_last=self.channels_last)
 
     def user_window(self):
         """Return a window of the user's that is not the block's, and the size of a plane for it."""
@@ -142,7 +142,7 @@ def blocks(seed, count):
 
 
 def check_pool(block, rng, kind, backend):
-    """Compare values and indices of both formats with the reference."""
+    """Compare values and indices of both formats with the oracle."""
     x = crowded(str(rng.choice(REALS)), block.shape(block.size), int(rng.integers(99)))
     values, indices = block.pool(x)
     taps = block.tapped(indices)
@@ -189,13 +189,13 @@ def with_bad_tap(block, taps, rng):
 def expected(given, indices, block, duplicates, gathers):
     """Return the result, or the positions of the first repeated index."""
     if duplicates == "error":
-        repeated = reference.first_repeated(indices, block.rank, block.channels_last)
+        repeated = oracle.first_repeated(indices, block.rank, block.channels_last)
         if repeated is not None:
             return repeated
         duplicates = "last"
     if gathers:
-        return reference.max_unpool_backward(given, indices, block.rank, duplicates, block.channels_last)
-    return reference.max_unpool(given, indices, block.size, duplicates, block.channels_last)
+        return oracle.max_unpool_backward(given, indices, block.rank, duplicates, block.channels_last)
+    return oracle.max_unpool(given, indices, block.size, duplicates, block.channels_last)
 
 
 def check_call(kind, call, given, indices, plan, duplicates, result):
@@ -214,7 +214,7 @@ def check_call(kind, call, given, indices, plan, duplicates, result):
 
 
 def check_moves(block, rng, kind, backend, gathers):
-    """Compare scatter or gather with the reference, for indices in their own windows and others, in each mode."""
+    """Compare scatter or gather with the oracle, for indices in their own windows and others, in each mode."""
 
     def call(given, indices, plan, duplicates, out=None):
         primitive = backend.gather if gathers else backend.scatter

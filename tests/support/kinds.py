@@ -1,7 +1,8 @@
-"""The kinds of arrays that the contract is tested with, and their conversion from and to NumPy arrays.
+"""The frameworks' kinds of arrays that the contract is tested with.
 
-Each backend has one kind.  JAX has three: eager, compiled with the CPU kernels, and compiled without them.  TensorFlow
-has four: eager, in graphs with known or unknown sizes, and compiled by XLA.
+`unpool.testing.arrays` has NumPy's, and the class that all extend.  Each backend has one kind.  JAX has three: eager,
+compiled with the CPU kernels, and compiled without them.  TensorFlow has four: eager, in graphs with known or unknown
+sizes, and compiled by XLA.
 """
 
 import ctypes
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 from unpool.sizes import spatial_axes
+from unpool.testing.arrays import KINDS, SLOW, Arrays
 
 # Kinds of arrays that only hand their memory to the CPU kernels get one in this many cases: the cpu kind gets all.
 SHARED = 4
@@ -24,82 +26,19 @@ SHARED = 4
 TRACED = 192
 
 
-class Arrays:
-    """A kind of arrays: its conversion from and to NumPy arrays, and its calls of public functions."""
+class FrameworkArrays(Arrays):
+    """Arrays of a framework, which may be missing."""
 
-    name: str
-    writes = True  # True if calls take `out=`
-    strides = True  # True if arrays keep the memory layout of the NumPy arrays that they are made of
-    reports = True  # True if a bad or repeated index is an error; else a bad one is dropped
-    one_in = 1  # one in this many cases of a test runs
-    rounds = True  # True if sums are rounded at each step and keep denormals, as in NumPy
-
-    def some(self, values):
-        """Return the values that a test loops over: two of them for kinds with slow calls."""
-        values = list(values)
-        return values if self.one_in <= 2 * SHARED else values[:: max(1, -(-len(values) // 2))]
+    name: str  # of its backend
 
     @classmethod
     def installed(cls):
-        """Return whether the library that defines such arrays is installed."""
         return find_spec(needs.framework(cls.name)) is not None
 
-    def asarray(self, array):
-        """Return an array of this kind, with the memory layout of the NumPy array if the kind supports it."""
-        raise NotImplementedError
 
-    def tonumpy(self, array):
-        raise NotImplementedError
-
-    def address(self, array):
-        """Return the address of the first element."""
-        raise NotImplementedError
-
-    def alignment(self, dtype):
-        """Return the number that divides every element's address."""
-        raise NotImplementedError
-
-    def typed(self, memory, dtype):
-        """Return a view of an array of bytes as another dtype."""
-        return memory.view(dtype)
-
-    def run(self, function, *arguments, **named):
-        """Call a public function with NumPy arrays turned into this kind."""
-
-        def there(argument):
-            return self.asarray(argument) if isinstance(argument, np.ndarray) else argument
-
-        return function(*map(there, arguments), **{name: there(argument) for name, argument in named.items()})
-
-    def call(self, function, *arguments, **named):
-        """Call a public function with NumPy arrays turned into this kind, and its results turned back."""
-        result = self.run(function, *arguments, **named)
-        return tuple(map(self._back, result)) if isinstance(result, tuple) else self._back(result)
-
-    def _back(self, result):
-        assert type(result) is type(self.asarray(np.zeros(1)))  # the result has the type of the arguments
-        assert result.flags.c_contiguous
-        return self.tonumpy(result)
-
-
-class NumPyArrays(Arrays):
-    name = "cpu"
-
-    def asarray(self, array):
-        return array
-
-    def tonumpy(self, array):
-        return array
-
-    def address(self, array):
-        return array.ctypes.data
-
-    def alignment(self, dtype):
-        return np.dtype(dtype).alignment
-
-
-class CuPyArrays(Arrays):
+class CuPyArrays(FrameworkArrays):
     name = "cuda"
+    lacks = ("swapped", "swapped_backwards", "read_only")
 
     def __init__(self):
         self.cupy = needs.require("cupy", "the tests of CuPy arrays need it")
@@ -121,17 +60,21 @@ class CuPyArrays(Arrays):
     def address(self, array):
         return array.data.ptr
 
-    def alignment(self, dtype):
-        return np.dtype(dtype).itemsize  # of complex numbers, too
+    def result_tonumpy(self, result):
+        assert type(result) is self.cupy.ndarray
+        assert result.flags.c_contiguous
+        return self.tonumpy(result)
 
 
-class TensorFlowArrays(Arrays):
+class TensorFlowArrays(FrameworkArrays):
     """Eager tensors, which the CPU kernels compute without a copy."""
 
     name = "tensorflow"
     writes = False
     strides = False
     one_in = SHARED
+    # Channels first needs no `data_format` elsewhere.
+    marks = (pytest.mark.filterwarnings("ignore::unpool.DataFormatWarning"),)
 
     def __init__(self):
         self.tf = needs.require("tensorflow", "the tests of TensorFlow tensors need it")
@@ -143,7 +86,7 @@ class TensorFlowArrays(Arrays):
     def tonumpy(self, array):
         return array.numpy()
 
-    def _back(self, result):
+    def result_tonumpy(self, result):
         assert isinstance(result, self.tf.Tensor)
         return self.tonumpy(result)
 
@@ -202,10 +145,11 @@ class TensorFlowXLAArrays(TensorFlowFunctionArrays):
     reports = False
 
 
-class TorchArrays(Arrays):
+class TorchArrays(FrameworkArrays):
     """Tensors in CPU memory."""
 
     name = "torch"
+    lacks = ("backwards", "unaligned", "swapped", "swapped_backwards", "read_only")
     one_in = SHARED
 
     def __init__(self):
@@ -231,13 +175,10 @@ class TorchArrays(Arrays):
     def address(self, array):
         return array.data_ptr()
 
-    def alignment(self, dtype):
-        return np.dtype(dtype).itemsize  # of complex numbers, too
-
     def typed(self, memory, dtype):
         return memory.view(getattr(self.torch, np.dtype(dtype).name))
 
-    def _back(self, result):
+    def result_tonumpy(self, result):
         assert type(result) is self.torch.Tensor
         # The result has the memory format of the argument.
         last = {4: self.torch.channels_last, 5: self.torch.channels_last_3d}.get(result.dim())
@@ -245,7 +186,7 @@ class TorchArrays(Arrays):
         return self.tonumpy(result)
 
 
-class JAXArrays(Arrays):
+class JAXArrays(FrameworkArrays):
     """Eager arrays, which the CPU kernels compute without a copy."""
 
     name = "jax"
@@ -264,7 +205,7 @@ class JAXArrays(Arrays):
     def tonumpy(self, array):
         return np.asarray(array)
 
-    def _back(self, result):
+    def result_tonumpy(self, result):
         assert isinstance(result, self.jax.Array)
         return self.tonumpy(result)
 
@@ -310,7 +251,7 @@ class JAXOperationsArrays(JAXJitArrays):
         return patch.object(native, "serves", lambda context: False)
 
 
-class DaskArrays(Arrays):
+class DaskArrays(FrameworkArrays):
     """NumPy arrays in random chunks; equal calls have equal chunks.
 
     Each argument has chunks of its own along the batch and the channels.  Spatial axes are chunked in poolings, and
@@ -319,7 +260,7 @@ class DaskArrays(Arrays):
 
     name = "dask"
     writes = False
-    one_in = 2 * SHARED  # each case builds graphs
+    one_in = SLOW  # each case builds graphs
 
     def __init__(self):
         self.dask = needs.require("dask", "the tests of Dask arrays need it")
@@ -359,7 +300,7 @@ class DaskArrays(Arrays):
     def tonumpy(self, array):
         return array.compute(scheduler="sync")
 
-    def _back(self, result):
+    def result_tonumpy(self, result):
         """Compute the blocks.  What was known before must be true of them."""
         assert type(result) is self.da.Array
         found, parts = np.empty(result.shape, result.dtype), result.blocks.ravel()
@@ -395,8 +336,7 @@ def cut(size, rng):
     return tuple([end - start for start, end in pairwise(edges)]) or (0,)
 
 
-KINDS = {
-    "cpu": NumPyArrays,
+KINDS |= {
     "cuda": CuPyArrays,
     "tensorflow": TensorFlowArrays,
     "tensorflow-function": TensorFlowFunctionArrays,
@@ -408,15 +348,3 @@ KINDS = {
     "jax-operations": JAXOperationsArrays,
     "dask": DaskArrays,
 }
-
-
-def find(name):
-    """Return a kind by its name, or by module:Class; None if there is none of that name."""
-    module, colon, attribute = name.partition(":")
-    return getattr(import_module(module), attribute) if colon else KINDS.get(name)
-
-
-# Marks of tests that only some kinds of arrays can run.
-needs_out = pytest.mark.kinds("writes")
-needs_strides = pytest.mark.kinds("strides")
-needs_reports = pytest.mark.kinds("reports")

@@ -3,11 +3,11 @@
 import ml_dtypes
 import numpy as np
 import pytest
-from cases import LAYOUTS
-from compare import assert_same_bits
 from needs import require
 
 import unpool
+from unpool.testing.cases import LAYOUTS
+from unpool.testing.compare import assert_same_bits
 
 tf = require("tensorflow", "the tests of its tensors need it")
 

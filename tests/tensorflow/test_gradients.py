@@ -1,17 +1,17 @@
 """Gradients by TensorFlow: tapes, nested tapes, forward mode, and Jacobians.
 
-For fixed indices every call is linear in its values, so it is a matrix. The reference computes the matrix and its
+For fixed indices every call is linear in its values, so it is a matrix. The oracle computes the matrix and its
 transpose, which give the derivatives of any order. Values are integers, so results are exact.
 """
 
 import numpy as np
 import pytest
-import reference
-from cases import anywhere, pooling, unique, whole
-from compare import assert_same_bits
 from needs import require
 
 import unpool
+from unpool.testing import oracle
+from unpool.testing.cases import anywhere, pooling, unique, whole
+from unpool.testing.compare import assert_same_bits
 
 tf = require("tensorflow", "the tests of its gradients need it")
 
@@ -86,10 +86,10 @@ class Map:
         return columns.reshape(*self.weights.shape, *self.x.shape)
 
     def _up(self, values):
-        return reference.max_unpool(values, self.indices, self.case.size, self.mode, self.last)
+        return oracle.max_unpool(values, self.indices, self.case.size, self.mode, self.last)
 
     def _down(self, planes):
-        return reference.max_unpool_backward(planes, self.indices, self.case.rank, self.mode, self.last)
+        return oracle.max_unpool_backward(planes, self.indices, self.case.rank, self.mode, self.last)
 
 
 def maps(call, place):
@@ -265,12 +265,12 @@ def test_taking_along_planes(way, word, wanted):
             gradient = tape.gradient(y, x)
         return gradient, outer.gradient(gradient, x, weights)
 
-    y = reference.max_unpool_backward(planes, places, 2, "sum", last)
+    y = oracle.max_unpool_backward(planes, places, 2, "sum", last)
     weights = whole("float64", planes.shape, 1)
-    slopes = 6 * y * reference.max_unpool_backward(weights, places, 2, "sum", last)
+    slopes = 6 * y * oracle.max_unpool_backward(weights, places, 2, "sum", last)
     found = derivatives(*tensors(planes, places), tf.constant(weights))
     for actual, expected in zip(found, (3 * y * y, slopes), strict=True):
-        assert_same_bits(actual.numpy(), reference.max_unpool(expected, places, (4, 3), "sum", last))
+        assert_same_bits(actual.numpy(), oracle.max_unpool(expected, places, (4, 3), "sum", last))
 
 
 @every_way

@@ -8,12 +8,12 @@ import warnings
 
 import numpy as np
 import pytest
-from cases import bits, whole
-from compare import assert_same_bits
 from needs import require
 from processes import python
 
 import unpool
+from unpool.testing.cases import bits, whole
+from unpool.testing.compare import assert_same_bits
 
 tf = require("tensorflow", "the tests of its saved models need it")
 

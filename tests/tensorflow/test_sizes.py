@@ -4,13 +4,14 @@ import itertools
 
 import numpy as np
 import pytest
-from cases import FAR, FORMATS, POOLINGS, anywhere, arranged, bits, far, solved, whole
-from compare import assert_same_bits
+from far_windows import FAR, far
 from needs import require
 
 import unpool
 from unpool import arguments
 from unpool.plan import plan_unpooling
+from unpool.testing.cases import FORMATS, POOLINGS, anywhere, arranged, bits, solved, whole
+from unpool.testing.compare import assert_same_bits
 
 tf = require("tensorflow", "the tests of its graphs need it")
 

@@ -1,6 +1,6 @@
 """Tensors of TensorFlow: pictures, memory, variables, and graphs.
 
-tests/contract tests the contract on tensors, through the fixture `backend`. Gradients are in test_gradients.py, sizes
+unpool.testing.contract runs on tensors, through the fixture `backend`. Gradients are in test_gradients.py, sizes
 of run time in test_sizes.py, saved models and data sets in test_saved.py, errors in test_wrong_calls.py.
 """
 
@@ -9,13 +9,13 @@ from itertools import product
 
 import numpy as np
 import pytest
-import reference
-from cases import FORMATS, POOLINGS, VALUES, anywhere, bits, crowded, pooled, whole
-from compare import assert_same_bits
 from needs import require
 from processes import python
 
 import unpool
+from unpool.testing import oracle
+from unpool.testing.cases import FORMATS, POOLINGS, VALUES, anywhere, bits, crowded, pooled, whole
+from unpool.testing.compare import assert_same_bits
 
 tf = require("tensorflow", "the tests of its tensors need it")
 
@@ -97,7 +97,7 @@ def test_operations_move_every_dtype(dtype):
     found = pooled(POOLINGS["overlap and padding"], (2, 3), "channels_first")
     for indices in (found, anywhere(found.shape, 72)):
         values = bits(dtype, indices.shape)
-        assert_same_bits(up(*tensors(values, indices)).numpy(), reference.max_unpool(values, indices, (9, 8)))
+        assert_same_bits(up(*tensors(values, indices)).numpy(), oracle.max_unpool(values, indices, (9, 8)))
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-import reference
-from cases import FORMATS, arranged, whole
-from compare import assert_same_bits
 from needs import require
 
 import unpool
+from unpool.testing import oracle
+from unpool.testing.cases import FORMATS, arranged, whole
+from unpool.testing.compare import assert_same_bits
 
 tf = require("tensorflow", "the tests of its tensors need it")
 
@@ -85,11 +85,11 @@ def test_a_bad_index_is_dropped(way, mode, data_format):
                 planes, gradient = both(*tensors(up, indices, down))
                 # Expected: bad indices name the last cell, which no other index names, and it is set to zero.
                 harmless, weights = np.where(indices == bad, 15, indices).astype("int64"), down.copy()
-                expected = reference.max_unpool(up, harmless, (4, 4), mode, last)
+                expected = oracle.max_unpool(up, harmless, (4, 4), mode, last)
                 for array in (expected, weights):
                     (array if last else np.moveaxis(array, 1, -1))[:, 3, 3] = 0
                 assert_same_bits(planes.numpy(), expected)
-                assert_same_bits(gradient.numpy(), reference.max_unpool_backward(weights, harmless, 2, mode, last))
+                assert_same_bits(gradient.numpy(), oracle.max_unpool_backward(weights, harmless, 2, mode, last))
 
 
 @every_way
@@ -126,9 +126,9 @@ def test_a_repeated_index(way, name):
     if way.reports:
         assert way.error(way(call), *tensors(POOLED, X, indices)) == expected
         return
-    last = reference.max_unpool(POOLED, indices, (4, 6))
+    last = oracle.max_unpool(POOLED, indices, (4, 6))
     if name != "unpool":
-        last = reference.max_unpool_backward(X, indices, 2)
+        last = oracle.max_unpool_backward(X, indices, 2)
     assert_same_bits(way(call)(*tensors(POOLED, X, indices)).numpy(), last)
 
 

@@ -5,12 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
-from cases import POOLINGS, bits
-from compare import assert_same_bits
 from needs import require, require_backend
 from processes import python
 
 import unpool
+from unpool.testing.cases import POOLINGS, bits
+from unpool.testing.compare import assert_same_bits
 
 torch = require("torch", "the tests of its compiler and exporter need it")
 require_backend("torch")

@@ -4,10 +4,10 @@
 """
 
 import pytest
-from cases import POOLINGS
 from needs import promised, require, require_backend
 
 import unpool
+from unpool.testing.cases import POOLINGS
 
 torch = require("torch", "the tests of its tensors need it")
 require_backend("torch")

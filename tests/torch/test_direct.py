@@ -4,11 +4,11 @@ import threading
 import weakref
 
 import pytest
-from cases import POOLINGS
 from needs import require, require_backend
 
 import unpool
 from unpool import arguments, plan
+from unpool.testing.cases import POOLINGS
 
 torch = require("torch", "the tests of its dispatcher need it")
 require_backend("torch")

@@ -4,12 +4,12 @@ import functools
 
 import numpy as np
 import pytest
-import reference
-from cases import POOLINGS, arranged
-from compare import assert_same_bits
 from needs import require, require_backend
 
 import unpool
+from unpool.testing import oracle
+from unpool.testing.cases import POOLINGS, arranged
+from unpool.testing.compare import assert_same_bits
 
 torch = require("torch", "the tests of its derivatives need it")
 require_backend("torch")
@@ -41,7 +41,7 @@ class Map:
             others, valid = rng.integers(0, np.prod(spatial), indices.shape), rng.random(indices.shape) < 0.5
         else:
             others = rng.integers(0, case.taps, indices.shape)
-            valid = reference.cells(others, *case, channels_last=last) >= 0
+            valid = oracle.cells(others, *case, channels_last=last) >= 0
         self.indices = torch.from_numpy(np.where(valid, others, indices).astype(indices.dtype))
         self.x = torch.from_numpy(values if call == "unpool" else whole).requires_grad_()
 

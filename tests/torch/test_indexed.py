@@ -6,9 +6,10 @@ import io
 
 import numpy as np
 import pytest
-import reference
-from cases import bits, special
 from needs import require, require_backend
+
+from unpool.testing import oracle
+from unpool.testing.cases import bits, special
 
 torch = require("torch", "the tests of its layers need it")
 require_backend("torch")
@@ -184,7 +185,7 @@ def test_the_gradient_is_a_sum_at_the_indices(name, arguments, size):
     values, indices = seeded(layer, x)
     grad = torch.rand(values.shape)
     (gradient,) = torch.autograd.grad(values, x, grad)
-    assert np.array_equal(gradient.numpy(), reference.max_unpool(grad.numpy(), indices.numpy(), size, "sum"))
+    assert np.array_equal(gradient.numpy(), oracle.max_unpool(grad.numpy(), indices.numpy(), size, "sum"))
 
 
 @every_layer

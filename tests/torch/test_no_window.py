@@ -5,12 +5,12 @@ import pickle
 
 import numpy as np
 import pytest
-import reference
-from cases import FORMATS, anywhere, arranged, bits, whole
-from compare import assert_same_bits
 from needs import require, require_backend
 
 import unpool
+from unpool.testing import oracle
+from unpool.testing.cases import FORMATS, anywhere, arranged, bits, whole
+from unpool.testing.compare import assert_same_bits
 
 torch = require("torch", "its pooling gives the indices")
 require_backend("torch")
@@ -64,14 +64,14 @@ def test_all_of_pytorchs_samples_unpool(samples, name):
         plane = tuple(x.shape[-rank:])
         pooled, named = values.detach().clone().requires_grad_(), indices.numpy()
         planes = up(pooled, indices, None, output_size=x.shape)
-        assert_same_bits(planes.detach().numpy(), reference.max_unpool(pooled.detach().numpy(), named, plane))
+        assert_same_bits(planes.detach().numpy(), oracle.max_unpool(pooled.detach().numpy(), named, plane))
         slope = torch.from_numpy(whole("float64", tuple(x.shape)))
         (found,) = torch.autograd.grad(planes, pooled, slope)
-        assert_same_bits(found.numpy(), reference.max_unpool_backward(slope.numpy(), named, rank))
+        assert_same_bits(found.numpy(), oracle.max_unpool_backward(slope.numpy(), named, rank))
         assert torch.equal(take(slope, indices, None), found)
         grad = torch.from_numpy(whole("float64", tuple(values.shape), 1))
         found = back(grad, indices, x.shape, None)
-        assert_same_bits(found.numpy(), reference.max_pool_backward(grad.numpy(), named, plane))
+        assert_same_bits(found.numpy(), oracle.max_pool_backward(grad.numpy(), named, plane))
         assert torch.equal(torch.autograd.grad(values, x, grad)[0], found)
 
 
@@ -82,7 +82,7 @@ def test_what_pytorchs_layer_refuses():
     with pytest.raises(ValueError, match="output_size"):
         torch.nn.MaxUnpool2d(2)(values, indices, output_size=x.shape)
     planes = unpool.torch.MaxUnpool2d(None)(values, indices, output_size=x.shape)
-    assert_same_bits(planes.numpy(), reference.max_unpool(values.numpy(), indices.numpy(), (16, 9)))
+    assert_same_bits(planes.numpy(), oracle.max_unpool(values.numpy(), indices.numpy(), (16, 9)))
 
 
 # --- derivatives and tensors ------------------------------------------------------------------------------------------

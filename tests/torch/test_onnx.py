@@ -6,13 +6,13 @@ import logging
 
 import numpy as np
 import pytest
-import reference
-from cases import FORMATS, POOLINGS, anywhere, pooling, whole
-from compare import assert_same_bits
 from needs import require, require_backend
 from processes import python
 
 import unpool
+from unpool.testing import oracle
+from unpool.testing.cases import FORMATS, POOLINGS, anywhere, pooling, whole
+from unpool.testing.compare import assert_same_bits
 
 torch = require("torch", "the models are exported from it")
 require_backend("torch")
@@ -254,7 +254,7 @@ def test_without_a_window(export, rank, data_format, is_open):
     for values, indices, like in (given, inputs((4, 6, 5), (3, 5, 2))) if is_open else (given,):
         plane = like.shape[first : first + rank]
         for mode, actual in zip(("last", "sum"), run(exported, values, indices, like), strict=True):
-            expected = reference.max_unpool(values, indices, plane, mode, data_format == "channels_last")
+            expected = oracle.max_unpool(values, indices, plane, mode, data_format == "channels_last")
             assert_same_bits(actual, expected)
 
 

@@ -6,11 +6,11 @@ For a dilated window of only padding, PyTorch returns an index outside the plane
 
 import numpy as np
 import pytest
-from cases import FLOATS, POOLINGS, anywhere, bits, crowded, pooled, pooling, whole
-from compare import assert_same_bits, assert_same_numbers
 from needs import require
 
 import unpool
+from unpool.testing.cases import FLOATS, POOLINGS, anywhere, bits, crowded, pooled, pooling, whole
+from unpool.testing.compare import assert_same_bits, assert_same_numbers
 
 torch = require("torch", "results are compared with it")
 functional = torch.nn.functional

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import reference
-from cases import anywhere, whole
 from needs import require, require_backend
 
 import unpool
+from unpool.testing import oracle
+from unpool.testing.cases import anywhere, whole
 
 torch = require("torch", "the tests of its tensors need it")
 require_backend("torch")
@@ -50,7 +50,7 @@ def test_derivatives(word, plane, wanted):
     assert torch.autograd.gradgradcheck(lambda planes: call(planes) ** 2, call.planes, **both)
     grad = whole("float64", wanted, 1)
     (found,) = torch.autograd.grad(call(call.planes), call.planes, torch.from_numpy(grad))
-    assert np.array_equal(found.numpy(), reference.max_unpool(grad, call.places, call.size, "sum", call.last))
+    assert np.array_equal(found.numpy(), oracle.max_unpool(grad, call.places, call.size, "sum", call.last))
 
 
 @every_shape

@@ -1,6 +1,6 @@
 """Taps of windows as indices of tensors: every way to run a call gives the numbers of NumPy arrays.
 
-tests/contract/test_window_format.py tests eager calls.  PyTorch has few operations on uint16, so it has cases here.
+unpool.testing.contract tests eager calls.  PyTorch has few operations on uint16, so it has cases here.
 """
 
 import copy
@@ -10,10 +10,10 @@ import shutil
 
 import numpy as np
 import pytest
-from compare import assert_same_bits
 from needs import require, require_backend
 
 import unpool
+from unpool.testing.compare import assert_same_bits
 
 torch = require("torch", "the tests of its tensors need it")
 require_backend("torch")

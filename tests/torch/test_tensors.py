@@ -1,6 +1,6 @@
 """Tensors of PyTorch: memory, memory formats, devices, `out`, and wrong calls.
 
-tests/contract tests the contract on tensors, through the fixture `backend`. Derivatives are in test_gradients.py,
+unpool.testing.contract runs on tensors, through the fixture `backend`. Derivatives are in test_gradients.py,
 compiled and exported programs in test_compiled.py, other tracers in test_tracers.py, layers in test_layers.py.
 """
 
@@ -10,12 +10,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cases import POOLINGS, VALUES, bits, solved
-from compare import assert_same_bits
 from needs import require, require_backend
 
 import unpool
 from unpool import arguments, plan
+from unpool.testing.cases import POOLINGS, VALUES, bits, solved
+from unpool.testing.compare import assert_same_bits
 
 torch = require("torch", "the tests of its tensors need it")
 require_backend("torch")

@@ -30,5 +30,5 @@ def other_messages():
         for path in set(Path(package.__file__).parent.rglob("*.py")) - core:
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 returns = getattr(node, "returns", None)
-                if isinstance(returns, ast.Name) and returns.id.endswith(BUILT) and node.name != "_meaning":
+                if returns and ast.unparse(returns).endswith(BUILT) and node.name != "_meaning":
                     yield node.name.lstrip("_")

@@ -1,22 +1,29 @@
 """Inputs of the tests: dtypes, difficult values, pooling arguments, and memory layouts."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 import pytest
-import reference
-from kinds import needs_strides
 
 import unpool
+from unpool.testing import oracle
+from unpool.testing.arrays import Array, needs_strides
+from unpool.testing.oracle import Padding, Sizes
+
+OneOrEach = int | tuple[int, ...]
 
 FORMATS = ("channels_first", "channels_last")
 DUPLICATES = ("last", "sum", "error")
 FLOATS = tuple(map(np.dtype, ("float16", ml_dtypes.bfloat16, "float32", "float64")))
 INTEGERS = tuple(map(np.dtype, ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")))
 # The dtypes of positions in a plane: uint8 and uint16 are dtypes of taps.
-POSITIONS = tuple(dtype for dtype in INTEGERS if dtype not in ("uint8", "uint16"))
+POSITIONS = tuple(dtype for dtype in INTEGERS if dtype.name not in ("uint8", "uint16"))
 REALS = (*FLOATS, *INTEGERS, np.dtype(bool))
 VALUES = (*REALS, np.dtype("complex64"), np.dtype("complex128"))
 
@@ -24,75 +31,84 @@ VALUES = (*REALS, np.dtype("complex64"), np.dtype("complex128"))
 class Pooling(NamedTuple):
     """A plane and how it is pooled."""
 
-    size: tuple[int, ...]
-    kernel: tuple[int, ...]
-    stride: tuple[int, ...]
-    padding: tuple[int | tuple[int, int] | str, ...]  # "same" or "same_lower" along all axes, or neither
-    dilation: tuple[int, ...]
+    size: Sizes
+    kernel: Sizes
+    stride: Sizes
+    padding: Padding  # "same" or "same_lower" along all axes, or neither
+    dilation: Sizes
     ceil_mode: bool
 
     @property
-    def rank(self):
+    def rank(self) -> int:
         return len(self.size)
 
-    def shape(self, leading, data_format):
+    def shape(self, leading: Sizes, data_format: str) -> Sizes:
         """Return the shape of an array of such planes; `leading` is (batch, channels) or (channels,)."""
         return arranged(leading, self.size, data_format)
 
-    def function(self, name):
+    def function(self, name: str) -> Callable[..., Any]:
         """Return ``unpool.max_pool2d`` for ``max_pool``, ``unpool.max_pool2d_backward`` for ``max_pool_backward``."""
         stem, backward, _ = name.partition("_backward")
-        return getattr(unpool, f"{stem}{self.rank}d{backward}")
+        function: Callable[..., Any] = getattr(unpool, f"{stem}{self.rank}d{backward}")
+        return function
 
     @property
-    def window(self):
+    def window(self) -> dict[str, Any]:
         """Return the arguments that all public functions share."""
         padding = self.padding[0] if self.same else self.padding
         return {"kernel_size": self.kernel, "stride": self.stride, "padding": padding, "dilation": self.dilation}
 
     @property
-    def same(self):
+    def same(self) -> bool:
         return isinstance(self.padding[0], str)
 
     @property
-    def unequal(self):
+    def unequal(self) -> bool:
         """Return True if the padding differs before and after the plane, which PyTorch does not have."""
         return self.same or any(isinstance(entry, tuple) for entry in self.padding)
 
-    def default_size(self, pooled):
+    def default_size(self, pooled: Sizes) -> Sizes:
         """Return the default size of a plane for so many windows."""
         if self.same:
             return tuple(n * s for n, s in zip(pooled, self.stride, strict=True))
-        padded = [sum(entry) if isinstance(entry, tuple) else 2 * entry for entry in self.padding]
+        padded = [sum(entry) if isinstance(entry, tuple) else 2 * int(entry) for entry in self.padding]
         along = zip(pooled, self.kernel, self.stride, padded, self.dilation, strict=True)
         return tuple((n - 1) * s - p + d * (k - 1) + 1 for n, k, s, p, d in along)
 
     @property
-    def arguments(self):
+    def arguments(self) -> dict[str, Any]:
         """Return the arguments of pooling."""
         return self.window | {"ceil_mode": self.ceil_mode}
 
     @property
-    def taps(self):
+    def taps(self) -> int:
         return int(np.prod(self.kernel))
 
     @property
-    def tap_dtype(self):
+    def tap_dtype(self) -> str:
         return "uint8" if self.taps <= 256 else "uint16" if self.taps <= 65536 else "int32"
 
-    def pool(self, x, data_format):
-        """Pool with the reference."""
-        return reference.max_pool(x, *self[1:], channels_last=data_format == "channels_last")
+    def pool(self, x: Array, data_format: str) -> tuple[Array, Array]:
+        """Pool with the oracle."""
+        return oracle.max_pool(x, *self[1:], channels_last=data_format == "channels_last")
 
 
-def pooling(size, kernel, stride=None, padding=0, dilation=1, ceil_mode=False):
+def pooling(
+    size: Sizes,
+    kernel: OneOrEach,
+    stride: OneOrEach | None = None,
+    padding: Any = 0,
+    dilation: OneOrEach = 1,
+    ceil_mode: bool = False,
+) -> Pooling:
     """Make a Pooling; an integer applies to every axis."""
     along = [entry if isinstance(entry, tuple) else (entry,) * len(size) for entry in (kernel, padding, dilation)]
     steps = along[0] if stride is None else stride if isinstance(stride, tuple) else (stride,) * len(size)
     return Pooling(size, along[0], steps, along[1], along[2], ceil_mode)
 
 
-def arranged(leading, size, data_format):
+def arranged(leading: Sizes, size: Sizes, data_format: str) -> Sizes:
+    """Return the shape of an array; `leading` is (batch, channels) or (channels,)."""
     return (*leading[:-1], *size, leading[-1]) if data_format == "channels_last" else (*leading, *size)
 
 
@@ -171,7 +187,7 @@ LARGE = {
 }
 
 
-def bits(dtype, shape, seed=0):
+def bits(dtype: npt.DTypeLike, shape: Sizes, seed: int = 0) -> Array:
     """Return random bytes. Floats have every exponent, denormals, and NaNs of many payloads."""
     dtype, rng = np.dtype(dtype), np.random.default_rng(seed)
     if dtype.kind == "b":
@@ -179,12 +195,12 @@ def bits(dtype, shape, seed=0):
     return np.frombuffer(rng.bytes(int(np.prod(shape)) * dtype.itemsize), dtype).reshape(shape).copy()
 
 
-def crowded(dtype, shape, seed=0):
+def crowded(dtype: npt.DTypeLike, shape: Sizes, seed: int = 0) -> Array:
     """Return values drawn from a few special ones, so that most windows have equal values."""
     return np.random.default_rng(seed).choice(special(dtype), shape)
 
 
-def special(dtype):
+def special(dtype: npt.DTypeLike) -> Array:
     """Return the extremes of a dtype, and for floats both zeros, infinities, denormals and different NaNs."""
     dtype = np.dtype(dtype)
     if dtype.kind == "b":
@@ -196,8 +212,8 @@ def special(dtype):
         parts = special(dtype.type(0).real.dtype)
         return np.concatenate([parts, parts[::-1]]).view(dtype)
     info = ml_dtypes.finfo(dtype)
-    numbers = [0, -0.0, 1, -1, info.max, info.min, info.smallest_subnormal, -info.smallest_subnormal, np.inf, -np.inf]
-    numbers = np.array(numbers, np.float64).astype(dtype)
+    least = info.smallest_subnormal
+    numbers = np.array([0, -0.0, 1, -1, info.max, info.min, least, -least, np.inf, -np.inf], np.float64).astype(dtype)
     word = f"u{dtype.itemsize}"
     infinity = np.array(np.inf, dtype).view(word)
     quiet = np.array(np.nan, dtype).view(word) & ~np.array(1 << (dtype.itemsize * 8 - 1), word)
@@ -207,41 +223,41 @@ def special(dtype):
     return np.concatenate([numbers, numbers, nans])  # more numbers than NaNs, or every window would hold one
 
 
-def whole(dtype, shape, seed=0):
+def whole(dtype: npt.DTypeLike, shape: Sizes, seed: int = 0) -> Array:
     """Return small integers, whose sums are exact."""
     return np.random.default_rng(seed).integers(0, 2 if np.dtype(dtype) == bool else 9, shape).astype(dtype)
 
 
-def anywhere(shape, cells, seed=0, dtype="int64"):
+def anywhere(shape: Sizes, cells: int, seed: int = 0, dtype: npt.DTypeLike = "int64") -> Array:
     """Return random indices of a plane, most of which repeat."""
     return np.random.default_rng(seed).integers(0, cells, shape).astype(dtype)
 
 
 @cache
-def solved(case, leading, data_format):
-    """Return an input, and its values and indices by the reference. They are cached: do not write into them."""
+def solved(case: Pooling, leading: Sizes, data_format: str) -> tuple[Array, Array, Array]:
+    """Return an input, and its values and indices by the oracle. They are cached: do not write into them."""
     x = crowded("float32", case.shape(leading, data_format))
     return x, *case.pool(x, data_format)
 
 
-def pooled(case, leading, data_format):
+def pooled(case: Pooling, leading: Sizes, data_format: str) -> Array:
     """Return the indices of a pooling. They are cached: do not write into them."""
     return solved(case, leading, data_format)[2]
 
 
 @cache
-def pooled_taps(case, leading, data_format):
+def pooled_taps(case: Pooling, leading: Sizes, data_format: str) -> Array:
     """Return the indices of a pooling as taps. They are cached: do not write into them."""
     indices = pooled(case, leading, data_format)
-    return reference.taps(indices, *case, channels_last=data_format == "channels_last").astype(case.tap_dtype)
+    return oracle.taps(indices, *case, channels_last=data_format == "channels_last").astype(case.tap_dtype)
 
 
-def planes_of(indices, rank, data_format):
+def planes_of(indices: Array, rank: int, data_format: str) -> Array:
     """Return a channels-first view of an array, to write into its planes."""
     return np.moveaxis(indices, -1, -rank - 1) if data_format == "channels_last" else indices
 
 
-def unique(shape, cells, rank, data_format, seed=0):
+def unique(shape: Sizes, cells: int, rank: int, data_format: str, seed: int = 0) -> Array:
     """Return random indices of a plane, none of which repeats."""
     rng = np.random.default_rng(seed)
     indices = np.empty(shape, "int64")
@@ -254,47 +270,47 @@ def unique(shape, cells, rank, data_format, seed=0):
 # --- memory layouts: functions from an array to one with the same elements ------------------------------------------
 
 
-def fortran(array):
+def fortran(array: Array) -> Array:
     return np.asfortranarray(array)
 
 
-def backwards(array):
+def backwards(array: Array) -> Array:
     """Return an array with negative strides along every axis."""
     flip = (slice(None, None, -1),) * array.ndim
     return np.ascontiguousarray(array[flip])[flip]
 
 
-def sliced(array):
+def sliced(array: Array) -> Array:
     """Return every second element, along every axis, of a larger array."""
-    larger = bits(array.dtype, [2 * size + 1 for size in array.shape], 99)
+    larger = bits(array.dtype, tuple([2 * size + 1 for size in array.shape]), 99)
     part = larger[(slice(1, None, 2),) * array.ndim]
     part[...] = array
     return part
 
 
-def turned(array):
+def turned(array: Array) -> Array:
     """Return an array whose axes are stored in another order."""
     order = [*range(1, array.ndim), 0]
     return np.ascontiguousarray(array.transpose(order)).transpose(np.argsort(order))
 
 
-def unaligned(array):
+def unaligned(array: Array) -> Array:
     """Return an array one byte off any alignment."""
     memory = np.empty(array.nbytes + 1, np.uint8)
     memory[1:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     return memory[1:].view(array.dtype).reshape(array.shape)
 
 
-def swapped(array):
+def swapped(array: Array) -> Array:
     """Return an array in the other byte order."""
     return array.byteswap().view(array.dtype.newbyteorder())
 
 
-def swapped_backwards(array):
+def swapped_backwards(array: Array) -> Array:
     return backwards(swapped(array))
 
 
-def read_only(array):
+def read_only(array: Array) -> Array:
     copy = array.copy()
     copy.flags.writeable = False
     return copy
@@ -303,12 +319,12 @@ def read_only(array):
 LAYOUTS = (fortran, backwards, sliced, turned, unaligned, swapped, swapped_backwards, read_only)
 
 
-def suits(layout, dtype):
+def suits(layout: Callable[[Array], Array], dtype: npt.DTypeLike) -> bool:
     """Return whether a dtype can have a layout. NumPy cannot change the byte order of bfloat16."""
     return np.dtype(dtype).kind != "V" or layout not in (swapped, swapped_backwards)
 
 
-def laid_out(dtypes):
+def laid_out(dtypes: Iterable[npt.DTypeLike]) -> list[Any]:
     """Pair layouts with dtypes."""
     return [
         pytest.param(layout, dtype, id=f"{layout.__name__}-{dtype}", marks=needs_strides)
@@ -316,44 +332,3 @@ def laid_out(dtypes):
         for dtype in dtypes
         if suits(layout, dtype)
     ]
-
-
-# --- windows far larger than the plane --------------------------------------------------------------------------------
-
-LONG = 2**31 - 1
-# No intermediate array may grow with the window. If pooling refuses a window, the pooled size is given.
-FAR = {
-    "one window": ({"kernel_size": 70000, "padding": "same"}, None),
-    "one window, wide apart": ({"kernel_size": 10**5, "stride": LONG, "padding": "same"}, None),
-    "windows of everything": ({"kernel_size": 70000, "stride": 1, "padding": "same"}, None),
-    "windows of everything, padded": ({"kernel_size": 65536, "stride": 2, "padding": 32767}, None),
-    "a short one, far apart": ({"kernel_size": 2, "stride": LONG, "padding": "same"}, None),
-    "steps over the plane": ({"kernel_size": 3, "stride": 1, "padding": "same", "dilation": 10000}, None),
-    "a last one": ({"kernel_size": (10**5, 1), "stride": (49999, 1), "padding": (50000, 0), "ceil_mode": True}, None),
-    "the longest": ({"kernel_size": (1, LONG), "stride": 1, "padding": "same"}, None),
-    "the longest, twice": ({"kernel_size": LONG, "stride": 3, "padding": "same"}, (2, 2)),
-    "the longest, dilated": ({"kernel_size": LONG, "stride": 3, "padding": "same", "dilation": LONG}, (2, 2)),
-    "the longest, in one place": ({"kernel_size": LONG, "padding": "same"}, (1, 1)),
-}
-
-
-def far(window, pooled):
-    """Return a function that pools and unpools, and its arguments: a plane, pooled values and indices."""
-    x = whole("float32", (1, 2, 4, 5))
-    back = {name: entry for name, entry in window.items() if name != "ceil_mode"}
-    if pooled is None:
-        values, indices = unpool.max_pool2d(x, **window, return_indices=True)
-    else:
-        indices = anywhere((1, 2, *pooled), 20)
-        values = whole("float32", indices.shape)
-
-    def call(x, values, indices):
-        pooling = () if pooled else unpool.max_pool2d(x, **window, return_indices=True)
-        results = []
-        for duplicates in ("last", "sum"):
-            named = back | {"duplicates": duplicates}
-            planes = unpool.max_unpool2d(values, indices, **named, output_size=(4, 5))
-            results += [planes, unpool.max_unpool2d_backward(x, indices, **named)]
-        return *results, *pooling
-
-    return call, (x, values, indices)

@@ -1,6 +1,6 @@
 """With ``index_format="window"`` an index is a tap of its own window; every call gives the same numbers.
 
-The expected taps and cells come from the reference, which lists the taps of every window.
+The expected taps and cells come from the oracle, which lists the taps of every window.
 """
 
 import re
@@ -8,8 +8,11 @@ from itertools import product
 
 import numpy as np
 import pytest
-import reference
-from cases import (
+
+import unpool
+from unpool.testing import oracle
+from unpool.testing.arrays import needs_out, needs_reports
+from unpool.testing.cases import (
     DUPLICATES,
     FORMATS,
     INTEGERS,
@@ -28,10 +31,7 @@ from cases import (
     solved,
     whole,
 )
-from compare import Guarded, assert_same_bits, assert_same_sums, at
-from kinds import needs_out, needs_reports
-
-import unpool
+from unpool.testing.compare import Guarded, assert_same_bits, assert_same_sums, at
 
 WINDOW = {"index_format": "window"}
 # Windows of more taps than a byte, and than two, can number.
@@ -52,10 +52,10 @@ def random_taps(case, leading, data_format, seed=0):
     rng, last = np.random.default_rng(seed), data_format == "channels_last"
     shape = pooled(case, leading, data_format).shape
     taps = rng.integers(0, case.taps, shape)
-    cells = reference.cells(taps, *case, channels_last=last)
+    cells = oracle.cells(taps, *case, channels_last=last)
     found = pooled_taps(case, leading, data_format)
     taps = np.where(cells < 0, found, taps).astype(case.tap_dtype)
-    return taps, reference.cells(taps, *case, channels_last=last)
+    return taps, oracle.cells(taps, *case, channels_last=last)
 
 
 def planes_shape(case, indices, data_format):
@@ -67,14 +67,14 @@ def planes_shape(case, indices, data_format):
 
 
 def check_moves(backend, case, values, taps, cells, data_format, duplicates, layout=np.asarray):
-    """Unpool by taps, and take the gradient, and compare both with the reference's by cells."""
+    """Unpool by taps, and take the gradient, and compare both with the oracle's by cells."""
     last = data_format == "channels_last"
     named = case.window | WINDOW | {"data_format": data_format, "duplicates": duplicates}
     planes = backend.call(case.function("max_unpool"), layout(values), layout(taps), **named, output_size=case.size)
-    assert_same(backend, planes, reference.max_unpool(values, cells, case.size, duplicates, last), duplicates)
+    assert_same(backend, planes, oracle.max_unpool(values, cells, case.size, duplicates, last), duplicates)
     grad = bits(values.dtype, planes.shape, 5)
     taken = backend.call(case.function("max_unpool_backward"), layout(grad), layout(taps), **named)
-    assert_same_bits(taken, reference.max_unpool_backward(grad, cells, case.rank, duplicates, last))
+    assert_same_bits(taken, oracle.max_unpool_backward(grad, cells, case.rank, duplicates, last))
 
 
 def assert_same(backend, actual, expected, duplicates):
@@ -107,7 +107,7 @@ def test_pooling_every_dtype(backend, dtype, make, data_format):
     for case in (POOLINGS["overlap and padding"], POOLINGS["wide"], POOLINGS["volume, dilated, ceil"]):
         x = make(dtype, case.shape((2, 3), data_format))
         values, indices = case.pool(x, data_format)
-        taps = reference.taps(indices, *case, channels_last=data_format == "channels_last").astype("uint8")
+        taps = oracle.taps(indices, *case, channels_last=data_format == "channels_last").astype("uint8")
         named = case.arguments | WINDOW | {"return_indices": True, "data_format": data_format}
         actual = backend.call(case.function("max_pool"), x, **named)
         assert_same_bits(actual[0], values)
@@ -123,7 +123,7 @@ def test_every_width(backend, data_format, kernel, stride, padding, dtype):
         case = pooling((max(5, kernel - padding), width), kernel, stride, padding)
         x = crowded(dtype, case.shape((2,), data_format), width)
         values, indices = case.pool(x, data_format)
-        taps = reference.taps(indices, *case, channels_last=data_format == "channels_last").astype("uint8")
+        taps = oracle.taps(indices, *case, channels_last=data_format == "channels_last").astype("uint8")
         named = case.window | WINDOW | {"return_indices": True, "data_format": data_format}
         actual = backend.call(unpool.max_pool2d, x, **named)
         assert_same_bits(actual[0], values)
@@ -167,7 +167,7 @@ def test_unpooling(backend, case, data_format, leading, duplicates):
     ]
     if duplicates == "error":
         last = data_format == "channels_last"
-        candidates = [pair for pair in candidates if reference.first_repeated(pair[1], case.rank, last) is None]
+        candidates = [pair for pair in candidates if oracle.first_repeated(pair[1], case.rank, last) is None]
     for taps, cells in candidates:
         for dtype in (taps.dtype, "int64"):
             values = bits("float32", taps.shape)
@@ -200,9 +200,7 @@ def test_gradient_of_pooling(backend, case, data_format):
     grad = whole("float32", taps.shape)
     named = case.window | WINDOW | {"data_format": data_format, "input_size": case.size}
     actual = backend.call(case.function("max_pool_backward"), grad, taps, **named)
-    assert_same_sums(
-        backend, actual, reference.max_pool_backward(grad, cells, case.size, data_format == "channels_last")
-    )
+    assert_same_sums(backend, actual, oracle.max_pool_backward(grad, cells, case.size, data_format == "channels_last"))
 
 
 @pytest.mark.parametrize(("layout", "dtype"), laid_out(["uint8", "uint16", "int64"]))
@@ -243,7 +241,7 @@ def test_out(backend, name, dtype, data_format):
     case, last = POOLINGS[name], data_format == "channels_last"
     x = crowded(dtype, case.shape((2, 3), data_format))
     values, indices = case.pool(x, data_format)
-    taps = reference.taps(indices, *case, channels_last=last).astype("uint8")
+    taps = oracle.taps(indices, *case, channels_last=last).astype("uint8")
     named = WINDOW | {"data_format": data_format}
     for shift in range(4):
         guarded = [Guarded(values.shape, kind, shift, backend) for kind in (dtype, "uint8")]
@@ -256,10 +254,10 @@ def test_out(backend, name, dtype, data_format):
             more = case.window | named | {"duplicates": duplicates}
             plane, taken = Guarded(x.shape, dtype, shift, backend), Guarded(values.shape, dtype, shift, backend)
             backend.run(case.function("max_unpool"), values, taps, **more, output_size=case.size, out=plane.array)
-            expected = reference.max_unpool(values, indices, case.size, duplicates, last)
+            expected = oracle.max_unpool(values, indices, case.size, duplicates, last)
             assert_same(backend, plane.written(), expected, duplicates)
             backend.run(case.function("max_unpool_backward"), x, taps, **more, out=taken.array)
-            expected = reference.max_unpool_backward(x, indices, case.rank, duplicates, last)
+            expected = oracle.max_unpool_backward(x, indices, case.rank, duplicates, last)
             assert_same_bits(taken.written(), expected)
             assert plane.intact()
             assert taken.intact()
@@ -282,7 +280,7 @@ every_call = pytest.mark.parametrize(("name", "duplicates"), [*CALLS, ("max_pool
 def check_bad(backend, case, taps, data_format, name, duplicates):
     """Make a call with bad taps: the first one is reported, or all are dropped, and no other memory changes."""
     last = data_format == "channels_last"
-    cells = reference.cells(taps, *case, channels_last=last)
+    cells = oracle.cells(taps, *case, channels_last=last)
     named = case.window | WINDOW | {"data_format": data_format}
     if name != "max_pool_backward":
         named["duplicates"] = duplicates
@@ -293,7 +291,7 @@ def check_bad(backend, case, taps, data_format, name, duplicates):
     if not backend.reports:
         found = backend.call(case.function(name), given, taps, **named)
         mode = {"error": "last", None: "sum"}.get(duplicates, duplicates)
-        expected = reference.dropped(given, cells, cells >= 0, case.size, mode, gathers, last)
+        expected = oracle.dropped(given, cells, cells >= 0, case.size, mode, gathers, last)
         assert_same(backend, found, expected, mode)
         return
     first = next(place for place in np.ndindex(cells.shape) if cells[place] < 0)
@@ -339,7 +337,7 @@ def test_a_tap_in_the_padding(backend, name_of_case, name, duplicates, data_form
     for flat, tap in ((0, 0), (-1, case.taps - 1)):
         taps = pooled_taps(case, (2, 3), data_format).copy()
         taps[tuple(flat % size for size in taps.shape)] = tap
-        if (reference.cells(taps, *case, channels_last=data_format == "channels_last") < 0).any():
+        if (oracle.cells(taps, *case, channels_last=data_format == "channels_last") < 0).any():
             check_bad(backend, case, taps, data_format, name, duplicates)
 
 
@@ -363,7 +361,7 @@ def test_many_bad_taps(backend, case, name, duplicates, data_format):
 def test_a_repeated_cell(backend, name_of_case, name, data_format):
     case, last = POOLINGS[name_of_case], data_format == "channels_last"
     taps, cells = random_taps(case, (2, 3), data_format)
-    repeated = reference.first_repeated(cells, case.rank, last)
+    repeated = oracle.first_repeated(cells, case.rank, last)
     given = whole("float32", taps.shape if name == "max_unpool" else planes_shape(case, taps, data_format))
     size = {"output_size": case.size} if name == "max_unpool" else {}
     named = case.window | WINDOW | size | {"data_format": data_format, "duplicates": "error"}

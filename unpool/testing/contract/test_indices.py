@@ -5,12 +5,12 @@ from itertools import product
 
 import numpy as np
 import pytest
-import reference
-from cases import FORMATS, POOLINGS, arranged, bits, planes_of, pooled, pooling, unique, whole
-from compare import Guarded, assert_same_bits, at
-from kinds import needs_reports
 
 import unpool
+from unpool.testing import oracle
+from unpool.testing.arrays import needs_reports
+from unpool.testing.cases import FORMATS, POOLINGS, arranged, bits, planes_of, pooled, pooling, unique, whole
+from unpool.testing.compare import Guarded, assert_same_bits, at
 
 every_format = pytest.mark.parametrize("data_format", FORMATS)
 # Every call that takes indices: unpooling and its gradient in each mode, and the gradient of pooling.
@@ -42,7 +42,7 @@ def assert_error(backend, error, text, case, values, indices, data_format, call,
         mode = "sum" if call == "pool_backward" or call.startswith("sum") else "last"
         cells = int(np.prod(case.size))
         kept = np.array([0 <= int(index) < cells for index in indices.reshape(-1)]).reshape(indices.shape)
-        assert_same_bits(found, reference.dropped(given, indices, kept, case.size, mode, gathers, last))
+        assert_same_bits(found, oracle.dropped(given, indices, kept, case.size, mode, gathers, last))
         return
     if not backend.writes:
         with pytest.raises(error) as caught:
@@ -138,7 +138,7 @@ def test_the_first_bad_index_in_row_major_order_is_reported(backend, name, call,
         where = rng.choice(indices.size, 5, replace=False)
         indices.reshape(-1)[where] = rng.choice([-1, cells, 2**32 + 3, -(2**63), 2**63 - 1], 5)
         values.reshape(-1)[where] = 77
-        first = reference.first_bad(indices, cells)
+        first = oracle.first_bad(indices, cells)
         text = f"{at(first)} = {indices[first]} is out of range"
         assert_error(backend, IndexError, text, case, values, indices, data_format, call, untouched=77)
 
@@ -158,7 +158,7 @@ def test_a_bad_index_goes_before_a_repeated_one(backend, name, bad_first, call, 
     else:
         planes[0, 0].flat[1] = planes[0, 0].flat[0]
         planes[-1, -1].flat[-1] = -1
-    position = reference.first_bad(indices, int(np.prod(case.size)))
+    position = oracle.first_bad(indices, int(np.prod(case.size)))
     text = f"{at(position)} = -1 is out of range"
     assert_error(backend, IndexError, text, case, np.ones(indices.shape, "uint8"), indices, data_format, call)
 
@@ -179,7 +179,7 @@ def test_error_names_the_first_repeated_index_and_where_it_stood_before(backend,
         plane = planes[tuple(rng.integers(planes.shape[: -case.rank]))]
         one, other = rng.choice(plane.size, 2, replace=False)
         plane.flat[other] = plane.flat[one]
-    first, second = reference.first_repeated(indices, case.rank, data_format == "channels_last")
+    first, second = oracle.first_repeated(indices, case.rank, data_format == "channels_last")
     assert_error(
         backend,
         ValueError,
@@ -217,11 +217,11 @@ def test_no_duplicates_in_a_huge_plane(backend, channels, data_format):
     borders = np.unique([0, span - 1, span, 2 * span - 1, 2 * span, SPAN - 1, SPAN, 2300 * 2300 - 1])
     borders = borders[borders < 2300 * 2300]
     planes_of(indices, 2, data_format)[-1].flat[30 : 30 + len(borders)] = borders[::-1]
-    assert reference.first_repeated(indices, 2, data_format == "channels_last") is None
+    assert oracle.first_repeated(indices, 2, data_format == "channels_last") is None
     values = bits("uint8", indices.shape)
     arguments = case.window | {"duplicates": "error", "data_format": data_format}
     actual = backend.call(unpool.max_unpool2d, values, indices, **arguments)
-    assert_same_bits(actual, reference.max_unpool(values, indices, case.size, "last", data_format == "channels_last"))
+    assert_same_bits(actual, oracle.max_unpool(values, indices, case.size, "last", data_format == "channels_last"))
 
 
 @every_format
@@ -232,6 +232,6 @@ def test_the_first_duplicate_in_a_huge_plane(backend, cells, channels, data_form
     case, indices = huge(channels, data_format)
     plane = planes_of(indices, 2, data_format)[-1]
     plane.flat[:2], plane[5, 5], plane[5, 6] = cells, cells[0], cells[1]
-    repeated = reference.first_repeated(indices, 2, data_format == "channels_last")
+    repeated = oracle.first_repeated(indices, 2, data_format == "channels_last")
     text = f"{at(repeated[0])} = {at(repeated[1])} = {cells[0]}"
     assert_error(backend, ValueError, text, case, np.ones(indices.shape, "uint8"), indices, data_format, "error")

@@ -1,13 +1,17 @@
 """Comparisons of results: bit for bit, up to NaNs, up to denormals, and of the memory around a result."""
 
+from __future__ import annotations
+
 import math
 
 import ml_dtypes
 import numpy as np
-from kinds import NumPyArrays
+import numpy.typing as npt
+
+from unpool.testing.arrays import Array, Arrays, NumPyArrays
 
 
-def assert_same_bits(actual, expected):
+def assert_same_bits(actual: Array, expected: Array) -> None:
     """Assert equal shapes, dtypes and bytes: -0.0 is not 0.0, and a NaN keeps its payload."""
     assert actual.shape == expected.shape
     assert actual.dtype == expected.dtype
@@ -20,12 +24,12 @@ def assert_same_bits(actual, expected):
         raise AssertionError("\n".join([f"{differ.sum()} of {differ.size} elements differ in their bits:", *shown]))
 
 
-def assert_same_numbers(actual, expected):
+def assert_same_numbers(actual: Array, expected: Array) -> None:
     """Assert equal bits, but take all NaNs for equal: the payload of a sum of NaNs depends on the processor."""
     assert_same_bits(_one_nan(actual), _one_nan(expected))
 
 
-def assert_same_sums(kind, actual, expected):
+def assert_same_sums(kind: Arrays, actual: Array, expected: Array) -> None:
     """Assert equal numbers. If the kind does not round as NumPy does, sums may differ by a few denormals.
 
     The threads of TensorFlow flush denormals to zero.
@@ -41,7 +45,7 @@ def assert_same_sums(kind, actual, expected):
     assert_same_numbers(actual, expected)
 
 
-def at(position):
+def at(position: tuple[int, ...]) -> str:
     """Name a position as messages do."""
     return f"indices[{', '.join(map(str, position))}]"
 
@@ -56,7 +60,9 @@ class Guarded:
     PATTERN = 0xA5
     GUARD = 4096
 
-    def __init__(self, shape, dtype, shift=0, kind=None):
+    def __init__(
+        self, shape: tuple[int, ...], dtype: npt.DTypeLike, shift: int = 0, kind: Arrays | None = None
+    ) -> None:
         self.kind = kind or NumPyArrays()
         size = math.prod(shape) * np.dtype(dtype).itemsize
         self.buffer = self.kind.asarray(np.full(size + 2 * self.GUARD + 128, self.PATTERN, np.uint8))
@@ -64,19 +70,21 @@ class Guarded:
         self.stop = self.start + size
         self.array = self.kind.typed(self.buffer[self.start : self.stop], dtype).reshape(shape)
 
-    def written(self):
+    def written(self) -> Array:
+        """Return the array as a NumPy array."""
         return self.kind.tonumpy(self.array)
 
-    def intact(self):
+    def intact(self) -> bool:
+        """Return whether the memory around the array still has the pattern."""
         buffer = self.kind.tonumpy(self.buffer)
         return bool(np.all(buffer[: self.start] == self.PATTERN) and np.all(buffer[self.stop :] == self.PATTERN))
 
 
-def _bytes(array):
+def _bytes(array: Array) -> Array:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(*array.shape, array.dtype.itemsize)
 
 
-def _one_nan(array):
+def _one_nan(array: Array) -> Array:
     if array.dtype.kind in "biu":
         return array
     parts = np.array(array, order="C").reshape(-1)

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from cases import FORMATS, POSITIONS, VALUES, anywhere, arranged, bits, laid_out, planes_of, whole
-from compare import Guarded, assert_same_bits, at
-from kinds import needs_out, needs_reports
 
 import unpool
+from unpool.testing.arrays import needs_out, needs_reports
+from unpool.testing.cases import FORMATS, POSITIONS, VALUES, anywhere, arranged, bits, laid_out, planes_of, whole
+from unpool.testing.compare import Guarded, assert_same_bits, at
 
 every_format = pytest.mark.parametrize("data_format", FORMATS)
 every_leading = pytest.mark.parametrize("leading", [(2, 3), (3,)], ids=["batch", "no batch"])

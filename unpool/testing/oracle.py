@@ -1,21 +1,37 @@
-"""The reference: the contract, computed window by window. It is slow, short, and independent of the library.
+"""The oracle: the contract, computed window by window. It is slow, short, and independent of the library.
 
 Every function copies its arrays to rows, one row for each plane, and works on all planes at once. A Python loop visits
 the windows of a plane in row-major order; "first" and "last" below refer to this order. Kernels, strides and sizes are
 tuples with one entry for each axis.
 """
 
+from __future__ import annotations
+
 import math
 from functools import cache
 from itertools import product
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Sizes = tuple[int, ...]
+Padding = tuple[int | tuple[int, int] | str, ...]  # of each axis; a word is "same" or "same_lower"
 
 quiet = np.errstate(all="ignore")  # sums overflow and NaNs are compared, on purpose
 
 
 @quiet
-def max_pool(x, kernel, stride, padding, dilation, ceil_mode=False, channels_last=False):
+def max_pool(
+    x: Array,
+    kernel: Sizes,
+    stride: Sizes,
+    padding: Padding,
+    dilation: Sizes,
+    ceil_mode: bool = False,
+    channels_last: bool = False,
+) -> tuple[Array, Array]:
     """Return values and int64 indices; raise ValueError if a window reads only padding."""
     spatial = _spatial(x, len(kernel), channels_last)
     along = [_windows(*axis, ceil_mode) for axis in zip(spatial, kernel, stride, padding, dilation, strict=True)]
@@ -42,7 +58,9 @@ def max_pool(x, kernel, stride, padding, dilation, ceil_mode=False, channels_las
 
 
 @quiet
-def max_unpool(values, indices, plane_size, duplicates="last", channels_last=False):
+def max_unpool(
+    values: Array, indices: Array, plane_size: Sizes, duplicates: str = "last", channels_last: bool = False
+) -> Array:
     """Return planes of zeros with each value written, or added, at its index. Every index must be in range."""
     rows, wanted = (_rows(array, len(plane_size), channels_last) for array in (values, indices))
     planes = np.zeros((len(rows), math.prod(plane_size)), rows.dtype)
@@ -53,11 +71,14 @@ def max_unpool(values, indices, plane_size, duplicates="last", channels_last=Fal
     return _array(planes, values, plane_size, channels_last)
 
 
-def max_pool_backward(grad, indices, plane_size, channels_last=False):
+def max_pool_backward(grad: Array, indices: Array, plane_size: Sizes, channels_last: bool = False) -> Array:
+    """Return planes of zeros with each value of the gradient added at its index."""
     return max_unpool(grad, indices, plane_size, "sum", channels_last)
 
 
-def max_unpool_backward(grad, indices, rank, duplicates="last", channels_last=False):
+def max_unpool_backward(
+    grad: Array, indices: Array, rank: int, duplicates: str = "last", channels_last: bool = False
+) -> Array:
     """Return the gradient of each value: that of its cell, or zero if a later value overwrote it."""
     rows, wanted = (_rows(array, rank, channels_last) for array in (grad, indices))
     values = np.zeros(wanted.shape, rows.dtype)
@@ -72,13 +93,21 @@ def max_unpool_backward(grad, indices, rank, duplicates="last", channels_last=Fa
     return _array(values, indices, _spatial(indices, rank, channels_last), channels_last)
 
 
-def dropped(given, indices, kept, plane_size, duplicates, gathers, channels_last=False):
+def dropped(
+    given: Array,
+    indices: Array,
+    kept: Array,
+    plane_size: Sizes,
+    duplicates: str,
+    gathers: bool,
+    channels_last: bool = False,
+) -> Array:
     """Return the result without the indices that are not `kept`: they name an extra cell, which is cut off."""
     rank, cells, axis = len(plane_size), math.prod(plane_size), -2 if channels_last else -1
     wanted = np.where(kept, indices, indices.dtype.type(0)).astype(np.int64)
     wanted[~kept] = cells
 
-    def flat(array):
+    def flat(array: Array) -> Array:
         shape = array.shape[: -rank - 1] if channels_last else array.shape[:-rank]
         return array.reshape(*shape, -1, array.shape[-1]) if channels_last else array.reshape(*shape, -1)
 
@@ -92,12 +121,21 @@ def dropped(given, indices, kept, plane_size, duplicates, gathers, channels_last
     return planes.reshape(*indices.shape[:-rank], *plane_size)
 
 
-def first_bad(indices, cells):
+def first_bad(indices: Array, cells: int) -> Sizes | None:
     """Return the first position in the array whose index is outside a plane of so many cells, or None."""
     return next((at for at in np.ndindex(indices.shape) if not 0 <= int(indices[at]) < cells), None)
 
 
-def own(indices, size, kernel, stride, padding, dilation, ceil_mode=False, channels_last=False):
+def own(
+    indices: Array,
+    size: Sizes,
+    kernel: Sizes,
+    stride: Sizes,
+    padding: Padding,
+    dilation: Sizes,
+    ceil_mode: bool = False,
+    channels_last: bool = False,
+) -> Array:
     """Return whether each index is a cell that its own window reads."""
     along = [_windows(*axis, ceil_mode) for axis in zip(size, kernel, stride, padding, dilation, strict=True)]
     index, rows = np.arange(math.prod(size)).reshape(size), _rows(indices, len(size), channels_last)
@@ -105,7 +143,16 @@ def own(indices, size, kernel, stride, padding, dilation, ceil_mode=False, chann
     return _array(np.stack(found, 1), indices, tuple(len(windows) for windows in along), channels_last)
 
 
-def taps(indices, size, kernel, stride, padding, dilation, ceil_mode=False, channels_last=False):
+def taps(
+    indices: Array,
+    size: Sizes,
+    kernel: Sizes,
+    stride: Sizes,
+    padding: Padding,
+    dilation: Sizes,
+    ceil_mode: bool = False,
+    channels_last: bool = False,
+) -> Array:
     """Return the number of each index among the taps of its own window; every index must be one of them."""
     rows = _rows(indices, len(size), channels_last)
     tables = _cells_of_taps(size, kernel, stride, padding, dilation, ceil_mode)
@@ -115,7 +162,16 @@ def taps(indices, size, kernel, stride, padding, dilation, ceil_mode=False, chan
     )
 
 
-def cells(taps, size, kernel, stride, padding, dilation, ceil_mode=False, channels_last=False):
+def cells(
+    taps: Array,
+    size: Sizes,
+    kernel: Sizes,
+    stride: Sizes,
+    padding: Padding,
+    dilation: Sizes,
+    ceil_mode: bool = False,
+    channels_last: bool = False,
+) -> Array:
     """Return the cell of each tap, or -1 if there is no such tap or it lies in the padding."""
     rows = _rows(taps, len(size), channels_last)
     tables = _cells_of_taps(size, kernel, stride, padding, dilation, ceil_mode)
@@ -124,7 +180,9 @@ def cells(taps, size, kernel, stride, padding, dilation, ceil_mode=False, channe
 
 
 @cache
-def _cells_of_taps(size, kernel, stride, padding, dilation, ceil_mode):
+def _cells_of_taps(
+    size: Sizes, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes, ceil_mode: bool
+) -> list[list[int]]:
     """Return, for each window in row-major order, the cells of its taps; -1 in the padding."""
     along = [_taps(*axis, ceil_mode) for axis in zip(size, kernel, stride, padding, dilation, strict=True)]
     tables = []
@@ -139,9 +197,9 @@ def _cells_of_taps(size, kernel, stride, padding, dilation, ceil_mode):
     return tables
 
 
-def first_repeated(indices, rank, channels_last=False):
+def first_repeated(indices: Array, rank: int, channels_last: bool = False) -> tuple[Sizes, Sizes] | None:
     """Return the earlier and the later position of the first repeated index, or None."""
-    seen = {}
+    seen: dict[object, Sizes] = {}
     for at in np.ndindex(indices.shape):
         plane = (at[: -rank - 1], at[-1]) if channels_last else at[:-rank]
         earlier = seen.setdefault((plane, int(indices[at])), at)
@@ -150,7 +208,9 @@ def first_repeated(indices, rank, channels_last=False):
     return None
 
 
-def _windows(size, kernel, stride, padding, dilation, ceil_mode):
+def _windows(
+    size: int, kernel: int, stride: int, padding: int | tuple[int, int] | str, dilation: int, ceil_mode: bool
+) -> list[Array]:
     """List the cells of each window along one axis, without the padding."""
     return [
         np.array([cell for cell in window if 0 <= cell < size], np.intp)
@@ -158,10 +218,12 @@ def _windows(size, kernel, stride, padding, dilation, ceil_mode):
     ]
 
 
-def _taps(size, kernel, stride, padding, dilation, ceil_mode):
+def _taps(
+    size: int, kernel: int, stride: int, padding: int | tuple[int, int] | str, dilation: int, ceil_mode: bool
+) -> list[list[int]]:
     """List the coordinates of the taps of each window along one axis; those in the padding are outside 0..size-1."""
     reach = dilation * (kernel - 1) + 1
-    if padding in ("same", "same_lower"):  # as TensorFlow and ONNX define them
+    if isinstance(padding, str):  # "same" or "same_lower", as TensorFlow and ONNX define them
         count = math.ceil(size / stride)
         added = max(0, (count - 1) * stride + reach - size)
         first = -(added // 2 if padding == "same" else math.ceil(added / 2))
@@ -169,23 +231,23 @@ def _taps(size, kernel, stride, padding, dilation, ceil_mode):
     else:
         before, after = padding if isinstance(padding, tuple) else (padding, padding)
         last = size + after - reach  # a window that starts here ends with the padding
-        starts = range(-before, last + 1, stride)
+        starts = list(range(-before, last + 1, stride))
         if ceil_mode:  # one window may stick out, if it starts in the input
             starts = [start for start in range(-before, last + stride, stride) if start < size]
     return [[start + j * dilation for j in range(kernel)] for start in starts]
 
 
-def _spatial(array, rank, channels_last):
+def _spatial(array: Array, rank: int, channels_last: bool) -> Sizes:
     return array.shape[-rank - 1 : -1] if channels_last else array.shape[-rank:]
 
 
-def _rows(array, rank, channels_last):
+def _rows(array: Array, rank: int, channels_last: bool) -> Array:
     """Copy an array, (N, C, *spatial) or (C, *spatial) or channels last, to one row for each plane."""
     first = np.moveaxis(array, -1, -rank - 1) if channels_last else array
     return first.reshape(math.prod(first.shape[:-rank]), math.prod(first.shape[-rank:])).copy()
 
 
-def _array(rows, like, spatial, channels_last):
+def _array(rows: Array, like: Array, spatial: Sizes, channels_last: bool) -> Array:
     """Return rows as a C-contiguous array with the batch, channels and data format of `like`."""
     rank = len(spatial)
     if channels_last:

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-import reference
-from cases import FORMATS, anywhere, arranged, bits, unique, whole
-from compare import Guarded, assert_same_bits, assert_same_sums
-from kinds import needs_reports
 
 import unpool
+from unpool.testing import oracle
+from unpool.testing.arrays import needs_reports
+from unpool.testing.cases import FORMATS, anywhere, arranged, bits, unique, whole
+from unpool.testing.compare import Guarded, assert_same_bits, assert_same_sums
 
 every_format = pytest.mark.parametrize("data_format", FORMATS)
 every_leading = pytest.mark.parametrize("leading", [(2, 3), (3,)], ids=["batch", "no batch"])
@@ -53,13 +53,13 @@ def test_every_size(backend, pooled, plane, data_format, leading, duplicates):
     up, down = bits("float32", indices.shape), bits("float32", arranged(leading, plane, data_format))
     for size in (plane, down.shape):
         found = backend.call(function("max_unpool", rank), up, indices, None, output_size=size, **named)
-        expected = reference.max_unpool(up, indices, plane, duplicates, last)
+        expected = oracle.max_unpool(up, indices, plane, duplicates, last)
         if duplicates == "sum":
             assert_same_sums(backend, found, expected)
         else:
             assert_same_bits(found, expected)
     found = backend.call(function("max_unpool_backward", rank), down, indices, None, **named)
-    assert_same_bits(found, reference.max_unpool_backward(down, indices, rank, duplicates, last))
+    assert_same_bits(found, oracle.max_unpool_backward(down, indices, rank, duplicates, last))
 
 
 @every_size
@@ -70,7 +70,7 @@ def test_gradient_of_pooling(backend, pooled, plane, data_format):
     for index_dtype in ("int32", "int64"):
         given = grad, indices.astype(index_dtype), plane, None
         found = backend.call(function("max_pool_backward", rank), *given, data_format=data_format)
-        assert_same_bits(found, reference.max_pool_backward(grad, indices, plane, data_format == "channels_last"))
+        assert_same_bits(found, oracle.max_pool_backward(grad, indices, plane, data_format == "channels_last"))
 
 
 @needs_reports

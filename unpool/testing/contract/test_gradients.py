@@ -1,4 +1,4 @@
-"""Gradients agree with finite differences, with the adjoint and with the reference.
+"""Gradients agree with finite differences, with the adjoint and with the oracle.
 
 Pooling and unpooling are piecewise linear in their values.  Values and gradients are integers here, and steps of 1
 change no maximum, so finite differences are exact and need no tolerance.
@@ -9,8 +9,11 @@ from functools import cache
 
 import numpy as np
 import pytest
-import reference
-from cases import (
+
+import unpool
+from unpool.testing import oracle
+from unpool.testing.arrays import needs_out
+from unpool.testing.cases import (
     DUPLICATES,
     FORMATS,
     LARGE,
@@ -29,10 +32,7 @@ from cases import (
     unique,
     whole,
 )
-from compare import Guarded, assert_same_bits, assert_same_sums
-from kinds import needs_out
-
-import unpool
+from unpool.testing.compare import Guarded, assert_same_bits, assert_same_sums
 
 every_pooling = pytest.mark.parametrize("case", POOLINGS.values(), ids=POOLINGS)
 every_format = pytest.mark.parametrize("data_format", FORMATS)
@@ -46,13 +46,13 @@ def cells_of(case):
 
 
 def taken(grad, indices, case, duplicates, data_format):
-    """Return the gradient of unpooling, by the reference."""
-    return reference.max_unpool_backward(grad, indices, case.rank, duplicates, data_format == "channels_last")
+    """Return the gradient of unpooling, by the oracle."""
+    return oracle.max_unpool_backward(grad, indices, case.rank, duplicates, data_format == "channels_last")
 
 
 def added(grad, indices, case, data_format):
-    """Return the gradient of pooling, by the reference."""
-    return reference.max_pool_backward(grad, indices, case.size, data_format == "channels_last")
+    """Return the gradient of pooling, by the oracle."""
+    return oracle.max_pool_backward(grad, indices, case.size, data_format == "channels_last")
 
 
 def differences(function, x, grad):
@@ -81,7 +81,7 @@ def test_gradient_of_unpooling(backend, name, duplicates, data_format):
     if duplicates == "error":
         indices = unique(shape, cells_of(case), case.rank, data_format)
     else:
-        assert reference.first_repeated(indices, case.rank, data_format == "channels_last") is not None
+        assert oracle.first_repeated(indices, case.rank, data_format == "channels_last") is not None
     values = whole("float64", shape, 1)
     grad = whole("float64", case.shape((2,), data_format), 2)
     arguments = case.window | {"data_format": data_format, "duplicates": duplicates}
@@ -128,7 +128,7 @@ def test_the_gradient_of_sum_is_its_adjoint(backend, case, data_format, leading)
     assert np.sum(there * grad) == np.sum(values * back)
 
 
-# --- by the reference, every shape ------------------------------------------------------------------------------------
+# --- by the oracle, every shape ------------------------------------------------------------------------------------
 
 
 @every_pooling
@@ -142,7 +142,7 @@ def test_every_shape(backend, case, data_format, leading, duplicates):
     candidates.append(anywhere(candidates[0].shape, cells_of(case)))
     if duplicates == "error":
         candidates[1] = unique(candidates[0].shape, cells_of(case), case.rank, data_format)
-        candidates = [indices for indices in candidates if reference.first_repeated(indices, case.rank, last) is None]
+        candidates = [indices for indices in candidates if oracle.first_repeated(indices, case.rank, last) is None]
     arguments = case.window | {"data_format": data_format}
     for indices in candidates:
         down = bits("float32", case.shape(leading, data_format), 1)
@@ -309,7 +309,7 @@ def test_windows_past_the_plane_own_no_cell(backend, data_format):
     for duplicates in ("last", "sum"):
         restored = backend.call(unpool.max_unpool2d, actual, indices, 1, 3, **arguments, duplicates=duplicates)
         last = data_format == "channels_last"
-        assert_same_bits(restored, reference.max_unpool(actual, indices, (6, 2), duplicates, last))
+        assert_same_bits(restored, oracle.max_unpool(actual, indices, (6, 2), duplicates, last))
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
@@ -408,7 +408,7 @@ def test_out_must_not_be_what_is_read(backend):
 
 @cache
 def large(name, made):
-    """Return indices, gradients of both sizes, and the reference's results for them in both directions."""
+    """Return indices, gradients of both sizes, and the oracle's results for them in both directions."""
     case, leading, data_format = LARGE[name]
     indices = pooled(case, leading, data_format)
     if made == "by hand":

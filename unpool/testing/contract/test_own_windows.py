@@ -7,12 +7,12 @@ import re
 
 import numpy as np
 import pytest
-import reference
-from cases import FORMATS, LARGE, POOLINGS, arranged, bits, pooled, pooling, solved, whole
-from compare import Guarded, assert_same_bits, assert_same_sums, at
-from kinds import needs_reports
 
 import unpool
+from unpool.testing import oracle
+from unpool.testing.arrays import needs_reports
+from unpool.testing.cases import FORMATS, LARGE, POOLINGS, arranged, bits, pooled, pooling, solved, whole
+from unpool.testing.compare import Guarded, assert_same_bits, assert_same_sums, at
 
 every_format = pytest.mark.parametrize("data_format", FORMATS)
 every_pooling = pytest.mark.parametrize("name", POOLINGS)
@@ -52,11 +52,11 @@ class Call:
 
     def expected(self, given, indices):
         if self.gathers:
-            return reference.max_unpool_backward(given, indices, self.case.rank, self.duplicates, self.last)
-        return reference.max_unpool(given, indices, self.case.size, self.duplicates, self.last)
+            return oracle.max_unpool_backward(given, indices, self.case.rank, self.duplicates, self.last)
+        return oracle.max_unpool(given, indices, self.case.size, self.duplicates, self.last)
 
     def own(self, indices):
-        return reference.own(indices, *self.case, channels_last=self.last)
+        return oracle.own(indices, *self.case, channels_last=self.last)
 
 
 @every_format
@@ -66,7 +66,7 @@ def test_indices_of_a_pooling_pass(backend, name, call, data_format):
     case = POOLINGS[name]
     call, indices = Call(call, case, data_format), pooled(case, (2, 3), data_format)
     rank = case.rank
-    if call.duplicates == "error" and reference.first_repeated(indices, rank, call.last):
+    if call.duplicates == "error" and oracle.first_repeated(indices, rank, call.last):
         call.duplicates = "last"
     given = call.given(indices, whole if call.duplicates == "sum" else bits)
     actual = backend.call(call.function, given, indices, **call.arguments())
@@ -84,7 +84,7 @@ def assert_first_is_reported(backend, call, indices):
     given = call.given(indices, whole)
     if not backend.reports:
         mode = "sum" if call.duplicates == "sum" else "last"
-        expected = reference.dropped(given, indices, own, case.size, mode, call.gathers, call.last)
+        expected = oracle.dropped(given, indices, own, case.size, mode, call.gathers, call.last)
         assert_same_sums(backend, backend.call(call.function, given, indices, **call.arguments()), expected)
         return
     first = next(place for place in np.ndindex(own.shape) if not own[place])

@@ -1,14 +1,27 @@
-"""Hypothesis searches all arguments at once for a call whose result differs from the reference."""
+"""Hypothesis searches all arguments at once for a call whose result differs from the oracle."""
 
 from functools import partial
 
 import numpy as np
 import pytest
-import reference
-from cases import DUPLICATES, FORMATS, LAYOUTS, POSITIONS, REALS, VALUES, anywhere, bits, crowded, pooling, suits
-from compare import assert_same_bits, assert_same_sums
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
+from unpool.testing import oracle
+from unpool.testing.cases import (
+    DUPLICATES,
+    FORMATS,
+    LAYOUTS,
+    POSITIONS,
+    REALS,
+    VALUES,
+    anywhere,
+    bits,
+    crowded,
+    pooling,
+    suits,
+)
+from unpool.testing.compare import assert_same_bits, assert_same_sums
 
 seeds = st.integers(0, 2**16)
 
@@ -92,14 +105,14 @@ def test_unpooling_and_its_gradient(backend, call, dtype, index_dtype, duplicate
     def gradient():
         return backend.call(case.function("max_unpool_backward"), lay(grad), lay_indices(indices), **arguments)
 
-    if duplicates == "error" and backend.reports and reference.first_repeated(indices, case.rank, last):
+    if duplicates == "error" and backend.reports and oracle.first_repeated(indices, case.rank, last):
         for function in (unpooled, gradient):
             with pytest.raises(ValueError, match="must not repeat"):
                 function()
         return
     assert_same = partial(assert_same_sums, backend) if duplicates == "sum" else assert_same_bits
-    assert_same(unpooled(), reference.max_unpool(values, indices, case.size, duplicates, last))
-    assert_same_bits(gradient(), reference.max_unpool_backward(grad, indices, case.rank, duplicates, last))
+    assert_same(unpooled(), oracle.max_unpool(values, indices, case.size, duplicates, last))
+    assert_same_bits(gradient(), oracle.max_unpool_backward(grad, indices, case.rank, duplicates, last))
 
 
 @given(calls(), st.sampled_from(REALS), seeds, st.data())
@@ -119,7 +132,7 @@ def test_gradient_of_pooling(backend, call, dtype, seed, data):
         data_format=data_format,
     )
     assert_same_sums(
-        backend, actual, reference.max_pool_backward(grad, indices, case.size, data_format == "channels_last")
+        backend, actual, oracle.max_pool_backward(grad, indices, case.size, data_format == "channels_last")
     )
 
 
@@ -135,5 +148,5 @@ def test_there_and_back(backend, call, dtype, seed):
     )
     restored = backend.call(case.function("max_unpool"), values, indices, output_size=x.shape, **arguments)
     marks = np.ones(values.shape, bool)
-    kept = reference.max_unpool(marks, indices, case.size, "last", data_format == "channels_last")
+    kept = oracle.max_unpool(marks, indices, case.size, "last", data_format == "channels_last")
     assert_same_bits(restored, np.where(kept, x, np.zeros((), dtype)))

@@ -6,8 +6,11 @@ from itertools import product
 
 import numpy as np
 import pytest
-import reference
-from cases import (
+
+import unpool
+from unpool.testing import oracle
+from unpool.testing.arrays import NumPyArrays, needs_out
+from unpool.testing.cases import (
     DUPLICATES,
     FLOATS,
     FORMATS,
@@ -26,10 +29,7 @@ from cases import (
     unique,
     whole,
 )
-from compare import Guarded, assert_same_bits, assert_same_sums, at
-from kinds import NumPyArrays, needs_out
-
-import unpool
+from unpool.testing.compare import Guarded, assert_same_bits, assert_same_sums, at
 
 every_pooling = pytest.mark.parametrize("case", POOLINGS.values(), ids=POOLINGS)
 every_format = pytest.mark.parametrize("data_format", FORMATS)
@@ -39,7 +39,7 @@ last_and_sum = pytest.mark.parametrize("duplicates", ["last", "sum"])
 
 
 def expected_of(values, indices, size, duplicates, data_format):
-    return reference.max_unpool(values, indices, size, duplicates, data_format == "channels_last")
+    return oracle.max_unpool(values, indices, size, duplicates, data_format == "channels_last")
 
 
 def assert_same(actual, expected, duplicates, kind=None):
@@ -64,7 +64,7 @@ def test_every_shape(backend, case, data_format, leading, duplicates):
     candidates.append(anywhere(candidates[0].shape, cells))
     if duplicates == "error":
         candidates[1] = unique(candidates[0].shape, cells, case.rank, data_format)
-        candidates = [indices for indices in candidates if reference.first_repeated(indices, case.rank, last) is None]
+        candidates = [indices for indices in candidates if oracle.first_repeated(indices, case.rank, last) is None]
     for indices in candidates:
         values = bits("float32", indices.shape)
         expected = expected_of(values, indices, case.size, duplicates, data_format)
@@ -177,7 +177,7 @@ def test_signalling_nans_keep_their_bits(backend):
         assert_same_bits(values, x[:, :, 1::2, 1::2])  # the last NaN of each window
         for places in (indices, np.array([[[[15, 0], [3, 5]]]])):  # in their own windows, and elsewhere
             planes = backend.call(unpool.max_unpool2d, values, places, 2)
-            assert_same_bits(planes, reference.max_unpool(values, places, (4, 4)))
+            assert_same_bits(planes, oracle.max_unpool(values, places, (4, 4)))
             assert_same_bits(backend.call(unpool.max_unpool2d_backward, planes, places, 2), values)
 
 
@@ -380,7 +380,7 @@ def test_indices_that_left_their_window(backend, name, duplicates, data_format):
         indices[strayed] = rng.integers(0, int(np.prod(case.size)), strayed.sum())
         values = bits("float32", indices.shape)
         last = data_format == "channels_last"
-        repeated = reference.first_repeated(indices, case.rank, last) if duplicates == "error" else None
+        repeated = oracle.first_repeated(indices, case.rank, last) if duplicates == "error" else None
         if repeated and backend.reports:
             with pytest.raises(ValueError, match=re.escape(f"{at(repeated[0])} = {at(repeated[1])} = ")):
                 backend.call(case.function("max_unpool"), values, indices, **arguments)
@@ -509,7 +509,7 @@ def test_out_must_not_be_what_is_read(backend):
 
 @cache
 def large(name, made, duplicates):
-    """Return values, indices of a pooling or made by hand, and the planes that the reference unpools."""
+    """Return values, indices of a pooling or made by hand, and the planes that the oracle unpools."""
     case, leading, data_format = LARGE[name]
     indices = pooled(case, leading, data_format)
     if made == "by hand":
