@@ -31,6 +31,7 @@ class Arrays:
     writes: ClassVar[bool] = True  # True if calls take `out=`, and arrays have an address
     strides: ClassVar[bool] = True  # True if arrays keep the memory layout of the NumPy arrays that they are made of
     reports: ClassVar[bool] = True  # True if a bad or repeated index is an error; else a bad one is dropped
+    taps: ClassVar[bool] = True  # True if the backend takes `index_format="window"`
     rounds: ClassVar[bool] = True  # True if sums are rounded at each step and keep denormals, as in NumPy
     one_in: ClassVar[int] = 1  # one in this many cases of a test runs
     lacks: ClassVar[tuple[str, ...]] = ()  # layouts of `unpool.testing.cases` that no such array can have
@@ -113,3 +114,4 @@ KINDS: dict[str, type[Arrays]] = {"cpu": NumPyArrays}
 needs_out = pytest.mark.kinds("writes")
 needs_strides = pytest.mark.kinds("strides")
 needs_reports = pytest.mark.kinds("reports")
+needs_taps = pytest.mark.kinds("taps")

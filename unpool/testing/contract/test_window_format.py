@@ -11,7 +11,7 @@ import pytest
 
 import unpool
 from unpool.testing import oracle
-from unpool.testing.arrays import needs_out, needs_reports
+from unpool.testing.arrays import needs_out, needs_reports, needs_taps
 from unpool.testing.cases import (
     DUPLICATES,
     FORMATS,
@@ -33,6 +33,7 @@ from unpool.testing.cases import (
 )
 from unpool.testing.compare import Guarded, assert_same_bits, assert_same_sums, at
 
+pytestmark = needs_taps
 WINDOW = {"index_format": "window"}
 # Windows of more taps than a byte, and than two, can number.
 WIDE = {
