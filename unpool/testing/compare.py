@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import ml_dtypes
 import numpy as np
@@ -45,7 +46,7 @@ def assert_same_sums(kind: Arrays, actual: Array, expected: Array) -> None:
     assert_same_numbers(actual, expected)
 
 
-def at(position: tuple[int, ...]) -> str:
+def at(position: Iterable[int]) -> str:
     """Name a position as messages do."""
     return f"indices[{', '.join(map(str, position))}]"
 

@@ -157,7 +157,7 @@ def taps(
     rows = _rows(indices, len(size), channels_last)
     tables = _cells_of_taps(size, kernel, stride, padding, dilation, ceil_mode)
     found = [[table.index(cell) for cell in rows[:, i]] for i, table in enumerate(tables)]
-    rows = np.array(found, np.int64).T.reshape(rows.shape)
+    rows = np.array(found, np.int64).T.reshape(rows.shape).copy()
     return _array(rows, indices, _spatial(indices, len(size), channels_last), channels_last)
 
 
@@ -175,7 +175,7 @@ def cells(
     rows = _rows(taps, len(size), channels_last)
     tables = _cells_of_taps(size, kernel, stride, padding, dilation, ceil_mode)
     found = [[table[tap] if 0 <= tap < len(table) else -1 for tap in rows[:, i]] for i, table in enumerate(tables)]
-    rows = np.array(found, np.int64).T.reshape(rows.shape)
+    rows = np.array(found, np.int64).T.reshape(rows.shape).copy()
     return _array(rows, taps, _spatial(taps, len(size), channels_last), channels_last)
 
 
