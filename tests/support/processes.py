@@ -19,10 +19,11 @@ def environment(first: Path | None = None) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
 
 
-def python(*arguments: str, first: Path | None = None) -> subprocess.CompletedProcess[str]:
+def python(*arguments: str, first: Path | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments],
         env=environment(first),
+        cwd=cwd,
         capture_output=True,
         encoding="utf-8",
         timeout=300,

@@ -1,6 +1,6 @@
 """TensorFlow's tensors usually have the channels last, so calls that do not name `data_format` warn for each of them.
 
-conftest.py silences the warning in the other files.
+tests/conftest.py silences the warning in the other files.
 """
 
 import inspect

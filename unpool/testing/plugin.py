@@ -1,7 +1,6 @@
 """The plugin for pytest: it chooses the kinds of arrays of the contract, and how many cases of a test run.
 
-`python -m pytest -p unpool.testing.plugin` loads it, or ``pytest_plugins = ["unpool.testing.plugin"]`` in the
-conftest.py of the root.  It adds these options and marks:
+`python -m pytest -p unpool.testing.plugin` loads it; nothing else does.  It adds these options and marks:
 
     --arrays KINDS      kinds of arrays, separated by commas: module:Class, or a name of `unpool.testing.arrays.KINDS`
     --one-in N          one in N of the cases of each test, always the same ones, and at least one

@@ -1,15 +1,15 @@
 """What only this project's test runs have: frameworks' kinds of arrays, and how hypothesis and compilers work.
 
-`unpool.testing.plugin` has the options that other packages use, too.  This file is in the root and not in tests/, since
-it also serves the contract, which is in unpool/testing.
+`unpool.testing.plugin`, which pyproject.toml loads, has what other packages use, too.  The hooks of this file serve
+the contract in unpool/testing, too, because pytest reads it at the start: in the root, with no path or one in tests/.
 """
 
-import gc
 import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import freeing
 import kinds
 import needs
 import pytest
@@ -18,9 +18,7 @@ from keeping import folder
 
 from unpool.testing.plugin import positive
 
-pytest_plugins = ["unpool.testing.plugin"]
-
-TESTS = Path(__file__).parent / "tests"
+TESTS = Path(__file__).parent
 
 settings.register_profile("default", deadline=None, max_examples=200)
 settings.register_profile("ci", deadline=None, max_examples=200, derandomize=True)
@@ -50,6 +48,7 @@ def pytest_configure(config):
         assert "cupy" not in sys.modules
         sys.path.insert(0, str(TESTS / "support" / "cuda_on_cpu"))
         kinds.CuPyArrays.one_in = 2 * kinds.SHARED  # thread by thread, each case takes long
+    config.pluginmanager.register(freeing)
     missing = [module for module in needs.promised() if find_spec(module) is None]
     if missing:
         raise pytest.UsageError(f"UNPOOL_REQUIRE promises what is not installed: {', '.join(missing)}")
@@ -71,10 +70,3 @@ def pytest_collection_modifyitems(items):
         if item.path.is_relative_to(TESTS / "tensorflow"):
             for mark in kinds.TensorFlowArrays.marks:
                 item.add_marker(mark)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def freed():
-    """Free TensorFlow's graphs, which are in reference cycles, after each file of tests: they take gigabytes."""
-    yield
-    gc.collect()
