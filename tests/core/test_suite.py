@@ -11,6 +11,7 @@ from pathlib import Path
 import flawed
 import pytest
 from processes import python
+from tree import ROOT
 
 # The test that must fail for each kind of arrays, and no other one of these.
 FOUND_BY = {
@@ -25,15 +26,20 @@ TESTS = set(FOUND_BY.values())
 FILES = [f"unpool.testing.contract.test_{name}" for name in ("indices", "pooling", "unpooling", "vectors")]
 
 
+def install(folder, name):
+    """Write the metadata of a package as an installer would."""
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[unpool.backends]\n{name} = {name}:BACKEND\n")
+
+
 @pytest.fixture(scope="module")
 def stranger(tmp_path_factory):
     """Install the backend as a stranger would, in a folder of its own."""
     folder = tmp_path_factory.mktemp("stranger")
     shutil.copy(flawed.__file__, folder)
-    info = folder / "flawed-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: flawed\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[unpool.backends]\nflawed = flawed:BACKEND\n")
+    install(folder, "flawed")
     return folder
 
 
@@ -64,6 +70,20 @@ def test_a_bug_is_found_by_name(outcomes, kind):
 
 def test_five_bugs_are_found_at_once(outcomes):
     assert outcomes["FlawedArrays"]["FAILED"] >= TESTS
+
+
+def test_the_backend_of_the_documentation_passes_what_it_promises(tmp_path):
+    """It takes planes of one dimension, with the channels first."""
+    page = (ROOT / "docs" / "backends.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[:2]
+    assert ["BACKEND" in block for block in blocks] == [True, False]
+    install(tmp_path, "documented")
+    (tmp_path / "documented.py").write_text("\n".join(blocks))
+    suite = "-p", "unpool.testing.plugin", "--pyargs", "unpool.testing.contract.test_vectors"
+    options = "-p", "no:cacheprovider", "-k", "row and plane", "--arrays", "documented:ListArrays"
+    ran = python("-m", "pytest", *suite, *options, first=tmp_path, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert re.search(r"(1\d|2\d) passed", ran.stdout)
 
 
 def test_the_backend_is_small():
