@@ -20,6 +20,12 @@ from unpool.functional import gradients, pooling, unpooling
 assert not any(doctest.testmod(module).failed for module in (unpool, gradients, pooling, unpooling))
 extra = {name.partition(".")[0] for name in sys.modules} & {"pytest", "ml_dtypes", "matplotlib", "torch"}
 assert not extra, extra
+try:
+    import unpool.testing
+except ModuleNotFoundError as error:
+    assert "unpool[test]" in str(error), error
+else:
+    raise AssertionError("unpool.testing works without its extra")
 """
 # Of an sdist, beside the packages.
 FILES = {"LICENSE", "PKG-INFO", "README.md", "pyproject.toml", "setup.cfg", "setup.py"}

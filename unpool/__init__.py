@@ -24,6 +24,7 @@ Beside them:
     keep_memory, release_memory                     the memory of large results on the CPU
     DefaultSizeWarning                              where a program of JAX may take a wrong size in silence
     Backend, Plan, BackendUnavailableError          for backends of third parties
+    unpool.testing                                  their tests: the contract as a suite for pytest
     DataFormatWarning                               where the channels may be last, and `data_format` is not named
 
 `max_pool2d` and `max_unpool2d` document every argument.  ``python -m unpool info`` tells how unpool was built.

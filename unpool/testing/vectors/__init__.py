@@ -51,7 +51,7 @@ def read(operation: str) -> list[Vector]:
 
     >>> vector = read("max_unpool")[0]
     >>> vector.name, vector.arguments["kernel_size"], vector.inputs["indices"].dtype.name
-    ('row, plane', [2], 'int32')
+    ('row, plane, last', [2], 'int32')
     """
     cases = json.loads(files(__name__).joinpath(f"{operation}.json").read_text("utf-8"))
     return [
