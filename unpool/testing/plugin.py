@@ -49,8 +49,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--arrays",
         metavar="KINDS",
-        help="the kinds of arrays that unpool's contract runs on, separated by commas: module:Class for those of "
-        f"another backend, or {', '.join(KINDS)}; default: all of these whose framework is installed",
+        help="the kinds of arrays that unpool's contract runs on, separated by commas: module:Class, or a name of "
+        "unpool.testing.arrays.KINDS; default: all of KINDS whose framework is installed",
     )
     group.addoption(
         "--one-in",
