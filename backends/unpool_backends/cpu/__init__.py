@@ -70,7 +70,39 @@ class CPU:
     def __init__(self, alignment: int = 1, quiet: bool = False, threads: int = 0, recycle: bool = True) -> None:
         self._alignment, self._quiet, self._threads, self._recycle = alignment, quiet, threads, recycle
 
+    # A call that lacks memory runs again without the memory that is kept: it changed nothing that the second run reads.
+
     def pool(self, input: Array, plan: Plan[int], out: tuple[Array, Array | None] | None) -> tuple[Array, Array | None]:
+        try:
+            return self._pool(input, plan, out)
+        except MemoryError:
+            if not release_memory():
+                raise
+        return self._pool(input, plan, out)
+
+    def scatter(
+        self, values: Array, indices: Array, plan: Plan[int], duplicates: Duplicates, out: Array | None
+    ) -> Array | None:
+        try:
+            return self._scatter(values, indices, plan, duplicates, out)
+        except MemoryError:
+            if not release_memory():
+                raise
+        return self._scatter(values, indices, plan, duplicates, out)
+
+    def gather(
+        self, grad: Array, indices: Array, plan: Plan[int], duplicates: Duplicates, out: Array | None
+    ) -> Array | None:
+        try:
+            return self._gather(grad, indices, plan, duplicates, out)
+        except MemoryError:
+            if not release_memory():
+                raise
+        return self._gather(grad, indices, plan, duplicates, out)
+
+    def _pool(
+        self, input: Array, plan: Plan[int], out: tuple[Array, Array | None] | None
+    ) -> tuple[Array, Array | None]:
         cells, dtype = _ready(input)
         values, indices = out or (None, None)
         if values is None:
@@ -91,10 +123,10 @@ class CPU:
                 _note_touched(error, out)
                 raise
             if found is not None and indices is not None and found is not indices:
-                indices[...] = taps.from_cells(found, plan)
+                _write_taps(indices, found, plan, out)
         return values, indices
 
-    def scatter(
+    def _scatter(
         self, values: Array, indices: Array, plan: Plan[int], duplicates: Duplicates, out: Array | None
     ) -> Array | None:
         pooled, dtype = _ready(values)
@@ -122,7 +154,7 @@ class CPU:
                 raise findings.error(*found, indices, read, plan, touched=out is not None)
         return planes
 
-    def gather(
+    def _gather(
         self, grad: Array, indices: Array, plan: Plan[int], duplicates: Duplicates, out: Array | None
     ) -> Array | None:
         planes, dtype = _ready(grad)
@@ -148,6 +180,7 @@ class CPU:
         """Return an uninitialised array, and True if it lies in fresh pages, which are zero."""
         array, used = np.empty(shape, dtype), True
         if array.nbytes >= _LARGE:
+            del array  # the system may not have memory for both
             array, used = _memory.empty(shape, dtype) if self._recycle else (np.zeros(shape, dtype), False)
         alignment = self._alignment
         if alignment > 1 and array.ctypes.data % alignment:
@@ -184,9 +217,19 @@ def rebase(indices: Array, plane: Triple, new_plane: Triple, origin: Triple, out
     return out
 
 
+def _write_taps(indices: Array, cells: Array, plan: Plan[int], out: object) -> None:
+    """Write the tap of each cell that a kernel found, after it wrote the values."""
+    try:
+        indices[...] = taps.from_cells(cells, plan)
+    except BaseException as error:
+        if out is not None:
+            error.add_note(errors.TOUCHED)
+        raise
+
+
 def _note_touched(error: BaseException, out: object) -> None:
     """Add the note that `out` may be overwritten to a signal handler's exception, such as KeyboardInterrupt."""
-    if out is not None and not isinstance(error, MemoryError):  # raised before the first write
+    if out is not None and not isinstance(error, MemoryError):  # a kernel raises it before the first write
         error.add_note(errors.TOUCHED)
 
 
