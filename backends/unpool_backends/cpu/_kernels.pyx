@@ -213,9 +213,10 @@ def max_threads():
 
 
 def stay_serial():
-    """Use one thread from now on; called in the child of a fork."""
-    global forked
+    """Use one thread from now on; called in the child of a fork, whose only thread becomes Python's main one."""
+    global forked, main_thread
     forked = True
+    main_thread = PyThread_get_thread_ident()
 
 
 def rebase(given, to, tuple plane, tuple new_plane, tuple origin):
