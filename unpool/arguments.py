@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from unpool import errors
 from unpool.errors import kind_of
@@ -19,6 +19,7 @@ from unpool.windows import LARGEST, SAME, SAME_LOWER, Window, from_sides, no_win
 
 DataFormat = Literal["channels_first", "channels_last", "NCW", "NWC", "NCHW", "NHWC", "NCDHW", "NDHWC"]
 IndexFormatWord = Literal["plane", "window", "pytorch"]
+Word = TypeVar("Word", bound=str)
 PaddingWord = Literal["valid", "same", "same_lower", "VALID", "SAME", "SAME_UPPER", "SAME_LOWER"]
 Padding: TypeAlias = "int | Sequence[int | Sequence[int]] | PaddingWord"
 
@@ -145,9 +146,18 @@ def per_axis(argument: str, value: object, rank: int, low: int) -> tuple[int, ..
 # --- choices ----------------------------------------------------------------------------------------------------------
 
 
-def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
-    if not isinstance(value, str) or value not in choices:
-        raise errors.unknown_choice(argument, value, choices)
+def check_choice(argument: str, value: object, choices: Sequence[Word]) -> Word:
+    """Return the choice that a value is equal to.  One of a subclass of str, such as a StrEnum, becomes the plain word.
+
+    >>> import numpy
+    >>> check_choice("duplicates", numpy.str_("last"), ("last", "sum"))
+    'last'
+    """
+    if isinstance(value, str):
+        for choice in choices:
+            if choice == value:
+                return choice
+    raise errors.unknown_choice(argument, value, choices)
 
 
 def check_validate(value: object) -> Validate:
@@ -196,9 +206,7 @@ def data_format_of(data_format: str | None, rank: int) -> str:
 
 def index_format_of(index_format: str) -> IndexFormat:
     """Return the plain word of an index format."""
-    plain = plain_convention(index_format)
-    check_choice("index_format", plain, INDEX_FORMATS)
-    return cast(IndexFormat, plain)
+    return check_choice("index_format", plain_convention(index_format), INDEX_FORMATS)
 
 
 def plain_convention(name: str) -> str:

@@ -110,7 +110,7 @@ def scatter(
         pair = values.shape, indices.shape, values.dtype, indices.dtype
         if index_format != "plane":
             index_format = index_format_of(index_format)
-        check_choice("duplicates", duplicates, DUPLICATES)
+        duplicates = check_choice("duplicates", duplicates, DUPLICATES)
         channels_last = data_format is not None and is_channels_last(data_format, len(window.kernel))
         if size is not None or needs_size:
             if type(pair[0]) is not tuple:
@@ -162,7 +162,7 @@ def gather(
         pair = planes.shape, indices.shape, planes.dtype, indices.dtype
         if index_format != "plane":
             index_format = index_format_of(index_format)
-        check_choice("duplicates", duplicates, DUPLICATES)
+        duplicates = check_choice("duplicates", duplicates, DUPLICATES)
         checked = True if validate is True else check_validate(validate)
         channels_last = data_format is not None and is_channels_last(data_format, len(window.kernel))
         plan, may_be_last = _plan_gather(*pair, window, channels_last, index_format, checked, terms)

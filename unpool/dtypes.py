@@ -106,8 +106,8 @@ def index_dtype_of(value: Any, index_format: str, window: Window) -> str:
 
 
 def _one_of(value: Any, allowed: tuple[str, ...]) -> str:
-    if type(value) is str and value in allowed:
-        return value
+    if isinstance(value, str) and value in allowed:
+        return allowed[allowed.index(value)]
     try:
         dtype = name(value)
     except TypeError:  # unhashable

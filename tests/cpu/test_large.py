@@ -1,5 +1,6 @@
 """Arrays too large for one thread, one block or one page: the way in which kernels cut them does not show."""
 
+from enum import StrEnum
 from functools import cache
 
 import numpy as np
@@ -151,3 +152,19 @@ def test_the_cpu_reports_a_bad_index_without_being_asked():
     indices = np.full((1, 2, 2), 16)
     with pytest.raises(IndexError, match="out of range"):
         unpool.max_unpool2d(np.ones((1, 2, 2)), indices, 2, validate=False)
+
+
+class Words(StrEnum):
+    SUM = "sum"
+    INT32 = "int32"
+
+
+@pytest.mark.parametrize("word", [np.str_, Words])
+def test_a_word_may_be_of_a_subclass_of_str(word):
+    x = np.arange(16.0).reshape(1, 4, 4)
+    values, indices = unpool.max_pool2d(x, 2, 1, return_indices=True, index_dtype=word("int32"))
+    assert indices.dtype == np.int32
+    expected = reference.max_unpool(values, indices, (4, 4), "sum")
+    assert_same_bits(unpool.max_unpool2d(values, indices, 2, 1, duplicates=word("sum")), expected)
+    assert_same_bits(unpool.max_unpool2d_backward(x, indices, 2, 1, duplicates=word("sum")), values)
+    assert unpool.MaxUnpool2d(2, 1, duplicates=word("sum"))(values, indices).tolist() == expected.tolist()

@@ -42,8 +42,7 @@ class _MaxUnpooling(keras.layers.Layer):  # type: ignore[misc]
     def __init__(self, duplicates: Duplicates, **kwargs: Any) -> None:
         # Keras' autocast would round a float mask to the layer's dtype; `call` casts the values alone.
         super().__init__(autocast=False, **kwargs)
-        check_choice("duplicates", duplicates, DUPLICATES)
-        self.duplicates = duplicates
+        self.duplicates = check_choice("duplicates", duplicates, DUPLICATES)
 
     def window(self, pooled: Sequence[Any]) -> Window:
         """Return the window of the pooling, from the spatial sizes of the pooled values."""
