@@ -56,7 +56,8 @@ def error(
     if plan.by_taps:
         own = position[axis : axis + rank]
         windows = windows_at(_cell(value, own, plan), plan)
-        first = next(window for window, tap in windows if window == own or int(plane[window]) == tap)
+        # Another thread of the program may have written the indices since: then the loop finds none.
+        first = next((window for window, tap in windows if window == own or int(plane[window]) == tap), own)
         return errors.duplicate_tap(shown(before + first + behind), shown(position), touched=touched)
     first = _position(int((plane == value).reshape(-1).argmax()), plane.shape)
     return errors.duplicate_index(shown(before + first + behind), shown(position), value, touched=touched)
