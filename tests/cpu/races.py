@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 import unpool
 
 PATTERN = 0xA5
+CALLS = 24
 # The shape of an input, and the arguments of pooling: apart, overlapping, padded, with gaps, dilated, many channels.
 GEOMETRY = [
     ((2, 4, 64, 96), {"kernel_size": 2}),
@@ -40,7 +41,7 @@ GEOMETRY = [
 VALUES = ("uint8", "float16", "float32", "complex64", "complex128")
 # The format and the dtype of indices.
 INDICES = (("plane", "int64"), ("plane", "int32"), ("window", "uint8"), ("window", "int32"))
-OPERATIONS = ("pool", "scatter", "gather")
+OPERATIONS = ("scatter", "gather", "scatter", "gather", "pool")
 
 
 class Guarded:
@@ -65,10 +66,14 @@ class Guarded:
 
 
 class Writer:
-    """A thread that writes one state of an array after the other into it, until it is told to stop."""
+    """A thread that writes one state of an array after the other into it, until it is told to stop.
 
-    def __init__(self, array, states):
-        self._array, self._states, self._stop = array, states, threading.Event()
+    If it waits between two states, a kernel may read all indices as good ones, and find bad ones when it reads them
+    again.  If it does not, a kernel meets each index while it is written.
+    """
+
+    def __init__(self, array, states, waits):
+        self._array, self._states, self._waits, self._stop = array, states, waits, threading.Event()
         self._thread = threading.Thread(target=self._write)
 
     def __enter__(self):
@@ -81,6 +86,8 @@ class Writer:
     def _write(self):
         for state in itertools.cycle(self._states):
             np.copyto(self._array, state)  # without the GIL
+            if self._waits is not None:
+                time.sleep(next(self._waits))
             if self._stop.is_set():
                 return
 
@@ -103,7 +110,9 @@ class Case:
             self.arrays[-1].array[...] = fill
             return self.arrays[-1].array
 
-        self.arrays, self.operation = [], operation
+        self.arrays, self.operation, self.waits = [], operation, None
+        if rng.integers(2):
+            self.waits = itertools.cycle(rng.uniform(0, 0.0004, 50).tolist())
         indices = guarded(own.shape, own.dtype, own)
         pooled, plane = guarded(own.shape, dtype, 1), guarded(shape, dtype, 1)
         how = {"duplicates": rng.choice(["last", "sum", "error"]), "validate": "windows" if rng.integers(2) else True}
@@ -123,10 +132,10 @@ class Case:
             function, source = getattr(unpool, f"max_unpool{rank}d_backward"), plane
         self.call = lambda: function(source, indices, **window, **how, out=self.out)
 
-    def race(self, calls=8):
+    def race(self, calls=CALLS):
         """Make some calls while the thread writes; return the number of errors."""
         errors = []
-        with Writer(self.written, self.states):
+        with Writer(self.written, self.states, self.waits):
             for _ in range(calls):
                 try:
                     self.call()
@@ -145,7 +154,7 @@ def hostile(rng, own, cells):
     most = min(cells - 1, limits.max)
     anything = rng.integers(limits.min, limits.max, own.shape, own.dtype, endpoint=True)
     near = rng.integers(max(limits.min, -3), min(most + 3, limits.max), own.shape, own.dtype, endpoint=True)
-    return [np.zeros_like(own), near, anything, np.full_like(own, most)]
+    return [np.zeros_like(own), near, own, anything, np.full_like(own, most)]
 
 
 def main():
@@ -157,12 +166,16 @@ def main():
     cases = errors = 0
     while time.monotonic() < end:
         shape, window = GEOMETRY[rng.integers(len(GEOMETRY))]
-        drawn = (VALUES[rng.integers(len(VALUES))], *INDICES[rng.integers(len(INDICES))], OPERATIONS[cases % 3])
+        drawn = (
+            VALUES[rng.integers(len(VALUES))],
+            *INDICES[rng.integers(len(INDICES))],
+            OPERATIONS[cases % len(OPERATIONS)],
+        )
         print(f"case {cases}: {shape} {window} {drawn}", end="\r", flush=True)
         with threadpool_limits(int(rng.integers(1, 4)), "openmp"):
             errors += Case(rng, shape, window, *drawn).race()
         cases += 1
-    print(f"\n{cases} cases of 8 calls, {errors} calls raised an error, nothing was read or written out of range")
+    print(f"\n{cases} cases of {CALLS} calls, {errors} calls raised an error, nothing was read or written out of range")
 
 
 if __name__ == "__main__":
