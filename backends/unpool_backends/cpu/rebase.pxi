@@ -8,7 +8,7 @@
 #
 # Vector instructions do not divide.  So if the shared cells span less than 2**31 positions, quotients are products with
 # a reciprocal (Granlund and Montgomery, "Division by Invariant Integers using Multiplication", 1994): for 2**b >= d,
-# n // d = n * (2**(31 + b) // d + 1) >> (31 + b) is exact for all n below 2**31.  It is 0 for all larger d, with b = 31.
+# n // d = n * (2**(31 + b) // d + 1) >> (31 + b) is exact for all n below 2**31.  It is 0 for larger d, with b = 31.
 # 4 million int64 positions took 4 to 5 ms, and 18 by division (2026-11-29).
 
 ctypedef fused position:
