@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compare import assert_same_bits
 from processes import environment
 
 import unpool
 from unpool import findings
 from unpool.plan import plan_unpooling
+from unpool.testing.compare import assert_same_bits
 from unpool.windows import Window
 
 RACES = Path(__file__).parent / "races.py"
