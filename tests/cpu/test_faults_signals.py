@@ -13,7 +13,7 @@ pytestmark = [
 ]
 
 WORK = """
-import random, signal, threading, time
+import random, signal, threading
 import numpy as np
 import unpool
 
@@ -66,17 +66,16 @@ def work():
 thread = threading.Thread(target=work)
 thread.start()
 signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
-end = time.monotonic() + 2
-while time.monotonic() < end:
+while len(handled) < 200:
     for call, wanted in zip(calls, expected):
         if not same(call(), wanted):
             wrong.append(call)
 signal.setitimer(signal.ITIMER_REAL, 0)
 stop.set()
 thread.join()
-print(len(wrong), len(handled) > 100)
+print(len(wrong))
 """
-    assert run(program) == ["0", "True"]
+    assert run(program) == ["0"]
 
 
 def test_ctrl_c_at_any_moment_leaves_the_library_usable():
@@ -84,9 +83,10 @@ def test_ctrl_c_at_any_moment_leaves_the_library_usable():
     program = """
 random.seed(1)
 signal.signal(signal.SIGALRM, signal.default_int_handler)
-interrupts = notes = 0
+interrupts = notes = turn = 0
 outs = [np.empty_like(wanted) for wanted in expected]
-for turn in range(400):
+while interrupts < 60 or notes < 5:
+    turn += 1
     number = turn % len(calls)
     call, wanted, out = calls[number], expected[number], outs[number] if turn % 3 else None
     if out is not None:
@@ -108,9 +108,9 @@ for turn in range(400):
     if turn % 40 == 0:
         assert all(same(call(), wanted) for call, wanted in zip(calls, expected))
 assert all(same(call(), wanted) for call, wanted in zip(calls, expected))
-print(interrupts > 40, notes > 0)
+print("done")
 """
-    assert run(program) == ["True", "True"]
+    assert run(program) == ["done"]
 
 
 def test_a_finalizer_that_raises_during_allocations():
