@@ -55,6 +55,11 @@ def main() -> None:
         text = options.output.read_text(encoding="utf-8") if options.output else output_of(ROWS[row][1])
         kept[row] = {"date": options.date, "machine": options.on, "result": last_line(text)}
         KEPT.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_page(kept)  # now, since a later command may fail
+    write_page(kept)
+
+
+def write_page(kept: dict[str, dict[str, str]]) -> None:
     PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), kept), encoding="utf-8")
 
 
