@@ -43,7 +43,7 @@ __all__ = ["BACKEND", "Dask"]
 
 
 class Dask:
-    """The three primitives of `unpool.protocol.Backend` on Dask arrays; nothing is computed before the user asks."""
+    """The three primitives of `unpool.protocol.Backend` on Dask arrays; all results are lazy."""
 
     arithmetic = Arithmetic
     index_formats = INDEX_FORMATS
@@ -56,7 +56,7 @@ class Dask:
         chunks = _chunks(cells, axes, layout, "windows")
         if plan.index_dtype is None:
             return da.map_blocks(pool_block, read, layout=layout, chunks=chunks, meta=meta), None
-        # Two outputs of one task: a block is a pair, of which two more arrays each take an item.
+        # Two outputs of one task: a block is a pair, and two more arrays each take an item of it.
         pairs = np.empty((0,) * cells.ndim, object)
         pair = da.map_blocks(pool_block, read, layout=layout, chunks=chunks, meta=pairs)
         values = da.map_blocks(item, pair, nth=0, meta=meta)
