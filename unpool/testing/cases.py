@@ -219,7 +219,8 @@ def special(dtype: npt.DTypeLike) -> Array:
     quiet = np.array(np.nan, dtype).view(word) & ~np.array(1 << (dtype.itemsize * 8 - 1), word)
     sign = np.array(-0.0, dtype).view(word)
     # Two quiet NaNs and a signalling one, with payloads and both signs.
-    nans = np.array([quiet | 5, quiet | sign | 2, infinity | 3], word).view(dtype)
+    payloads = np.array([5, 2, 3], word)  # NumPy 1 has no bitwise operation of a uint64 and a Python integer
+    nans = (np.array([quiet, quiet | sign, infinity], word) | payloads).view(dtype)
     return np.concatenate([numbers, numbers, nans])  # more numbers than NaNs, or every window would hold one
 
 
