@@ -329,8 +329,8 @@ def _listed(value: Any) -> Any:
 
 
 def _index(value: Any) -> int:
-    """Return `operator.index`, which would take True for 1."""
-    if isinstance(value, bool):
+    """Return `operator.index`, which would take True for 1, and NumPy's before NumPy 2."""
+    if isinstance(_listed(value), bool):
         raise TypeError
     return operator.index(value)
 
