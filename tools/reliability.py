@@ -27,15 +27,12 @@ HEAD = "| what | command | date, machine | result |\n|---|---|---|---|\n"
 NOT_RUN = "not run yet"
 # The name of each row: what it shows, and its command, which prints the result in its last line.
 ROWS = {
-    "fuzz": ("10^9 hostile indices, guarded", "python tests/fuzz --indices 1e9 --large 0.3 --seed 2026"),
+    "fuzz": ("10^9 indices of hostile arrays, guarded", "python tests/fuzz --indices 1e9 --large 0.3 --seed 2026"),
     "fuzz-small": ("odd small geometry, guarded", "python tests/fuzz --seconds 240 --seed 77 --large 0"),
     "races": ("arrays that change during calls", "python tests/cpu/races.py --seconds 60 --seed 1"),
     "faults": ("memory, threads, signals, forks, pools", "python -m pytest -q tests/cpu -k faults"),
     "memory": ("resident memory over 10^5 calls", "python -m pytest -q tests/cpu -k do_not_add_up"),
     "planted": ("bugs planted in the kernels, found by the fuzz", "python tools/plant_bugs.py"),
-    "sanitize": ("AddressSanitizer and UBSan", "tox -e sanitize"),
-    "tsan": ("ThreadSanitizer, with a control", "tox -e tsan"),
-    "arm64": ("arm64 under qemu", "tox -e arm64"),
 }
 
 
