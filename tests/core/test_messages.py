@@ -64,7 +64,7 @@ ELSEWHERE = {
     "unknown_chunks",
     "no_window_in_chunks",
     "blocks_differ",
-    "stray_index",
+    "outside_chunk",
 }
 
 

@@ -148,7 +148,7 @@ def test_a_repeated_cell_is_found_across_an_edge(case, name, index_format):
     assert_as_numpy(function, [first, indices], lazily(first, indices))
 
 
-# --- stray indices ----------------------------------------------------------------------------------------------------
+# --- indices outside their chunk --------------------------------------------------------------------------------------
 
 ANYWHERE = "rechunk both arrays to one chunk along each spatial axis, where an index may be anywhere in its plane"
 
@@ -173,7 +173,7 @@ def test_an_index_outside_of_its_window_is_refused_where_windows_lie_in_two_chun
     indices[3, 1, 5, 7] = CELLS - 4
     first = x if name == "max_unpool_backward" else values
     text = (
-        f"indices[3, 1, 5, 7] = {CELLS - 4} is outside its own window, as it may not where windows lie in two chunks: "
+        f"indices[3, 1, 5, 7] = {CELLS - 4} is outside its own window, where it must lie if windows lie in two chunks: "
     )
     more = {} if name == "max_pool_backward" else {"duplicates": "last"}
     assert text_of(call(case, name, **more), *lazily(first, indices)) == f"IndexError: {text}{ANYWHERE}"

@@ -88,20 +88,29 @@ def test_a_chunk_of_unknown_size_may_be_empty(case, axis, data_format):
         np.testing.assert_array_equal(found.compute(scheduler="sync"), expected)
 
 
-def test_a_position_in_an_unknown_batch_counts_from_its_chunk():
-    case = WINDOWS["apart"]
-    x, values, indices = pooled(case)
-    indices[3, 1, 5, 7] = -5
+@pytest.mark.parametrize(
+    ("value", "target", "begins"),
+    [
+        (-5, None, "= -5 is out of range for an output plane of 12 x 16"),
+        (1, None, "= 1 is outside the cells 8..11 x 8..15 of its chunk"),
+        (-5, "window", "= -5 does not fit the convention 'plane'"),
+    ],
+    ids=["bad", "of another chunk", "converted"],
+)
+def test_a_position_in_an_unknown_batch_counts_from_its_chunk(value, target, begins):
+    x, values, indices = pooled(WINDOWS["apart"])
+    indices[3, 1, 5, 7] = value
     lazy_x, *lazy = (unknown(array, CHUNKS, KEPT) for array in (x, values, indices))
-    text = text_of(partial(unpool.max_unpool2d, kernel_size=2), *lazy)
-    assert text.startswith("IndexError: indices[1, 1, 5, 7] = -5 is out of range for an output plane of 12 x 16")
+    if target:
+        named = {"output_size": lazy_x.shape, "kernel_size": 2}
+        text = text_of(partial(unpool.convert_indices, source="plane", target=target, **named), lazy[1])
+    else:
+        text = text_of(partial(unpool.max_unpool2d, kernel_size=2), *lazy)
+    assert text.startswith(f"IndexError: indices[1, 1, 5, 7] {begins}")
     assert text.endswith(
         ". The position along dimension 0 counts from the start of its chunk: call compute_chunk_sizes() first for the "
         "whole one"
     )
-    named = {"source": "plane", "target": "window", "output_size": lazy_x.shape, "kernel_size": 2}
-    text = text_of(partial(unpool.convert_indices, **named), lazy[1])
-    assert text.startswith("IndexError: indices[1, 1, 5, 7] = -5 does not fit the convention 'plane'")
 
 
 def with_unknown_sizes():

@@ -13,6 +13,7 @@ from dask.array.utils import meta_from_array
 
 from unpool import arithmetic
 from unpool.sizes import Number
+from unpool_backends.dask.blocks import beside_unknown
 from unpool_backends.dask.chunks import Edges, edges_outside
 
 # What a text has in the place of a number that only a block knows: its position along an axis, or the index itself.
@@ -83,11 +84,10 @@ def _check_block(
     if not wrong.any():
         return result
     place = np.unravel_index(int(wrong.reshape(-1).argmax()), wrong.shape)
-    numbers = {_INDEX: int(indices[place])}
-    for axis, (edges, chunk, at) in enumerate(zip(firsts, block_id, place, strict=True)):
-        # Where sizes are unknown, a position counts from the start of its chunk.
-        numbers[str(axis)] = int(at) + (edges[chunk] if edges else 0)
-    raise kind(re.sub(_MARK.format("(\\w+)"), lambda mark: str(numbers[mark[1]]), text))
+    origin = [None if edges is None else edges[chunk] for edges, chunk in zip(firsts, block_id, strict=True)]
+    numbers = {str(axis): int(at) + (first or 0) for axis, (at, first) in enumerate(zip(place, origin, strict=True))}
+    numbers[_INDEX] = int(indices[place])
+    raise beside_unknown(kind(re.sub(_MARK.format("(\\w+)"), lambda mark: str(numbers[mark[1]]), text)), origin)
 
 
 # --- messages ---------------------------------------------------------------------------------------------------------

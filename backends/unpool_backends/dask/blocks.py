@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -127,19 +129,22 @@ def _located(
     found = find(local, block.plan, duplicates)
     if found is None:
         return error
+    bad, _ = found
     origin = [first or 0 for first in block.origin]
+    place = [int(at) for at in np.unravel_index(bad, given.shape)] if bad >= 0 else []
     # A user's index is compared with the cells of the whole plane.
-    shown = replace(block.plan, validate=whole.validate, cells=whole.cells)
-    bad = found[0]
-    if bad >= 0 and not whole.by_taps and whole.validate != "windows":
-        place = np.unravel_index(bad, given.shape)
-        value = int(given[place])
-        if 0 <= value < whole.cells:
-            position = [int(start + at) for start, at in zip(origin, place, strict=True)]
-            return _stray_index(position, value, block)
-    located = findings.error(*found, given, given, shown, touched=False, origin=origin)
-    unknown = [axis for axis, first in enumerate(block.origin) if first is None]
-    return _with_unknown(located, unknown) if unknown else located
+    if place and not whole.by_taps and whole.validate != "windows" and 0 <= given[tuple(place)] < whole.cells:
+        located: Exception = _outside_chunk(list(map(add, origin, place)), int(given[tuple(place)]), block)
+    else:
+        shown = replace(block.plan, validate=whole.validate, cells=whole.cells)
+        located = findings.error(*found, given, given, shown, touched=False, origin=origin)
+    return beside_unknown(located, block.origin)
+
+
+def beside_unknown(error: Exception, origin: Sequence[int | None]) -> Exception:
+    """Return the error, and say along which axes its position counts from the start of a chunk: where None stands."""
+    unknown = [axis for axis, first in enumerate(origin) if first is None]
+    return _within_chunk(error, unknown) if unknown else error
 
 
 def _on_host(array: Any) -> Any:
@@ -157,20 +162,20 @@ def _blocks_differ(argument: str, shape: tuple[int, ...], indices_shape: tuple[i
     )
 
 
-def _stray_index(position: list[int], value: int, block: Block) -> IndexError:
+def _outside_chunk(position: list[int], value: int, block: Block) -> IndexError:
     if block.kept is None:
         rank = len(block.plan.spatial)
         axes = list(zip(block.cells, block.plan.plane, strict=True))[3 - rank :]
         place = f"the cells {' x '.join(f'{first}..{first + size - 1}' for first, size in axes)} of its chunk"
     else:
-        place = "its own window, as it may not where windows lie in two chunks"
+        place = "its own window, where it must lie if windows lie in two chunks"
     return IndexError(
         f"{index_at(position)} = {value} is outside {place}: rechunk both arrays to one chunk along each spatial axis, "
         f"where an index may be anywhere in its plane"
     )
 
 
-def _with_unknown(error: Exception, axes: list[int]) -> Exception:
+def _within_chunk(error: Exception, axes: list[int]) -> Exception:
     counted = " and ".join(f"dimension {axis}" for axis in axes)
     return type(error)(
         f"{error}. The position along {counted} counts from the start of its chunk: call compute_chunk_sizes() first "
