@@ -1,11 +1,10 @@
 """Signals in any number: no call is cut short by one that raises nothing, and Ctrl-C leaves the library usable."""
 
 import signal
-import subprocess
 import sys
 
 import pytest
-from processes import environment
+from processes import printed
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer that sends a signal"),
@@ -38,17 +37,7 @@ def same(found, wanted):
 
 
 def run(program):
-    """Run a program on teams of two threads, and return the words that it prints."""
-    result = subprocess.run(
-        [sys.executable, "-c", WORK + program],
-        env=environment() | {"OMP_NUM_THREADS": "2"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert (result.returncode, result.stderr) == (0, ""), result.stderr
-    return result.stdout.split()
+    return printed(WORK + program, OMP_NUM_THREADS="2")  # teams of two threads
 
 
 def test_a_storm_of_signals_changes_no_result():

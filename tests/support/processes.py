@@ -56,6 +56,20 @@ def unwritable(
     return result.returncode, result.stdout or "", result.stderr or ""
 
 
+def printed(program: str, **variables: str) -> list[str]:
+    """Run a program that prints to stdout alone, and return its words."""
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment() | variables,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (0, ""), result.stderr
+    return result.stdout.split()
+
+
 def interrupt(*arguments: str, line: str, everyone: bool, first: Path | None = None) -> None:
     """Send SIGINT after a line of stderr. The program and its children must end soon, without more output.
 

@@ -6,7 +6,7 @@ A package that adds a backend describes its arrays by a class that extends `Arra
 
 The parts serve tests of other programs, too:
 
-    Arrays, NumPyArrays     how the suite makes arrays of a library and reads them back
+    Arrays, NumPyArrays         how the suite makes arrays of a library and reads them back
     unpool.testing.plugin       the plugin for pytest; nothing loads it until a command names it
     unpool.testing.contract     the tests
     unpool.testing.oracle       the contract in plain NumPy, window by window, without code of the library
