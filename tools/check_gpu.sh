@@ -69,7 +69,7 @@ tests() { # tests SECONDS [ARGUMENT...]
 contract() { # in several processes, if xdist is installed: compiling kernels and the oracle take most of the time
     local many=()
     "$python" -c "import xdist" 2>/dev/null && many=(-p xdist.plugin -n $(($(nproc) < 12 ? $(nproc) : 12)))
-    tests 480 ${many[@]+"${many[@]}"} --arrays cuda --pyargs unpool.testing.contract tests/cuda \
+    tests 480 ${many[@]+"${many[@]}"} --every --arrays cuda --pyargs unpool.testing.contract tests/cuda \
         --ignore tests/cuda/test_device.py --ignore tests/cuda/test_compile.py --ignore-glob 'tests/cuda/test_stand_in_*'
 }
 

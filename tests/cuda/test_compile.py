@@ -101,6 +101,7 @@ def name_of(variant):
     return f"{operation}-{kind}-{how}-{duplicates}{('', '-windows', '-taps')[len(confined)]}"
 
 
+@pytest.mark.one_in(len(ARCHITECTURES))  # the compiler takes half a second, and there are 700
 @pytest.mark.parametrize(("architecture", "variant"), VARIANTS, ids=name_of)
 def test_every_variant_compiles(architecture, variant):
     assert len(compiled(variant, architecture)) > 1000

@@ -26,6 +26,8 @@ from jax.extend.core import InconclusiveDimensionOperation  # noqa: E402
 from jax.test_util import check_grads  # noqa: E402
 from unpool_backends.jax import host, window_path  # noqa: E402
 
+seldom = pytest.mark.one_in(4)  # a case compiles programs, for seconds
+
 X = np.random.default_rng(0).permutation(2 * 3 * 8 * 6).reshape(2, 3, 8, 6).astype("float32")
 POOLED, INDICES = unpool.max_pool2d(X, 2, return_indices=True)
 # Few, since each is compiled in many ways. Windows of "wide padding" overlap too much for the window path.
@@ -462,6 +464,7 @@ def test_export():
     np.testing.assert_array_equal(jax.grad(lambda x: loaded.call(x).sum())(x), expected)
 
 
+@seldom
 @pytest.mark.parametrize("duplicates", ["last", "sum"])
 @pytest.mark.parametrize("axes", ["n, c, 8, 6", "n, 3, h, w"])
 def test_export_of_any_size(axes, duplicates):
@@ -480,6 +483,7 @@ def test_export_of_any_size(axes, duplicates):
         np.testing.assert_array_equal(slopes, 2 * np.where(there_and_back(x) != 0, x, 0) * count(x, duplicates))
 
 
+@seldom
 @pytest.mark.parametrize("word", ["same", "same_lower"])
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (5, 5), (2, 1)])
 def test_padding_that_follows_from_a_symbol(kernel, stride, word):

@@ -21,6 +21,8 @@ require_backend("jax")
 import jax.numpy as jnp  # noqa: E402
 from jax.test_util import check_grads  # noqa: E402
 
+seldom = pytest.mark.one_in(4)  # a case compiles programs, for seconds
+
 WINDOW = {"index_format": "window"}
 X = np.random.default_rng(0).permutation(2 * 3 * 9 * 7).reshape(2, 3, 9, 7).astype("float64")
 KERNELS = "unpool_1"
@@ -69,6 +71,7 @@ def there_and_back(x, index_format="window", duplicates="last", index_dtype=None
 # --- derivatives and transformations ----------------------------------------------------------------------------------
 
 
+@seldom
 @both
 @pytest.mark.parametrize("duplicates", ["last", "sum"])
 @pytest.mark.parametrize("case", SMALL.values(), ids=SMALL)
@@ -110,6 +113,7 @@ def test_derivatives_of_pooling(return_indices):
     np.testing.assert_array_equal(jax.jit(lambda x, g: jax.vjp(call, x)[1](g)[0])(x, grad), expected)
 
 
+@seldom
 @both
 @pytest.mark.parametrize("index_dtype", [None, "uint16", "int64"])
 @pytest.mark.parametrize("duplicates", ["last", "sum"])

@@ -20,6 +20,7 @@ from keras_ways import BACKEND, every_way, gradient, quiet, trains  # noqa: E402
 from unpool.keras import addons  # noqa: E402
 
 pytestmark = quiet
+seldom = pytest.mark.one_in(4)  # a case compiles programs, for seconds
 
 NAMES = ("MaxUnpooling2D", "MaxUnpooling2DV2")
 # pool_size and strides.
@@ -219,6 +220,7 @@ def test_shapes_are_told_before_they_are_there(window, padding):
     assert first.compute_output_shape([known, (2, 3, 4, 5)]) == (2, *plane, 5)
 
 
+@seldom
 @pytest.mark.parametrize(("padding", "dtype"), [("SAME", "int32"), ("VALID", "float32")])
 def test_models_for_pictures_of_any_size(padding, dtype):
     for layer in both_addons((3, 2), padding, covered((3, 4), (3, 2), padding)):
@@ -243,6 +245,7 @@ def graph(layer, dtype, known=(None, None, None, 2), compiled=False):
     return call.get_concrete_function(*specs) if not compiled else tf.function(call, input_signature=specs)
 
 
+@seldom
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="the other backends run with known sizes")
 @pytest.mark.parametrize("compiled", [False, True], ids=["graph", "xla"])
 @pytest.mark.parametrize("dtype", ["int64", "float32"])

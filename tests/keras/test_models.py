@@ -26,6 +26,7 @@ from unpool.keras import MaxPooling2DWithIndices, MaxUnpooling2D  # noqa: E402
 from unpool.plan import INDEX_FORMATS  # noqa: E402
 
 pytestmark = quiet
+seldom = pytest.mark.one_in(4)  # a case makes a model, for seconds
 
 LAYERS = [getattr(unpool.keras, name) for name in unpool.keras.__all__]
 # torch.compile takes half a minute for the smallest of these models; tests/torch/test_compiled.py tests it.
@@ -90,6 +91,7 @@ class Subclassed(keras.Model):
 # --- built ------------------------------------------------------------------------------------------------------------
 
 
+@seldom
 @pytest.mark.parametrize(
     ("rank", "window", "named"),
     [
@@ -509,6 +511,7 @@ for place in range(2):
 """
 
 
+@seldom
 @tensorflow_alone
 @every_index_format
 def test_a_model_is_served_without_unpool(tmp_path, index_format):

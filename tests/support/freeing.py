@@ -1,8 +1,14 @@
-"""A plugin of one fixture, because a fixture of tests/conftest.py would serve the tests in tests/ alone."""
+"""A plugin that frees memory; its fixture serves all tests, where one of tests/conftest.py serves those in tests/."""
 
 import gc
 
 import pytest
+
+
+def pytest_collection_finish():
+    """Exclude what exists by now from each later collection: modules, and tens of thousands of cases, which stay."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module", autouse=True)

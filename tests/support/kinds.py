@@ -96,6 +96,7 @@ class TensorFlowFunctionArrays(TensorFlowArrays):
 
     compiled = False
     one_in = TRACED
+    family = "programs of TensorFlow"
     rounds = False
 
     def __init__(self):
@@ -214,6 +215,7 @@ class JAXJitArrays(JAXArrays):
     """Arguments of programs that call the CPU kernels; each call is compiled anew."""
 
     one_in = TRACED
+    family = "programs of JAX"
     rounds = False
     calls = 0
 

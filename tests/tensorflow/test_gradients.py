@@ -17,6 +17,8 @@ tf = require("tensorflow", "the tests of its gradients need it")
 
 from tensorflow_ways import WAYS, Way, every_way, reporting_ways, tensors, ways  # noqa: E402
 
+pytestmark = pytest.mark.one_in(4)  # a case builds graphs, for a second
+
 # A pooling, with or without overlap; (batch, channels) or (channels,); a data format.
 PLACES = {
     "row": (pooling((9,), 3, 2, 1), (2,), "channels_first"),

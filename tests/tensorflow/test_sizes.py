@@ -19,6 +19,8 @@ from tensorflow_ways import Way, asserted, error_of, every_way, reporting_ways, 
 from unpool_backends.tensorflow import window_path  # noqa: E402
 from unpool_backends.tensorflow.asserts import Asserts, after  # noqa: E402
 
+seldom = pytest.mark.one_in(4)  # a case builds graphs, for a second
+
 every_format = pytest.mark.parametrize("data_format", FORMATS)
 # Axes of unknown size.
 HIDDEN = [(0,), (1,), (2,), (3,), (0, 1, 2, 3)]
@@ -60,6 +62,7 @@ def axes_of(data_format):
     return slice(1, 3) if data_format == "channels_last" else slice(2, 4)
 
 
+@seldom
 @pytest.mark.parametrize(
     ("passed", "data_format", "hidden"),
     [("tf.shape(x)", *rest) for rest in itertools.product(FORMATS, HIDDEN)]
@@ -96,6 +99,7 @@ def test_a_size_that_a_run_knows(passed, data_format, hidden):
         assert [size is None for size in shapes[2]] == [axis in hidden for axis in range(4)]
 
 
+@seldom
 @every_hidden
 @pytest.mark.parametrize(
     ("data_format", "window"),
@@ -127,6 +131,7 @@ def test_the_default_size(hidden, data_format, window):
         assert known == [None if axis in hidden else size for axis, size in enumerate(actual.shape)]
 
 
+@seldom
 @every_format
 @pytest.mark.parametrize("call", ["unpool, last", "unpool, sum", "pool", "backward"])
 def test_gradients(call, data_format):
@@ -163,6 +168,7 @@ def test_gradients(call, data_format):
     assert_same_bits(gradient.numpy(), back)
 
 
+@seldom
 @pytest.mark.parametrize(
     ("way", "kernel", "stride", "data_format", "word"),
     [
@@ -202,6 +208,7 @@ def test_padding_that_follows_from_a_size(way, kernel, stride, data_format, word
 NO_WINDOW = [((3, 2), (6, 8)), ((3, 4), (7, 9)), ((1, 1), (5, 4)), ((5, 6), (3, 4)), ((2, 7), (9, 3))]
 
 
+@seldom
 @every_way
 @pytest.mark.parametrize("is_open", [False, True], ids=["known", "open"])
 def test_without_a_window(way, is_open):
@@ -295,6 +302,7 @@ def test_one_compiled_function_for_several_sizes(size):
     assert len(traces) == 1
 
 
+@seldom
 @every_way
 @pytest.mark.parametrize("hidden", [(), (0,), (0, 1, 2, 3)], ids=str)
 def test_no_samples(way, hidden):
@@ -551,6 +559,7 @@ def test_a_plane_has_its_article(size):
 CONVENTIONS = ("plane", "tensorflow", "tensorflow_batch", "onnx", "window")
 
 
+@seldom
 @pytest.mark.parametrize(
     ("way", "data_format", "dtype"),
     [
@@ -593,6 +602,7 @@ def test_conventions(way, data_format, dtype):
             assert actual.dtype in (expected[pair].dtype, tf.int64 if hidden else None)
 
 
+@seldom
 @ways("kernels", "function")
 @pytest.mark.parametrize("batch", [False, True], ids=["no batch in the index", "batch in the index"])
 @pytest.mark.parametrize("padding", ["VALID", "SAME"])
@@ -654,6 +664,7 @@ def test_an_index_of_another_convention(way):
 # --- taps -------------------------------------------------------------------------------------------------------------
 
 
+@seldom
 @ways("function", "xla")
 @pytest.mark.parametrize("hidden", [(), (0, 1, 2, 3)], ids=["known", "open"])
 @pytest.mark.parametrize("window", [(2,), (3, 2, 1)], ids=["apart", "overlap"])

@@ -20,6 +20,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec:FutureWarning"),
 ]
+seldom = pytest.mark.one_in(4)  # a case compiles a program, for seconds
 EVERY = {name: case for name, case in POOLINGS.items() if case.rank < 3 or name == "volume"}
 
 
@@ -46,6 +47,7 @@ def there_and_back(case, **more):
 # --- compiled ---------------------------------------------------------------------------------------------------------
 
 
+@seldom
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
 @pytest.mark.parametrize("case", EVERY.values(), ids=EVERY)
 def test_results(case, dynamic):
@@ -55,6 +57,7 @@ def test_results(case, dynamic):
         assert_same_bits(actual.numpy(), expected.numpy())
 
 
+@seldom
 @pytest.mark.parametrize("mode", ["last", "sum"])
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
 @pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])

@@ -16,7 +16,10 @@ import segnets  # noqa: E402
 import unpool.torch  # noqa: E402
 
 # Converters warn about themselves, and about versions.
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.one_in(3),  # a case converts a model, for seconds
+]
 
 SIZES = {"even": (32, 48), "odd": (33, 47)}
 models = pytest.mark.parametrize(

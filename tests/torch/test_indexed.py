@@ -34,6 +34,7 @@ LAYERS = {
 }
 every_layer = pytest.mark.parametrize(("name", "arguments", "size"), LAYERS.values(), ids=LAYERS)
 every_leading = pytest.mark.parametrize("leading", [(2, 3), (3,)], ids=["batch", "no batch"])
+seldom = pytest.mark.one_in(4)  # finite differences and programs take seconds
 
 
 def pair(name, **arguments):
@@ -166,6 +167,7 @@ def test_given_samples():
 # --- derivatives, transforms and programs -----------------------------------------------------------------------------
 
 
+@seldom
 @every_layer
 def test_derivatives(name, arguments, size):
     """Values differ by 1 or more, so that no step changes a maximum."""
@@ -208,6 +210,7 @@ def test_functional_derivatives():
     assert torch.equal(per_sample, torch.func.grad(lambda x: (layer(x) ** 2).sum())(x))
 
 
+@seldom
 @every_layer
 def test_programs(name, arguments, size):
     layer = getattr(unpool.torch, name)(**arguments, return_indices=True)

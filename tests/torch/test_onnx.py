@@ -26,6 +26,7 @@ import unpool.torch  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # PyTorch's exporter warns about itself
 FAR = "same, windows far larger than the plane"  # ONNX Runtime pads them in memory
+seldom = pytest.mark.one_in(3)  # a case exports a model, for seconds
 
 
 def run(model, *inputs):
@@ -121,6 +122,7 @@ EXPORTED = [
 ]
 
 
+@seldom
 @pytest.mark.parametrize(("rank", "window", "data_format", "duplicates", "batch"), EXPORTED, ids=str)
 def test_layouts_and_duplicates(export, rank, window, data_format, duplicates, batch):
     spatial = (7, 6, 5)[:rank]
@@ -134,6 +136,7 @@ def test_layouts_and_duplicates(export, rank, window, data_format, duplicates, b
 UNEQUAL = {name: case for name, case in POOLINGS.items() if (case.unequal or case.ceil_mode) and name != FAR}
 
 
+@seldom
 @pytest.mark.parametrize("names", [list(UNEQUAL)[at : at + 4] for at in range(0, len(UNEQUAL), 4)], ids="; ".join)
 def test_unequal_padding(export, names):
     model = Several(Formats(UNEQUAL[name].rank, UNEQUAL[name].arguments) for name in names)
@@ -155,6 +158,7 @@ PADDED = {
 }
 
 
+@seldom
 @pytest.mark.parametrize(("data_format", "dtype"), [("channels_first", "float32"), ("channels_last", "int8")])
 @pytest.mark.parametrize("case", PADDED.values(), ids=PADDED)
 def test_padding_by_a_node_of_its_own(export, case, data_format, dtype):
@@ -203,6 +207,7 @@ OPEN = {
 }
 
 
+@seldom
 @pytest.mark.parametrize("case", OPEN.values(), ids=OPEN)
 def test_open_sizes(export, case):
     dim, model = torch.export.Dim, Formats(case.rank, case.arguments)

@@ -17,6 +17,7 @@ import unpool.torch  # noqa: E402
 
 # PyTorch's exporter and OpenVINO's import warn about themselves.
 pytestmark = pytest.mark.filterwarnings("ignore")
+seldom = pytest.mark.one_in(4)  # a case exports a model, for up to a second
 
 # What the portable form of a model may need, besides convolutions.
 ALLOWED = {"MaxPool", "Slice", "Less", "Equal", "Where", "Concat", "Transpose", "Reshape", "Pad", "Add", "Sub", "Cast"}
@@ -138,6 +139,7 @@ def run():
     return results
 
 
+@seldom
 @cases
 @formats
 def test_onnx_runtime_has_the_same_bits(export, run, rank, window, data_format, batch, index_format, index_dtype):
@@ -279,6 +281,7 @@ def bits(array):
     return array.view(torch.int32) if array.dtype == torch.float32 else array
 
 
+@seldom
 @cases
 @formats
 def test_decompositions_have_the_same_bits(rank, window, data_format, batch, index_format, index_dtype):
@@ -293,6 +296,7 @@ def test_decompositions_have_the_same_bits(rank, window, data_format, batch, ind
     assert same(map(bits, program.module()(x)), map(bits, model(x)))
 
 
+@seldom
 @pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
 @pytest.mark.parametrize("batch", [True, False])
 @pytest.mark.parametrize(
@@ -340,6 +344,7 @@ class Gradient(torch.nn.Module):
         return take(x * x, indices, **window, **more)
 
 
+@seldom
 @cases
 @formats
 def test_a_decomposed_gradient_has_the_same_bits(rank, window, data_format, batch, index_format, index_dtype):
@@ -436,6 +441,7 @@ def exported(kind, model, x, export):
     return export(model, x) if kind == "onnx" else decomposed(model, x)
 
 
+@seldom
 @pytest.mark.parametrize("kind", ["onnx", "program"])
 @pytest.mark.parametrize(("index_format", "index_dtype"), [("window", None), ("plane", None)])
 @cases

@@ -29,6 +29,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec:FutureWarning"),
 ]
+seldom = pytest.mark.one_in(4)  # a case compiles a program, for seconds
 SHAPE = (2, 3, 9, 7)
 # The pooling arguments, the dtype that is asked for, and the one that comes.
 CASES = {
@@ -114,6 +115,7 @@ WAYS = {
 }
 
 
+@seldom
 @every_case
 @pytest.mark.parametrize("way", [*[pytest.param(way, id=name) for name, way in WAYS.items()], inductor])
 def test_results(way, window, asked, dtype):
@@ -183,6 +185,7 @@ def third(call, x):
     return result.detach()
 
 
+@seldom
 @every_case
 @pytest.mark.parametrize("derivative", DERIVATIVES.values(), ids=DERIVATIVES)
 @pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])

@@ -33,7 +33,8 @@ class Arrays:
     reports: ClassVar[bool] = True  # True if a bad or repeated index is an error; else a bad one is dropped
     taps: ClassVar[bool] = True  # True if the backend takes `index_format="window"`
     rounds: ClassVar[bool] = True  # True if sums are rounded at each step and keep denormals, as in NumPy
-    one_in: ClassVar[int] = 1  # one in this many cases of a test runs
+    one_in: ClassVar[int] = 1  # one in this many cases of a test runs, and at least one
+    family: ClassVar[str] = ""  # kinds with this name run at least one case of a test between them, instead of each
     lacks: ClassVar[tuple[str, ...]] = ()  # layouts of `unpool.testing.cases` that no such array can have
     marks: ClassVar[tuple[pytest.MarkDecorator, ...]] = ()  # marks of pytest for each case
 

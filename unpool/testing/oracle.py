@@ -1,15 +1,14 @@
-"""The oracle: the contract, computed window by window. It is slow, short, and independent of the library.
+"""The oracle: the contract in plain NumPy. It is slow, short, and independent of the library.
 
-Every function copies its arrays to rows, one row for each plane, and works on all planes at once. A Python loop visits
-the windows of a plane in row-major order; "first" and "last" below refer to this order. Kernels, strides and sizes are
-tuples with one entry for each axis.
+Every function copies its arrays to rows, one row for each plane, and works on all planes at once. A loop visits the
+taps of a window, or the windows of a plane, in row-major order; "first" and "last" below refer to this order. Kernels,
+strides and sizes are tuples with one entry for each axis.
 """
 
 from __future__ import annotations
 
 import math
 from functools import cache
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -34,27 +33,20 @@ def max_pool(
 ) -> tuple[Array, Array]:
     """Return values and int64 indices; raise ValueError if a window reads only padding."""
     spatial = _spatial(x, len(kernel), channels_last)
-    along = [_windows(*axis, ceil_mode) for axis in zip(spatial, kernel, stride, padding, dilation, strict=True)]
+    cells = _cells_read(spatial, kernel, stride, padding, dilation, ceil_mode)
+    if (cells[:, :1] < 0).any():
+        raise ValueError("a window reads nothing but padding")
     rows = _rows(x, len(kernel), channels_last)
-    index = np.arange(math.prod(spatial)).reshape(spatial)
-    every = np.arange(len(rows))
-    values, indices = [], []
-    for window in product(*along):
-        cells = index[np.ix_(*window)].ravel()
-        if not cells.size:
-            raise ValueError("a window reads nothing but padding")
-        found = np.full(len(rows), cells[0])
-        for cell in cells[1:]:
-            best, value = rows[every, found], rows[:, cell]
-            better = (value > best) | (value != value)  # the first of equal maxima, the last NaN
-            found = np.where(better, cell, found)
-        values.append(rows[every, found])
-        indices.append(found)
-    pooled = tuple(len(windows) for windows in along)
-    return (
-        _array(np.stack(values, 1), x, pooled, channels_last),
-        _array(np.stack(indices, 1).astype(np.int64), x, pooled, channels_last),
-    )
+    every = np.arange(len(rows))[:, np.newaxis]
+    found = np.tile(cells[:, 0], (len(rows), 1))
+    for cell in cells.T[1:]:  # of every window
+        best, value = rows[every, found], rows[:, cell]
+        better = (value > best) | (value != value)  # the first of equal maxima, the last NaN
+        found = np.where((cell >= 0) & better, cell, found)
+    along = zip(spatial, kernel, stride, padding, dilation, strict=True)
+    pooled = tuple(len(_taps(*axis, ceil_mode)) for axis in along)
+    values = rows[every, found].astype(x.dtype.newbyteorder("="))
+    return _array(values, x, pooled, channels_last), _array(found, x, pooled, channels_last)
 
 
 @quiet
@@ -137,10 +129,10 @@ def own(
     channels_last: bool = False,
 ) -> Array:
     """Return whether each index is a cell that its own window reads."""
-    along = [_windows(*axis, ceil_mode) for axis in zip(size, kernel, stride, padding, dilation, strict=True)]
-    index, rows = np.arange(math.prod(size)).reshape(size), _rows(indices, len(size), channels_last)
-    found = [np.isin(rows[:, i], index[np.ix_(*window)]) for i, window in enumerate(product(*along))]
-    return _array(np.stack(found, 1), indices, tuple(len(windows) for windows in along), channels_last)
+    rows = _rows(indices, len(size), channels_last)
+    cells = _cells_read(size, kernel, stride, padding, dilation, ceil_mode)
+    found = (rows >= 0) & (rows[:, :, np.newaxis] == cells).any(axis=2)
+    return _array(found, indices, _spatial(indices, len(size), channels_last), channels_last)
 
 
 def taps(
@@ -155,10 +147,9 @@ def taps(
 ) -> Array:
     """Return the number of each index among the taps of its own window; every index must be one of them."""
     rows = _rows(indices, len(size), channels_last)
-    tables = _cells_of_taps(size, kernel, stride, padding, dilation, ceil_mode)
-    found = [[table.index(cell) for cell in rows[:, i]] for i, table in enumerate(tables)]
-    rows = np.array(found, np.int64).T.reshape(rows.shape).copy()
-    return _array(rows, indices, _spatial(indices, len(size), channels_last), channels_last)
+    same = rows[:, :, np.newaxis] == _table(size, kernel, stride, padding, dilation, ceil_mode)
+    assert same.any(axis=2).all()
+    return _array(same.argmax(axis=2), indices, _spatial(indices, len(size), channels_last), channels_last)
 
 
 def cells(
@@ -173,28 +164,10 @@ def cells(
 ) -> Array:
     """Return the cell of each tap, or -1 if there is no such tap or it lies in the padding."""
     rows = _rows(taps, len(size), channels_last)
-    tables = _cells_of_taps(size, kernel, stride, padding, dilation, ceil_mode)
-    found = [[table[tap] if 0 <= tap < len(table) else -1 for tap in rows[:, i]] for i, table in enumerate(tables)]
-    rows = np.array(found, np.int64).T.reshape(rows.shape).copy()
-    return _array(rows, taps, _spatial(taps, len(size), channels_last), channels_last)
-
-
-@cache
-def _cells_of_taps(
-    size: Sizes, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes, ceil_mode: bool
-) -> list[list[int]]:
-    """Return, for each window in row-major order, the cells of its taps; -1 in the padding."""
-    along = [_taps(*axis, ceil_mode) for axis in zip(size, kernel, stride, padding, dilation, strict=True)]
-    tables = []
-    for window in product(*along):
-        table = []
-        for place in product(*window):
-            cell = 0
-            for at, length in zip(place, size, strict=True):
-                cell = cell * length + at if 0 <= at < length and cell >= 0 else -1
-            table.append(cell)
-        tables.append(table)
-    return tables
+    table = _table(size, kernel, stride, padding, dilation, ceil_mode)
+    is_tap = (rows >= 0) & (rows < table.shape[1])
+    found = table[np.arange(len(table)), np.where(is_tap, rows, 0).astype(np.int64)]
+    return _array(np.where(is_tap, found, -1), taps, _spatial(taps, len(size), channels_last), channels_last)
 
 
 def first_repeated(indices: Array, rank: int, channels_last: bool = False) -> tuple[Sizes, Sizes] | None:
@@ -208,14 +181,28 @@ def first_repeated(indices: Array, rank: int, channels_last: bool = False) -> tu
     return None
 
 
-def _windows(
-    size: int, kernel: int, stride: int, padding: int | tuple[int, int] | str, dilation: int, ceil_mode: bool
-) -> list[Array]:
-    """List the cells of each window along one axis, without the padding."""
-    return [
-        np.array([cell for cell in window if 0 <= cell < size], np.intp)
-        for window in _taps(size, kernel, stride, padding, dilation, ceil_mode)
-    ]
+@cache
+def _table(
+    size: Sizes, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes, ceil_mode: bool
+) -> npt.NDArray[np.int64]:
+    """Return the cell of each tap, or -1 in the padding: a row for each window, both in row-major order."""
+    table = np.zeros((1, 1), np.int64)
+    for axis in zip(size, kernel, stride, padding, dilation, strict=True):
+        length, places = axis[0], np.array(_taps(*axis, ceil_mode), np.int64)
+        # Each window so far, each window along this axis, each tap so far, each tap along this axis.
+        before, along = table[:, np.newaxis, :, np.newaxis], places[np.newaxis, :, np.newaxis, :]
+        inside = (before >= 0) & (along >= 0) & (along < length)
+        table = np.where(inside, before * length + along, -1).reshape(len(table) * len(places), -1)
+    return table
+
+
+@cache
+def _cells_read(*window: Any) -> npt.NDArray[np.int64]:
+    """Return the cells that each window reads, in its order, and -1 behind the last one."""
+    table = _table(*window)
+    order = np.argsort(table < 0, axis=1, kind="stable")
+    most = max(1, (table >= 0).sum(axis=1).max())
+    return np.take_along_axis(table, order[:, :most], axis=1)
 
 
 def _taps(

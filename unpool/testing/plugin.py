@@ -131,9 +131,9 @@ def fits(item: pytest.Item, kind: type[Arrays] | None) -> bool:
 
 
 def group_of(item: pytest.Item, kind: type[Arrays] | None) -> tuple[object, ...]:
-    """Return what a case has in common with the other cases of its test."""
+    """Return what a case has in common with those cases of its test of which at least one runs."""
     function = getattr(item, "function", None)
-    return item.path, getattr(function, "__qualname__", item.name), kind
+    return item.path, getattr(function, "__qualname__", item.name), kind and (kind.family or kind)
 
 
 def one_in(item: pytest.Item, kind: type[Arrays] | None) -> int:
