@@ -45,6 +45,7 @@ VARIANTS = [
     for turn, architecture in enumerate(ARCHITECTURES)
     for place, (operation, kind, *rest) in enumerate(whats)
 ]
+seldom = pytest.mark.one_in(len(ARCHITECTURES))  # the compiler takes half a second, and there are 700 variants
 # Each entry of WHATS once, for one architecture.
 PLAIN = [VARIANTS[place % len(ARCHITECTURES) * len(WHATS) + place] for place in range(len(WHATS))]
 
@@ -101,7 +102,7 @@ def name_of(variant):
     return f"{operation}-{kind}-{how}-{duplicates}{('', '-windows', '-taps')[len(confined)]}"
 
 
-@pytest.mark.one_in(len(ARCHITECTURES))  # the compiler takes half a second, and there are 700
+@seldom
 @pytest.mark.parametrize(("architecture", "variant"), VARIANTS, ids=name_of)
 def test_every_variant_compiles(architecture, variant):
     assert len(compiled(variant, architecture)) > 1000
@@ -113,6 +114,7 @@ def test_variants_compile_without_the_options_of_cupy(architecture, variant):
     assert len(compiled(variant, architecture, ())) > 1000
 
 
+@seldom
 @pytest.mark.parametrize("architecture", ["compute_75", "compute_80", "compute_90", "compute_100", "compute_120"])
 @pytest.mark.parametrize("kind", WORDS)
 def test_the_window_path_stores_16_bytes_at_a_time(kind, architecture):
@@ -126,6 +128,7 @@ def test_the_window_path_stores_16_bytes_at_a_time(kind, architecture):
         assert {int(count) * int(size) for count, size in vectors} == {128}
 
 
+@seldom
 @pytest.mark.parametrize("architecture", ["compute_75", "compute_80", "compute_90", "compute_100", "compute_120"])
 @pytest.mark.parametrize("kind", WORDS)
 def test_the_cells_of_a_tile_are_stored_16_bytes_at_a_time(kind, architecture):
