@@ -1,0 +1,79 @@
+"""The site: no message is without an entry, no public name without its reference, and pictures are those of today."""
+
+import ast
+import re
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+from tree import ROOT
+from wrong_calls.texts import patterns, texts
+
+import unpool
+
+DOCS = ROOT / "docs"
+PAGE = (DOCS / "errors.md").read_text(encoding="utf-8")
+# The packages whose names are public, and the file that lists them.
+PACKAGES = {
+    "unpool": "__init__.py",
+    "unpool.torch": "torch/__init__.py",
+    "unpool.keras": "keras/__init__.py",
+    "unpool.keras.addons": "keras/addons.py",
+    "unpool.testing": "testing/__init__.py",
+}
+ENTRIES = re.findall(r"^### (.+)\n(?:<!-- messages: (.+) -->)?", PAGE, re.MULTILINE)
+
+
+def test_each_message_has_an_entry():
+    named = ", ".join(names for _, names in ENTRIES).split(", ")
+    assert set(named) == set(patterns())
+    assert len(named) == len(set(named)), "one entry a message"
+
+
+@pytest.mark.parametrize(("words", "names"), ENTRIES)
+def test_an_entry_is_found_by_its_words(words, names):
+    """The heading's words are those of the message, whatever varies in it."""
+    for name in names.split(", "):
+        assert any(words in text for _, text in patterns()[name] + texts()[name]), name
+
+
+def test_every_text_says_something():
+    """A text that could not be read from the source would be empty."""
+    for name, found in texts().items():
+        assert found, name
+        assert all(len(re.findall(r"\w+", text)) > 3 for _, text in found), name
+
+
+def exported(part):
+    """Return `__all__` of a package without importing it, since it may need a framework."""
+    for node in ast.parse((Path(unpool.__file__).parent / part).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return set(ast.literal_eval(node.value))
+    raise AssertionError(f"{part} has no __all__")
+
+
+@pytest.mark.parametrize(("package", "part"), PACKAGES.items())
+def test_every_public_name_is_in_the_reference(package, part):
+    pages = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "api").glob("*.md"))
+    found = re.findall(rf"^::: {re.escape(package)}\.(\w+)$", pages, re.MULTILINE)
+    modules = {name.rpartition(".")[2] for name in PACKAGES}
+    assert sorted(set(found) - modules) == sorted(exported(part) - {"__version__"})
+    assert len(found) == len(set(found))
+
+
+@pytest.fixture(scope="module")
+def draw():
+    spec = spec_from_file_location("draw", ROOT / "tools" / "site" / "draw.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_pictures_are_those_of_today(draw):
+    kept = {path.stem: path.read_text(encoding="utf-8") for path in draw.FOLDER.iterdir()}
+    assert kept == {name: picture() for name, picture in draw.PICTURES.items()}, "run python tools/site/draw.py"
+
+
+def test_each_picture_is_shown(draw):
+    shown = re.findall(r"!\[[^]]+\]\(pictures/(\w+)\.svg\)", (DOCS / "concepts.md").read_text(encoding="utf-8"))
+    assert sorted(shown) == sorted(draw.PICTURES)
