@@ -14,7 +14,7 @@ from needs import require, require_backend
 from tree import ROOT
 
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 # Modules that are useless without another package.
 NEEDS = {
     "unpool.keras": "keras",
@@ -64,9 +64,12 @@ def sections(page):
             yield heading[1], heading.start(), end, " ".join(needed + NEEDED.findall(section)).split()
 
 
-SECTIONS = {
-    f"{page.relative_to(ROOT).as_posix()}: {name}": (page, *rest) for page in PAGES for name, *rest in sections(page)
-}
+def named(page):
+    """Return the path of a page in the repository."""
+    return page.relative_to(ROOT).as_posix()
+
+
+SECTIONS = {f"{named(page)}: {name}": (page, *rest) for page in PAGES for name, *rest in sections(page)}
 
 
 def document(page):
@@ -122,7 +125,7 @@ def test_the_examples_of_a_page_run(section):
         example.evaluate()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=named)
 def test_no_example_of_a_page_is_left_out(page):
     """Every fence names its language, Sybil finds every Python block, and no Python stands outside of fences."""
     require("sybil", "it runs the pages")
@@ -143,7 +146,9 @@ def test_the_readme_is_short():
     assert max(map(len, lines)) <= 120
 
 
-@pytest.mark.parametrize("path", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"], ids=lambda path: path.relative_to(ROOT).as_posix()
+)
 def test_links_lead_somewhere(path):
     links = re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8"))
     missing = [link for link in links if not (path.parent / link).exists()]

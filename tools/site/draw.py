@@ -16,6 +16,7 @@ X = np.array([[2, 9, 1, 4, 0], [3, 5, 7, 6, 1], [8, 1, 2, 3, 5], [4, 6, 1, 9, 2]
 ROW = np.array([[1, 2, 9, 3, 4, 8, 5]])
 NUMBERS = np.arange(4).reshape(2, 2)  # of the windows of X
 CELL, GAP, LINE = 28, 20, 18  # of a cell, between planes, of a line of text
+WIDTH = 404  # of each picture, so that their cells have one size on a page
 STYLE = """
 text { font: 13px ui-sans-serif, system-ui, sans-serif; fill: #1b1f24; text-anchor: middle; dominant-baseline: central }
 .label { font-size: 11.5px; fill: #3b4350; text-anchor: start }
@@ -34,45 +35,40 @@ path { stroke: #a0a8b4 }
 
 
 class Drawing:
-    """An SVG, written from the top left."""
+    """An SVG, written from the top left; its height follows from what is drawn."""
 
     def __init__(self):
-        self.parts, self.width, self.height = [], 0, 0
+        self.parts, self.height = [], 0
 
-    def add(self, part, right, bottom):
-        self.parts.append(part)
-        self.width, self.height = max(self.width, right), max(self.height, bottom)
-
-    def label(self, x, y, text, width=0):
-        """Write a line; its width is that of an average letter, unless it is given."""
-        self.add(f'<text class="label" x="{x}" y="{y + LINE / 2}">{escape(text)}</text>', x + width, y + LINE)
+    def label(self, x, y, text):
+        self.parts.append(f'<text class="label" x="{x}" y="{y + LINE / 2:g}">{escape(text)}</text>')
+        self.height = max(self.height, y + LINE)
 
     def cell(self, x, y, text, *, window=None, picked=False, faint=False, pad=False):
-        kinds = [f"w{window}"] if window is not None else []
-        kinds += ["pad"] if pad else []
-        self.add(
-            f'<rect class="{" ".join(kinds)}" x="{x}" y="{y}" width="{CELL}" height="{CELL}"/>', x + CELL, y + CELL
-        )
+        kinds = [f"w{window}"] * (window is not None) + ["pad"] * pad
+        self.parts.append(f'<rect class="{" ".join(kinds)}" x="{x}" y="{y}" width="{CELL}" height="{CELL}"/>')
+        self.height = max(self.height, y + CELL)
         if text != "":
-            shade = ' class="picked"' if picked else ' class="faint"' if faint else ""
-            self.add(f'<text{shade} x="{x + CELL / 2:g}" y="{y + CELL / 2:g}">{escape(str(text))}</text>', 0, 0)
+            shade = "picked" if picked else "faint" if faint else "plain"
+            place = f'class="{shade}" x="{x + CELL // 2}" y="{y + CELL // 2}"'
+            self.parts.append(f"<text {place}>{escape(str(text))}</text>")
 
     def plane(self, x, y, cells, windows=None, picked=(), faint=()):
         """Draw a plane, and return where the next one begins; `windows` has the number of a cell's window or -1."""
-        for (row, column), text in np.ndenumerate(np.asarray(cells, object)):
-            window = None if windows is None or windows[row, column] < 0 else int(windows[row, column])
-            place = {"picked": (row, column) in picked, "faint": (row, column) in faint}
-            self.cell(x + column * CELL, y + row * CELL, text, window=window, **place)
+        for place, text in np.ndenumerate(np.asarray(cells, object)):
+            window = None if windows is None or windows[place] < 0 else int(windows[place])
+            left, top = x + place[1] * CELL, y + place[0] * CELL
+            self.cell(left, top, text, window=window, picked=place in picked, faint=place in faint)
         return x + len(cells[0]) * CELL + GAP
 
     def arrow(self, x, y):
         """Draw an arrow from left to right in a gap that begins at x."""
         left, right = x + 4, x + GAP - 4
-        self.add(f'<path d="M{left} {y}H{right}M{right - 4} {y - 4}L{right} {y}L{right - 4} {y + 4}"/>', right, y)
+        self.parts.append(f'<path d="M{left} {y}H{right}M{right - 4} {y - 4}L{right} {y}L{right - 4} {y + 4}"/>')
 
     def text(self, title):
-        size = f'viewBox="-1 -1 {self.width + 2:g} {self.height + 2:g}" width="{self.width + 2:g}"'
-        head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} height="{self.height + 2:g}" role="img">'
+        size = f'viewBox="-1 -1 {WIDTH + 2} {self.height + 2:g}" width="{WIDTH + 2}" height="{self.height + 2:g}"'
+        head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">'
         return "\n".join([head, f"<title>{escape(title)}</title>", f"<style>{STYLE}</style>", *self.parts, "</svg>\n"])
 
 
@@ -164,7 +160,7 @@ def overlap():
 def repeated():
     _, positions, _ = pooled(ROW, 3, 2)
     values = np.array([[5, 7, 8]])
-    drawing, side = Drawing(), 120
+    drawing, side = Drawing(), 114
     y = 0
     for name, row in (("values", values[0]), ("indices", positions)):
         drawing.label(0, y + 5, name)
@@ -185,8 +181,7 @@ def repeated():
     except ValueError as error:
         said = str(error).partition("got ")[2].partition(":")[0]
         drawing.label(0, y + 5, 'duplicates="error"')
-        drawing.label(side, y + 5, f"ValueError: {said}", 250)
-    drawing.height += 8
+        drawing.label(side, y + 5, f"ValueError: {said}")
     return drawing.text("Two values with one index: the last one wins, or both add up, or the call raises an error")
 
 

@@ -65,6 +65,12 @@ INDICES = {
         f"{WINDOW}: {LAST} `input_size`, with the arguments of the pooling call. `out` may be partly overwritten",
         lambda: unpool.max_pool2d_backward(P, I, (5, 5), 2, validate="windows", out=np.empty((1, 1, 5, 5), "float32")),
     ),
+    "of the design": Case(
+        "bad_index",
+        IndexError,
+        f"indices[1, 3, 0, 2] = 64 {EIGHT} `output_size`{CONVERT}",
+        lambda: unpool.max_unpool2d(P8, planted(I8, (AT_1_3_0_2, 64)), 2),
+    ),
     "of another array": Case(
         "bad_index",
         IndexError,
@@ -78,12 +84,6 @@ INDICES = {
         "indices[0, 0, 0, 0] = 5 is out of range for an input plane of 2 x 2: expected 0..3; pass an array of the size "
         f"that was pooled as `input`{CONVERT}. `out` may be partly overwritten",
         lambda: unpool.take_along_plane(P, I, out=np.empty((1, 1, 2, 2), "float32")),
-    ),
-    "of the design": Case(
-        "bad_index",
-        IndexError,
-        f"indices[1, 3, 0, 2] = 64 {EIGHT} `output_size`{CONVERT}",
-        lambda: unpool.max_unpool2d(P8, planted(I8, (AT_1_3_0_2, 64)), 2),
     ),
     "negative": Case(
         "bad_index",
