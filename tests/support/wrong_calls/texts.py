@@ -19,16 +19,22 @@ VARIES = "…"
 
 
 @cache
-def patterns():
-    """Return the name of each function, without underscore, and the texts in its source."""
+def functions():
+    """Return the name of each function, without underscore, and its definitions."""
     found = {}
     for package in (unpool, unpool_backends):
         for path in sorted(Path(package.__file__).parent.rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 returns = getattr(node, "returns", None)
                 if returns and ast.unparse(returns).endswith(BUILT) and node.name != "_meaning":
-                    found.setdefault(node.name.lstrip("_"), []).extend(built_in(node))
+                    found.setdefault(node.name.lstrip("_"), []).append(node)
     return found
+
+
+def fixed(name):
+    """Return the texts in the source of a function, without what varies."""
+    nodes = (node for function in functions()[name] for node in ast.walk(function))
+    return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
 
 def built_in(function):
@@ -47,7 +53,5 @@ def texts():
     for case in (*ARGUMENTS.values(), *INDICES.values(), *(case for case, _ in OUTS.values())):
         if case.message is not None:
             examples.setdefault(case.by, (case.error.__name__, case.message))
-    return {
-        name: [examples[name]] if name in examples and len(written) == 1 else written
-        for name, written in patterns().items()
-    }
+    built = {name: [text for node in nodes for text in built_in(node)] for name, nodes in functions().items()}
+    return {name: [examples[name]] if name in examples and len(built[name]) == 1 else built[name] for name in built}
