@@ -293,7 +293,7 @@ def _for_dimensions(argument: str, found: int, rank: int, channels_last: bool, s
 
 
 def _no_size_given(argument: str) -> ValueError:
-    return ValueError(f"`{argument}` must be given where kernel_size=None, got None: {what_was_pooled(argument)}")
+    return ValueError(f"`{argument}` must be given where there is no window, got None: {what_was_pooled(argument)}")
 
 
 def _wrong_size_length(argument: str, value: Sequence[int | None], rank: int, ndim: int) -> ValueError:

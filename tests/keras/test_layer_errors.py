@@ -194,7 +194,7 @@ CALLS = {
     "no window, and no size": (
         lambda: unpooling(2, None)(V, I),
         ValueError,
-        "`like` must be given where kernel_size=None, got None: pass what was pooled as `like`, or its size as",
+        "`like` must be given where there is no window, got None: pass what was pooled as `like`, or its size as",
     ),
     "no window, and an index past the plane": (
         lambda: unpooling(2, None)(V, I + 6, output_size=4),

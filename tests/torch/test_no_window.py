@@ -243,7 +243,7 @@ def test_layers(rank):
         assert repr(copied) == shown
         assert torch.equal(copied(values, indices, output_size=plane), expected)
     assert torch.equal(traced(values, indices, plane), expected)
-    with pytest.raises(ValueError, match="`output_size` must be given where kernel_size=None, got None"):
+    with pytest.raises(ValueError, match="`output_size` must be given where there is no window, got None"):
         layer(values, indices)
     with pytest.raises(ValueError, match="`stride` must be left out where kernel_size=None, got 2"):
         type(layer)(None, 2)

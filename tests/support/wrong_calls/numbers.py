@@ -27,7 +27,7 @@ NUMBERS = {
     "no_window_no_size": Case(
         "no_size_given",
         ValueError,
-        "`output_size` must be given where kernel_size=None, got None: pass the shape of the array that was pooled",
+        "`output_size` must be given where there is no window, got None: pass the shape of the array that was pooled",
         lambda out: unpool.max_unpool2d(P, I, None, out=out.plane),
     ),
     "no_window_stride": Case(
