@@ -284,8 +284,9 @@ class Matches:
         for order, other in zip(self.orders, self._mismatches(), strict=True):
             given, tail = self._repeated(self._neighbours(blocks, order))
             given, other = tf.reshape(given, as_shape(-1, 1, tail)), tf.reshape(other, as_shape(-1, stride, tail))
-            found = tf.where(other, zero if planes is None or adds else planes, given)
-            planes = added(planes, found) if adds and planes is not None else found
+            # Not the sum of what is selected: a graph may reorder additions that follow each other.
+            new = given if planes is None or not adds else added(planes, given)
+            planes = tf.where(other, zero if planes is None else planes, new)
         return self._cropped(planes)
 
     def _repeated(self, array: Any) -> tuple[Any, Any]:

@@ -175,6 +175,15 @@ def test_unpooling(backend, case, data_format, leading, duplicates):
             check_moves(backend, case, values, taps.astype(dtype), cells, data_format, duplicates)
 
 
+def test_a_sum_is_taken_in_row_major_order(backend):
+    """Four windows name one cell. In float32, 2**24 + 1 is 2**24, and (1 + 1) + 2**24 is 2**24 + 2."""
+    case, taps = pooling((11,), 4, 1, 2, 2), np.array([[3, 3, 2, 2, 1, 1, 0, 0, 1]])
+    for large in (0, 6):
+        values = np.ones(taps.shape, "float32")
+        values[0, large] = 2**24
+        check_moves(backend, case, values, taps, oracle.cells(taps, *case), "channels_first", "sum")
+
+
 @every_format
 @every_mode
 @pytest.mark.parametrize("dtype", VALUES, ids=str)
