@@ -157,7 +157,7 @@ class _Geometry:
         self.plane = self.size[self.spatial]
         self.cells = prod(self.plane)
         self.batch, self.channels = found[0], found[self.channel_axis]
-        if entries is not None:
+        if entries is not None or None in shape:
             self._require_full_size()
         self.window = None
         if kernel_size is not None:
@@ -172,9 +172,9 @@ class _Geometry:
             return _not_the_full_size(list(map(number, self.size)), list(map(number, self.shape)))
 
         for axis in (0, self.channel_axis):
-            self.given = self.arithmetic.require(
-                self.arithmetic.equal(self.size[axis], self.shape[axis]), self.given, other
-            )
+            if not isinstance(self.shape[axis], float):  # Dask's NaN: a size that no run knows before all blocks
+                right = self.arithmetic.equal(self.size[axis], self.shape[axis])
+                self.given = self.arithmetic.require(right, self.given, other)
         for entry in self.plane:
             self.given = self.arithmetic.require(
                 entry >= 1,

@@ -661,6 +661,18 @@ def test_an_index_of_another_convention(way):
         assert way.error(call, tf.constant(plane), tf.constant(wrong)) == expected
 
 
+@pytest.mark.parametrize("wrong", [(3, 3, 4, 4), (2, 1, 4, 4)], ids=["batch", "channels"])
+def test_indices_of_unknown_sizes_do_not_fit_a_known_size(wrong):
+    plane = np.zeros((2, 3, 2, 2), "int64")
+    expected = error_of(unpool.convert_indices, plane, "plane", "onnx", output_size=wrong)
+    convert = graph(
+        lambda i: unpool.convert_indices(i, "plane", "onnx", output_size=wrong), spec_of(plane, range(plane.ndim))
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        convert(tf.constant(plane))
+    assert asserted(caught.value) == expected
+
+
 # --- taps -------------------------------------------------------------------------------------------------------------
 
 
