@@ -1,4 +1,4 @@
-"""Arrays across libraries: one library pools, any other unpools, and the bits are the same.
+"""Arrays of several libraries in one call or process; test_bits.py compares their results.
 
 A NumPy array beside one of JAX or TensorFlow is a constant. Arrays of other libraries in one call are an error. All
 libraries work in one process, imported in any order.
@@ -14,16 +14,13 @@ from processes import python
 import unpool
 from unpool import registry
 from unpool.registry import BUILT_IN
-from unpool.testing.cases import FORMATS, POOLINGS, crowded
+from unpool.testing.cases import crowded
 from unpool.testing.compare import assert_same_bits
 
-# One kind of array for each library. The contract is tested on the compiled kinds.
+# One kind of array for each library.
 LIBRARIES = [name for name in KINDS if name in BUILT_IN]
 NAMES = [name for name in LIBRARIES if KINDS[name].installed()]
 PAIRS = list(itertools.permutations(NAMES, 2))
-CASES = {name: POOLINGS[name] for name in ("even", "overlap and padding", "row, ceil", "volume, gaps", "dilated")}
-PADDED = {name: POOLINGS[name] for name in ("overlap and padding", "same_lower, overlap", "row, padding before")}
-CONVENTIONS = ("tensorflow", "tensorflow_batch", "onnx", "window")
 
 
 @pytest.fixture(scope="module")
@@ -37,52 +34,6 @@ def library():
         return made[name]
 
     return make
-
-
-def functions(case):
-    names = f"max_pool{case.rank}d", f"max_unpool{case.rank}d", f"max_unpool{case.rank}d_backward"
-    return [getattr(unpool, name) for name in names]
-
-
-@pytest.mark.parametrize("data_format", FORMATS)
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-@pytest.mark.parametrize(("one", "other"), PAIRS, ids=map("-".join, PAIRS))
-def test_pooled_here_unpooled_there(library, one, other, case, data_format):
-    here, there = library(one), library(other)
-    pool, up, down = functions(case)
-    format_ = {"data_format": data_format}
-    x = crowded("float32", case.shape((2, 3), data_format))
-    values, indices = pool(x, **case.arguments, **format_, return_indices=True)
-    planes = up(values, indices, **case.window, **format_, output_size=case.size)
-    found = here.call(pool, x, **case.arguments, **format_, return_indices=True)
-    for actual, expected in zip(found, (values, indices), strict=True):
-        assert_same_bits(actual, expected)
-    assert_same_bits(there.call(up, *found, **case.window, **format_, output_size=case.size), planes)
-    taken = there.call(down, planes, found[1], **case.window, **format_)
-    assert_same_bits(here.call(down, planes, indices, **case.window, **format_), taken)
-
-
-@pytest.mark.parametrize("convention", CONVENTIONS)
-@pytest.mark.parametrize("data_format", FORMATS)
-@pytest.mark.parametrize("case", PADDED.values(), ids=PADDED)
-@pytest.mark.parametrize(("one", "other"), PAIRS, ids=map("-".join, PAIRS))
-def test_conventions_are_carried_through(library, one, other, case, data_format, convention):
-    """Pool and convert in one library, then convert back and unpool in the other."""
-    here, there = library(one), library(other)
-    pool, up, _ = functions(case)
-    x = crowded("float32", case.shape((2, 3), data_format))
-    named = {"output_size": x.shape, "data_format": data_format}
-    if convention == "window":
-        named |= case.window
-    found = here.run(pool, x, **case.arguments, return_indices=True, data_format=data_format)
-    foreign = here.tonumpy(unpool.convert_indices(found[1], "plane", convention, **named))
-    values, indices = pool(x, **case.arguments, return_indices=True, data_format=data_format)
-    assert_same_bits(foreign, unpool.convert_indices(indices, "plane", convention, **named))
-    back = there.run(unpool.convert_indices, foreign, convention, "plane", **named)
-    assert_same_bits(there.tonumpy(back), indices)
-    planes = up(there.asarray(values), back, **case.window, output_size=x.shape, data_format=data_format)
-    expected = up(values, indices, **case.window, output_size=x.shape, data_format=data_format)
-    assert_same_bits(there.tonumpy(planes), expected)
 
 
 PLANES = crowded("float32", (2, 3, 4, 6))

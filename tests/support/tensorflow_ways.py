@@ -1,12 +1,12 @@
 """Ways to run a function of tensors in TensorFlow: kernels, operations, graphs, and XLA."""
 
-import re
 from functools import wraps
 from unittest.mock import patch
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from kinds import asserted
 from unpool_backends.tensorflow import host
 
 import unpool
@@ -59,11 +59,6 @@ def by_operations(function):
             return function(*arguments)
 
     return run
-
-
-def asserted(error):
-    """Return the message of a failed assert op, without the backslashes that it puts before quotes."""
-    return re.search(r"assertion failed: \[(.*?)\]$", error.message, re.MULTILINE)[1].replace("\\'", "'")
 
 
 def tensors(*arrays):
