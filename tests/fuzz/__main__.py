@@ -3,10 +3,11 @@
     python tests/fuzz --seconds 60 --seed 5            run for a minute
     python tests/fuzz --seed 5 --case 1234             run one case alone
     python tests/fuzz --indices 1e9 --large 0.3        run until so many indices of hostile arrays were compared
+    python tests/fuzz --callers 16                     from 16 threads of Python at once
     python tests/fuzz --here                           in this process, for a debugger
 
 The cases run in a child process, since an access out of range ends it.  The number of the current case lies in a file
-that both processes map, so that the parent names the case that ended the child.
+that both processes map, so that the parent names the case that ended the child: of several callers, the last begun.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 
@@ -28,6 +30,7 @@ def main():
     parser.add_argument("--seed", type=int, default=23)
     parser.add_argument("--case", type=int, help="run this case alone")
     parser.add_argument("--large", type=float, default=0.03, help="the share of cases with up to five million cells")
+    parser.add_argument("--callers", type=int, default=1, help="threads of Python, each with cases of its own")
     parser.add_argument("--here", action="store_true", help="run in this process, without the child")
     parser.add_argument("--crash", action="store_true", help="end the child by SIGSEGV, to test its report")
     parser.add_argument("--state", help=argparse.SUPPRESS)
@@ -57,24 +60,38 @@ def watch(state, options):
 def run(options):
     from cases import Fuzz  # imports NumPy and unpool, which the parent does not need
 
-    current = mapped(options.state)
-    fuzz, begin, told, case = Fuzz(options.seed, options.large), time.monotonic(), 60, options.case or 0
+    current, begin = mapped(options.state), time.monotonic()
+    fuzzes = [Fuzz(options.seed, options.large) for _ in range(options.callers)]
+    with ThreadPoolExecutor(options.callers) as others:
+        results = [
+            others.submit(run_cases, options, current, fuzz, first) for first, fuzz in enumerate(fuzzes[1:], start=1)
+        ]
+        run_cases(options, current, fuzzes[0], options.case or 0)
+        for result in results:
+            result.result()
+    for fuzz in fuzzes[1:]:
+        fuzzes[0].tally.add(fuzz.tally)
+    print(fuzzes[0].told(time.monotonic() - begin), flush=True)
+    return 0
+
+
+def run_cases(options, current, fuzz, case):
+    """Run a caller's cases: with N callers, every Nth one."""
+    begin, told = time.monotonic(), 60
     while True:
         current[:] = struct.pack("q", case)
         if options.crash:
             os.kill(os.getpid(), signal.SIGSEGV)
         fuzz.run(case)
-        case += 1
+        case += options.callers
         seconds = time.monotonic() - begin
         if options.case is not None:
             break
         if fuzz.tally.hostile >= options.indices if options.indices else seconds >= options.seconds:
             break
-        if seconds >= told:
+        if seconds >= told and options.callers == 1:
             told += 60
             print(fuzz.told(seconds), flush=True)
-    print(fuzz.told(seconds), flush=True)
-    return 0
 
 
 def mapped(state):

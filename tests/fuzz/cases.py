@@ -51,6 +51,10 @@ class Tally:
         self.indices += indices.size
         self.hostile += indices.size if hostile else 0
 
+    def add(self, other):
+        for name in ("cases", "calls", "errors", "indices", "hostile"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
 
 def is_short(planned, planes):
     """Return True if the oracle pools so many planes soon."""

@@ -24,6 +24,11 @@ def test_results_are_those_of_the_oracle(pytestconfig, capfd):
     assert result.returncode == 0, f"the lines before name the case of {' '.join(command)}"
 
 
+def test_results_are_those_of_the_oracle_in_concurrent_calls():
+    result = python(str(FUZZ), "--callers", "4", "--seconds", "2")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 # What a kernel may do wrong, in Python; `array` has 12 bytes, and lies at an end of its room.
 ACCESSES = {
     "read past the end": (True, "ctypes.string_at(array.ctypes.data + 12, 1)"),
