@@ -10,14 +10,14 @@ replacement.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from copies import build, copy_to, paths
+
 KERNELS = "backends/unpool_backends/cpu"
 SECONDS = 60
 # In lost.pxi, of the loops that mark what later windows overwrite.
@@ -106,17 +106,6 @@ def main() -> None:
         sys.exit(f"not caught within {SECONDS} seconds: {', '.join(missed)}")
 
 
-def copy_to(copy: Path) -> None:
-    """Copy the files that git does not ignore."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True
-    )
-    for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name)
-
-
 def caught(copy: Path, name: str) -> bool:
     """Plant a bug, build the kernels, and return True if the fuzz fails."""
     what, file, text, planted = BUGS[name]
@@ -134,15 +123,9 @@ def caught(copy: Path, name: str) -> bool:
     return result.returncode != 0
 
 
-def build(copy: Path) -> None:
-    command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
-    subprocess.run(command, cwd=copy, check=True, stdout=subprocess.DEVNULL)
-
-
 def fuzz(copy: Path, seconds: int) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(copy), str(copy / "backends")])}
     command = [sys.executable, "tests/fuzz", "--seconds", str(seconds)]
-    return subprocess.run(command, cwd=copy, env=environment, check=False, capture_output=True, text=True)
+    return subprocess.run(command, cwd=copy, env=os.environ | paths(copy), check=False, capture_output=True, text=True)
 
 
 if __name__ == "__main__":

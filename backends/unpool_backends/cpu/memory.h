@@ -7,6 +7,9 @@
  * them out.  Until then, the next result of that size reuses them.  That saves zeroing fresh pages, which takes longer
  * than computing the result.  At most BLOCKS blocks of at most LARGEST bytes are kept.
  *
+ * AddressSanitizer is told which bytes may be used, since it does not know mapped memory: not those behind an array, and
+ * none of a kept block.
+ *
  * Only the header of a block records that it was in use before.  A variable would not do: between `unpool_malloc` and
  * `unpool_used`, the garbage collector may run finalizers, which allocate in the same thread.
  */
@@ -32,6 +35,13 @@
 #define UNPOOL_PAGE ((size_t)1 << 16) /* at least a page of any processor; the header takes one */
 #define UNPOOL_TRIES 1000
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(start, bytes) ((void)(start), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(start, bytes) ((void)(start), (void)(bytes))
+#endif
+
 typedef struct { size_t size; int used; } unpool_header;
 
 static struct { char *block; size_t size; } unpool_kept[UNPOOL_BLOCKS];
@@ -47,7 +57,16 @@ static size_t unpool_size_of(const void *block) { return unpool_header_of(block)
 /* Return 1 if a block was in use before it was allocated; a fresh block is zero. */
 static int unpool_used(const void *block) { return unpool_header_of(block)->used; }
 
-static void unpool_unmap(char *block) { munmap(block - UNPOOL_PAGE, UNPOOL_PAGE + unpool_size_of(block)); }
+/* Let AddressSanitizer report uses of a block behind its first bytes. */
+static void unpool_allow(char *block, size_t bytes) {
+    ASAN_UNPOISON_MEMORY_REGION(block, bytes);
+    ASAN_POISON_MEMORY_REGION(block + bytes, unpool_size_of(block) - bytes);
+}
+
+static void unpool_unmap(char *block) {
+    unpool_allow(block, unpool_size_of(block)); /* other memory may be mapped here later */
+    munmap(block - UNPOOL_PAGE, UNPOOL_PAGE + unpool_size_of(block));
+}
 
 static char *unpool_map(size_t bytes) {
     const size_t size = (bytes + UNPOOL_PAGE - 1) / UNPOOL_PAGE * UNPOOL_PAGE;
@@ -63,6 +82,7 @@ static char *unpool_map(size_t bytes) {
     /* Only whole large pages: a large page at the end would take more memory than was requested. */
     madvise(block, size / UNPOOL_HUGE * UNPOOL_HUGE, MADV_HUGEPAGE);
     unpool_header_of(block)->size = size; /* `used` stays 0, since fresh memory is zero */
+    unpool_allow(block, bytes);
     return block;
 }
 
@@ -85,6 +105,7 @@ static void *unpool_malloc(void *context, size_t bytes) {
     }
     if (block == NULL) return unpool_map(bytes);
     unpool_header_of(block)->used = 1;
+    unpool_allow(block, bytes);
     return block;
 }
 
@@ -100,6 +121,7 @@ static void unpool_free(void *context, void *pointer, size_t bytes) {
     (void)context, (void)bytes;
     if (block == NULL) return;
     size = unpool_size_of(block);
+    unpool_allow(block, 0);
     if (size <= UNPOOL_LARGEST && !madvise(block, size, MADV_FREE) && !pthread_mutex_trylock(&unpool_lock)) {
         if (unpool_keeps) {
             int i;
@@ -117,10 +139,14 @@ static void unpool_free(void *context, void *pointer, size_t bytes) {
 
 static void *unpool_realloc(void *context, void *pointer, size_t bytes) {
     char *block = pointer, *other;
-    if (block != NULL && unpool_size_of(block) >= bytes && unpool_size_of(block) / 2 <= bytes) return block;
+    if (block != NULL && unpool_size_of(block) >= bytes && unpool_size_of(block) / 2 <= bytes) {
+        unpool_allow(block, bytes);
+        return block;
+    }
     other = unpool_map(bytes);
     if (other != NULL && block != NULL) {
         const size_t size = unpool_size_of(block);
+        unpool_allow(block, size);
         memcpy(other, block, size < bytes ? size : bytes);
         unpool_free(context, block, size);
     }
