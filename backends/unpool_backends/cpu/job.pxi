@@ -229,10 +229,10 @@ cdef struct Share:
     int64_t finished
     double began
     double first_finished
-    # True if signals are checked (see threads.pxi); the time of the last check; True if the call is stopped.
+    # True if signals are checked (see threads.pxi); the time of the last check; 1 if the call is stopped.
     bint watched
     double checked
-    bint stop
+    int64_t stop
 
 
 cdef struct Chunk:

@@ -23,9 +23,13 @@ cdef extern from *:
     #endif
     #if defined(__GNUC__)
     #define unpool_take(next, count) __atomic_fetch_add((next), (count), __ATOMIC_RELAXED)
+    #define unpool_read(place) __atomic_load_n((place), __ATOMIC_RELAXED)
+    #define unpool_store(place, number) __atomic_store_n((place), (number), __ATOMIC_RELAXED)
     #elif defined(_MSC_VER)
     #include <intrin.h>
     #define unpool_take(next, count) _InterlockedExchangeAdd64((next), (count))
+    #define unpool_read(place) (*(volatile long long *)(place))
+    #define unpool_store(place, number) (*(volatile long long *)(place) = (number))
     #else
     #error this compiler has no atomic addition that unpool knows
     #endif
@@ -44,6 +48,9 @@ cdef extern from *:
     int omp_get_num_procs() noexcept nogil
     void run_team "unpool_run_team"(int, void (*)(const void *, int) noexcept nogil, const void *) noexcept nogil
     int64_t take_from "unpool_take"(int64_t *, int64_t) noexcept nogil
+    # For numbers that one thread stores while others read them.
+    int64_t read_from "unpool_read"(int64_t *) noexcept nogil
+    void store_in "unpool_store"(int64_t *, int64_t) noexcept nogil
     int PyErr_CheckSignals() noexcept
     unsigned long PyThread_get_thread_ident() noexcept
 
@@ -68,14 +75,14 @@ cdef enum:
 
 
 cdef struct Backoff:
-    # The number of threads left out; the time of its last change, in milliseconds; True if a thread returned then.
-    int left_out
-    double since
-    bint returned
-    double pause
+    # The number of threads left out; the time of its last change, in milliseconds; 1 if a thread returned then.
+    int64_t left_out
+    int64_t since
+    int64_t returned
+    int64_t pause
 
 
-cdef Backoff backoff = Backoff(0, 0, False, SHORTEST_PAUSE)
+cdef Backoff backoff = Backoff(0, 0, 0, SHORTEST_PAUSE)
 
 
 cdef int allowed_threads(const Job *job) noexcept nogil:
@@ -87,15 +94,21 @@ cdef int allowed_threads(const Job *job) noexcept nogil:
 
 cdef int team(int threads) noexcept nogil:
     """Return how many of these threads to use now.  Callers may race: results do not depend on this number."""
-    cdef int left_out = backoff.left_out  # read once: of two callers that change it, each stores a number that is right
+    # Read once: of two callers that change it, each stores a number that is right.
+    cdef int64_t left_out = read_from(&backoff.left_out)
     if left_out <= 0 or threads > omp_get_num_procs():  # with more threads than cores, waiting is normal
         return threads
-    if now() - backoff.since >= backoff.pause:
+    if now() - read_from(&backoff.since) >= read_from(&backoff.pause):
         left_out -= 1
-        backoff.left_out = left_out
-        backoff.returned = True
-        backoff.since = now()
-    return max(1, threads - left_out)
+        change(left_out, True)
+    return max(1, threads - <int> left_out)
+
+
+cdef void change(int64_t left_out, bint returned) noexcept nogil:
+    """Leave out so many threads from now on."""
+    store_in(&backoff.left_out, left_out)
+    store_in(&backoff.returned, returned)
+    store_in(&backoff.since, <int64_t> now())
 
 
 # Python runs signal handlers in this thread only.
@@ -164,14 +177,14 @@ cdef void back_off(const Job *job) noexcept nogil:
     """Use one thread less in the next calls if the first thread that finished waited too long for the last."""
     cdef double end = now()
     cdef double wait = end - job.share.first_finished
+    cdef int64_t pause = read_from(&backoff.pause)
     if wait <= PATIENCE or 4 * wait <= end - job.share.began or job.threads > omp_get_num_procs():
         return
-    if backoff.returned:
+    if read_from(&backoff.returned):
         # The thread came back too soon, unless it came back long ago.
-        backoff.pause = min(2 * backoff.pause, LONGEST_PAUSE) if end - backoff.since < backoff.pause else SHORTEST_PAUSE
-    backoff.left_out = min(backoff.left_out, job.threads - 2) + 1
-    backoff.returned = False
-    backoff.since = end
+        pause = min(2 * pause, LONGEST_PAUSE) if end - read_from(&backoff.since) < pause else SHORTEST_PAUSE
+        store_in(&backoff.pause, pause)
+    change(min(read_from(&backoff.left_out), job.threads - 2) + 1, False)
 
 
 # --- signals ----------------------------------------------------------------------------------------------------------
@@ -181,7 +194,7 @@ cdef inline bint stopped(const Job *job, int thread) noexcept nogil:
     """Return True if the call must end because a signal's handler raised an exception."""
     if thread == 0 and job.share.watched:
         check_signals(job.share)
-    return job.share.stop
+    return read_from(&job.share.stop) != 0
 
 
 cdef void check_signals(Share *share) noexcept nogil:
@@ -191,7 +204,8 @@ cdef void check_signals(Share *share) noexcept nogil:
     if time - share.checked >= SIGNAL_INTERVAL:
         share.checked = time
         with gil:
-            share.stop = share.stop or PyErr_CheckSignals() != 0
+            if not share.stop and PyErr_CheckSignals() != 0:
+                store_in(&share.stop, True)
 
 
 cdef int raise_if_stopped(const Job *job) except -1:
