@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# Get interpreters that a stable Debian lacks, for tox: CPython 3.14 and 3.15.
+# Get interpreters that a stable Debian lacks, for tox: CPython 3.14 and 3.15, and 3.13 without the GIL.
 #
-#     tools/get_pythons.sh FOLDER [3.14 3.15]
-#     PATH=FOLDER/bin:$PATH tox -e py314,py315
+#     tools/get_pythons.sh FOLDER [3.14 3.15 3.13t]
+#     PATH=FOLDER/bin:$PATH tox -e py314,py315,py313t
 #
-# On Debian, as root, in two minutes.  They are those of the unstable suite, unpacked into FOLDER/sid with their C
-# library, so that no Python is installed on the system.
+# On Debian, as root.  3.14 and 3.15 are those of the unstable suite, unpacked into FOLDER/sid with their C library;
+# no Python is installed on the system.  They take two minutes.  3.13t is built from the sources of Debian 13, in ten.
 set -euo pipefail
 
 [ $# -gt 0 ] || { sed -n '2,9s/^# \?//p' "$0" && exit 2; }
 mkdir -p "$1/bin"
 folder=$(cd "$1" && pwd)
 shift
-[ $# -gt 0 ] || set -- 3.14 3.15
+[ $# -gt 0 ] || set -- 3.14 3.15 3.13t
 for version in "$@"; do
     case $version in
-    3.14 | 3.15) ;;
-    *) echo "no such version: $version; choose from 3.14 3.15" >&2 && exit 2 ;;
+    3.14 | 3.15 | 3.13t) ;;
+    *) echo "no such version: $version; choose from 3.14 3.15 3.13t" >&2 && exit 2 ;;
     esac
 done
 sid=$folder/sid
@@ -36,7 +36,24 @@ unstable() { # unstable VERSION: let the interpreter load the C library beside i
     ln -sf "$program" "$folder/bin/"
 }
 
+free_threaded() { # the package of Debian 13 has the sources, and no build without the GIL
+    local sources=$folder/sources
+    apt-get install -qq --no-install-recommends build-essential libffi-dev libssl-dev zlib1g-dev
+    rm -rf "$sources" "$sid/sources"
+    mkdir -p "$sources" "$sid/sources"
+    sed 's/^deb /deb-src /; s/ sid / trixie /' "$sid/etc/apt/sources.list" >"$sid/etc/apt/sources.list.d/trixie.list"
+    # The suites of a mirror that stands still are out of date.
+    chroot "$sid" sh -c "cd /sources && apt-get -qq -o Acquire::Check-Valid-Until=false update &&
+        apt-get -qq -o APT::Sandbox::User=root source --download-only python3.13"
+    tar -xf "$sid"/sources/python3.13_*.orig.tar.xz -C "$sources" --strip-components 1
+    cd "$sources"
+    ./configure -q --disable-gil --disable-test-modules --prefix="$folder/3.13t"
+    make -s -j"$(nproc)"
+    make -s install
+    ln -sf "$folder/3.13t/bin/python3.13t" "$folder/bin/"
+}
+
 for version in "$@"; do
-    unstable "$version"
+    if [ "$version" = 3.13t ]; then free_threaded; else unstable "$version"; fi
     "$folder/bin/python$version" -VV
 done

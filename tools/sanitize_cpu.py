@@ -1,11 +1,13 @@
-"""Run the CPU kernels and their allocator under a compiler's sanitizers, in a temporary copy of the repository.
+"""Run the CPU kernels and their allocator under the sanitizers of gcc or clang, in a temporary copy of the repository.
 
     python tools/sanitize_cpu.py address --minutes 4     AddressSanitizer and UBSan, with gcc
+    python tools/sanitize_cpu.py thread --minutes 4      ThreadSanitizer, with clang, libomp and Archer
 
 Controls run first: programs with a known bug, which the sanitizer must report.  Then come the fuzz, and a part of
 tests/cpu.  Exit status: 0 if each control was reported and nothing else was.
 
 Python and NumPy are not compiled with a sanitizer.  AddressSanitizer replaces `malloc`, so it knows all their arrays.
+ThreadSanitizer ignores modules without instrumentation.  Archer tells it how OpenMP's threads wait for each other.
 """
 
 from __future__ import annotations
@@ -38,6 +40,19 @@ c_interface.function()(call, arrays, c_interface.Found())
 def call(arrays: str = "", then: str = "") -> str:
     """Return a program that scatters through the C interface, which believes what it is told about its arrays."""
     return CALL.format(arrays=arrays, then=then)
+
+
+SHARED = """
+import numpy as np, unpool, unpool_backends.cpu
+from concurrent.futures import ThreadPoolExecutor
+assert unpool_backends.cpu.max_threads() == 2
+values, indices = unpool.max_pool2d(np.ones((4, 64, 64, 64), "float32"), 2, return_indices=True)
+outs = [np.empty((4, 64, 64, 64), "float32") for _ in range(4)]
+with ThreadPoolExecutor(4) as callers:
+    for number in range(100):
+        list(callers.map(lambda out: unpool.max_unpool2d(values, indices, 2, out=out), {outs}))
+"""
+ONE_OUT, OWN_OUTS = (SHARED.format(outs=outs) for outs in ("outs[:1] * 4", "outs"))
 
 
 class Sanitizer(NamedTuple):
@@ -86,9 +101,22 @@ SANITIZERS = {
             *("-k", "not memory_that_the_system_refuses"),
         ),
     ),
+    "thread": Sanitizer(
+        "clang-19",
+        ("clang-19", "libclang-rt-19-dev", "libomp-19-dev", "llvm-19"),
+        "-fsanitize=thread",
+        ("libclang_rt.tsan-x86_64.so",),
+        {
+            "TSAN_OPTIONS": "ignore_noninstrumented_modules=1",
+            "OMP_TOOL_LIBRARIES": "libarcher.so",
+            "OMP_NUM_THREADS": "2",
+        },
+        {"one `out` of four callers": (ONE_OUT, "data race")},
+        ("tests/cpu/test_threads.py", "tests/cpu/test_recycling.py"),
+    ),
 }
 # Programs without a bug, which must not be reported.
-RIGHT = {"address": call()}
+RIGHT = {"address": call(), "thread": OWN_OUTS}
 
 
 def main() -> None:
