@@ -123,7 +123,7 @@ cdef void gather_range(word *kind, index *index_kind, const Job *job, Py_ssize_t
     cdef const word *plane = <const word *> job.plane + strip.plane
     cdef Py_ssize_t low = quotient(rest(nth, job.ranges) * job.cells, job.ranges)
     cdef Py_ssize_t end = quotient((rest(nth, job.ranges) + 1) * job.cells, job.ranges)
-    cdef uint64_t *seen = job.seen + thread * job.seen_words
+    cdef uint64_t *seen = seen_of(job, thread)
     cdef Py_ssize_t bad = first_bad(indices, job, strip.width, thread), repeated = -1, cells, last
     if bad < 0 and job.duplicates == ERROR:
         repeated = first_repeated(indices, job, strip.width, low, end, seen, thread)

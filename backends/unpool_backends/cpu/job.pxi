@@ -388,6 +388,16 @@ cdef inline Strip strip_at(const Job *job, Py_ssize_t nth) noexcept nogil:
     return strip
 
 
+# A call that needs no scratch memory has null pointers, to which C may not even add zero.
+
+cdef inline char *stage_of(const Job *job, int thread) noexcept nogil:
+    return job.stage + thread * job.stage_bytes if job.stage != NULL else NULL
+
+
+cdef inline uint64_t *seen_of(const Job *job, int thread) noexcept nogil:
+    return job.seen + thread * job.seen_words if job.seen != NULL else NULL
+
+
 cdef inline void report(
     const Job *job, const Strip *strip, int thread, Py_ssize_t bad, Py_ssize_t repeated
 ) noexcept nogil:

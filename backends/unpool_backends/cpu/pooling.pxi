@@ -88,7 +88,7 @@ cdef void set_up(Desk *desk, const Job *job, int thread) noexcept nogil:
     cdef Py_ssize_t row, window, c, at = 0
     desk.loops = loops_for(job.kind)
     desk.index_bytes = job.index_bytes
-    desk.best_lines = job.stage + thread * job.stage_bytes
+    desk.best_lines = stage_of(job, thread)
     desk.found_lines = desk.best_lines + bands.lines_bytes
     desk.cells = desk.found_lines + bands.lines_bytes
     desk.found = desk.cells + bands.cells_bytes

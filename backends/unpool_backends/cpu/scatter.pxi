@@ -204,7 +204,7 @@ cdef void scatter_part(
     cdef const item *values = <const item *> job.pooled + strip.pooled
     cdef const index *indices = <const index *> job.indices + strip.pooled
     cdef item *plane = <item *> job.plane + strip.plane
-    cdef char *stage = job.stage + thread * STAGE
+    cdef char *stage = stage_of(job, thread)
     cdef Stream[STREAMED_RUNS] streams
     cdef Py_ssize_t part = nth % job.parts, b, run
     cdef bint inside = True
@@ -269,7 +269,7 @@ cdef void scatter_range(
     if job.duplicates == ERROR or job.confined:
         bad = first_bad(indices, job, strip.width, thread)
     if bad < 0 and job.duplicates == ERROR:
-        repeated = first_repeated(indices, job, strip.width, low, end, job.seen + thread * job.seen_words, thread)
+        repeated = first_repeated(indices, job, strip.width, low, end, seen_of(job, thread), thread)
     if bad < 0 and repeated < 0:
         # Blocks may have written cells before one met an index outside of it.  Assigning twice is right, adding is not.
         if not job.zeroed or job.duplicates == SUM:

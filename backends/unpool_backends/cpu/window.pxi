@@ -350,7 +350,7 @@ cdef inline bint take_rows(
     word *values, const uint8_t *indices, const word *plane, const Job *job, Rows *rows, const Block *block, int thread
 ) noexcept nogil:
     """Take the values of a block of a strip; return False if a tap is bad: some values may be written then."""
-    cdef char *stage = job.stage + thread * job.stage_bytes
+    cdef char *stage = stage_of(job, thread)
     if job.maps:
         return take_mapped(values, indices, plane, job, block, &rows.decoder, <uint16_t *> stage)
     if job.decodes:
