@@ -177,11 +177,12 @@ cdef void back_off(const Job *job) noexcept nogil:
     """Use one thread less in the next calls if the first thread that finished waited too long for the last."""
     cdef double end = now()
     cdef double wait = end - job.share.first_finished
-    cdef int64_t pause = read_from(&backoff.pause)
+    cdef int64_t pause
     if wait <= PATIENCE or 4 * wait <= end - job.share.began or job.threads > omp_get_num_procs():
         return
     if read_from(&backoff.returned):
         # The thread came back too soon, unless it came back long ago.
+        pause = read_from(&backoff.pause)
         pause = min(2 * pause, LONGEST_PAUSE) if end - read_from(&backoff.since) < pause else SHORTEST_PAUSE
         store_in(&backoff.pause, pause)
     change(min(read_from(&backoff.left_out), job.threads - 2) + 1, False)
