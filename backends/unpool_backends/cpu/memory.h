@@ -7,8 +7,8 @@
  * them out.  Until then, the next result of that size reuses them.  That saves zeroing fresh pages, which takes longer
  * than computing the result.  At most BLOCKS blocks of at most LARGEST bytes are kept.
  *
- * AddressSanitizer is told which bytes may be used, since it does not know mapped memory: not those behind an array, and
- * none of a kept block.
+ * AddressSanitizer does not know mapped memory.  So it is told which bytes may be used: those of an array, but not those
+ * before or behind it, and none of a kept block.
  *
  * Only the header of a block records that it was in use before.  A variable would not do: between `unpool_malloc` and
  * `unpool_used`, the garbage collector may run finalizers, which allocate in the same thread.
@@ -35,7 +35,12 @@
 #define UNPOOL_PAGE ((size_t)1 << 16) /* at least a page of any processor; the header takes one */
 #define UNPOOL_TRIES 1000
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define UNPOOL_ASAN 1
+#endif
+#endif
+#ifdef UNPOOL_ASAN
 #include <sanitizer/asan_interface.h>
 #else
 #define ASAN_POISON_MEMORY_REGION(start, bytes) ((void)(start), (void)(bytes))
@@ -57,15 +62,18 @@ static size_t unpool_size_of(const void *block) { return unpool_header_of(block)
 /* Return 1 if a block was in use before it was allocated; a fresh block is zero. */
 static int unpool_used(const void *block) { return unpool_header_of(block)->used; }
 
-/* Let AddressSanitizer report uses of a block behind its first bytes. */
+/* Let AddressSanitizer report uses of a block other than of its first bytes. */
 static void unpool_allow(char *block, size_t bytes) {
+    unpool_header *header = unpool_header_of(block);
+    ASAN_POISON_MEMORY_REGION(header + 1, UNPOOL_PAGE - sizeof *header);
     ASAN_UNPOISON_MEMORY_REGION(block, bytes);
-    ASAN_POISON_MEMORY_REGION(block + bytes, unpool_size_of(block) - bytes);
+    ASAN_POISON_MEMORY_REGION(block + bytes, header->size - bytes);
 }
 
 static void unpool_unmap(char *block) {
-    unpool_allow(block, unpool_size_of(block)); /* other memory may be mapped here later */
-    munmap(block - UNPOOL_PAGE, UNPOOL_PAGE + unpool_size_of(block));
+    const size_t whole = UNPOOL_PAGE + unpool_size_of(block);
+    ASAN_UNPOISON_MEMORY_REGION(block - UNPOOL_PAGE, whole); /* other memory may be mapped here later */
+    munmap(block - UNPOOL_PAGE, whole);
 }
 
 static char *unpool_map(size_t bytes) {
