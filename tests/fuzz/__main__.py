@@ -28,9 +28,10 @@ def main():
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--indices", type=float, help="indices of hostile arrays to compare, however long it takes")
     parser.add_argument("--seed", type=int, default=23)
-    parser.add_argument("--case", type=int, help="run this case alone")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--case", type=int, help="run this case alone")
+    which.add_argument("--callers", type=int, default=1, help="threads of Python, each with cases of its own")
     parser.add_argument("--large", type=float, default=0.03, help="the share of cases with up to five million cells")
-    parser.add_argument("--callers", type=int, default=1, help="threads of Python, each with cases of its own")
     parser.add_argument("--here", action="store_true", help="run in this process, without the child")
     parser.add_argument("--crash", action="store_true", help="end the child by SIGSEGV, to test its report")
     parser.add_argument("--state", help=argparse.SUPPRESS)
@@ -87,7 +88,7 @@ def run_cases(options, current, fuzz, case):
         seconds = time.monotonic() - begin
         if options.case is not None:
             break
-        if fuzz.tally.hostile >= options.indices if options.indices else seconds >= options.seconds:
+        if fuzz.tally.hostile >= options.indices / options.callers if options.indices else seconds >= options.seconds:
             break
         if seconds >= told and options.callers == 1:
             told += 60

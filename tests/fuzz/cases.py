@@ -88,6 +88,7 @@ class Fuzz:
         generator = np.random.Generator(np.random.SFC64(random.getrandbits(64)))
         for name, default in self._defaults.items():
             setattr(unpool_backends.cpu, name, random.choice((0, default, default, 1 << 62)))
+        self._keep_memory(Random(f"memory {self.seed} {case}").random())
         self._set_threads(random.choice(THREADS))
         elements = self._elements(random)
         batch = random.choice((1, 1, 2, 3))
@@ -126,6 +127,12 @@ class Fuzz:
             f"{tally.indices:.3g} indices, {tally.hostile:.3g} in hostile arrays, in {seconds:.0f} s"
             f"{'; left out: ' if left_out else ''}{', '.join(left_out)}"
         )
+
+    def _keep_memory(self, chance):
+        """Keep freed memory in most cases, and release what is kept in a few, while other callers may allocate."""
+        unpool.keep_memory(chance > 0.1)
+        if chance > 0.95:
+            unpool.release_memory()
 
     def _elements(self, random):
         """Return about how many cells the planes of a case have."""
