@@ -2,6 +2,8 @@
 
 A probe is compiled, linked and run to find OpenMP, since a compiler may accept the flag without having the library.
 Without OpenMP the build continues, and the kernels run on one thread.  `python -m unpool info` reports the result.
+To compile for another processor, set CC to its compiler, and CROSSCOMPILING_EMULATOR, as conda-forge does, to the
+command that runs the probe: `tools/arm64.py` does.
 """
 
 import os
@@ -68,7 +70,8 @@ class BuildExt(build_ext):
                 # The compiler class adds LDFLAGS when it links extensions, but not when it links programs.
                 flags = shlex.split(os.environ.get("LDFLAGS", ""))
                 self.compiler.link_executable(objects, program, extra_postargs=link_args + flags)
-                result = subprocess.run([program], capture_output=True, text=True, timeout=60)
+                emulator = shlex.split(os.environ.get("CROSSCOMPILING_EMULATOR", ""))
+                result = subprocess.run([*emulator, program], capture_output=True, text=True, timeout=60)
             except Exception as error:  # each compiler class has its own exceptions
                 print(f"unpool: no OpenMP with {compile_args}: {error}", flush=True)
                 return False

@@ -1,90 +1,78 @@
 """Cross-compile the kernels for arm64, and run the fuzz and the contract's indices there, under qemu's user emulation.
 
-    python tools/arm64.py --minutes 3
+    python tools/arm64.py                  on Debian, as root
+    python tools/arm64.py --seconds 600    further arguments are those of tests/fuzz
 
-It needs Debian, and root to unpack Debian's Python for arm64 into a temporary folder.  The extension modules are
-compiled here: they use the stable ABI, whose headers do not depend on the processor.
+Debian's Python for arm64 is unpacked into a temporary folder, with wheels for arm64 beside it.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import shlex
 import subprocess
 import sys
-import sysconfig
 import tempfile
-import time
+import tomllib
 from pathlib import Path
 
-from copies import copy_to, install, paths
+from copies import ROOT, build, copy_to, fuzz_and_test, install, last_line, paths
 
 PACKAGES = ("debootstrap", "gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-user-static")
-# Of Debian 12, which is what manylinux wheels for arm64 run on, too.
-PYTHON, SUITE = "python3.11", "bookworm"
-# Programs that start a second Python would start it without the emulator.
-TESTS = ("tests/contract/test_indices.py", "tests/contract/test_window_format.py", "--one-in", "8")
-WHEELS = ("numpy", "pytest", "hypothesis", "ml_dtypes", "sybil", "threadpoolctl")
+COMPILER, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64-static"
+SUITE, PYTHON = "bookworm", "python3.11"
+# The first of these folders that a wheel names is taken.
+PLATFORMS = ("manylinux_2_28_aarch64", "manylinux2014_aarch64")
+ABOUT = """
+import platform, numpy, unpool_backends.cpu
+assert platform.machine() == "aarch64" and unpool_backends.cpu.openmp()
+print(f"{platform.machine()}, Python {platform.python_version()}, NumPy {numpy.__version__}")
+"""
+# In this process, and tests that start none: a program that starts another one would do so without the emulator.
+FUZZ = ("--here", "--seconds", "180")
+TESTS = ("--one-in", "8", *(f"unpool/testing/contract/test_{name}.py" for name in ("indices", "window_format")))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=3, help="how long the fuzz runs")
-    parser.add_argument("--seed", type=int, default=23, help="of the fuzz")
-    options = parser.parse_args()
-    install("qemu-aarch64-static", PACKAGES)
+    _, fuzz = parser.parse_known_args()
+    install(EMULATOR, PACKAGES)
     with tempfile.TemporaryDirectory() as folder:
-        copy, root, site = (Path(folder, name) for name in ("unpool", "root", "site"))
+        copy, root, wheels = (Path(folder, name) for name in ("unpool", "root", "wheels"))
+        unpack_python(root)
+        unpack_wheels(wheels)
+        emulator = [EMULATOR, "-L", str(root)]
         copy_to(copy)
-        unpack(root)
-        get_wheels(site)
-        for name in ("_kernels", "_memory"):
-            compile_module(copy, site, name)
-        fuzz = ["tests/fuzz", "--here", "--seconds", str(60 * options.minutes), "--seed", str(options.seed)]
-        about = ["-m", "unpool", "info"]
-        tests = ["-m", "pytest", "-q", *TESTS]
-        failed = [run(copy, root, site, arguments) for arguments in (about, fuzz, tests)]
-    sys.exit(any(failed))
+        build(copy, **compiler(root, wheels), CROSSCOMPILING_EMULATOR=shlex.join(emulator))
+        python, variables = [*emulator, str(root / "usr/bin" / PYTHON)], paths(copy, wheels)
+        about = last_line([*python, "-c", ABOUT], copy, **variables)
+        found = fuzz_and_test(python, copy, [*FUZZ, *fuzz], TESTS, OMP_WAIT_POLICY="passive", **variables)
+    print(f"{about}: {'; '.join(found)}")
 
 
-def unpack(root: Path) -> None:
-    """Unpack Debian's Python for arm64, and what it needs, without running a program of them."""
-    wanted = f"--include={PYTHON},libgomp1"
+def unpack_python(root: Path) -> None:
+    """Unpack Debian's packages for arm64, without running a program of them."""
+    wanted = f"--include={PYTHON},lib{PYTHON}-dev,libgomp1,libstdc++6"
     options = ["--arch=arm64", "--variant=minbase", "--download-only", wanted]
     subprocess.run(["debootstrap", *options, SUITE, str(root)], check=True, stdout=subprocess.DEVNULL)
     for package in sorted((root / "var/cache/apt/archives").glob("*.deb")):
         subprocess.run(["dpkg-deb", "-x", str(package), str(root)], check=True)
 
 
-def get_wheels(site: Path) -> None:
-    platforms = [f"--platform=manylinux{version}_aarch64" for version in ("_2_28", "2014")]
-    options = ["--only-binary=:all:", "--python-version=3.11", *platforms, f"--target={site}"]
-    command = [sys.executable, "-m", "pip", "install", "--quiet", *options, *WHEELS]
-    subprocess.run(command, check=True)
+def unpack_wheels(folder: Path) -> None:
+    """Unpack the wheels of what unpool and its tests need."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    platforms = [f"--platform={name}" for name in PLATFORMS]
+    options = ["--quiet", "--only-binary=:all:", "--python-version=3.11", *platforms, f"--target={folder}"]
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, *needed], check=True)
 
 
-def compile_module(copy: Path, site: Path, name: str) -> None:
-    """Compile an extension module as setup.py does, except that no program can look for OpenMP."""
-    folder = Path("backends/unpool_backends/cpu")
-    module = f"unpool_backends.cpu.{name}"
-    source = folder / f"{name}.c"
-    cython = [sys.executable, "-m", "cython", "-3", "-I", "backends", "--module-name", module]
-    subprocess.run([*cython, str(folder / f"{name}.pyx"), "-o", str(source)], cwd=copy, check=True)
-    includes = [sysconfig.get_path("include"), "backends/unpool_backends/include", str(site / "numpy/_core/include")]
-    flags = ["-O3", "-g0", "-fwrapv", "-fPIC", "-shared", "-fopenmp", "-DNDEBUG", "-DPy_LIMITED_API=0x030B0000"]
-    command = ["aarch64-linux-gnu-gcc", *flags, f"-I{folder}", *(f"-I{include}" for include in includes)]
-    subprocess.run([*command, str(source), "-o", str(folder / f"{name}.abi3.so")], cwd=copy, check=True)
-
-
-def run(copy: Path, root: Path, site: Path, arguments: list[str]) -> bool:
-    """Run Python for arm64, and return True if it failed."""
-    begin = time.monotonic()
-    variables = {"PYTHONPATH": os.pathsep.join([paths(copy)["PYTHONPATH"], str(site)]), "OMP_WAIT_POLICY": "passive"}
-    command = ["qemu-aarch64-static", "-L", str(root), str(root / "usr/bin" / PYTHON), *arguments]
-    code = subprocess.run(command, cwd=copy, env=os.environ | variables, check=False).returncode
-    how = "passed" if code == 0 else f"FAILED with {code}"
-    print(f"arm64: {' '.join(arguments)}: {how} in {time.monotonic() - begin:.0f} s", flush=True)
-    return code != 0
+def compiler(root: Path, wheels: Path) -> dict[str, str]:
+    """Return the variables with which setup.py compiles for arm64, with the headers of its Python and NumPy."""
+    first = f"-I{root}/usr/include/{PYTHON} -I{wheels}/numpy/_core/include"
+    # -isystem: our memory.h has the name of a header of the system.
+    return {"CC": COMPILER, "LDSHARED": f"{COMPILER} -shared", "CFLAGS": f"{first} -isystem {root}/usr/include"}
 
 
 if __name__ == "__main__":

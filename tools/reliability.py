@@ -32,6 +32,9 @@ ROWS = {
     "races": ("arrays that change during calls", "python tests/cpu/races.py --seconds 60 --seed 1"),
     "faults": ("memory, threads, signals, forks, pools", "python -m pytest -q tests/cpu -k faults"),
     "memory": ("resident memory over 10^5 calls", "python -m pytest -q tests/cpu -k do_not_add_up"),
+    "sanitize": ("kernels and allocator under AddressSanitizer and UBSan", "python -m tox -qq -e sanitize"),
+    "tsan": ("the same under ThreadSanitizer, in concurrent calls", "python -m tox -qq -e tsan"),
+    "arm64": ("the fuzz and the contract's indices on arm64, under qemu", "python -m tox -qq -e arm64"),
     "planted": ("bugs planted in the kernels, found by the fuzz", "python tools/plant_bugs.py"),
 }
 

@@ -35,6 +35,17 @@ def test_each_figure_has_a_command_and_a_date(tool):
         assert found["result"]
 
 
+def test_each_command_names_what_exists(tool):
+    envs = re.findall(r"^\[testenv:(\w+)\]", (ROOT / "tox.ini").read_text(encoding="utf-8"), re.MULTILINE)
+    for _, command in tool.ROWS.values():
+        program, *arguments = command.removeprefix("python ").split()
+        if program == "-m":
+            assert arguments[0] in ("pytest", "tox"), command
+            assert arguments[0] == "pytest" or arguments[-1] in envs, command
+        else:
+            assert (ROOT / program).exists(), command
+
+
 def test_a_row_that_did_not_run_says_so(tool):
     lines = tool.table({}).splitlines()[2:]
     assert len(lines) == len(tool.ROWS)
