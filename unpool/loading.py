@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 from unpool.errors import BackendUnavailableError
 
+# The package whose modules are compiled when unpool is installed; other backends import it, too.
+_COMPILED = "unpool_backends.cpu"
 
-def load(name: str, target: str, framework: str, folder: str | None = None) -> Any:
+
+def load(name: str, target: str, framework: str, folder: str | None = None, oldest: str = "") -> Any:
     """Import a built-in backend; `target` is ``"module:object"``.
 
     `folder` is the environment variable of the folder that its framework writes to on import, if there is one.
+    `oldest` is the oldest version of its framework that is served.
 
     Raises
     ------
@@ -23,11 +29,17 @@ def load(name: str, target: str, framework: str, folder: str | None = None) -> A
     try:
         return attempt(name, lambda: getattr(import_module(module), attribute), folder)
     except BackendUnavailableError as error:
-        missing = error.__cause__.name if isinstance(error.__cause__, ModuleNotFoundError) else None
+        cause = error.__cause__
+        missing = cause.name if isinstance(cause, ModuleNotFoundError) else None
         if missing in (module, module.partition(".")[0]):
             raise _missing_backend(name, module) from None
         if missing == framework:
             raise _missing_framework(name, framework) from None
+        if isinstance(cause, ImportError) and missing is None and cause.name == _COMPILED:
+            raise _unbuilt_kernels(name) from None  # the package is there, and lacks a module
+        version = version_of(framework)
+        if version and _older(version, oldest):
+            raise _old_framework(name, framework, version, oldest) from cause
         raise
 
 
@@ -49,6 +61,21 @@ def attempt(name: str, call: Callable[[], Any], folder: str | None = None) -> An
         raise _broken_backend(name, error, folder) from error
 
 
+def version_of(framework: str) -> str | None:
+    """Return the version of a framework, or None if it is not imported or has none."""
+    try:
+        version = getattr(sys.modules.get(framework), "__version__", None)
+    except (Exception, SystemExit):  # from a `__getattr__` that the module defines
+        return None
+    return version if isinstance(version, str) else None
+
+
+def _older(version: str, oldest: str) -> bool:
+    """Compare the numbers of two versions; a development version is as old as its release."""
+    found, least = ([int(digits) for digits in re.findall(r"\d+", text)] for text in (version, oldest))
+    return found[: len(least)] < least
+
+
 # --- messages ---------------------------------------------------------------------------------------------------------
 
 
@@ -64,6 +91,20 @@ def _missing_backend(backend: str, package: str) -> BackendUnavailableError:
     else:
         advice = "this version of unpool does not have it; pass NumPy arrays, for example numpy.asarray(input)"
     return BackendUnavailableError(f"backend {backend!r} (package {package}) is not installed: {advice}")
+
+
+def _unbuilt_kernels(backend: str) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"backend {backend!r} needs the compiled kernels of the CPU, which are not built for this Python: build them, "
+        f"in the folder that holds pyproject.toml, with: pip install ."
+    )
+
+
+def _old_framework(backend: str, framework: str, version: str, oldest: str) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"backend {backend!r} needs {framework} {oldest} or later, found {version}: upgrade {framework} in "
+        f"the environment that runs this program"
+    )
 
 
 def _broken_backend(backend: str, cause: BaseException, folder: str | None = None) -> BackendUnavailableError:

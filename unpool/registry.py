@@ -36,6 +36,7 @@ class _BuiltIn(NamedTuple):
     framework: str  # the package that a backend imports
     packages: tuple[str, ...]  # the packages that define its array types
     convert: str  # the function that makes such an array
+    oldest: str  # the oldest version that is served, as in the extra of pyproject.toml
     namespace: str | None = None  # the array-API module, where arrays do not name it themselves
     folder: str | None = None  # the environment variable of the folder that it writes to on import
     constants: bool = False  # the optional part of this name, so that a refused call imports no backend
@@ -43,14 +44,14 @@ class _BuiltIn(NamedTuple):
 
 
 BUILT_IN = {
-    "cpu": _BuiltIn("numpy", ("numpy",), "numpy.asarray", namespace="numpy"),
-    "cuda": _BuiltIn("cupy", ("cupy",), "cupy.asarray", namespace="cupy", folder="CUPY_CACHE_DIR"),
+    "cpu": _BuiltIn("numpy", ("numpy",), "numpy.asarray", "1.26", namespace="numpy"),
+    "cuda": _BuiltIn("cupy", ("cupy",), "cupy.asarray", "14", namespace="cupy", folder="CUPY_CACHE_DIR"),
     "tensorflow": _BuiltIn(
-        "tensorflow", ("tensorflow",), "tensorflow.convert_to_tensor", constants=True, channels_last=True
+        "tensorflow", ("tensorflow",), "tensorflow.convert_to_tensor", "2.18", constants=True, channels_last=True
     ),
-    "torch": _BuiltIn("torch", ("torch",), "torch.as_tensor"),
-    "jax": _BuiltIn("jax", ("jax", "jaxlib"), "jax.numpy.asarray", constants=True),
-    "dask": _BuiltIn("dask", ("dask",), "dask.array.from_array"),
+    "torch": _BuiltIn("torch", ("torch",), "torch.as_tensor", "2.11"),
+    "jax": _BuiltIn("jax", ("jax", "jaxlib"), "jax.numpy.asarray", "0.10", constants=True),
+    "dask": _BuiltIn("dask", ("dask",), "dask.array.from_array", "2024.8"),
 }
 BY_PACKAGE = {package: name for name, row in BUILT_IN.items() for package in row.packages}
 # The backend of the arrays that others may take as constants.
@@ -141,7 +142,7 @@ def load(name: str) -> Backend:
     """
     if name in BUILT_IN:
         row = BUILT_IN[name]
-        backend = loading.load(name, f"unpool_backends.{name}:BACKEND", row.framework, row.folder)
+        backend = loading.load(name, f"unpool_backends.{name}:BACKEND", row.framework, row.folder, row.oldest)
     else:
         plugin = plugins()[name]
         if isinstance(plugin, BackendUnavailableError):

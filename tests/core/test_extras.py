@@ -8,7 +8,8 @@ from tree import ROOT
 
 from unpool.registry import BUILT_IN
 
-EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
 FILES = [
     ROOT / "README.md",
     *(ROOT / "docs").glob("*.md"),
@@ -57,3 +58,12 @@ def test_every_part_has_an_extra():
 )
 def test_what_an_extra_installs(extra, expected):
     assert packages(extra) == expected
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_the_oldest_version_is_that_of_the_extra(name):
+    """A message names it where an older version fails."""
+    requirements = PROJECT["dependencies"] if name == "cpu" else EXTRAS["cuda13" if name == "cuda" else name]
+    package = "cupy-cuda13x" if name == "cuda" else BUILT_IN[name].framework
+    found = [text for text in requirements if re.match(rf"{package}(\[\w+\])?>=", text)]
+    assert [text.partition(">=")[2] for text in found] == [BUILT_IN[name].oldest]

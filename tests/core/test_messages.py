@@ -65,6 +65,8 @@ ELSEWHERE = {
     "no_window_in_chunks",
     "blocks_differ",
     "outside_chunk",
+    "old_framework",
+    "unbuilt_kernels",
 }
 
 
