@@ -27,7 +27,7 @@ from pathlib import Path
 import roofline
 from cases import ALL, QUICK
 
-from unpool.__main__ import as_program, new_file, positive, show, write
+from unpool.__main__ import as_program, drawing, form, new_file, picture, positive, show, write
 from unpool.bench.measure import add_round
 from unpool.bench.peers import PEERS as OURS
 from unpool.bench.peers import Peer
@@ -55,13 +55,14 @@ PEERS = {
 
 def main() -> None:
     options = parse()
+    if options.plot:
+        with drawing("--plot"):
+            from unpool.bench.plot import draw
     report = shown(options) if options.saved else measure(options)
     shares = {case: f"{share:.0%}" for case, share in roofline.shares(report).items()}
     show(f"{table(report, roofline=shares)}\n{roofline.says(report)}", report, options.json)
     if options.plot:
-        from plot import draw
-
-        write("--plot", options.plot, draw(report, options.plot.suffix[1:]))
+        write("--plot", options.plot, draw(report, form(options.plot)))
 
 
 def parse() -> argparse.Namespace:
@@ -91,19 +92,6 @@ def pattern(text: str) -> re.Pattern[str]:
         return re.compile(text)
     except re.error as error:
         raise argparse.ArgumentTypeError(f"must be a regular expression, got {text!r} ({error})") from error
-
-
-def picture(text: str) -> Path:
-    """Return the path of a picture; check Matplotlib and the suffix now, before minutes of measuring."""
-    try:
-        from plot import FORMATS
-    except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
-            raise
-        raise argparse.ArgumentTypeError("Matplotlib is not installed: pip install matplotlib") from error
-    if Path(text).suffix[1:].lower() not in FORMATS:
-        raise argparse.ArgumentTypeError(f"must end in one of .{', .'.join(sorted(FORMATS))}, got {text!r}")
-    return new_file(text)
 
 
 def saved(text: str) -> Report:

@@ -54,10 +54,12 @@ def main() -> None:
 
     bare = folder / "bare"
     venv.create(bare, clear=True, with_pip=True)
-    python = bare / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    scripts = bare / ("Scripts" if sys.platform == "win32" else "bin")
+    python = scripts / "python"
     run(python, "-m", "pip", "install", "--quiet", wheel)
     run(python, "-c", SMOKE, cwd=folder)
     run(python, "-m", "unpool", "info", cwd=folder)
+    run(scripts / "unpool", "info", "--json", cwd=folder)
 
 
 def same(archive: str, found: set[str], expected: set[str]) -> None:

@@ -1,10 +1,7 @@
-"""The command line, ``python -m unpool``, with the commands `info`, `demo` and `bench`.
+"""The command line, ``unpool`` or ``python -m unpool``, with the commands `info`, `demo` and `bench`.
 
 A command is one parser in `_parser` and one function that takes the parsed arguments.  Modules that only one command
-needs are imported inside it.
-
-Exit status: 0; 1 if something is missing or cannot be written; 2 for wrong arguments; 130 after Ctrl-C; 141 if the
-reader of a pipe has ended, as in ``python -m unpool info | head -1``.  The last two are silent.
+needs are imported inside it.  `STATUS` lists the exit statuses; the last two are silent.
 """
 
 from __future__ import annotations
@@ -14,31 +11,25 @@ import errno
 import io
 import json
 import os
-import platform
 import sys
-import textwrap
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import unpool
-from unpool.registry import BUILT_IN
+from unpool import registry
 
-# OpenMP names its releases by date; compilers report the dates.
-OPENMP = {
-    200203: "2.0",
-    200805: "3.0",
-    201107: "3.1",
-    201307: "4.0",
-    201511: "4.5",
-    201811: "5.0",
-    202011: "5.1",
-    202111: "5.2",
-    202411: "6.0",
-}
+STATUS = """\
+exit status:
+  0    done
+  1    something is missing, or the output cannot be written
+  2    an argument is wrong, and nothing was done
+  130  interrupted by Ctrl-C
+  141  the reader of a pipe has ended, as in: unpool info | head -1
+"""
+# The endings of the pictures that Matplotlib is asked to draw.
+PICTURES = (".png", ".svg", ".pdf", ".jpg", ".jpeg")
 MOST = 1024  # threads or rounds: with far more, OpenMP and PyTorch fail with messages of their own
 # The errors of writing to an open file.
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
@@ -93,7 +84,9 @@ def _status(body: Callable[[], object]) -> int | str:
 def _run(arguments: Sequence[str] | None) -> None:
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.command is None:
+    if options.version:
+        print(f"unpool {unpool.__version__}")
+    elif options.command is None:
         parser.print_help()
     else:
         options.command(options)
@@ -101,28 +94,18 @@ def _run(arguments: Sequence[str] | None) -> None:
 
 def info(options: argparse.Namespace) -> None:
     """Print the facts about this machine that a bug report needs."""
-    _row("unpool", unpool.__version__)
-    _row("Python", f"{platform.python_version()} ({platform.python_implementation()})")
-    _row("NumPy", np.__version__)
-    _row("platform", platform.platform())
-    _row("cores", _cores())
-    sys.stdout.flush()  # the next line imports every framework, which may take long or crash
-    reasons = unpool.available()
-    _row("OpenMP", _openmp() if reasons["cpu"] is None else "unknown, because the CPU backend does not load")
-    print("\nbackends")
-    for name, reason in reasons.items():
-        _row(f"  {name}", f"yes{_version(name)}" if reason is None else f"no: {reason}")
+    from unpool.info import print_json, print_rows
+
+    (print_json if options.json else print_rows)()
 
 
 def demo(options: argparse.Namespace) -> None:
     """Run the demo, if Matplotlib is installed."""
-    try:
+    _check_kernels()
+    with drawing("the demo"):
         from unpool.demo import run
-    except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
-            raise
-        sys.exit('matplotlib is not installed, which the demo draws with: pip install "unpool[demo]"')
-    write("--output", options.output, run())
+        from unpool.demo.photo import default
+    write("-o/--output", options.output, run(options.image or default(), form(options.output)))
     print(f"\nPicture written to {options.output}")
 
 
@@ -130,24 +113,59 @@ def bench(options: argparse.Namespace) -> None:
     """Measure a few cases beside NumPy's recipes and, if it is installed, PyTorch."""
     from unpool.bench import run
 
+    _check_kernels()
+    if options.plot:
+        with drawing("--plot"):
+            from unpool.bench.plot import draw
     report, text = run(options.threads)
-    show(text, report, options.json)
+    try:
+        show(text, report, options.json)
+    finally:
+        if options.plot:
+            write("--plot", options.plot, draw(report, form(options.plot)))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m unpool", description="Max pooling with indices and its inverse, for every array framework."
+        prog="unpool" if Path(sys.argv[0]).stem == "unpool" else "python -m unpool",
+        description="Max pooling with indices and its inverse, for every array framework.",
+        epilog=STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(command=None)
+    parser.add_argument("--version", action="store_true", help="print the version of unpool, and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    command = commands.add_parser("info", help="say what is installed and which backends work, for a bug report")
+    command = commands.add_parser(
+        "info",
+        help="print what is installed and which backends work",
+        description="Print the versions, the machine, and which backends work, with the reason for each that does not. "
+        "It imports every framework that is installed, which may take seconds.",
+    )
+    command.add_argument("--json", action="store_true", help="print it as JSON, to paste into a bug report")
     command.set_defaults(command=info)
 
-    command = commands.add_parser("demo", help="pool and unpool a photograph, and draw what happens to it")
+    command = commands.add_parser(
+        "demo",
+        help="pool and unpool a picture, and draw what happens to it",
+        description="Pool a picture twice, unpool it twice, print what was kept and how long it took, and draw each "
+        "step. It needs Matplotlib.",
+    )
+    command.add_argument(
+        "image",
+        type=photo,
+        nargs="?",
+        metavar="IMAGE",
+        help="picture that Pillow can decode; a large one is reduced (default: a photograph that Matplotlib brings)",
+    )
     output = "unpool-demo.png"  # a string, so that argparse checks it like a given one
     command.add_argument(
-        "--output", type=new_file, default=output, metavar="FILE", help="PNG to write (default: %(default)s)"
+        "-o",
+        "--output",
+        type=picture,
+        default=output,
+        metavar="FILE",
+        help=f"picture to write, with one of the endings {', '.join(PICTURES)} (default: %(default)s)",
     )
     command.set_defaults(command=demo)
 
@@ -155,12 +173,19 @@ def _parser() -> argparse.ArgumentParser:
         "bench",
         help="time unpool beside NumPy's recipes, and PyTorch if it is installed",
         description="Time unpool beside NumPy's recipes, and PyTorch if it is installed, each in a process of its own. "
-        "It takes half a minute and 1 GB of memory, and says so if other programs kept the machine busy meanwhile.",
+        "It takes up to a minute and 1 GB of memory, and says so if other programs kept the machine busy meanwhile. "
+        "The table is printed to standard output, and the progress to standard error.",
     )
     command.add_argument(
         "--threads", type=positive, metavar="N", help="of every contestant (default: the cores of this process)"
     )
     command.add_argument("--json", type=new_file, metavar="FILE", help="also write every figure to a file")
+    command.add_argument(
+        "--plot",
+        type=picture,
+        metavar="FILE",
+        help=f"also draw the ratios, with Matplotlib, to a file with one of the endings {', '.join(PICTURES)}",
+    )
     command.set_defaults(command=bench)
     return parser
 
@@ -170,11 +195,49 @@ class _Parser(argparse.ArgumentParser):
         print(self.format_help(), end="", file=file)  # argparse would hide a failed write
 
 
+def _check_kernels() -> None:
+    """End the program with the reason, if the CPU backend does not work."""
+    if reason := registry.why_not("cpu"):
+        sys.exit(reason)
+
+
+@contextmanager
+def drawing(part: str) -> Iterator[None]:
+    """End the program with the command that installs Matplotlib, if importing a part that draws lacks it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+        sys.exit(f'matplotlib is not installed, which {part} draws with: pip install "unpool[demo]"')
+
+
 def positive(text: str) -> int:
     number = int(text) if text.isdecimal() and len(text) < 10 else 0
     if not 1 <= number <= MOST:
-        raise argparse.ArgumentTypeError(f"must be an integer between 1 and {MOST}, got {text!r}")
+        raise _not_a_count(text)
     return number
+
+
+def photo(text: str) -> Any:
+    """Return the picture of a file, as the demo takes it."""
+    with drawing("the demo"):
+        from unpool.demo.photo import read
+    try:
+        return read(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def picture(text: str) -> Path:
+    """Return the path of a picture that can be written, checked before the work."""
+    if Path(text).suffix.lower() not in PICTURES:
+        raise _unknown_ending(text)
+    return new_file(text)
+
+
+def form(file: Path) -> str:
+    return file.suffix[1:].lower()
 
 
 def new_file(text: str) -> Path:
@@ -189,7 +252,7 @@ def new_file(text: str) -> Path:
             file.open("a").close()
         return file
     except OSError as error:
-        raise argparse.ArgumentTypeError(_unwritable(file, error)) from error
+        raise _unwritable_file(file, error) from error
 
 
 def write(argument: str, file: Path, content: bytes) -> None:
@@ -197,7 +260,7 @@ def write(argument: str, file: Path, content: bytes) -> None:
     try:
         file.write_bytes(content)
     except OSError as error:
-        sys.exit(f"argument {argument}: {_unwritable(file, error)}")
+        sys.exit(f"argument {argument}: {_unwritable_file(file, error)}")
 
 
 def show(text: str, report: Mapping[str, Any], file: Path | None) -> None:
@@ -209,41 +272,23 @@ def show(text: str, report: Mapping[str, Any], file: Path | None) -> None:
             write("--json", file, f"{json.dumps(report, indent=1)}\n".encode())
 
 
-def _unwritable(file: Path, error: OSError) -> str:
-    return f"must be a file that can be written, got {str(file)!r} ({error.strerror or error}): pass another one"
+# --- messages ---------------------------------------------------------------------------------------------------------
 
 
-def _row(name: str, value: str) -> None:
-    """Print a name and its value in two columns; a long value is wrapped inside its column."""
-    lines = textwrap.wrap(value, 65, break_long_words=False, break_on_hyphens=False)
-    below = f"\n{'':14}"
-    print((f"{name:<14}" if len(name) < 13 else f"{name}{below}") + below.join(lines))
+def _not_a_count(text: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(f"must be an integer between 1 and {MOST}, got {text!r}: pass one of these")
 
 
-def _cores() -> str:
-    cores = os.cpu_count()
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
-    return f"{cores}" if usable == cores else f"{cores}, {usable} of them for this process"
+def _unwritable_file(file: Path, error: OSError) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(
+        f"must be a file that can be written, got {str(file)!r} ({error.strerror or error}): pass another one"
+    )
 
 
-def _openmp() -> str:
-    import unpool_backends.cpu
-
-    release = unpool_backends.cpu.openmp()
-    if release == 0:
-        return "none: the CPU kernels run on one thread"
-    threads = unpool_backends.cpu.max_threads()
-    return f"{OPENMP.get(release, 'release')} ({release}), {threads} thread{'s' if threads > 1 else ''}"
-
-
-def _version(backend: str) -> str:
-    """Return the name and version of a backend's framework in parentheses; empty if it has no version."""
-    framework = BUILT_IN[backend].framework if backend in BUILT_IN else backend
-    try:
-        version = getattr(sys.modules.get(framework), "__version__", None)
-    except (Exception, SystemExit):  # from a `__getattr__` that the module defines
-        version = None
-    return f" ({framework} {version})" if isinstance(version, str) else ""
+def _unknown_ending(text: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(
+        f"must end in one of {', '.join(PICTURES)}, got {text!r}: pass a name with the ending of a picture"
+    )
 
 
 if __name__ == "__main__":

@@ -64,7 +64,6 @@ def test_a_pattern_without_cases() -> None:
 
 
 def test_a_picture_in_a_format_that_is_none() -> None:
-    require("matplotlib", "it lists the formats of pictures")
     result = run("--plot", "picture.doc")
     assert result.returncode == 2
     assert "argument --plot: must end in one of ." in result.stderr

@@ -1,39 +1,29 @@
-"""Each command of `python -m unpool` does what its help says, in a process of its own."""
+"""The command line: its help, its exit statuses, output that cannot be written, and the demo of the default picture."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import struct
-import subprocess
-from importlib.util import find_spec
+import tomllib
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
+from command import main, rows
 from needs import require
-from processes import REFUSED, buffering, full_disk, interrupt, interrupts, outputs, posix, python, unwritable
+from processes import (
+    REFUSED,
+    buffering,
+    full_disk,
+    outputs,
+    posix,
+    python,
+    unwritable,
+)
+from tree import ROOT
 
 import unpool
-from unpool import bench
-from unpool.__main__ import new_file, positive
-from unpool.bench.cases import Case, Data, prepare
-from unpool.bench.measure import add_round, timings
-from unpool.bench.peers import PEERS, Call, Peer
-from unpool.bench.report import medians, start, table
-
-
-def main(*arguments: str, first: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return python("-m", "unpool", *arguments, first=first)
-
-
-def rows(text: str) -> dict[str, str]:
-    """Return the rows of two columns, which two or more spaces separate, as a dictionary."""
-    pairs = (line.strip().partition("  ") for line in text.splitlines())
-    return {name: value.strip() for name, divider, value in pairs if divider}
+from unpool.__main__ import new_file
 
 
 def test_import_leaves_the_command_line_alone() -> None:
@@ -52,6 +42,42 @@ def test_no_command_prints_help() -> None:
     assert "bench" in result.stdout
 
 
+@pytest.mark.parametrize("name", ["unpool", "unpool.exe", "__main__.py", "-c"])
+def test_the_program_has_the_name_it_was_called_by(name: str) -> None:
+    """pip makes the script `unpool` of the entry point; its first argument is its path."""
+    program = f"import sys; sys.argv = ['bin/{name}', *sys.argv[1:]]; from unpool.__main__ import main; main()"
+    called = "unpool" if name.startswith("unpool") else "python -m unpool"
+    for arguments in ((), ("--help",), ("info", "--help"), ("demo", "--help"), ("bench", "--help")):
+        result = python("-c", program, *arguments)
+        assert result.returncode == 0
+        assert result.stdout.startswith(f"usage: {called} {arguments[0] if len(arguments) > 1 else '[-h]'}")
+    assert f"\n{called}: error: " in python("-c", program, "bore").stderr
+
+
+def test_the_script_is_declared() -> None:
+    pyproject = ROOT / "pyproject.toml"
+    assert tomllib.loads(pyproject.read_text())["project"]["scripts"] == {"unpool": "unpool.__main__:main"}
+
+
+def test_version() -> None:
+    result = main("--version")
+    assert (result.returncode, result.stdout) == (0, f"unpool {unpool.__version__}\n")
+
+
+def test_help_lists_each_exit_status() -> None:
+    """The tests of this file reach each of them."""
+    listed = main("--help").stdout.partition("exit status:\n")[2]
+    assert [line.split()[0] for line in listed.splitlines()] == ["0", "1", "2", "130", "141"]
+
+
+def test_help_describes_each_option() -> None:
+    options = {"info": ["--json"], "demo": ["IMAGE", "-o FILE, --output FILE"], "bench": ["--json FILE", "--plot FILE"]}
+    for command, expected in options.items():
+        text = " ".join(main(command, "--help").stdout.split())
+        assert f"usage: python -m unpool {command} [-h]" in text
+        assert all(option in text for option in expected)
+
+
 def test_unknown_command() -> None:
     result = main("bore")
     assert result.returncode == 2
@@ -68,6 +94,9 @@ __main__.main(["bench", *sys.argv[1:]])
 """
 BENCH = ("-c", WITHOUT_CASES)
 
+COMMANDS = ["info", "info --json", "demo", "bench", "", "--version"]
+COMMANDS += [f"{command} --help".strip() for command in ("", "info", "demo", "bench")]
+
 
 @posix
 class TestOutput:
@@ -76,7 +105,19 @@ class TestOutput:
     @buffering
     @outputs
     @pytest.mark.parametrize(
-        "command", ["info", "demo", "bench", "", "--help", "info --help", "demo --help", "bench --help"]
+        "command",
+        [
+            "info",
+            "info --json",
+            "demo",
+            "bench",
+            "",
+            "--version",
+            "--help",
+            "info --help",
+            "demo --help",
+            "bench --help",
+        ],
     )
     def test_standard_output(self, command: str, output: str, unbuffered: str, tmp_path: Path) -> None:
         arguments = BENCH if command == "bench" else ("-m", "unpool", *command.split())
@@ -126,15 +167,22 @@ class TestOutput:
 class TestFullDisk:
     """A file on a full disk can be opened, but not written."""
 
-    def test_of_the_picture(self) -> None:
+    @pytest.fixture
+    def full_picture(self, tmp_path: Path) -> Path:
+        """Return a file with the ending of a picture."""
+        file = tmp_path / "full.png"
+        file.symlink_to("/dev/full")
+        return file
+
+    def test_of_the_picture(self, full_picture: Path) -> None:
         require("matplotlib", "the demo draws with it")
-        result = main("demo", "--output", "/dev/full")
+        result = main("demo", "--output", str(full_picture))
         assert result.returncode == 1
         assert "results are equal" in result.stdout
         assert "Picture written" not in result.stdout
         assert result.stderr == (
-            "argument --output: must be a file that can be written, got '/dev/full' (No space left on device): pass "
-            "another one\n"
+            f"argument -o/--output: must be a file that can be written, got {str(full_picture)!r} (No space left on "
+            f"device): pass another one\n"
         )
 
     def test_of_the_report(self) -> None:
@@ -181,60 +229,6 @@ class TestNewFile:
         assert sorted(file.name for file in tmp_path.iterdir()) == ["kept.json", "loop"]
 
 
-class TestInfo:
-    def test_says_what_is_installed(self) -> None:
-        result = main("info")
-        assert result.returncode == 0, result.stderr
-        found = rows(result.stdout)
-        assert found["unpool"] == unpool.__version__
-        assert found["NumPy"] == np.__version__
-        assert found["Python"].startswith(platform.python_version())
-        assert found["cores"].split(",")[0] == str(os.cpu_count())
-        assert found["cpu"] == f"yes (numpy {np.__version__})"
-        assert all(len(line) < 80 or " " not in line.strip() for line in result.stdout.splitlines())
-
-    def test_says_which_openmp_was_built(self) -> None:
-        from unpool_backends.cpu import max_threads, openmp
-
-        found = rows(main("info").stdout)["OpenMP"]
-        if openmp():
-            assert f"({openmp()}), {max_threads()} thread" in found
-        else:
-            assert found.startswith("none")
-
-    def test_gives_the_reason_of_a_backend_that_does_not_load(self, tmp_path: Path) -> None:
-        broken = tmp_path / "unpool_backends" / "cpu.py"
-        broken.parent.mkdir()
-        (broken.parent / "__init__.py").touch()
-        broken.write_text("raise OSError('libgomp.so.1: cannot open shared object file')")
-        result = main("info", first=tmp_path)
-        assert result.returncode == 0, result.stderr
-        found = rows(result.stdout)
-        assert found["cpu"].startswith("no: backend 'cpu' does not load: OSError: libgomp.so.1")
-        assert found["OpenMP"].startswith("unknown")
-        assert found["unpool"] == unpool.__version__
-
-    def test_passes_over_bad_plugins(self, tmp_path: Path) -> None:
-        texts = {
-            "acmeexit": "import sys; sys.exit(7)",
-            "acmelazy": "pool = scatter = gather = print\ndef __getattr__(name): raise SystemExit(name)",
-            "acmethief": "",
-        }
-        for name, text in texts.items():
-            (tmp_path / f"{name}.py").write_text(text)
-            (tmp_path / f"{name}-1.0.dist-info").mkdir()
-            (tmp_path / f"{name}-1.0.dist-info" / "METADATA").write_text(f"Name: {name}\n")
-            point = f"{'cpu' if name == 'acmethief' else name} = {name}"
-            (tmp_path / f"{name}-1.0.dist-info" / "entry_points.txt").write_text(f"[unpool.backends]\n{point}\n")
-        result = main("info", first=tmp_path)
-        assert result.returncode == 0, result.stderr
-        found = rows(result.stdout)
-        assert found["cpu"] == f"yes (numpy {np.__version__})"
-        assert found["acmeexit"].startswith("no: backend 'acmeexit' does not load: SystemExit: 7")
-        assert found["acmelazy"].startswith("no: backend 'acmelazy' does not load: SystemExit: fault")
-        assert "\n  cpu (acmethief)\n              no: backend 'cpu' must have the name" in result.stdout
-
-
 class TestDemo:
     def test_prints_facts_and_draws_them(self, tmp_path: Path) -> None:
         require("matplotlib", "the demo draws with it")
@@ -242,9 +236,9 @@ class TestDemo:
         result = main("demo", "--output", str(output))
         assert result.returncode == 0, result.stderr
         found = rows(result.stdout)
-        assert found["photograph"] == found["unpooled twice"] == "(1, 431, 359, 3)"
-        assert found["pooled once"] == found["unpooled once"] == "(1, 215, 179, 3)"
-        assert found["pooled twice"] == "(1, 107, 89, 3)"
+        assert found["picture, width x height"] == found["unpooled twice"] == "359 x 431"
+        assert found["pooled once"] == found["unpooled once"] == "179 x 215"
+        assert found["pooled twice"] == "89 x 107"
         assert found["values kept"] == "28,569 of 464,187, 6.15%"
         for fact in ("kept are bit for bit the original", "all others are zero", "results are equal"):
             assert found[fact] == "yes"
@@ -257,12 +251,13 @@ class TestDemo:
         assert struct.unpack(">II", data[16:24]) == (1600, 1102)
         assert len(data) > 200_000  # a photograph; an empty page is smaller
 
-    @pytest.mark.parametrize("name", ["missing/demo.png", "."])
+    @pytest.mark.parametrize("name", ["missing/demo.png", "folder.png"])
     def test_a_file_that_cannot_be_written_is_told_before_the_work(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "folder.png").mkdir()
         output = tmp_path / name
         result = main("demo", "--output", str(output))
         assert (result.returncode, result.stdout) == (2, "")
-        assert f"argument --output: must be a file that can be written, got {str(output)!r}" in result.stderr
+        assert f"argument -o/--output: must be a file that can be written, got {str(output)!r}" in result.stderr
         assert "Traceback" not in result.stderr
 
     def test_the_default_file_is_checked_too(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +265,7 @@ class TestDemo:
         monkeypatch.chdir(tmp_path)
         result = main("demo")
         assert (result.returncode, result.stdout) == (2, "")
-        assert "argument --output: must be a file that can be written, got 'unpool-demo.png'" in result.stderr
+        assert "argument -o/--output: must be a file that can be written, got 'unpool-demo.png'" in result.stderr
 
     def test_without_matplotlib_names_the_extra(self, tmp_path: Path) -> None:
         (tmp_path / "matplotlib.py").write_text("raise ModuleNotFoundError('hidden', name='matplotlib')")
@@ -282,6 +277,12 @@ class TestDemo:
         assert "Traceback" not in result.stderr
         assert not output.exists()
 
+    def test_without_matplotlib_no_picture_is_read(self, tmp_path: Path) -> None:
+        (tmp_path / "matplotlib.py").write_text("raise ModuleNotFoundError('hidden', name='matplotlib')")
+        result = main("demo", str(tmp_path / "missing.png"), first=tmp_path)
+        assert (result.returncode, result.stdout) == (1, "")
+        assert result.stderr.startswith("matplotlib is not installed, which the demo draws with: pip install")
+
     def test_matplotlib_that_is_broken_is_not_called_missing(self, tmp_path: Path) -> None:
         (tmp_path / "matplotlib.py").write_text(
             "raise ModuleNotFoundError('No module named kiwisolver', name='kiwisolver')"
@@ -289,136 +290,3 @@ class TestDemo:
         result = main("demo", "--output", str(tmp_path / "demo.png"), first=tmp_path)
         assert "kiwisolver" in result.stderr
         assert "unpool[demo]" not in result.stderr
-
-
-# One case for each branch of NumPy's recipes: ranks, layouts, padding, a required size, overlaps and sums.
-SMALL = (
-    Case("usual", "pool", (2, 3, 6, 8)),
-    Case("ceil", "pool", (2, 3, 5, 7), ceil=True),
-    Case("padded", "pool", (1, 2, 4, 6, 7), kernel=(1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1)),
-    Case("padded, last", "pool", (2, 3, 9, 7), 3, 2, 1, data_format="channels_last", index_dtype="int32"),
-    Case("back", "unpool", (2, 3, 5, 7), ceil=True),
-    Case("back, out", "unpool", (2, 3, 6, 8), out=True),
-    Case("back, last", "unpool", (2, 3, 7, 9), 3, 2, data_format="channels_last"),
-    Case("back, row", "unpool", (2, 3, 31), 15),
-    Case("back, sum", "unpool", (2, 3, 20), 10, 5, duplicates="sum"),
-    Case("gradient", "unpool_backward", (2, 3, 6, 8)),
-    Case("gradient, last", "unpool_backward", (2, 3, 6, 8), duplicates="sum", data_format="channels_last"),
-    Case("gradient of pool", "pool_backward", (2, 3, 7, 9), kernel=3, stride=2),
-    Case("half", "unpool", (2, 3, 6, 8), dtype="float16"),
-)
-
-
-@pytest.fixture(scope="module")
-def report() -> dict[str, Any]:
-    report = start(SMALL, threads=1)
-    add_round(report, PEERS, seconds=0)
-    return report
-
-
-class TestBench:
-    def test_every_peer_has_the_results_of_unpool(self, report: dict[str, Any]) -> None:
-        """Each peer compares in its own process. NumPy's recipes cover every case, and PyTorch most of them."""
-        assert [answer for answer in report["rounds"][0] if "problem" in answer] == []
-        found = medians(report)
-        assert list(found) == [case.name for case in SMALL]
-        assert all(row["unpool"] > 0 and row["NumPy"] > 0 for row in found.values())
-        assert ("torch" in report["missing"]) == (find_spec("torch") is None)
-
-    def test_the_table_has_a_row_for_each_case(self, report: dict[str, Any]) -> None:
-        lines = table(report, more={"usual": "77%"}).splitlines()
-        cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
-        assert cells[0] == ["case", *report["columns"], "more"]
-        assert [row[0] for row in cells[2:]] == [case.name for case in SMALL]
-        assert [row[-1] for row in cells[2:]] == ["77%", *["-"] * (len(SMALL) - 1)]
-
-    def test_ratios_are_of_medians_over_the_rounds(self) -> None:
-        report = start(SMALL[:1], threads=1)
-        report["columns"] = ["unpool", "PyTorch"]
-        for ours, theirs in ((1.0, 4.0), (2.0, 500.0), (3.0, 9.0)):
-            report["rounds"].append(
-                [
-                    {"peer": "unpool", "case": "usual", "column": "unpool", "milliseconds": ours},
-                    {"peer": "torch", "case": "usual", "column": "PyTorch", "milliseconds": theirs, "lacks": "`out=`"},
-                ]
-            )
-        report["missing"] = {"numpy": "numpy"}
-        report["others"] = [[0.1, 10.0], [2.5, 5.0]]
-        text = table(report)
-        assert "| usual | 2.00   | 9.00 (4.50x)* |" in text
-        assert "\\* PyTorch has no `out=`." in text
-        assert "numpy is not installed: pip install numpy" in text
-        assert "other programs kept up to 0.5 cores busy" in text
-
-    def test_a_wrong_result_is_not_timed(self) -> None:
-        def wrong(data: Data) -> dict[str, Call]:
-            return {"wrong": Call(lambda: np.zeros_like(data.plane))}
-
-        (answer,) = timings(wrong, prepare(SMALL[5]), seconds=0)
-        assert answer == {"column": "wrong", "problem": "has another result than unpool, and was not timed"}
-
-    def test_a_peer_that_dies_is_a_line_below_the_table(self) -> None:
-        report = start(SMALL[:1], threads=1)
-        dying = Peer(("numpy",), "numpy", ("Dying",), "raise SystemExit('no more memory')")
-        add_round(report, {"dying": dying}, seconds=0)
-        assert "dying, all cases: ended with 1: no more memory" in table(report)
-
-    def test_prints_a_table_and_writes_what_it_is_of(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        from unpool.__main__ import main
-
-        monkeypatch.setattr(bench, "CASES", SMALL[:2])
-        monkeypatch.setattr(bench, "PEERS", {name: PEERS[name] for name in ("unpool", "numpy")})
-        monkeypatch.setattr(bench, "SECONDS", 0)
-        main(["bench", "--threads", "1", "--json", str(tmp_path / "bench.json")])
-        report = json.loads((tmp_path / "bench.json").read_text())
-        assert report["threads"] == 1
-        assert report["versions"]["unpool"] == unpool.__version__
-        assert table(report) == capsys.readouterr().out.strip()
-
-    @pytest.mark.parametrize("threads", ["0", "-1", "two", "1.5", "1025", "9" * 20])
-    def test_threads_that_are_none(self, threads: str) -> None:
-        result = main("bench", f"--threads={threads}")
-        assert result.returncode == 2
-        assert f"argument --threads: must be an integer between 1 and 1024, got {threads!r}" in result.stderr
-
-    @pytest.mark.parametrize(
-        "text", ["", " ", "\u00b2", "\u2460", "1_0", "+1", "0x1", "1e2", "0" * 9, "9" * 5000, "-0"]
-    )
-    def test_other_numbers_that_are_none(self, text: str) -> None:
-        with pytest.raises(argparse.ArgumentTypeError, match="must be an integer between 1 and 1024, got "):
-            positive(text)
-
-    def test_numbers(self) -> None:
-        found = [positive(text) for text in ("1", "1024", "007", "\u0663")]  # any script has digits
-        assert found == [1, 1024, 7, 3]
-
-    def test_a_file_that_cannot_be_written_is_told_before_measuring(self, tmp_path: Path) -> None:
-        result = main("bench", "--json", str(tmp_path / "missing" / "bench.json"))
-        assert result.returncode == 2
-        assert "argument --json: must be a file that can be written, got" in result.stderr
-        assert not (tmp_path / "missing").exists()
-
-    def test_a_file_that_nothing_is_written_to_is_not_left_behind(self, tmp_path: Path) -> None:
-        kept = tmp_path / "kept.json"
-        kept.write_text("{}")
-        for file in (tmp_path / "new.json", kept):
-            assert main("bench", "--json", str(file), "--threads", "0").returncode == 2
-        assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("kept.json", "{}")]
-
-    def test_a_peer_that_is_missing_is_named_with_what_installs_it(self) -> None:
-        report = start(SMALL[:1], threads=1)
-        add_round(report, {"absent": Peer(("no_such_module",), "no-such-package", ("Absent",), "")}, seconds=0)
-        assert report["columns"] == []
-        assert table(report).endswith("absent is not installed: pip install no-such-package")
-
-    def test_help_says_what_is_done(self) -> None:
-        result = main("bench", "--help")
-        assert result.returncode == 0
-        assert "NumPy's recipes" in result.stdout
-
-    @posix
-    @interrupts
-    def test_interrupted_it_says_nothing_and_leaves_no_process(self, everyone: bool) -> None:
-        interrupt("-m", "unpool", "bench", line="round 1: unpool\n", everyone=everyone)

@@ -65,8 +65,14 @@ ELSEWHERE = {
     "no_window_in_chunks",
     "blocks_differ",
     "outside_chunk",
+    "not_a_count",
+    "not_a_picture",
     "old_framework",
+    "too_few_pixels",
     "unbuilt_kernels",
+    "unknown_ending",
+    "unreadable_file",
+    "unwritable_file",
 }
 
 

@@ -56,6 +56,26 @@ def unwritable(
     return result.returncode, result.stdout or "", result.stderr or ""
 
 
+def on_terminal(*arguments: str, columns: int) -> tuple[int, str]:
+    """Run a program whose stderr is a terminal, and return its exit status and what it wrote there."""
+    import pty  # Windows has none
+
+    terminal, stderr = pty.openpty()
+    shown = bytearray()
+    with subprocess.Popen(
+        [sys.executable, *arguments],
+        env=environment() | {"COLUMNS": str(columns)},
+        stdout=subprocess.DEVNULL,
+        stderr=stderr,
+    ) as process:
+        os.close(stderr)
+        with suppress(OSError):  # Linux raises at the end, and macOS returns nothing
+            while data := os.read(terminal, 1024):
+                shown += data
+    os.close(terminal)
+    return process.returncode, shown.decode()
+
+
 def printed(program: str, **variables: str) -> list[str]:
     """Run a program that prints to stdout alone, and return its words."""
     result = subprocess.run(

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
 
 from unpool.bench.cases import Data, from_json, prepare
 from unpool.bench.peers import Call, Peer, unpool_calls
+from unpool.bench.progress import progress
 from unpool.bench.report import Report
 
 
@@ -28,34 +30,55 @@ def add_round(report: Report, peers: Mapping[str, Peer], seconds: float) -> None
         if not all(map(find_spec, peer.needs)):
             report["missing"][name] = peer.install
             continue
-        print(f"round {len(report['rounds']) + 1}: {', '.join(peer.columns)}", file=sys.stderr, flush=True)
         before = _others()
         request = {"needs": peer.needs, "cases": report["cases"], "seconds": seconds}
-        # Pass the path of this process on, so that both import the same unpool; -P leaves the working directory out.
-        path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
-        with subprocess.Popen(
-            [sys.executable, "-P", "-c", peer.program],
-            env=os.environ | {"OMP_NUM_THREADS": str(report["threads"]), "PYTHONPATH": path},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
+        title = f"round {len(report['rounds']) + 1}: {', '.join(peer.columns)}"
+        status, lines, errors = _answers(peer, request, report["threads"], title)
+        report["others"].append([now - then for now, then in zip(_others(), before, strict=True)])
+        versions, *lines = lines or ["{}"]
+        report["versions"] |= json.loads(versions)
+        report["columns"] += [column for column in peer.columns if column not in report["columns"]]
+        answers += [{"peer": name} | json.loads(line) for line in lines]
+        if status:
+            last_line = errors.strip().rpartition("\n")[2]
+            answers.append({"peer": name, "case": "", "problem": f"ended with {status}: {last_line}"})
+    report["rounds"].append(answers)
+
+
+def _answers(peer: Peer, request: Mapping[str, Any], threads: int, title: str) -> tuple[int, list[str], str]:
+    """Run the process of a peer, and return its exit status, the lines of its output, and its errors."""
+    # Pass the path of this process on, so that both import the same unpool; -P leaves the working directory out.
+    path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+    # Files, so that the process never waits until one of several pipes is read.
+    with TemporaryFile("w+") as questions, TemporaryFile("w+", errors="replace") as errors:
+        json.dump(request, questions)
+        questions.seek(0)
+        with (
+            progress(title, len(request["cases"])) as shown,
+            subprocess.Popen(
+                [sys.executable, "-P", "-c", peer.program],
+                env=os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": path},
+                stdin=questions,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            ) as process,
+        ):
+            lines: list[str] = []
+            timed = set()
             try:
-                output, errors = process.communicate(json.dumps(request))
+                for line in process.stdout or ():
+                    if lines:  # the first one has the versions
+                        timed.add(json.loads(line)["case"])
+                        shown.done(len(timed))
+                    lines.append(line)
+                process.wait()
             except KeyboardInterrupt:
                 process.kill()
                 process.wait()  # `subprocess.run` does not wait, and would leave the process behind for a moment
                 raise
-        report["others"].append([now - then for now, then in zip(_others(), before, strict=True)])
-        versions, *lines = output.splitlines() or ["{}"]
-        report["versions"] |= json.loads(versions)
-        report["columns"] += [column for column in peer.columns if column not in report["columns"]]
-        answers += [{"peer": name} | json.loads(line) for line in lines]
-        if process.returncode:
-            last_line = errors.strip().rpartition("\n")[2]
-            answers.append({"peer": name, "case": "", "problem": f"ended with {process.returncode}: {last_line}"})
-    report["rounds"].append(answers)
+        errors.seek(0)
+        return process.returncode, lines, errors.read()
 
 
 def _others() -> tuple[float, float]:

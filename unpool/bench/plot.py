@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -20,7 +21,6 @@ COLOURS = {
     "NumPy": "#999999",
 }
 BAR, GAP = 0.17, 0.13  # inches
-FORMATS = frozenset(Figure().canvas.get_supported_filetypes())
 FAR = 64  # longer bars are cut; their label has the ratio
 
 
@@ -74,7 +74,7 @@ def draw(report: Report, form: str) -> bytes:
     for side in axes.spines.values():
         side.set_visible(False)
 
-    def write(x: float, inches: float, text: str, **style: object) -> None:
+    def write(x: float, inches: float, text: str, **style: Any) -> None:
         figure.text(x, 1 - inches / height, text, va="top", **style)
 
     machine = report["machine"]
