@@ -19,6 +19,7 @@ PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 NEEDS = {
     "unpool.keras": "keras",
     "unpool.torch": "torch",
+    "unpool.bench.plot": "matplotlib",
     "unpool.demo": "matplotlib",
     "unpool_backends.cuda": "cupy",
     "unpool_backends.dask": "dask",
