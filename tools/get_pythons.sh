@@ -8,7 +8,7 @@
 # no Python is installed on the system.  They take two minutes.  3.13t is built from the sources of Debian 13, in ten.
 set -euo pipefail
 
-[ $# -gt 0 ] || { sed -n '2,9s/^# \?//p' "$0" && exit 2; }
+[ $# -gt 0 ] || { sed -n '2,8s/^# \?//p' "$0" && exit 2; }
 mkdir -p "$1/bin"
 folder=$(cd "$1" && pwd)
 shift

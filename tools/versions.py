@@ -1,110 +1,112 @@
-"""Test the oldest and the newest version of each library that unpool's extras admit, and write them into a table.
+"""Test the oldest and the newest version of a library that pyproject.toml admits.
 
-    python tools/versions.py numpy jax dask            these libraries
-    python tools/versions.py                           all of them: tens of gigabytes are downloaded
+    python tools/versions.py jax
+    python tools/versions.py jax --wheel unpool.whl      test this wheel, and build none
 
-The oldest version is the lower bound in pyproject.toml; uv finds it, and the newest one, in virtual environments of
-their own.  A row of docs/reliability.md is replaced if the tests of both versions pass, with what they printed last.
+The oldest version is the lower bound in pyproject.toml, on the oldest Python that it admits, which must be on the path.
+The newest one is pip's choice for the Python that runs this program.  Both are installed into temporary environments.
+The last line names the versions and what their tests printed; tools/reliability.py writes it into its table.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "reliability.md"
-BEGIN, END = "<!-- versions: tools/versions.py fills the rows -->", "<!-- versions end -->"
-# Interpreters of the oldest versions, and of the newest ones.
-PYTHONS = {"lowest-direct": "3.11", "highest": "3.13"}
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+CONTRACT = "pytest -q --pyargs --one-in 32 unpool.testing.contract"
 
 
 class Library(NamedTuple):
-    # Of pyproject.toml; and pytest's arguments.
-    extras: str
-    tests: str
-    variables: tuple[tuple[str, str], ...] = ()
+    tests: str  # the arguments of Python after -m
+    extras: str = "test"
+    beside: tuple[str, ...] = ()  # pinned as in tox.ini
+    keras: str = "jax"  # the backend of Keras
 
 
-CONTRACT = "--one-in 32 tests/contract"
+TORCH = "torch==2.13.0"
 LIBRARIES = {
-    "numpy": Library("test", "--one-in 8 tests/contract tests/cpu"),
-    "torch": Library("test,torch", f"--arrays torch {CONTRACT}"),
-    "jax": Library("test,jax", f"--arrays jax {CONTRACT}"),
-    "tensorflow": Library("test,tensorflow", f"--arrays tensorflow {CONTRACT}"),
-    "dask": Library("test,dask", f"--arrays dask {CONTRACT}"),
-    "keras": Library("test,keras,jax", "--one-in 8 tests/keras/test_layers.py", (("KERAS_BACKEND", "jax"),)),
-    "onnx": Library("test,onnx", "tests/torch/test_onnx.py"),
-    "matplotlib": Library("test,demo", "tests/commands"),
+    "numpy": Library("pytest -q --pyargs --one-in 8 unpool.testing.contract tests/cpu"),
+    "tensorflow": Library(f"{CONTRACT} --arrays tensorflow tests/tensorflow", "test,tensorflow", keras="tensorflow"),
+    "torch": Library(f"{CONTRACT} --arrays torch tests/torch", "test,torch"),
+    "jax": Library(f"{CONTRACT} --arrays jax,jax-jit tests/jax", "test,jax"),
+    "dask": Library(f"{CONTRACT} --arrays dask tests/dask", "test,dask"),
+    "keras": Library("pytest -q --one-in 8 tests/keras", "test,keras,jax"),
+    "onnx": Library("pytest -q tests/torch/test_onnx.py", "test,onnx", (TORCH, "onnxruntime==1.32.0")),
+    "onnxscript": Library("pytest -q tests/torch/test_onnx.py", "test,onnx", (TORCH, "onnxruntime==1.32.0")),
+    "onnxruntime": Library("pytest -q tests/torch/test_onnx.py", "test,onnx", (TORCH,)),
+    "ml_dtypes": Library(CONTRACT),
+    "matplotlib": Library("pytest -q tests/commands", "test,demo"),
+    "pytest": Library(f"{CONTRACT} tests/core/test_suite.py tests/core/test_selection.py"),
+    "hypothesis": Library(f"{CONTRACT} tests/core/test_strategies.py"),
+    "sybil": Library("pytest -q tests/core/test_documentation.py"),
+    "threadpoolctl": Library("pytest -q --one-in 8 tests/cpu"),
+    "mypy": Library("mypy", "dev"),
 }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("libraries", nargs="*", metavar="LIBRARY", help=", ".join(LIBRARIES))
-    parser.add_argument("--page", type=Path, default=PAGE, help="where the table is")
+    parser = argparse.ArgumentParser(prog="python tools/versions.py", description=str(__doc__).partition("\n")[0])
+    parser.add_argument("library", choices=LIBRARIES)
+    parser.add_argument("--wheel", type=Path, help="the wheel to test; by default, one is built")
     options = parser.parse_args()
-    names = options.libraries or list(LIBRARIES)
-    if unknown := set(names) - set(LIBRARIES):
-        parser.error(f"no such library: {', '.join(unknown)}; choose from {', '.join(LIBRARIES)}")
-    failed = []
     with tempfile.TemporaryDirectory() as folder:
-        run("uv", "build", "--quiet", "--wheel", "--out-dir", folder, str(ROOT))
-        (wheel,) = Path(folder).glob("*.whl")
-        for name in names:
-            found = [tested(Path(folder), wheel, name, resolution) for resolution in PYTHONS]
-            if None in found:
-                failed.append(name)
-            else:
-                write(options.page, f"| {name} | {' | '.join(map(str, found))} | {datetime.date.today()} |")
-    if failed:
-        sys.exit(f"failed: {', '.join(failed)}")
+        if (wheel := options.wheel) is None:
+            run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, str(ROOT))
+            (wheel,) = Path(folder).glob("*.whl")
+        oldest = tested(options.library, f"=={lower_bound(options.library)}", oldest_python(), wheel.resolve())
+        newest = tested(options.library, "", sys.executable, wheel.resolve())
+    print(f"{oldest}; {newest}")
 
 
-def tested(folder: Path, wheel: Path, name: str, resolution: str) -> str | None:
-    """Install one version and run the tests; return the version and the number of tests, or None if one failed."""
-    library = LIBRARIES[name]
-    python = folder / f"{name}-{resolution}" / "bin" / "python"
-    run("uv", "venv", "--quiet", "--python", PYTHONS[resolution], str(python.parents[1]))
-    wanted = f"unpool[{library.extras}] @ {wheel.as_uri()}"
-    run("uv", "pip", "install", "--quiet", "--python", str(python), "--resolution", resolution, wanted)
-    version = output(python, "-c", f"from importlib.metadata import version; print(version({name!r}))").strip()
-    # The installed package is tested: the working directory stays off the path.
-    variables = {**dict(library.variables), "PYTHONSAFEPATH": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    lines = output(python, "-m", "pytest", "-q", *library.tests.split(), **variables)
-    last = re.findall(r"\d+ (?:passed|failed|error)", lines)
-    print(f"{name} {version}, Python {PYTHONS[resolution]}: {', '.join(last)}", flush=True)
-    if len(last) != 1 or not last[0].endswith("passed"):
-        print(lines[-4000:], flush=True)
-        return None
-    return f"{version}, Python {PYTHONS[resolution]}: {last[0]}"
+def lower_bound(library: str) -> str:
+    """Return the lower bound of a library, which must be the same wherever pyproject.toml names the library."""
+    texts = [*PROJECT["dependencies"], *(text for texts in PROJECT["optional-dependencies"].values() for text in texts)]
+    named = [found for found in map(Requirement, texts) if canonicalize_name(found.name) == canonicalize_name(library)]
+    (bound,) = {part.version for found in named for part in found.specifier if part.operator == ">="}
+    return bound
 
 
-def output(python: Path, *arguments: str, **variables: str) -> str:
-    command = [str(python), *arguments]
-    result = subprocess.run(command, cwd=ROOT, env=os.environ | variables, check=False, capture_output=True, text=True)
-    return result.stdout + result.stderr
+def oldest_python() -> str:
+    return "python" + PROJECT["requires-python"].removeprefix(">=")
 
 
-def write(page: Path, row: str) -> None:
-    """Put a row into the table, in the place of the one of the same library."""
-    before, rest = page.read_text().split(f"{BEGIN}\n")
-    table, after = rest.split(END)
-    head, rows = table.splitlines()[:2], table.splitlines()[2:]
-    name = row.split(" | ")[0]
-    rows = sorted([*(other for other in rows if other.split(" | ")[0] != name), row])
-    page.write_text("\n".join([f"{before}{BEGIN}", *head, *rows, f"{END}{after}"]))
+def tested(library: str, version: str, python: str, wheel: Path) -> str:
+    """Install one version beside the wheel and run its tests; return the version and the tests' last line."""
+    tests, extras, beside, keras = LIBRARIES[library]
+    with tempfile.TemporaryDirectory() as folder:
+        run(python, "-m", "venv", folder)
+        inside = str(Path(folder, "bin", "python"))
+        # In one call, so that pip must agree with itself.
+        run(inside, "-m", "pip", "install", "--quiet", f"{wheel}[{extras}]", f"{library}{version}", *beside)
+        code = f"import platform, importlib.metadata as m; print(m.version({library!r}), platform.python_version())"
+        name = " on Python ".join(run(inside, "-c", code).split())
+        print(f"{library} {name}", flush=True)
+        # The installed package is tested: the working directory stays off the path.  A skip of what is promised fails.
+        variables = {"PYTHONSAFEPATH": "1", "UNPOOL_REQUIRE": f"cpu,{library}", "KERAS_BACKEND": keras}
+        result = run(inside, "-m", *tests.split(), **variables).rstrip().splitlines()[-1]
+    # Without the seconds of pytest.
+    return f"{name}: {re.sub(r' in [0-9.]+s.*', '', result)}"
 
 
-def run(*command: str) -> None:
-    subprocess.run(command, check=True)
+def run(*command: str, **variables: str) -> str:
+    """Run a command in the project's folder, and return what it printed; end this program if it fails."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    result = subprocess.run(command, cwd=ROOT, env=os.environ | variables, check=False, text=True, **pipes)
+    if result.returncode:
+        sys.exit(f"{' '.join(command)} ended with {result.returncode}:\n{result.stdout[-8000:]}")
+    return result.stdout
 
 
 if __name__ == "__main__":

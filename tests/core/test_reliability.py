@@ -1,30 +1,37 @@
-"""docs/reliability.md: its table is what tools/reliability.py writes from docs/reliability.json."""
+"""docs/reliability.md: its tables are what tools/reliability.py writes from docs/reliability.json."""
 
 import json
 import re
 import sys
+import tomllib
 from importlib.util import module_from_spec, spec_from_file_location
 
 import pytest
 from tree import ROOT
 
 
-@pytest.fixture(scope="module")
-def tool():
-    spec = spec_from_file_location("reliability", ROOT / "tools" / "reliability.py")
+def loaded(name):
+    """Return a program of tools/ as a module."""
+    spec = spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def tool():
+    return loaded("reliability")
 
 
 def kept(tool):
     return json.loads(tool.KEPT.read_text(encoding="utf-8"))
 
 
-def test_the_page_has_the_table_of_what_was_kept(tool):
+def test_the_page_has_the_tables_of_what_was_kept(tool):
     page = tool.PAGE.read_text(encoding="utf-8")
-    assert (page.count(tool.BEGIN), page.count(tool.END)) == (1, 1)
-    assert tool.with_table(page, kept(tool)) == page, "run python tools/reliability.py"
+    assert [page.count(begin) for begin in tool.TABLES] == [1] * len(tool.TABLES)
+    assert page.count(tool.END) == len(tool.TABLES)
+    assert tool.with_tables(page, kept(tool)) == page, "run python tools/reliability.py"
 
 
 def test_each_figure_has_a_command_and_a_date(tool):
@@ -47,9 +54,26 @@ def test_each_command_names_what_exists(tool):
 
 
 def test_a_row_that_did_not_run_says_so(tool):
-    lines = tool.table({}).splitlines()[2:]
+    lines = tool.table(tool.ROWS, {}).splitlines()[2:]
     assert len(lines) == len(tool.ROWS)
     assert all(line.endswith(f"| {tool.NOT_RUN} |") for line in lines)
+
+
+def test_each_library_that_the_extras_name_has_a_row(tool):
+    """CuPy has none: without a GPU, its oldest version cannot be tested.  Nor have programs that no test imports."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    texts = [*project["dependencies"], *(text for texts in project["optional-dependencies"].values() for text in texts)]
+    named = {re.match(r"[\w-]+", text).group() for text in texts}
+    named -= {"unpool", "cupy-cuda12x", "cupy-cuda13x", "pre-commit", "tox"}
+    assert named == {name for name, (_, command) in tool.VERSIONS.items() if "versions.py" in command}
+    versions = loaded("versions")
+    assert named == set(versions.LIBRARIES)
+    assert all(re.fullmatch(r"[\d.]+", versions.lower_bound(name)) for name in named), "each has one lower bound"
+
+
+def test_the_python_of_a_run_by_tox_is_kept(tool):
+    text = "platform linux -- Python 3.15.2, pytest-9.0.1\n.....\n== 5 passed in 3s ==\nseed 23: 8 cases\n"
+    assert tool.last_line(text) == "Python 3.15.2: seed 23: 8 cases"
 
 
 @pytest.fixture
@@ -62,7 +86,9 @@ def alone(tool, monkeypatch, tmp_path):
     (tmp_path / "program.py").write_text(
         "import sys\nprint('begun')\nprint('== 3 cases ==')\nsys.exit(len(sys.argv) - 1)\n"
     )
-    monkeypatch.setattr(tool, "ROWS", {"ours": ("a program", f"python {tmp_path / 'program.py'}")})
+    rows = {"ours": ("a program", f"python {tmp_path / 'program.py'}")}
+    monkeypatch.setattr(tool, "ROWS", rows)
+    monkeypatch.setattr(tool, "TABLES", dict.fromkeys(tool.TABLES, rows))
     monkeypatch.setattr(tool, "KEPT", tmp_path / "kept.json")
     tool.KEPT.write_text("{}")
     return tool
