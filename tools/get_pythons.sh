@@ -5,7 +5,7 @@
 #     PATH=FOLDER/bin:$PATH tox -e py314,py315,py313t
 #
 # On Debian, as root.  3.14 and 3.15 are those of the unstable suite, unpacked into FOLDER/sid with their C library;
-# no Python is installed on the system.  They take two minutes.  3.13t is built from the sources of Debian 13, in ten.
+# no Python is installed on the system.  They take two minutes.  3.13t is built from the sources of Debian 13, in five.
 set -euo pipefail
 
 [ $# -gt 0 ] || { sed -n '2,8s/^# \?//p' "$0" && exit 2; }
