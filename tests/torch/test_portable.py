@@ -393,6 +393,7 @@ def test_a_training_graph():
         assert torch.allclose(found, parameter.grad, rtol=1e-5)
 
 
+@pytest.mark.skipif(torch.__version__ < "2.12", reason="this PyTorch exports no max pooling of its own with open sizes")
 def test_values_alone_of_open_sizes():
     dim = torch.export.Dim
     model, sizes = unpool.torch.MaxPool2d(3, 2, 1), {"input": {0: dim("n"), 2: dim("h", min=4), 3: dim("w", min=4)}}
