@@ -71,7 +71,7 @@ def test_help_lists_each_exit_status() -> None:
 
 
 def test_help_describes_each_option() -> None:
-    options = {"info": ["--json"], "demo": ["IMAGE", "-o FILE, --output FILE"], "bench": ["--json FILE", "--plot FILE"]}
+    options = {"info": ["--json"], "demo": ["IMAGE", "--output FILE"], "bench": ["--json FILE", "--plot FILE"]}
     for command, expected in options.items():
         text = " ".join(main(command, "--help").stdout.split())
         assert f"usage: python -m unpool {command} [-h]" in text
