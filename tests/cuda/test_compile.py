@@ -1,6 +1,7 @@
 """Variants of the CUDA kernels compile for every architecture, to the instructions that they are written for.
 
-A run takes a sixth of them, and `--every` all.  NVRTC needs no GPU.  It gets the options that CuPy passes, and in a test of its own none of them.
+A run takes a sixth of them, and `--every` all.  NVRTC needs no GPU.  It gets the options that CuPy passes, and in a
+test of its own none of them.
 """
 
 import re
