@@ -28,7 +28,7 @@ exit status:
   130  interrupted by Ctrl-C
   141  the reader of a pipe has ended, as in: unpool info | head -1
 """
-# The endings of the pictures that Matplotlib is asked to draw.
+# The endings of the pictures that Matplotlib draws here.
 PICTURES = (".png", ".svg", ".pdf", ".jpg", ".jpeg")
 MOST = 1024  # threads or rounds: with far more, OpenMP and PyTorch fail with messages of their own
 # The errors of writing to an open file.

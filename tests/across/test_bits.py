@@ -158,7 +158,7 @@ def conversions(draw):
     return found
 
 
-# How many groups, and of which sort.
+# The number of groups of each function, and how they are drawn.
 DRAWN = {
     "max_pool": (32, pools()),
     "max_unpool": (32, moves("max_unpool")),

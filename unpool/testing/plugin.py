@@ -131,7 +131,7 @@ def fits(item: pytest.Item, kind: type[Arrays] | None) -> bool:
 
 
 def group_of(item: pytest.Item, kind: type[Arrays] | None) -> tuple[object, ...]:
-    """Return what a case has in common with those cases of its test of which at least one runs."""
+    """Return the key of a group of cases: those of one test on one kind or family. At least one of a group runs."""
     function = getattr(item, "function", None)
     return item.path, getattr(function, "__qualname__", item.name), kind and (kind.family or kind)
 
