@@ -41,6 +41,10 @@ class Arithmetic:
         """Return True where two arrays, or sizes, are equal."""
         return one == other
 
+    def larger(self, one: Any, other: Any) -> Any:
+        """Return the larger one of two sizes."""
+        return max(one, other)
+
     def at(self, array: Any, flat: Any) -> Any:
         """Return the element at a flat position."""
         return array.reshape(-1)[flat]

@@ -36,7 +36,7 @@ from unpool.arguments import (
 from unpool.backends import arithmetic_of
 from unpool.errors import index_at
 from unpool.plan import plan_unpooling
-from unpool.sizes import Number, check_countable, check_taps, spatial_axes
+from unpool.sizes import Demand, Number, Problem, check_countable, check_taps, demand_size, spatial_axes
 from unpool.taps import cells_of, taps_of
 from unpool.warned import may_be_channels_last, warn_of_format
 from unpool.windows import padding_before
@@ -116,6 +116,19 @@ def convert_indices(
     return geometry.encode(cells, plain_target)
 
 
+class _Run(Demand):
+    """Apply rules to the sizes of a conversion when the program runs."""
+
+    def __init__(self, geometry: _Geometry) -> None:
+        self._geometry = geometry
+
+    def __call__(self, right: Any, problem: Problem) -> None:
+        self._geometry.require(right, problem)
+
+    def larger(self, one: Any, other: Any) -> Any:
+        return self._geometry.arithmetic.larger(one, other)
+
+
 class _Geometry:
     """The sizes, the window and the arithmetic of one conversion."""
 
@@ -164,8 +177,16 @@ class _Geometry:
             self.window = window(self.rank, kernel_size, stride, padding, dilation)
             # Apply the rules of sizes, with the messages of the unpooling call.
             plan_unpooling(shape, self.window, size, channels_last, True, "indices")
+            # The Plan leaves out the sizes that only a run knows.
+            for axis, place in enumerate(range(len(shape))[self.spatial]):
+                if None in (shape[place], size[place]) and not isinstance(found[place], float):
+                    demand_size(axis, found[place], self.size[place], self.window, self.size, "output_size", _Run(self))
         if data_format is None and may_be_channels_last(indices.shape, shape, self.rank):
             warn_of_format("indices")
+
+    def require(self, right: Any, problem: Problem) -> None:
+        """Let the indices be read only if a condition on sizes holds, which the program may know only when it runs."""
+        self.given = self.arithmetic.require(right, self.given, problem)
 
     def _require_full_size(self) -> None:
         def other(number: Number) -> Exception:
@@ -173,12 +194,10 @@ class _Geometry:
 
         for axis in (0, self.channel_axis):
             if not isinstance(self.shape[axis], float):  # Dask's NaN: a size that no run knows before all blocks
-                right = self.arithmetic.equal(self.size[axis], self.shape[axis])
-                self.given = self.arithmetic.require(right, self.given, other)
+                self.require(self.arithmetic.equal(self.size[axis], self.shape[axis]), other)
         for entry in self.plane:
-            self.given = self.arithmetic.require(
+            self.require(
                 entry >= 1,
-                self.given,
                 lambda number: errors.empty_dimension("output_size", list(map(number, self.size))),
             )
 

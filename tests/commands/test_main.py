@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import struct
 import tomllib
 from pathlib import Path
@@ -71,11 +72,16 @@ def test_help_lists_each_exit_status() -> None:
 
 
 def test_help_describes_each_option() -> None:
-    options = {"info": ["--json"], "demo": ["IMAGE", "--output FILE"], "bench": ["--json FILE", "--plot FILE"]}
+    # Python 3.13 names the value once.
+    options = {
+        "info": ["--json"],
+        "demo": ["IMAGE", "-o( FILE)?, --output FILE"],
+        "bench": ["--json FILE", "--plot FILE"],
+    }
     for command, expected in options.items():
         text = " ".join(main(command, "--help").stdout.split())
         assert f"usage: python -m unpool {command} [-h]" in text
-        assert all(option in text for option in expected)
+        assert all(re.search(option, text) for option in expected)
 
 
 def test_unknown_command() -> None:

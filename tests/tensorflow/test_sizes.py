@@ -661,15 +661,26 @@ def test_an_index_of_another_convention(way):
         assert way.error(call, tf.constant(plane), tf.constant(wrong)) == expected
 
 
-@pytest.mark.parametrize("wrong", [(3, 3, 4, 4), (2, 1, 4, 4)], ids=["batch", "channels"])
-def test_indices_of_unknown_sizes_do_not_fit_a_known_size(wrong):
-    plane = np.zeros((2, 3, 2, 2), "int64")
-    expected = error_of(unpool.convert_indices, plane, "plane", "onnx", output_size=wrong)
-    convert = graph(
-        lambda i: unpool.convert_indices(i, "plane", "onnx", output_size=wrong), spec_of(plane, range(plane.ndim))
-    )
+@pytest.mark.parametrize("by", ["integers", "tensor"])
+@pytest.mark.parametrize("target", ["onnx", "window"])
+@pytest.mark.parametrize(
+    ("wrong", "window"),
+    [((3, 3, 4, 4), {}), ((2, 1, 4, 4), {}), ((2, 3, 9, 4), {"kernel_size": 2}), ((2, 3, 4, 6), {"kernel_size": 2})],
+    ids=["batch", "channels", "rows", "columns"],
+)
+def test_indices_of_unknown_sizes_do_not_fit_a_size(wrong, window, target, by):
+    """Each index is right, so that the size alone is refused."""
+    plane = unpool.max_pool2d(np.zeros((2, 3, *wrong[2:]), "float32"), 2, return_indices=True)[1][..., :2, :2].copy()
+    named = window or ({"kernel_size": 2} if target == "window" else {})
+    expected = error_of(unpool.convert_indices, plane, "plane", target, output_size=wrong, **named)
+
+    def convert(i, size):
+        size = size if by == "tensor" else wrong
+        return unpool.convert_indices(i, "plane", target, output_size=size, data_format="channels_first", **named)
+
+    run = graph(convert, spec_of(plane, range(plane.ndim)), tf.TensorSpec([4], tf.int64))
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
-        convert(tf.constant(plane))
+        run(tf.constant(plane), tf.constant(wrong, tf.int64))
     assert asserted(caught.value) == expected
 
 

@@ -40,6 +40,9 @@ class Arithmetic(arithmetic.Arithmetic):
         """Compare values: in a TensorFlow 1 graph, `==` compares objects."""
         return tf.equal(tf.cast(one, tf.int64), tf.cast(other, tf.int64))
 
+    def larger(self, one: Any, other: Any) -> Any:
+        return tf.maximum(tf.cast(one, tf.int64), tf.cast(other, tf.int64))
+
     def at(self, array: Any, flat: Any) -> Any:
         return tf.reshape(array, [-1])[flat]
 
