@@ -6,6 +6,7 @@ from processes import python
 
 from unpool.testing.thinning import thinned
 
+pytestmark = pytest.mark.once
 CASES = [("one", f"test_one[{number}]", 8) for number in range(800)]
 
 

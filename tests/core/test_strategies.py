@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from unpool.testing import oracle
 from unpool.testing.strategies import calls, foreign, hostile, poolable_calls, repeated, valid, values
 
+pytestmark = pytest.mark.once
 every_format = pytest.mark.parametrize("index_format", ["plane", "window"])
 
 

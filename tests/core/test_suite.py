@@ -13,6 +13,7 @@ import pytest
 from processes import python
 from tree import ROOT
 
+pytestmark = pytest.mark.once
 # The test that must fail for each kind of arrays, and no other one of these.
 FOUND_BY = {
     "BoundsArrays": "test_a_bad_index_is_reported_and_not_followed",

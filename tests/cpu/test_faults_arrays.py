@@ -22,6 +22,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="pages are guarded by
 # --- arrays that change -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.once
 @linux
 def test_arrays_that_change_during_calls():
     """A thread writes hostile indices, or other values, while the kernels run: `races.py` has the promises."""
