@@ -44,7 +44,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "once: the test finds the same on every Python, so it is left out with `--one-in`")
+    config.addinivalue_line("markers", "once: the test finds the same on every Python, so one env runs it")
     if config.getoption("--cuda-on-cpu"):
         assert "cupy" not in sys.modules
         sys.path.insert(0, str(TESTS / "support" / "cuda_on_cpu"))
@@ -64,10 +64,7 @@ def pytest_configure(config):
 
 
 @pytest.hookimpl(tryfirst=True)  # before cases are chosen by their marks
-def pytest_collection_modifyitems(config, items):
-    left_out = [item for item in items if config.getoption("--one-in") > 1 and item.get_closest_marker("once")]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in set(left_out)]
+def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.is_relative_to(TESTS / "core"):
             item.add_marker("whole")

@@ -108,6 +108,7 @@ COMMANDS += [f"{command} --help".strip() for command in ("", "info", "demo", "be
 class TestOutput:
     """Output that cannot be written ends every command as it ends a Unix tool, without a traceback."""
 
+    @pytest.mark.one_in(3)  # a case starts a process, and there are 60
     @buffering
     @outputs
     @pytest.mark.parametrize(

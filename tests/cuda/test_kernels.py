@@ -15,7 +15,7 @@ from unpool.testing import oracle
 from unpool.testing.cases import FORMATS, LARGE, POOLINGS, anywhere, arranged, bits, crowded, pooled, pooling, unique
 from unpool.testing.compare import Guarded, assert_same_bits, assert_same_numbers
 
-pytestmark = pytest.mark.one_in(2)  # kernels are compiled for each, and run thread by thread
+pytestmark = pytest.mark.one_in(4)  # kernels are compiled for each, and run thread by thread
 
 every_format = pytest.mark.parametrize("data_format", FORMATS)
 last_and_sum = pytest.mark.parametrize("duplicates", ["last", "sum"])

@@ -5,7 +5,7 @@ import pytest
 from chunks import Block, blocks, check_moves, check_pool
 from kinds import CuPyArrays
 
-pytestmark = pytest.mark.one_in(4)  # a case compiles kernels, and runs them thread by thread, for seconds
+pytestmark = pytest.mark.one_in(8)  # a case compiles kernels, and runs them thread by thread, for seconds
 
 # Each way to cut a call: as it is, in tiles of several rows, with counts of 64 bits, in ranges of few cells.
 CUTS = {

@@ -24,7 +24,7 @@ from unpool.testing.arrays import KINDS, SLOW, Arrays
 # Kinds of arrays that only hand their memory to the CPU kernels get one in this many cases: the cpu kind gets all.
 SHARED = 4
 # And kinds that trace or compile every call, which takes up to seconds.
-TRACED = 192
+TRACED = 384
 
 
 class FrameworkArrays(Arrays):

@@ -122,6 +122,7 @@ def test_a_saved_model_is_compiled(tmp_path):
 # --- TensorFlow Lite --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_in(4)  # a case converts a model
 @pytest.mark.parametrize("shape", [(1, 8, 6, 3), (1, 7, 5, 3)], ids=["even", "odd"])
 @pytest.mark.parametrize(
     "window",

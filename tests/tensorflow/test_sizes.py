@@ -661,6 +661,7 @@ def test_an_index_of_another_convention(way):
         assert way.error(call, tf.constant(plane), tf.constant(wrong)) == expected
 
 
+@seldom
 @pytest.mark.parametrize("by", ["integers", "tensor"])
 @pytest.mark.parametrize("target", ["onnx", "window"])
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ def with_a_bad_one(dtype, bad, data_format):
     return indices
 
 
+@pytest.mark.one_in(2)  # a case builds graphs
 @reporting_ways
 @every_format
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
@@ -61,6 +62,7 @@ def test_a_bad_index_is_reported(way, call, data_format):
             assert way.error(traced, *tensors(up, down, indices)) == expected
 
 
+@pytest.mark.one_in(3)  # a case builds graphs
 @every_way
 @every_format
 @pytest.mark.parametrize("mode", ["last", "sum"])

@@ -63,6 +63,7 @@ every_call = pytest.mark.parametrize(("call", "mode"), CALLS, ids=lambda entry: 
 # --- finite differences -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_in(4)  # finite differences call each function for every cell
 @index_formats
 @every_call
 @pytest.mark.parametrize("case", EVERY.values(), ids=EVERY)

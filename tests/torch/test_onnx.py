@@ -26,7 +26,7 @@ import unpool.torch  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # PyTorch's exporter warns about itself
 FAR = "same, windows far larger than the plane"  # ONNX Runtime pads them in memory
-seldom = pytest.mark.one_in(3)  # a case exports a model, for seconds
+seldom = pytest.mark.one_in(6)  # a case exports a model, for seconds
 
 
 def run(model, *inputs):
@@ -232,6 +232,7 @@ def test_integers(export):
     assert np.array_equal(found, Whole()(x).numpy())
 
 
+@seldom
 @pytest.mark.parametrize("is_open", [False, True], ids=["known sizes", "open sizes"])
 @pytest.mark.parametrize("data_format", FORMATS)
 @pytest.mark.parametrize("rank", [1, 2, 3])
