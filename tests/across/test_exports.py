@@ -24,7 +24,7 @@ import unpool.torch  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # converters warn about themselves
-    pytest.mark.one_in(3),  # a case converts a model, for up to 20 seconds
+    pytest.mark.one_in(6),  # a case converts a model, for up to 20 seconds
     pytest.mark.skipif(keras.backend.backend() != "torch", reason="this process has Keras on PyTorch"),
 ]
 
