@@ -81,6 +81,7 @@ class _Axis(NamedTuple):
     """One axis of the plane, cut into blocks."""
 
     windows: Any
+    blocks: Any
     size: Any
     step: Any  # between two cells along this axis, in the flat plane; or between two taps
     first: int  # tap that may lie inside the plane
@@ -92,10 +93,6 @@ class _Axis(NamedTuple):
     apart: bool  # True if the blocks are the windows, every cell of them a tap
     whole: bool  # True if such blocks make up the plane
     by_taps: bool
-
-    @property
-    def blocks(self) -> Any:
-        return self.windows + self.windows_per_cell - 1
 
     @property
     def exact(self) -> bool:
@@ -114,7 +111,7 @@ class _Axis(NamedTuple):
 
         Cells outside of the plane are left out, unless indices are taps: `Matches.scatter` cuts them off.
         """
-        block, cell = arange(self.blocks)[:, np.newaxis], arange(self.stride)[np.newaxis, :]
+        block, cell = reshaped(arange(self.blocks), -1, 1), arange(self.stride)
         window, offset, place = block - q, cell + q * self.stride, block * self.stride + cell - self.padding
         tap = (offset % self.dilation < 1) & (offset // self.dilation < self.kernel)
         mask = tap & (window >= 0) & (window < self.windows)
@@ -146,9 +143,10 @@ class Matches:
                 covered = sizes.follows and not known(size) and cells_of_one(axis, plan) == stride
             step = prod((plan.kernel if plan.by_taps else sizes.plane)[axis + 1 :])
             rest = padding, plan.dilation[axis], per_cell, apart, bool(simple and covered), plan.by_taps
-            self.axes.append(_Axis(windows, size, step, first, kernel, stride, *rest))
+            self.axes.append(_Axis(windows, windows + per_cell - 1, size, step, first, kernel, stride, *rest))
         # The cells of all blocks, some of which may lie outside of the plane.
         self.cells = prod([axis.blocks * axis.stride for axis in self.axes])
+        self.groups, self.tail = self._groups()
         self.orders = list(product(*[range(axis.windows_per_cell - 1, -1, -1) for axis in self.axes]))
         # Taps are compared once, by `scatter` alone.
         self.kept = None if compiles() or plan.by_taps else self._mismatched()
@@ -159,13 +157,15 @@ class Matches:
 
     def _mismatched(self) -> list[Any]:
         """Return, for each of a block's windows in row-major order, a mask of the cells that are not its index."""
-        offsets = self._blocks(self._offsets())
-        return [self._mismatched_by(order, self._neighbours(offsets, order)) for order in self.orders]
+        offsets, masks = self._blocks(self._offsets()), None
+        if not all(axis.apart if self.by_taps else axis.whole for axis in self.axes):
+            masks = [[axis.mask(q) for q in range(axis.windows_per_cell)] for axis in self.axes]
+        return [self._mismatched_by(order, self._neighbours(offsets, order), masks) for order in self.orders]
 
     def _offsets(self) -> Any:
         """Return the distance of each index from the corner of its window; a tap has that of its window alone."""
         if self.by_taps:  # TensorFlow Lite does not subtract bytes
-            return tf.cast(self.numbers, tf.int32) if len(self._groups()[0]) > 2 else self.numbers
+            return tf.cast(self.numbers, tf.int32) if len(self.groups) > 2 else self.numbers
         return self.numbers - reshaped(self._corners(), 1, -1, 1)
 
     def _corners(self) -> Any:
@@ -173,7 +173,7 @@ class Matches:
         corners: Any = table(cast(0, self.dtype), [axis.windows for axis in self.axes])
         for axis in self.axes:
             along = arange(axis.windows, self.dtype) * cast(axis.stride, self.dtype) - cast(axis.padding, self.dtype)
-            corners = reshaped(corners[:, np.newaxis] + along * cast(axis.step, self.dtype), -1)
+            corners = reshaped(reshaped(corners, -1, 1) + along * cast(axis.step, self.dtype), -1)
         return corners
 
     def _blocks(self, array: Any) -> Any:
@@ -204,7 +204,7 @@ class Matches:
                 outer = 1
         return groups, outer * self.trail
 
-    def _mismatched_by(self, order: tuple[int, ...], offsets: Any) -> Any:
+    def _mismatched_by(self, order: tuple[int, ...], offsets: Any, masks: list[list[Any]] | None) -> Any:
         """Return a mask of the cells that are not the index of their block's q-th window; (lead, cells, trail)."""
         named, wanted = cast(0, offsets.dtype), []
         for axis, q in zip(self.axes, order, strict=True):
@@ -212,7 +212,7 @@ class Matches:
                 wanted.append(axis.offsets(q, offsets.dtype))
             elif q or (self.by_taps and axis.first):
                 named = named + axis.offsets(q, offsets.dtype)[0]
-        groups, tail = self._groups()
+        groups, tail = self.groups, self.tail
         while len(groups) > 2:  # comparisons broadcast along two axes, not along three
             (blocks, axis), (inner, following), *others = groups
             spread = tf.reshape(offsets, as_shape(blocks, 1, prod([inner, *[size for size, _ in others], tail])))
@@ -227,11 +227,11 @@ class Matches:
             for place, along in enumerate(wanted):
                 named = named + reshaped(along, *[1] * (2 * place + 1), -1, *[1] * (2 * (len(wanted) - place) - 1))
         other = tf.reshape(differ(tf.reshape(offsets, narrow), named), as_shape(self.lead, self.cells, self.trail))
-        if all(axis.apart if self.by_taps else axis.whole for axis in self.axes):
+        if masks is None:
             return other
         mask: Any = table(np.asarray(True), [axis.blocks * axis.stride for axis in self.axes])
-        for axis, q in zip(self.axes, order, strict=True):
-            mask = reshaped(mask[:, np.newaxis] & axis.mask(q), -1)
+        for along, q in zip(masks, order, strict=True):
+            mask = reshaped(reshaped(mask, -1, 1) & along[q], -1)
         return other | reshaped(~mask, 1, -1, 1)
 
     def inside(self) -> Any:
@@ -240,8 +240,8 @@ class Matches:
             return self._inside_by_taps()
         missing = None
         for order, other in zip(self.orders, self._mismatches(), strict=True):
-            groups, tail = self._groups()
-            for inner, axis in reversed(groups):
+            tail = self.tail
+            for inner, axis in reversed(self.groups):
                 parts = tf.reshape(other, as_shape(-1, axis.stride, tail))
                 if axis.stride <= _FEW:
                     other = reduce(tf.logical_and, tf.unstack(parts, axis.stride, axis=1))
@@ -265,7 +265,7 @@ class Matches:
             for axis, tap in zip(self.axes, taps, strict=True):
                 offset = offset + tap * axis.dilation * axis.step
                 place = arange(axis.windows) * axis.stride + (tap * axis.dilation - axis.padding)
-                mask = reshaped(mask[:, np.newaxis] & (place >= 0) & (place < axis.size), -1)
+                mask = reshaped(reshaped(mask, -1, 1) & (place >= 0) & (place < axis.size), -1)
             named = tf.equal(offsets, cast(offset, self.dtype))
             if not (known(mask) and mask.all()):
                 named &= reshaped(mask, 1, -1, 1)
@@ -279,8 +279,7 @@ class Matches:
             # A sum that starts at 0.0 is never -0.0.  `stop_gradient` keeps the derivative of a zero.
             values = values - tf.stop_gradient(tf.where(tf.equal(values, zero), values, zero))
         blocks, planes = self._blocks(values), None
-        groups, _ = self._groups()
-        stride = groups[0][1].stride if groups else 1
+        stride = self.groups[0][1].stride if self.groups else 1
         for order, other in zip(self.orders, self._mismatches(), strict=True):
             given, tail = self._repeated(self._neighbours(blocks, order))
             given, other = tf.reshape(given, as_shape(-1, 1, tail)), tf.reshape(other, as_shape(-1, stride, tail))
@@ -294,7 +293,7 @@ class Matches:
 
         Then a selection broadcasts along one axis.  Along two, unpooling k2 takes twice as long channels first.
         """
-        groups, tail = self._groups()
+        groups, tail = self.groups, self.tail
         for place in range(len(groups) - 1, 0, -1):
             blocks, axis = groups[place]
             count = prod([blocks for blocks, _ in groups[: place + 1]])
