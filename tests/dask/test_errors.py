@@ -44,6 +44,7 @@ def lazily(first, indices):
     return [da.from_array(first, (*CHUNKS[:2], *ahead)), da.from_array(indices, CHUNKS)]
 
 
+@pytest.mark.one_in(3)  # a case runs graphs
 @every_window
 @every_function
 @pytest.mark.parametrize("validate", [True, "windows", False])
@@ -63,6 +64,7 @@ def test_a_bad_index_is_named_as_by_numpy(case, name, validate, bad):
         assert expected == f"IndexError: {caught.value}"
 
 
+@pytest.mark.one_in(3)  # a case runs graphs
 @every_window
 @every_function
 @pytest.mark.parametrize("bad", [9, 200, 255])

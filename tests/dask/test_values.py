@@ -57,6 +57,7 @@ def assert_all(case, x, *, seed=0, modes=DUPLICATES, index_dtype=None, lay=lambd
     assert_as_numpy(gradient, [lay(values), lay(indices)], seed=seed)
 
 
+@pytest.mark.one_in(3)  # a case builds and runs graphs for four functions
 @every_format
 @pytest.mark.parametrize("name", POOLINGS)
 def test_every_window(name, data_format):

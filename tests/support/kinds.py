@@ -276,7 +276,7 @@ class DaskArrays(FrameworkArrays):
 
     name = "dask"
     writes = False
-    one_in = SLOW  # each case builds graphs
+    one_in = 2 * SLOW  # each case builds graphs
 
     def __init__(self):
         self.dask = needs.require("dask", "the tests of Dask arrays need it")
