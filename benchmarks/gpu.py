@@ -42,7 +42,7 @@ import unpool
 from unpool import arguments, backends, plan, registry
 from unpool.__main__ import as_program, new_file, show
 from unpool.bench.cases import Data, from_json, prepare
-from unpool.bench.measure import add_round, milliseconds
+from unpool.bench.measure import add_round, time_call
 from unpool.bench.peers import Call, Peer, torch_calls, unpool_calls
 from unpool.bench.report import Report, start, table, usable_cores
 
@@ -333,7 +333,7 @@ def timed(peer: CuPy | PyTorch, data: Data, copy: Callable[[], object], seconds:
         next(turn)()
         peer.wait()
 
-    call, fastest = milliseconds(waited, seconds)
+    call = time_call(waited, seconds)
     return {
         "milliseconds": median,
         "quartiles": [first, third],
@@ -342,8 +342,9 @@ def timed(peer: CuPy | PyTorch, data: Data, copy: Callable[[], object], seconds:
         "sets": len(sets),
         "cached": len(sets) < needed,
         "bytes": moved,
-        "call": call,
-        "fastest_call": fastest,
+        "call": call["milliseconds"],
+        "call_quartiles": call["quartiles"],
+        "fastest_call": call["fastest"],
     } | ({"lacks": lacks} if lacks else {})
 
 
@@ -456,14 +457,19 @@ def listing(report: Report) -> str:
 def markdown(report: Report) -> str:
     """Return the table of the device's times with its notes, and the table of the calls."""
     shares = {case: share(report, answer) for case, answer in ours(report).items()}
-    called = [[answer | {"milliseconds": answer["call"]} for answer in answers(report, "call")]]
+    called = [
+        [
+            answer | {"milliseconds": answer["call"], "quartiles": answer["call_quartiles"]}
+            for answer in answers(report, "call")
+        ]
+    ]
     gaps = sorted({f"{answer['column']}'s {answer['case']}" for answer in answers(report, "gaps") if answer["gaps"]})
     device = (
         "Milliseconds on the device, of a call into given arrays without a wait; in parentheses, times as long as "
         "unpool.\n*Of a copy* is unpool's share of a copy's bandwidth."
     )
     clock = "Wall-clock milliseconds of a plain call with new arrays and checked indices, and the wait for its end."
-    calls = body(report | {"rounds": called, "others": [], "missing": {}})
+    calls = body(report | {"rounds": called, "warnings": [], "missing": {}})
     waits = [f"The device had to wait for the host: {', '.join(gaps)}."] if gaps else []
     return "\n\n".join([device, body(report, **{"of a copy": shares}), *waits, clock, calls])
 

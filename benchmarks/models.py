@@ -290,8 +290,7 @@ def timings(layers: Layers, cases: Collection[Case], seconds: float) -> Iterator
             result = call.run()
             first = (time.perf_counter() - begin) * 1e3
             if call.is_right(result):
-                median, fastest = measure.milliseconds(call.run, seconds)
-                answer = {"milliseconds": median, "fastest": fastest, "first": first, **call.notes}
+                answer = measure.time_call(call.run, seconds) | {"first": first, **call.notes}
             else:
                 answer = {"problem": "has another result than expected, and was not timed"}
         except Exception as error:

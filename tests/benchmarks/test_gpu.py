@@ -74,6 +74,8 @@ def test_every_case_runs_on_a_stand_in(case):
         )
     first, third = answer["quartiles"]
     assert first <= answer["milliseconds"] <= third
+    first, third = answer["call_quartiles"]
+    assert first <= answer["call"] <= third
     assert answer["call"] >= answer["fastest_call"] > 0
     assert answer["passes"] >= gpu.FEWEST
     json.dumps(answer)
@@ -199,7 +201,13 @@ def report_of(*answers: dict) -> dict:
     report = start([Case("unpool k2", "unpool"), Case("pool k2", "pool")], threads=1)
     report |= {"copied": 2**30, "columns": ["unpool", "PyTorch"]}
     report["versions"] |= {"CuPy": "14.2.0"}
-    times = {"quartiles": [0.1, 0.3], "gaps": False, "cached": False, "bytes": [120_000_000, 60_000_000]}
+    times = {
+        "quartiles": [0.1, 0.3],
+        "call_quartiles": [0.2, 0.3],
+        "gaps": False,
+        "cached": False,
+        "bytes": [120_000_000, 60_000_000],
+    }
     ours = {"peer": "unpool", "column": "unpool", "milliseconds": 0.2, "call": 0.25} | times
     torch = {"peer": "torch", "column": "PyTorch", "milliseconds": 0.4, "call": 0.5} | times
     report["rounds"] = [
@@ -232,17 +240,17 @@ def test_its_tables(saved):
     assert result.returncode == 0, result.stderr
     tables = [line for line in result.stdout.splitlines() if line.startswith("| unpool k2 |")]
     assert tables == [
-        "| unpool k2 | 0.200  | 0.400 (2.00x) | 90%       |",
-        "| unpool k2 | 0.250  | 0.500 (2.00x) |",
+        "| unpool k2 | 0.200 ±50% | 0.400 ±25% (2.00x) | 90%       |",
+        "| unpool k2 | 0.250 ±20% | 0.500 ±10% (2.00x) |",
     ]
 
 
 def test_what_is_noted():
     slow = {"peer": "unpool", "column": "unpool", "case": "pool k2", "milliseconds": 0.2, "quartiles": [0.1, 0.3]}
-    slow |= {"gaps": True, "cached": True, "bytes": [1, 1], "call": 1.0}
+    slow |= {"gaps": True, "cached": True, "bytes": [1, 1], "call": 1.0, "call_quartiles": [1.0, 1.0]}
     report = report_of(slow, {"peer": "torch", "case": "pool k2", "column": "PyTorch", "problem": "is wrong"})
     text = gpu.markdown(report)
-    assert "| pool k2   | 0.200  | -             | -         |" in text
+    assert "| pool k2   | 0.200 ±50% | -                  | -         |" in text
     assert "The device had to wait for the host: unpool's pool k2." in text
     assert text.count("PyTorch, pool k2: is wrong") == 1
     assert "torch, pool k2: is wrong" in gpu.listing(report)

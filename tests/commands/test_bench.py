@@ -94,12 +94,12 @@ class TestBench:
                 ]
             )
         report["missing"] = {"numpy": "numpy"}
-        report["others"] = [[0.1, 10.0], [2.5, 5.0]]
+        report["warnings"] = ["Not quiet: a dog barked."]
         text = table(report)
         assert "| usual | 2.00   | 9.00 (4.50x)* |" in text
         assert "\\* PyTorch has no `out=`." in text
         assert "numpy is not installed: pip install numpy" in text
-        assert "other programs kept up to 0.5 cores busy" in text
+        assert "Not quiet: a dog barked." in text
 
     def test_a_wrong_result_is_not_timed(self) -> None:
         def wrong(data: Data) -> dict[str, Call]:
@@ -126,6 +126,11 @@ class TestBench:
         report = json.loads((tmp_path / "bench.json").read_text())
         assert report["threads"] == 1
         assert report["versions"]["unpool"] == unpool.__version__
+        assert {case: list(row) for case, row in report["figures"].items()} == {
+            case.name: ["unpool", "NumPy"] for case in SMALL[:2]
+        }
+        for row in report["figures"].values():
+            assert all(figure["milliseconds"] > 0 and figure["spread"] >= 0 for figure in row.values())
         assert table(report) == capsys.readouterr().out.strip()
 
     def test_draws_a_picture_beside_its_table(self, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import segnets
 from needs import require
 from processes import python
 
@@ -113,6 +114,17 @@ def test_a_model_takes_planes_of_any_size(rank, window, named):
         assert expected.any()
         assert_same_bits(array(model(x)), expected)
         assert_same_bits(model.predict(x, verbose=0), expected)
+
+
+@pytest.mark.parametrize("size", [(32, 48), (33, 47)], ids=str)
+def test_a_segnet_has_the_bits_of_pytorch(size):
+    """The sums of this SegNet are exact, so their order does not matter."""
+    torch = require("torch", "the model is compared with PyTorch's")
+    x = segnets.picture(*size)
+    with torch.no_grad():
+        theirs = segnets.in_torch(torch.nn, ceil_mode=True)(torch.from_numpy(x).movedim(-1, 1)).movedim(1, -1)
+    assert theirs.std() > 1
+    assert_same_bits(array(segnets.in_keras(size)(x)), theirs.contiguous().numpy())
 
 
 def test_layers_one_after_the_other():

@@ -21,6 +21,7 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
+    "CODE_OF_CONDUCT.md": "conduct.md",
     "unpool/testing/vectors/README.md": "vectors.md",
     "examples": "gallery.md",
 }
@@ -28,7 +29,7 @@ ORIGINS = {uri: path for path, uri in PAGES.items() if path.endswith(".md")}
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")
 FILE_NAME = re.compile(r"(?<!!)\[(?:[\w./-]*/)?([\w-]+\.md)\](?=\(([^)#\s]+))")
 MESSAGES = re.compile(r"^<!-- messages: (.+) -->$", re.MULTILINE)
-LEXERS = {".py": "python", ".toml": "toml", ".h": "c"}
+LEXERS = {".py": "python", ".toml": "toml", ".h": "c", ".cff": "yaml"}
 
 
 def origin(uri):

@@ -8,19 +8,19 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
 
 from unpool.bench.cases import Data, from_json, prepare
+from unpool.bench.noise import used
 from unpool.bench.peers import Call, Peer, unpool_calls
 from unpool.bench.progress import progress
-from unpool.bench.report import Report
+from unpool.bench.report import Report, conclude
 
 
 def add_round(report: Report, peers: Mapping[str, Peer], seconds: float) -> None:
@@ -30,11 +30,11 @@ def add_round(report: Report, peers: Mapping[str, Peer], seconds: float) -> None
         if not all(map(find_spec, peer.needs)):
             report["missing"][name] = peer.install
             continue
-        before = _others()
+        before = used()
         request = {"needs": peer.needs, "cases": report["cases"], "seconds": seconds}
         title = f"round {len(report['rounds']) + 1}: {', '.join(peer.columns)}"
         status, lines, errors = _answers(peer, request, report["threads"], title)
-        report["others"].append([now - then for now, then in zip(_others(), before, strict=True)])
+        report["processes"].append({"peer": name} | (used() - before)._asdict())
         versions, *lines = lines or ["{}"]
         report["versions"] |= json.loads(versions)
         report["columns"] += [column for column in peer.columns if column not in report["columns"]]
@@ -43,6 +43,7 @@ def add_round(report: Report, peers: Mapping[str, Peer], seconds: float) -> None
             last_line = errors.strip().rpartition("\n")[2]
             answers.append({"peer": name, "case": "", "problem": f"ended with {status}: {last_line}"})
     report["rounds"].append(answers)
+    conclude(report)
 
 
 def _answers(peer: Peer, request: Mapping[str, Any], threads: int, title: str) -> tuple[int, list[str], str]:
@@ -81,18 +82,6 @@ def _answers(peer: Peer, request: Mapping[str, Any], threads: int, title: str) -
         return process.returncode, lines, errors.read()
 
 
-def _others() -> tuple[float, float]:
-    """Return the CPU seconds of other programs and the elapsed seconds, since a fixed time; 0 without /proc/stat."""
-    ours = os.times()
-    try:
-        ticks = [int(text) for text in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]]
-    except OSError:
-        return 0.0, ours.elapsed
-    # Leave out the 4th and 5th, idle time.  Include the 8th, time that a virtual machine's host gave to others.
-    used = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
-    return used - ours.children_user - ours.children_system, ours.elapsed
-
-
 def serve(calls: Callable[[Data], Mapping[str, Call]]) -> None:
     """Run as the process of a peer: read a request, and write a line of JSON for each call that was timed."""
     request = json.load(sys.stdin)
@@ -118,8 +107,7 @@ def timings(calls: Callable[[Data], Mapping[str, Call]], data: Data, seconds: fl
             if calls is not unpool_calls and not _same(call.arrays(call.run()), expected, rounded=data.case.sums):
                 yield {"column": column, "problem": "has another result than unpool, and was not timed"}
                 continue
-            median, fastest = milliseconds(call.run, seconds)
-            answer = {"column": column, "milliseconds": median, "fastest": fastest}
+            answer = {"column": column} | time_call(call.run, seconds)
         except Exception as error:
             answer = {"column": column, "problem": _first_line(error)}
         yield answer | ({"lacks": call.lacks} if call.lacks else {})
@@ -137,8 +125,8 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".partition("\n")[0][:300]
 
 
-def milliseconds(call: Callable[[], object], seconds: float) -> tuple[float, float]:
-    """Return the median and the least time of a call in ms, after warming up; short calls are timed in batches."""
+def time_call(call: Callable[[], object], seconds: float) -> dict[str, Any]:
+    """Return the times of a call, after warming up; short calls are timed in batches."""
     now = time.perf_counter
     start, calls = now(), 0
     while calls < 3 and now() - start < seconds:
@@ -153,4 +141,10 @@ def milliseconds(call: Callable[[], object], seconds: float) -> tuple[float, flo
         for _ in range(batch):
             call()
         times.append((now() - before) / batch)
-    return statistics.median(times) * 1e3, min(times) * 1e3
+    return summary(times)
+
+
+def summary(times: Sequence[float]) -> dict[str, Any]:
+    """Return the median, the least and the quartiles of times in seconds, in ms."""
+    first, median, third = (time * 1e3 for time in statistics.quantiles(times, n=4, method="inclusive"))
+    return {"milliseconds": median, "fastest": min(times) * 1e3, "quartiles": [first, third]}

@@ -1,4 +1,4 @@
-"""The report of a benchmark, which a JSON file can hold: its medians, and its table in Markdown."""
+"""The report of a benchmark, which a JSON file can hold: its medians and their spread, and its table in Markdown."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from unpool.bench.cases import Case
+from unpool.bench.noise import state, warnings
 
 Report: TypeAlias = "dict[str, Any]"  # the content of a JSON file: dicts, lists, strings and numbers
 
@@ -24,7 +25,7 @@ def start(cases: Collection[Case], threads: int) -> Report:
         model = next(names, model)
     return {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "machine": {"architecture": platform.machine(), "processor": model, "cores": usable_cores()},
+        "machine": {"architecture": platform.machine(), "processor": model, "cores": usable_cores()} | state(),
         "system": platform.platform(),
         "threads": threads,
         "versions": {"Python": platform.python_version()},
@@ -32,7 +33,9 @@ def start(cases: Collection[Case], threads: int) -> Report:
         "columns": [],
         "cases": [asdict(case) for case in cases],
         "rounds": [],
-        "others": [],  # for each process: the CPU seconds of other programs meanwhile, and the seconds that it took
+        "processes": [],  # for each one, its peer and what `noise.used` counted meanwhile
+        "figures": {},  # `conclude` writes these two
+        "warnings": [],
     }
 
 
@@ -40,14 +43,49 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def conclude(report: Report) -> None:
+    """Write the figures of the rounds so far into a report, and the reasons not to trust them."""
+    times, wide = medians(report), spreads(report)
+    report["figures"] = {
+        case: {name: {"milliseconds": median, "spread": wide[case].get(name)} for name, median in row.items()}
+        for case, row in times.items()
+    }
+    report["warnings"] = warnings(report, wide)
+
+
 def medians(report: Report) -> dict[str, dict[str, float]]:
     """Return milliseconds by case and column, the medians over the rounds."""
-    found: dict[str, dict[str, list[float]]] = {case["name"]: {} for case in report["cases"]}
+    return {
+        case: {name: statistics.median(times) for name, times in row.items()}
+        for case, row in _answers(report, "milliseconds").items()
+    }
+
+
+def spreads(report: Report) -> dict[str, dict[str, float]]:
+    """Return the spread by case and column, a share of the median.
+
+        spread = (highest third quartile - lowest first quartile) / (2 median)
+
+    The quartiles are those of each round, so the spread covers what differs between processes, too.
+    """
+    middle = medians(report)
+    found: dict[str, dict[str, float]] = {}
+    for case, row in _answers(report, "quartiles").items():
+        found[case] = {}
+        for name, quartiles in row.items():
+            firsts, thirds = zip(*quartiles, strict=True)
+            found[case][name] = (max(thirds) - min(firsts)) / (2 * middle[case][name])
+    return found
+
+
+def _answers(report: Report, entry: str) -> dict[str, dict[str, list[Any]]]:
+    """Return an entry of the answers of all rounds, by case and column."""
+    found: dict[str, dict[str, list[Any]]] = {case["name"]: {} for case in report["cases"]}
     for answers in report["rounds"]:
         for answer in answers:
-            if "milliseconds" in answer:
-                found[answer["case"]].setdefault(answer["column"], []).append(answer["milliseconds"])
-    return {case: {name: statistics.median(times) for name, times in row.items()} for case, row in found.items()}
+            if entry in answer:
+                found[answer["case"]].setdefault(answer["column"], []).append(answer[entry])
+    return found
 
 
 def table(report: Report, **more: Mapping[str, str]) -> str:
@@ -58,12 +96,13 @@ def table(report: Report, **more: Mapping[str, str]) -> str:
         for answer in answers
         if "lacks" in answer
     }
-    rows = [["case", *report["columns"], *more]]
+    rows, wide = [["case", *report["columns"], *more]], spreads(report)
     for case, times in medians(report).items():
         ours = times.get("unpool")
         cells = []
         for column in report["columns"]:
             cell = _digits(times[column]) if column in times else "-"
+            cell += f" ±{wide[case][column]:.0%}" if column in wide[case] else ""
             if column in times and ours and column != "unpool":
                 cell += f" ({_digits(times[column] / ours)}x)"
             cells.append(cell + "*" * ((case, column) in lacks))
@@ -78,7 +117,8 @@ def table(report: Report, **more: Mapping[str, str]) -> str:
         f"{report['date'][:10]}, {machine['processor'] or machine['architecture']}, {machine['cores']} cores, "
         f"{report['threads']} threads{report.get('load', '')}; "
         f"{', '.join(f'{name} {version}' for name, version in versions.items())}.\n"
-        f"Milliseconds, medians of {rounds} process{'es' * (rounds > 1)}; in parentheses, times as long as unpool."
+        f"Milliseconds, medians of {rounds} process{'es' * (rounds > 1)}, ± half the distance of their quartiles; "
+        "in parentheses, times as long as unpool."
     )
     foot = [f"\\* {column} has no {what}." for column, what in sorted({(c, what) for (_, c), what in lacks.items()})]
     foot += sorted(
@@ -89,9 +129,7 @@ def table(report: Report, **more: Mapping[str, str]) -> str:
             if "problem" in answer
         }
     )
-    cores = max((used / seconds for used, seconds in report["others"] if seconds), default=0.0)
-    if cores > 0.1:
-        foot.append(f"Not quiet: other programs kept up to {cores:.1f} cores busy meanwhile.")
+    foot += report["warnings"]
     foot += [f"{name} is not installed: pip install {install}" for name, install in report["missing"].items()]
     return "\n".join([head, "", *lines, *[""] * bool(foot), *foot])
 
