@@ -178,9 +178,5 @@ def draw(axes: Any, versions: list[Version], case: str) -> None:
         axes.spines[side].set_visible(False)
 
 
-def unit(milliseconds: float) -> str:
-    return f"{milliseconds:g} ms" if milliseconds >= 1 else f"{milliseconds * 1e3:g} µs"
-
-
 if __name__ == "__main__":
     as_program(main)
