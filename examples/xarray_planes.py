@@ -1,19 +1,26 @@
 """Pool and unpool the planes of an `xarray.DataArray`, and give their coordinates back.
 
-    pip install unpool xarray && python examples/xarray_planes.py
+    pip install unpool xarray matplotlib && python examples/xarray_planes.py
 
 `xarray.apply_ufunc` passes the array of a DataArray to unpool, with the dimensions "y" and "x" last.  One or two
 dimensions must be before them: `expand_dims` adds one, and `stack` joins several.  Pooled planes have other sizes, so
 their dimensions get other names, "y2" and "x2", and the coordinates of "y" and "x" are dropped.  Unpooled planes have
-the old sizes, so these coordinates fit again.
+the old sizes, so these coordinates fit again.  The figure shows the maxima on them.
 """
 
 from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 import unpool
+
+if TYPE_CHECKING:  # all but the figure needs xarray alone
+    from matplotlib.figure import Figure
 
 WINDOW = 8
 
@@ -52,7 +59,33 @@ def field() -> xr.DataArray:
     return rain.transpose("time", "y", "x").assign_coords(time=times.astype("datetime64[ns]"), y=y * 500, x=x * 500)
 
 
-if __name__ == "__main__":
+def draw(rain: xr.DataArray, peaks: xr.DataArray) -> Figure:
+    """Draw a map of each hour: the rain, the maximum of each window where some falls, and the largest of all."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10.4, 4.2), dpi=100, layout="constrained")
+    maps = figure.subplots(1, rain.sizes["time"], sharey=True)
+    for axes, plane, found in zip(maps, rain, peaks, strict=True):
+        colours = axes.pcolormesh(plane.x / 1000, plane.y / 1000, plane, cmap="Blues", vmin=0, vmax=rain.max())
+        row, column = np.nonzero(found.data >= 0.1)
+        axes.scatter(found.x[column] / 1000, found.y[row] / 1000, 12, "#b4480f", linewidths=0)
+        peak = found.isel(found.argmax(("y", "x")))
+        axes.scatter(peak.x / 1000, peak.y / 1000, 120, "none", edgecolors="#b4480f", linewidths=2)
+        axes.set(title=plane.time.dt.strftime("%H:%M").item(), xlabel="x (km)", aspect="equal")
+    maps[0].set_ylabel("y (km)")
+    figure.colorbar(colours, ax=maps, label="rain (mm/h)", shrink=0.8)
+    title = f"Rain, and the maximum of each {WINDOW} x {WINDOW} cells, unpooled to its coordinates"
+    figure.suptitle(title, weight="bold", x=0.02, ha="left")
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Pool the rain of four hours, and print and draw where it is heaviest."
+    )
+    parser.add_argument("--out", type=Path, default="xarray_planes.png", help="the figure, a PNG")
+    arguments = parser.parse_args()
+
     rain = field()
     peaks = unpooled(*pooled(rain), like=rain)
     print(f"{np.count_nonzero(peaks)} of {peaks.size} values are the largest of a window. The largest of all, by time:")
@@ -60,3 +93,9 @@ if __name__ == "__main__":
         peak = plane.isel(plane.argmax(("y", "x")))
         time = peak.time.dt.strftime("%H:%M").item()
         print(f"{time}: {peak.item():.1f} mm/h at y = {peak.y.item()} m, x = {peak.x.item()} m")
+    draw(rain, peaks).savefig(arguments.out, pil_kwargs={"optimize": True})
+    print(f"wrote {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

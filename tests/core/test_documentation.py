@@ -153,3 +153,21 @@ def test_links_lead_somewhere(path):
     links = re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8"))
     missing = [link for link in links if not (path.parent / link).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_pictures_have_a_text_for_those_who_do_not_see_them(page):
+    texts = re.findall(r"!\[(.*?)\]\(", page.read_text(encoding="utf-8"))
+    assert all(len(text) > 20 for text in texts)
+
+
+def test_the_gallery_has_every_example():
+    """Each program has a section that shows its picture, and the table leads to each section."""
+    text = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    files = {path.name for path in (ROOT / "examples").iterdir() if path.suffix in (".py", ".png")}
+    linked = re.findall(r"\(\.\./examples/(.+?)\)", text)
+    assert sorted(linked) == sorted(files)
+
+    places = {re.sub(r"[^a-z0-9]+", "-", heading.lower()) for heading in HEADING.findall(text)}
+    table = re.findall(r"^\| \[.+?\]\(#(.+?)\) \|", text, re.MULTILINE)
+    assert sorted(table) == sorted(places)

@@ -17,14 +17,17 @@ xr = require("xarray", "the example pools its arrays")
 example = SimpleNamespace(**runpy.run_path(str(EXAMPLES / "xarray_planes.py")))
 
 
-def test_the_example():
+def test_the_example(tmp_path):
     """The shower moves by 13 cells along y and 9 along x in an hour; a cell has 500 m."""
-    result = python(str(EXAMPLES / "xarray_planes.py"))
+    image = require("matplotlib.image", "the example draws with it")
+    figure = tmp_path / "figure.png"
+    result = python(str(EXAMPLES / "xarray_planes.py"), "--out", str(figure))
     found = re.findall(r"^(\d+):00: 20.0 mm/h at y = (\d+) m, x = (\d+) m$", result.stdout, re.MULTILINE)
     hours = range(4)
     expected = [(12 + hour, 5000 + 6500 * hour, 2500 + 4500 * hour) for hour in hours]
     assert [tuple(map(int, line)) for line in found] == expected, result.stderr
     assert result.stdout.startswith(f"{4 * 7 * 5} of {4 * 61 * 45} values ")
+    assert np.ptp(image.imread(figure)) > 0.9
 
 
 @pytest.mark.parametrize("dims", [("y", "x"), ("x", "y")], ids="".join)
