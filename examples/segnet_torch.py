@@ -10,7 +10,7 @@ All nets have the same initial weights, crops and steps.  Those with `unpool.tor
 bits, in training, too.  But `torch.use_deterministic_algorithms(True)` makes PyTorch refuse `torch.nn.MaxUnpool2d`; the
 other nets train under it.  Without the indices, a vessel of two pixels is lost in three poolings.
 
-It takes a minute and a half on two cores.
+It takes a minute on a CPU.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def scores(found: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Train the three nets, compare and time them, and draw their masks: 90 seconds on two cores."
+        description="Train the three nets, compare and time them, and draw their masks: a minute on a CPU."
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--levels", type=int, default=3, help="number of poolings (3)")
@@ -152,6 +152,7 @@ def main() -> None:
     arguments = parser.parse_args()
     epochs, count = (6, 80) if arguments.quick else (arguments.epochs, 240)
 
+    torch.set_num_threads(1)  # threads of so small nets would wait for each other
     learned, (picture, truth) = retina()
     x, y = crops(*learned, count, arguments.seed)
     held_out = torch.from_numpy(picture.transpose(2, 0, 1)[None].copy())
