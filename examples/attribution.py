@@ -1,6 +1,6 @@
 """Attribute a net's output to the pixels of a picture by DeepLIFT, where the windows of max pooling overlap.
 
-    pip install "unpool[torch]" matplotlib && python examples/attribution.py
+    pip install "unpool[torch]" matplotlib tqdm && python examples/attribution.py
 
 DeepLIFT divides `model(x) - model(baseline)` among the cells of `x`.  Its backward pass carries multipliers instead of
 gradients, and each non-linear layer has a rule for them.  `max_pool_rule` is the rule of max pooling in Captum and
@@ -8,7 +8,7 @@ SHAP, with one difference: where two windows pick one cell, their contributions 
 PyTorch's unpooling assigns, as `duplicates="last"` does, and loses all contributions but one.
 
 A net with three `MaxPool2d(3, 2)`, the window of AlexNet, learns whether one of nine circles is a cross.  The figure
-shows the attributions by both rules, and what they add up to.  It takes some seconds on a CPU.  `docs/attribution.md`
+shows the attributions by both rules, and what they add up to.  It takes ten seconds on a CPU.  `docs/attribution.md`
 explains the rule and registers it with Captum.
 """
 
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from tqdm import trange
 
 import unpool
 
@@ -116,14 +117,14 @@ def pictures(count: int, random: torch.Generator) -> tuple[torch.Tensor, torch.T
     return shapes.transpose(3, 4).reshape(count, 1, SIDE * CELLS, SIDE * CELLS), has_cross[:, None].float()
 
 
-def trained(random: torch.Generator) -> torch.nn.Module:
+def trained(random: torch.Generator, steps: int) -> torch.nn.Module:
     """Return a net whose output is positive if one of the circles is a cross."""
     layers = []
     for channels in ((1, 8), (8, 16), (16, 16)):
         layers += [torch.nn.Conv2d(*channels, 5, padding=2), torch.nn.ReLU(), torch.nn.MaxPool2d(3, 2)]
     net = torch.nn.Sequential(*layers, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(16, 1))
     optimizer = torch.optim.Adam(net.parameters(), 0.004)
-    for _ in range(150):
+    for _ in trange(steps, unit="step"):
         x, truth = pictures(32, random)
         optimizer.zero_grad()
         torch.nn.functional.binary_cross_entropy_with_logits(net(x), truth).backward()
@@ -131,22 +132,23 @@ def trained(random: torch.Generator) -> torch.nn.Module:
     return net
 
 
-RULES = {
-    "Assigned": "last",
-    "Added": "sum",
-}  # how a rule combines the contributions to a cell, in words and in unpool's
+# How a rule combines the contributions to a cell, in words and in unpool's.
+RULES = {"Assigned": "last", "Added": "sum"}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the net, attribute its output by both rules, and draw them.")
+    parser = argparse.ArgumentParser(
+        description="Train the net, attribute its output by both rules, and draw them: ten seconds on a CPU."
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default="attribution.png", help="the figure, a PNG")
+    parser.add_argument("--quick", action="store_true", help="50 steps of training instead of 150")
     arguments = parser.parse_args()
 
     torch.set_num_threads(1)  # threads of so small a net would wait for each other
     torch.manual_seed(arguments.seed)
     random = torch.Generator().manual_seed(arguments.seed)
-    net = trained(random).double()
+    net = trained(random, 50 if arguments.quick else 150).double()
     x, truth = pictures(50, random)
     x = x.double()
     baseline = torch.zeros_like(x)  # an empty picture

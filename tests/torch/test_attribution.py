@@ -226,7 +226,7 @@ def test_the_figure(tmp_path):
     """The net learns, only attributions that are added converge, and the figure is written."""
     image = require("matplotlib.image", "the example draws with it")
     figure = tmp_path / "figure.png"
-    result = python(str(EXAMPLES / "attribution.py"), "--out", str(figure))
+    result = python(str(EXAMPLES / "attribution.py"), "--quick", "--out", str(figure))
     said = re.findall(r"^(\w+): convergence error (\S+) on average, (\S+) at most", result.stdout, re.MULTILINE)
     assert [name for name, *_ in said] == ["Assigned", "Added"], result.stderr
     (assigned, _), (_, added) = ((float(mean), float(most)) for _, mean, most in said)
