@@ -88,10 +88,11 @@ def tested(library: str, version: str, python: str, wheel: Path) -> str:
     """Install one version beside the wheel and run its tests; return the version and the tests' last line."""
     tests, extras, beside, keras = LIBRARIES[library]
     with tempfile.TemporaryDirectory() as folder:
-        run(python, "-m", "venv", folder)
+        run(python, "-m", "venv", "--without-pip", folder)
         inside = str(Path(folder, "bin", "python"))
         # In one call, so that pip must agree with itself.
-        run(inside, "-m", "pip", "install", "--quiet", f"{wheel}[{extras}]", f"{library}{version}", *beside)
+        pip = (sys.executable, "-m", "pip", "--python", inside)
+        run(*pip, "install", "--quiet", f"{wheel}[{extras}]", f"{library}{version}", *beside)
         code = f"import platform, importlib.metadata as m; print(m.version({library!r}), platform.python_version())"
         name = " on Python ".join(run(inside, "-c", code).split())
         print(f"{library} {name}", flush=True)
