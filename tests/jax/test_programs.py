@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from kinds import JAXOperationsArrays
+from kinds import JAXOperationsArrays, kernel_message
 from needs import require, require_backend
 from processes import python
 
@@ -235,7 +235,7 @@ def message(call, *arguments):
     """Return the message of the error at run time: JAX raises a ValueError if the program has run before."""
     with pytest.raises((jax.errors.JaxRuntimeError, ValueError)) as caught:
         jax.block_until_ready(call(*arguments))
-    return str(caught.value).partition("OUT_OF_RANGE: ")[2]
+    return kernel_message(caught.value)
 
 
 def unpooled(values, indices, **options):

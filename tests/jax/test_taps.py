@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 from far_windows import FAR, far
-from kinds import JAXOperationsArrays
+from kinds import JAXOperationsArrays, kernel_message
 from needs import require, require_backend
 
 import unpool
@@ -275,7 +275,7 @@ def message(call, *arguments):
     """Return the message of the error at run time: JAX raises a ValueError if the program has run before."""
     with pytest.raises((jax.errors.JaxRuntimeError, ValueError)) as caught:
         jax.block_until_ready(call(*arguments))
-    return str(caught.value).partition("OUT_OF_RANGE: ")[2]
+    return kernel_message(caught.value)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])

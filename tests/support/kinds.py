@@ -243,10 +243,16 @@ class JAXJitArrays(JAXArrays):
         try:
             return self.jax.block_until_ready(self.last[1]([self.asarray(places[place]) for place in traced]))
         except (self.jax.errors.JaxRuntimeError, ValueError) as error:  # a ValueError from the second call on
-            text = str(error).partition("OUT_OF_RANGE: ")[2]
+            text = kernel_message(error)
             if not text:
                 raise
             raise (IndexError if text.startswith("indices[") else ValueError)(text) from error
+
+
+def kernel_message(error):
+    """Return the message of a kernel in the error of a JAX program, or an empty string."""
+    # JAX 0.10.0 puts words of its own in front where the program ended before its result was used.
+    return str(error).partition("OUT_OF_RANGE: ")[2].removeprefix("Buffer Definition Event: ")
 
 
 class JAXOperationsArrays(JAXJitArrays):

@@ -19,6 +19,7 @@ require_backend("torch")
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning"),  # PyTorch itself reads .grad
 ]
 seldom = pytest.mark.one_in(8)  # a case compiles a program, for seconds
 EVERY = {name: case for name, case in POOLINGS.items() if case.rank < 3 or name == "volume"}
@@ -169,7 +170,6 @@ def test_parameters_and_windows_that_vary():
         assert torch.equal(pool(x, *window), unpool.max_pool2d(x, *window))
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # PyTorch itself reads .grad
 def test_a_backward_pass_that_is_compiled():
     x = torch.rand((2, 3, 7, 5), dtype=torch.float64, requires_grad=True)
     function = there_and_back(POOLINGS["odd"])

@@ -95,7 +95,7 @@ def numpy_pool(case: Case, plane: Array) -> tuple[Array, Array]:
     inside = np.unravel_index(offset, kernel)
     for axis, part, size, step, pad in zip(axes, inside, case.spatial, stride, padding, strict=True):
         corner = np.arange(offset.shape[axis], dtype=case.index_dtype) * step - pad
-        indices = indices * size + (part + np.expand_dims(corner, [a for a in range(offset.ndim) if a != axis]))
+        indices = indices * size + (part + np.expand_dims(corner, tuple(a for a in range(offset.ndim) if a != axis)))
     return values, indices
 
 
