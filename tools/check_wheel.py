@@ -1,7 +1,8 @@
 """Check a wheel, and an sdist built here, outside the source tree: ``check_wheel.py PROJECT FOLDER``.
 
-Both must hold every source of the tree and nothing else, so a wheel of the sdist is the same.  Their metadata must
-render.  The wheel may use only symbols of the stable ABI.  It must work in an environment with NumPy alone.
+The sdist must hold what git tracks, and the wheel every source of the packages, and nothing else.  Their metadata must
+render.  The wheel may use only symbols of the stable ABI.  It must work in an environment with NumPy alone.  The
+unpacked sdist must build the same wheel, and tests must pass there.
 
 TOX_PACKAGE names the wheel; tox sets it.
 """
@@ -10,6 +11,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -27,8 +29,14 @@ except ModuleNotFoundError as error:
 else:
     raise AssertionError("unpool.testing works without its extra")
 """
-# Of an sdist, beside the packages.
-FILES = {"LICENSE", "PKG-INFO", "README.md", "pyproject.toml", "setup.cfg", "setup.py"}
+# Of an sdist, beside what git tracks.
+WRITTEN = {"PKG-INFO", "setup.cfg"}
+# Tests that read many files of the repository, of setup.py, and of a part of the contract.
+TESTS = (
+    *(f"tests/core/test_{name}.py" for name in ("documentation", "extras", "packaging", "reliability", "setup")),
+    "unpool.testing.contract.test_indices",
+)
+REQUIRED = "cpu,Cython,gridarray,setuptools"
 
 
 def main() -> None:
@@ -39,46 +47,68 @@ def main() -> None:
     run(sys.executable, "-m", "build", "--sdist", "--outdir", dist, project)
     (sdist,) = dist.iterdir()
     run(sys.executable, "-m", "twine", "check", "--strict", sdist, wheel)
+    toplevel = ("--toplevel", "unpool,unpool_backends")
+    run(sys.executable, "-m", "check_wheel_contents", "--no-config", *toplevel, wheel)
     run(sys.executable, "-m", "abi3audit", "--strict", wheel)
 
-    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    names = contents(wheel)
     compiled = {name for name in names if ".abi3." in name}
     modules = {name.replace(".pyx", "") for name in names if name.endswith(".pyx")}
     assert {name.partition(".abi3.")[0] for name in compiled} == modules, f"modules {modules}, compiled {compiled}"
     same("the wheel", names - compiled, sources(project))
     with tarfile.open(sdist) as archive:
-        files = {
-            name.partition("/")[2] for name, member in zip(archive.getnames(), archive, strict=True) if member.isfile()
-        }
-    same("the sdist", {name for name in files if ".egg-info/" not in name}, sources(project, "backends/") | FILES)
+        files = {member.name.partition("/")[2] for member in archive if member.isfile()}
+        archive.extractall(folder, filter="data")
+    same("the sdist", {name for name in files if ".egg-info/" not in name}, tracked(project) | WRITTEN)
 
-    bare = folder / "bare"
-    venv.create(bare, clear=True, with_pip=True)
-    scripts = bare / ("Scripts" if sys.platform == "win32" else "bin")
-    python = scripts / "python"
+    python = environment(folder / "bare")
     run(python, "-m", "pip", "install", "--quiet", wheel)
     run(python, "-c", SMOKE, cwd=folder)
     run(python, "-m", "unpool", "info", cwd=folder)
-    run(scripts / "unpool", "info", "--json", cwd=folder)
+    run(python.with_name("unpool"), "info", "--json", cwd=folder)
+
+    unpacked = folder / sdist.name.removesuffix(".tar.gz")
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", dist, unpacked)
+    (rebuilt,) = dist.glob("*.whl")
+    same("the wheel of the sdist", contents(rebuilt), names)
+    python = environment(folder / "tests")
+    backend = tomllib.loads((unpacked / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
+    run(python, "-m", "pip", "install", "--quiet", f"{rebuilt}[test]", unpacked / "tests" / "plugin", *backend)
+    # -P: the installed package is tested, and not the one in the working directory.
+    pytest = (python, "-P", "-m", "pytest", "-q", "--one-in", "8", "--pyargs")
+    run(*pytest, *TESTS, cwd=unpacked, UNPOOL_REQUIRE=REQUIRED)
 
 
 def same(archive: str, found: set[str], expected: set[str]) -> None:
     assert found == expected, f"in {archive} alone: {found - expected}; missing there: {expected - found}"
 
 
-def sources(project: Path, backends: str = "") -> set[str]:
-    """Return the source files of every package in the tree, without built files; paths of backends get a prefix."""
+def contents(wheel: Path) -> set[str]:
+    """Return the files of a wheel, without its metadata."""
+    return {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+
+
+def sources(project: Path) -> set[str]:
+    """Return the source files of every package in the tree, as they are named in a wheel."""
     return {
-        prefix + path.relative_to(root).as_posix()
-        for root, packages, prefix in ((project, "unpool", ""), (project / "backends", "*", backends))
-        for path in root.glob(f"{packages}/**/*")
-        if path.is_file() and path.parent.name != "__pycache__" and path.suffix not in {".so", ".pyd"}
+        name.removeprefix("backends/") for name in tracked(project) if name.startswith(("unpool/", "backends/unpool_"))
     }
 
 
-def run(*command: object, cwd: Path | None = None) -> None:
+def tracked(project: Path) -> set[str]:
+    listed = subprocess.run(["git", "ls-files"], cwd=project, check=True, capture_output=True, text=True)
+    return set(listed.stdout.splitlines())
+
+
+def environment(folder: Path) -> Path:
+    """Make a virtual environment, and return its interpreter."""
+    venv.create(folder, clear=True, with_pip=True)
+    return folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+
+
+def run(*command: object, cwd: Path | None = None, **variables: str) -> None:
     print("+", *command, flush=True)
-    subprocess.run([str(part) for part in command], check=True, cwd=cwd)
+    subprocess.run([str(part) for part in command], check=True, cwd=cwd, env=os.environ | variables)
 
 
 if __name__ == "__main__":
