@@ -8,8 +8,8 @@ convolution is transposed.  The gradient takes the same walk, and differs at the
 positive on the way forward.  Without the switches, all values of a window go to its first cell.
 
 The net learns which of six pictures a grey patch of 32 x 32 pixels is from.  The pictures are in scikit-image's
-wheel.  A unit of the last convolution sees the whole patch.  The figure shows six units: the patches that they answer
-to most, and the projections.  The patches are from the right third of each picture, which is not trained on.
+wheel.  A unit of the last convolution sees the whole patch.  The figure shows six units: the patches with their largest
+activations, and the projections.  These patches are from the right third of each picture, which is not trained on.
 
 It takes half a minute on a CPU.
 """
@@ -171,7 +171,7 @@ def autograd(layers: torch.nn.Sequential, x: torch.Tensor, unit: int) -> torch.T
 INK, GREY = "#1a1a1a", "#666666"
 DPI, PANEL, GAP, MARGIN, TOP = 100, 3 * PATCH, 24, 34, 132  # pixels
 TITLES = {
-    "Patches": "that the unit answers to most",
+    "Patches": "with its largest activations",
     "Deconvnet": "back through the switches",
     "Gradient": "of the unit's activation",
     "No switches": "each value in the first cell",
@@ -179,7 +179,7 @@ TITLES = {
 
 
 def draw(strongest: dict[int, torch.Tensor], projections: dict[str, dict[int, torch.Tensor]]) -> Figure:
-    """Draw in a row each: the patches that a unit answers to most, and its projections by each rule."""
+    """Draw in a row each: the patches with the largest activations of a unit, and its projections by each rule."""
     group = 3 * PANEL + 4
     width, height = 2 * MARGIN + 4 * (group + GAP) - GAP, TOP + len(strongest) * (PANEL + 8) + MARGIN
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")

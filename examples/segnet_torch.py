@@ -104,7 +104,7 @@ def crops(picture: np.ndarray, truth: np.ndarray, count: int, seed: int) -> tupl
 
 
 def refusal(net: SegNet, x: torch.Tensor) -> str | None:
-    """Return why PyTorch refuses the net under `use_deterministic_algorithms(True)`, or None; leave the word on."""
+    """Return why PyTorch refuses the net under `use_deterministic_algorithms(True)`, or None; that mode stays on."""
     torch.use_deterministic_algorithms(True)
     try:
         net.eval()(x)

@@ -5,6 +5,7 @@ the contract in unpool/testing, too, because pytest reads it at the start: in th
 """
 
 import os
+import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,6 +54,9 @@ def pytest_configure(config):
     missing = [module for module in needs.promised() if find_spec(module) is None]
     if missing:
         raise pytest.UsageError(f"UNPOOL_REQUIRE promises what is not installed: {', '.join(missing)}")
+    # A shell starts programs in the background with Ctrl-C ignored, and the programs that tests start inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # PyTorch keeps compiled programs with their backward pass, which would call operators of an earlier schema.
     os.environ["TORCHINDUCTOR_AUTOGRAD_CACHE"] = "0"
     if find_spec("jax"):  # read when JAX is imported, by the processes that tests start, too

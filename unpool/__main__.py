@@ -173,8 +173,8 @@ def _parser() -> argparse.ArgumentParser:
         "bench",
         help="time unpool beside NumPy's recipes, and PyTorch if it is installed",
         description="Time unpool beside NumPy's recipes, and PyTorch if it is installed, each in a process of its own. "
-        "It takes up to a minute and 1 GB of memory. Each time has its spread, and reasons not to trust the times are "
-        "told below the table. The table is printed to standard output, and the progress to standard error.",
+        "It takes up to a minute and 1 GB of memory. Each time has its spread. Lines below the table name "
+        "reasons not to trust the times. The table is printed to standard output, and the progress to standard error.",
     )
     command.add_argument(
         "--threads", type=positive, metavar="N", help="of every contestant (default: the cores of this process)"

@@ -94,12 +94,12 @@ class TestBench:
                 ]
             )
         report["missing"] = {"numpy": "numpy"}
-        report["warnings"] = ["Not quiet: a dog barked."]
+        report["warnings"] = ["Not quiet: other programs ran."]
         text = table(report)
         assert "| usual | 2.00   | 9.00 (4.50x)* |" in text
         assert "\\* PyTorch has no `out=`." in text
         assert "numpy is not installed: pip install numpy" in text
-        assert "Not quiet: a dog barked." in text
+        assert "Not quiet: other programs ran." in text
 
     def test_a_wrong_result_is_not_timed(self) -> None:
         def wrong(data: Data) -> dict[str, Call]:

@@ -2,10 +2,9 @@
 
 import re
 import tomllib
-from importlib.util import module_from_spec, spec_from_file_location
 
 import pytest
-from tree import ROOT
+from tree import ROOT, load_tool
 
 import unpool
 
@@ -19,8 +18,8 @@ OPTIONAL = {
     *("preferred-citation", "references", "repository", "repository-artifact", "repository-code", "type", "url"),
     "version",
 }
-# What a report of a bug must have, by the words of its fields.
-ASKED = ("unpool info --json", "The call", "What happened", "What you expected, and which library gives it")
+# The labels of the fields that a report of a bug must fill in.
+LABELS = ("unpool info --json", "The call", "What happened", "What you expected, and which library gives it")
 
 
 def test_the_citation_has_the_keys_of_its_format():
@@ -51,9 +50,7 @@ def test_the_citation_names_the_holders_of_the_license():
 
 
 def test_the_badges_are_those_of_today():
-    spec = spec_from_file_location("badges", ROOT / "tools" / "site" / "badges.py")
-    badges = module_from_spec(spec)
-    spec.loader.exec_module(badges)
+    badges = load_tool("site/badges")
     assert badges.FILE.read_text(encoding="utf-8") == badges.badges(), "run python tools/site/badges.py"
     said = "; ".join(f"{left} {right}" for left, right in badges.facts().items())
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -65,10 +62,10 @@ def fields(name):
     return re.split(r"^  - type: ", (FORMS / f"{name}.yml").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
 
 
-def test_a_bug_report_must_have_what_we_need():
-    asked = [field for field in fields("bug") if field.startswith("textarea")]
-    assert len(asked) == len(ASKED)
-    for field, words in zip(asked, ASKED, strict=True):
+def test_each_field_of_a_bug_report_is_required():
+    required = [field for field in fields("bug") if field.startswith("textarea")]
+    assert len(required) == len(LABELS)
+    for field, words in zip(required, LABELS, strict=True):
         assert words in field
         assert field.endswith("    validations:\n      required: true\n")
 
@@ -85,7 +82,7 @@ def test_a_hole_is_reported_in_private():
     texts.append((ROOT / "CODE_OF_CONDUCT.md").read_text(encoding="utf-8"))
     assert all("SECURITY.md" in text for text in texts)
     for text in texts:
-        assert not re.findall(r"https?://|\w@\w", text), "an address that nobody may read"
+        assert not re.findall(r"https?://|\w@\w", text), "nobody may read mail to this address"
 
 
 def test_the_page_of_users_lists_the_models_that_are_ported():

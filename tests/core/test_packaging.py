@@ -3,10 +3,9 @@
 import re
 import shutil
 import tomllib
-from importlib.util import module_from_spec, spec_from_file_location
 
 import pytest
-from tree import ROOT
+from tree import ROOT, load_tool
 
 import unpool
 
@@ -108,10 +107,7 @@ def test_the_workflow_of_a_release_checks_and_tests_before_it_publishes():
 
 @pytest.fixture(scope="module")
 def missing():
-    spec = spec_from_file_location("check_release", ROOT / "tools" / "check_release.py")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.missing
+    return load_tool("check_release").missing
 
 
 @pytest.fixture

@@ -4,23 +4,14 @@ import json
 import re
 import sys
 import tomllib
-from importlib.util import module_from_spec, spec_from_file_location
 
 import pytest
-from tree import ROOT
-
-
-def loaded(name):
-    """Return a program of tools/ as a module."""
-    spec = spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tree import ROOT, load_tool
 
 
 @pytest.fixture(scope="module")
 def tool():
-    return loaded("reliability")
+    return load_tool("reliability")
 
 
 def kept(tool):
@@ -68,7 +59,7 @@ def test_each_library_that_the_extras_name_has_a_row(tool):
     named = {re.match(r"[\w-]+", text).group() for text in texts}
     named -= {"unpool", "cupy-cuda12x", "cupy-cuda13x", "pre-commit", "tox"}
     assert named == {name for name, (_, command) in tool.VERSIONS.items() if "versions.py" in command}
-    versions = loaded("versions")
+    versions = load_tool("versions")
     assert named == set(versions.LIBRARIES)
     assert all(re.fullmatch(r"[\d.]+", versions.lower_bound(name)) for name in named), "each has one lower bound"
 

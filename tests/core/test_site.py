@@ -2,11 +2,10 @@
 
 import ast
 import re
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
-from tree import ROOT
+from tree import ROOT, load_tool
 from wrong_calls.texts import VARIES, fixed, functions, texts
 
 import unpool
@@ -63,10 +62,7 @@ def test_every_public_name_is_in_the_reference(package, part):
 
 @pytest.fixture(scope="module")
 def draw():
-    spec = spec_from_file_location("draw", ROOT / "tools" / "site" / "draw.py")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("site/draw")
 
 
 def test_the_pictures_are_those_of_today(draw):

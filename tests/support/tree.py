@@ -1,7 +1,8 @@
-"""The source tree: its root, and the programs in benchmarks/ as modules."""
+"""The source tree: its root, and the programs in benchmarks/ and tools/ as modules."""
 
 import sys
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -24,3 +25,12 @@ def load(name):
         for name in names & sys.modules.keys():
             del sys.modules[name]
         sys.modules.update(kept)
+
+
+def load_tool(name):
+    """Import a program of tools/, such as "reliability" or "site/draw"."""
+    path = ROOT / "tools" / f"{name}.py"
+    spec = spec_from_file_location(path.stem, path)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -126,7 +126,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def time_call(call: Callable[[], object], seconds: float) -> dict[str, Any]:
-    """Return the times of a call, after warming up; short calls are timed in batches."""
+    """Time a call after warming up, and return the `summary` of its times; short calls are timed in batches."""
     now = time.perf_counter
     start, calls = now(), 0
     while calls < 3 and now() - start < seconds:

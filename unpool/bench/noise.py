@@ -1,6 +1,6 @@
-"""What makes times untrue: other programs, a virtual machine's host, the CPU's frequency, and times that spread.
+"""The noise of a benchmark: other programs, a virtual machine's host, the CPU's frequency, the spread of times.
 
-`state` is read once, before the first call.  `used` is read before and after each process, and counts in seconds.
+A report calls `state` once, before the first call of a peer, and `used` before and after each process.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-CORES = 0.1  # kept busy by others: with more, times are untrue
+# A report warns above these limits.
+CORES = 0.1  # kept busy by other programs, or taken by the host
 LOAD = 0.5  # load average, which is still high for some minutes after a program has ended
 SPREAD = 0.1  # of a figure
 STEADY = "performance"  # the frequency governor that does not follow the load
@@ -28,6 +29,7 @@ class Used(NamedTuple):
 
 
 def used(file: Path = Path("/proc/stat")) -> Used:
+    """Return the counters of this moment."""
     ours = os.times()
     try:
         ticks = [int(text) for text in file.read_text().split(maxsplit=9)[1:9]]

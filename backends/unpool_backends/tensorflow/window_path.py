@@ -205,7 +205,10 @@ class Matches:
         return groups, outer * self.trail
 
     def _mismatched_by(self, order: tuple[int, ...], offsets: Any, masks: list[list[Any]] | None) -> Any:
-        """Return a mask of the cells that are not the index of their block's q-th window; (lead, cells, trail)."""
+        """Return a mask of the cells that are not the index of their block's q-th window; (lead, cells, trail).
+
+        `masks` has `_Axis.mask` of each axis and q.  It is None if those are True everywhere.
+        """
         named, wanted = cast(0, offsets.dtype), []
         for axis, q in zip(self.axes, order, strict=True):
             if axis.stride > 1:
