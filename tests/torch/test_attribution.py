@@ -14,6 +14,7 @@ from tree import EXAMPLES, ROOT
 
 torch = require("torch", "the example computes attributions of its models")
 require_backend("torch")
+require("tqdm", "the example shows its progress with it")
 
 import unpool.torch  # noqa: E402
 
