@@ -20,13 +20,13 @@ _SHARED = ["-shared", "-fPIC", "-U_FORTIFY_SOURCE"]  # a fortified longjmp refus
 _MACHINE_OPTIONS = [*_SHARED, "-std=c++17", "-O2"]
 _MODULE_OPTIONS = [
     *_SHARED,
-    *("-O1", "-w", "-fno-exceptions", "-fno-strict-aliasing"),
+    *("-O0", "-w", "-fno-exceptions"),  # compiling takes longer than what runs
     # machine.cpp defines the functions that the sanitizers call, so their libraries are not linked.
     "-nostdlib",
     "-fsanitize=thread,alignment,null,bounds,bool,shift-exponent,signed-integer-overflow,integer-divide-by-zero",
     "--param=tsan-instrument-func-entry-exit=0",
-    # Uninitialized variables hold a pattern. Full redundancy elimination would assume convenient values instead.
-    *("-ftrivial-auto-var-init=pattern", "-fno-tree-fre"),
+    # Uninitialized variables hold a pattern. An optimizer would assume convenient values instead.
+    "-ftrivial-auto-var-init=pattern",
     # Names are local to a module, since other modules define the same names.
     *("-fvisibility=hidden", "-fno-gnu-unique"),
     *("-include", str(_HEADER)),
