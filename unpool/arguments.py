@@ -378,6 +378,8 @@ def _wrong_length(argument: str, value: Sequence[int | None], rank: int) -> Valu
         advice = "a shape is passed as `output_size`"
     elif len(value) == 2 * rank and argument == "padding":
         advice = f"pass {'a pair' if rank == 1 else f'{rank} pairs'} (before, after), such as {((0, 1),) * rank}"
+    elif len(value) == rank + 2:  # a shape, or a window of TensorFlow
+        advice = "leave out the batch and the channels"
     else:
         advice = f"pass {rank} of them" if rank > 1 else "pass that one"
     return ValueError(f"`{argument}` must be {rule}, got {tuple(value)}: {advice}")

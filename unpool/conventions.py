@@ -205,12 +205,14 @@ class _Geometry:
         """Return plane indices; refuse an index that its convention cannot have at its position."""
         self._check_room(source)
         value = self.arithmetic.cast(self.given, "int64")
-        right, rule = None, "its remainder by the channels is its channel"
+        right, rule = None, ""
         if source == "plane":
             cells, rule = value, "a plane has the cells 0..{last}"
         elif source == "tensorflow":
+            rule = "an index is cell * {channels} + channel, with the cells 0..{last}"
             cells, right = value // self.channels, self.arithmetic.equal(value % self.channels, self._channel)
         elif source == "tensorflow_batch":
+            rule = "an index is (sample * {cells} + cell) * {channels} + channel, with the cells 0..{last}"
             cells = value // self.channels - self._sample * self.cells
             right = self.arithmetic.equal(value % self.channels, self._channel)
         elif source in ("onnx", "onnx_column_major"):
@@ -306,7 +308,10 @@ class _Geometry:
         """Return a function that builds the error of an index that breaks a rule of its convention."""
 
         def foreign(position: list[int], value: int, number: Number) -> Exception:
-            filled = rule.format(cells=number(self.cells), last=number(self.cells - 1)) if "{" in rule else rule
+            filled = rule
+            if "{" in rule:
+                cells, channels = number(self.cells), number(self.channels)
+                filled = rule.format(cells=cells, last=cells - 1, channels=channels)
             return _foreign_index(position, value, convention, filled)
 
         return foreign
@@ -361,7 +366,10 @@ def _not_the_full_size(size: Sequence[int], shape: Sequence[int | None]) -> Valu
 
 def _foreign_index(position: Sequence[int], value: int, convention: str, rule: str) -> IndexError:
     """Return the error of an index that its convention cannot have at that position."""
-    return IndexError(
-        f"{index_at(position)} = {value} does not fit the convention {convention!r}: {rule}. Pass the convention and "
-        f"the `output_size` that the indices were made with"
-    )
+    advice = "Pass the convention and the `output_size` that the indices were made with"
+    if convention == "tensorflow":  # also the layers of TensorFlow Addons, which take no other convention
+        advice = (
+            "Pass what tf.nn.max_pool_with_argmax returns without the batch, and the shape of its input as "
+            "`output_size`; or the convention that the indices were made with"
+        )
+    return IndexError(f"{index_at(position)} = {value} does not fit the convention {convention!r}: {rule}. {advice}")

@@ -140,7 +140,8 @@ def bad_tap(
     return IndexError(
         f"{index_at(position)} = {value} is no tap of its window in {_plane(plane, sized_by)}: expected 0..{taps - 1}, "
         f"and none in the padding, with {pooling_arguments(window)}; {what_was_pooled(sized_by, f' as `{sized_by}`')}, "
-        f"with the arguments of the pooling call, or index_format='plane' for positions in the plane{_touched(touched)}"
+        f"with the arguments of the pooling call, or index_format='plane' for positions in the plane; convert indices "
+        f"of TensorFlow or ONNX by unpool.convert_indices{_touched(touched)}"
     )
 
 

@@ -8,6 +8,7 @@ import platform
 import sys
 import textwrap
 from contextlib import redirect_stdout
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,8 @@ def print_rows() -> None:
     _row("OpenMP", _openmp() if found["cpu"]["works"] else "unknown, because the CPU backend does not work")
     print("\nbackends")
     for name, facts in found.items():
-        version = f" ({facts['framework']} {facts['version']})" if facts["version"] else ""
-        _row(f"  {name}", f"yes{version}" if facts["works"] else f"no{version}: {facts['reason']}")
+        named = f" ({facts['framework']} {facts['version']})" if facts["version"] else ""
+        _row(f"  {name}", f"yes{named}" if facts["works"] else f"no{named}: {facts['reason']}")
 
 
 def print_json() -> None:
@@ -56,6 +57,7 @@ def machine() -> dict[str, str]:
         "unpool": unpool.__version__,
         "Python": f"{platform.python_version()} ({platform.python_implementation()})",
         "NumPy": np.__version__,
+        "Keras": _keras(),
         "platform": platform.platform(),
         "cores": _cores(),
     }
@@ -66,8 +68,12 @@ def backends() -> dict[str, dict[str, Any]]:
     found = {}
     for name, reason in unpool.available().items():
         framework = BUILT_IN[name].framework if name in BUILT_IN else name
-        version = version_of(framework)
-        found[name] = {"works": reason is None, "framework": framework, "version": version, "reason": reason}
+        found[name] = {
+            "works": reason is None,
+            "framework": framework,
+            "version": version_of(framework),
+            "reason": reason,
+        }
     return found
 
 
@@ -82,6 +88,14 @@ def _cores() -> str:
     cores = os.cpu_count()
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
     return f"{cores}" if usable == cores else f"{cores}, {usable} of them for this process"
+
+
+def _keras() -> str:
+    """Return the version of Keras, which is no backend, without importing it."""
+    try:
+        return version("keras")
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _openmp() -> str:

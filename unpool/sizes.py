@@ -318,7 +318,7 @@ def _too_many_taps(window: Window) -> ValueError:
 def _wrong_leading(argument: str, value: Sequence[int | None], other: str, shape: Sequence[int | None]) -> ValueError:
     return ValueError(
         f"`{argument}` must keep the batch and channels of `{other}`, got {tuple(value)} for shape {tuple(shape)}: "
-        f"{what_was_pooled(argument, spatial=True)}"
+        f"{what_was_pooled(argument, spatial=True)}, with the `data_format` of the pooling call"
     )
 
 

@@ -28,6 +28,13 @@ class TestInfo:
         assert found["cpu"] == f"yes (numpy {np.__version__})"
         assert all(len(line) < 80 or " " not in line.strip() for line in result.stdout.splitlines())
 
+    def test_says_which_keras_is_installed(self, tmp_path: Path) -> None:
+        """The layers have no backend of their own. Keras is not imported, which takes seconds and needs a backend."""
+        (tmp_path / "keras-3.99.0.dist-info").mkdir()
+        (tmp_path / "keras-3.99.0.dist-info" / "METADATA").write_text("Name: keras\nVersion: 3.99.0\n")
+        (tmp_path / "keras.py").write_text("raise RuntimeError")
+        assert rows(main("info", first=tmp_path).stdout)["Keras"] == "3.99.0"
+
     def test_says_which_openmp_was_built(self) -> None:
         from unpool_backends.cpu import max_threads, openmp
 

@@ -96,7 +96,11 @@ WRONG_UNPOOLING = {
     ),
     "output_size 0": ({"output_size": (4, 0)}, ValueError, "`output_size` must be between 1 and "),
     "output_size a float": ({"output_size": 4.0}, TypeError, f"`output_size` {INTEGERS} 4.0"),
-    "output_size with the batch": ({"output_size": (1, 4, 4, 3)}, ValueError, "`output_size` must be one integer or 2"),
+    "output_size with the batch": (
+        {"output_size": (1, 4, 4, 3)},
+        ValueError,
+        "one per spatial dimension, got (1, 4, 4, 3): leave out the batch and the channels",
+    ),
     "output_size open": ({"output_size": (None, 4)}, TypeError, f"`output_size` {INTEGERS} (None, 4)"),
     "duplicates": (
         {"duplicates": "mean"},
@@ -150,6 +154,16 @@ CALLS = {
         lambda: unpooling(2)(V, I, like=V[0]),
         ValueError,
         BATCH.format("like"),
+    ),
+    "a shape as like": (
+        lambda: unpooling(2)(V, T, like=(1, 4, 4, 1)),
+        ValueError,
+        "got shape (4,): pass the array that was pooled, or its shape as `output_size`",
+    ),
+    "an array of sizes as like": (
+        lambda: unpooling(2)(V, T, like=np.array([1, 4, 4, 1])),
+        ValueError,
+        "got shape (4,): pass the array that was pooled, or its shape as `output_size`",
     ),
     "another rank": (
         lambda: pooling(1, data_format="channels_first")(V),
@@ -306,6 +320,11 @@ SYMBOLIC = {
         lambda: unpooling(2)(symbol(V), symbol(I[:, :1])),
         ValueError,
         "`indices` must have the shape of `inputs`, (1, 2, 2, 1), got (1, 1, 2, 1)",
+    ),
+    "a shape as like": (
+        lambda: unpooling(2)(symbol(V), symbol(T), like=(1, 4, 4, 1)),
+        ValueError,
+        CALLS["a shape as like"][2],
     ),
     "a size that does not pool to it": (
         lambda: unpooling(2)(symbol(V), symbol(I), output_size=(6, 4)),

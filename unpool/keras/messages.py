@@ -9,7 +9,9 @@ from unpool.errors import kind_of
 
 def not_batched(argument: str, shape: Sequence[int | None], layout: str) -> ValueError:
     dimensions, last = layout.count(",") + 1, layout.endswith("C)")
-    if len(shape) == dimensions - 1:
+    if argument == "like" and len(shape) == 1:
+        advice = "pass the array that was pooled, or its shape as `output_size`"
+    elif len(shape) == dimensions - 1:
         channels = f"{argument}{'[..., None]' if last else '[:, None]'}"
         advice = (
             f"give a single sample a batch of 1, as {argument}[None] does; if the channels are missing, add them, as "

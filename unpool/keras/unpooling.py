@@ -45,7 +45,7 @@ class _MaxUnpooling(Windowed):
     def call(self, inputs: Any, indices: Any = None, output_size: Any = None, like: Any = None) -> Any:
         values, indices = _pair(inputs, indices)
         self.check_batched("inputs", values.shape)
-        shape = None if like is None else keras.ops.shape(like)
+        shape = None if like is None else keras.ops.shape(self._array(like))
         size = self._size(output_size, shape)
         terms = calls.Terms(("inputs", "indices", "out"), _sized_by(size, like), real=False)
         how = self.data_format, self.index_format, self.duplicates, None, self._checks(size), None
@@ -90,11 +90,17 @@ class _MaxUnpooling(Windowed):
         values, indices = _pair(inputs, indices)
         dtypes.check_arrays("inputs", values, indices)
         dtypes.check_pair("inputs", values.dtype, indices.dtype, self.index_format, real=False)
-        like_shape = None if like is None else like.shape
+        like_shape = None if like is None else self._array(like).shape
         shape = self.compute_output_shape(values.shape, indices.shape, output_size, like_shape)
         if self._size(output_size, like_shape) is None:
             self._warn_of_default(values.shape)
         return keras.KerasTensor(shape, values.dtype)
+
+    def _array(self, like: Any) -> Any:
+        """Return `like`; refuse a shape in its place."""
+        if isinstance(like, (list, tuple)):
+            self.check_batched("like", (len(like),))
+        return like
 
     def _warn_of_default(self, shape: Sequence[int | None]) -> None:
         """Warn if the default size may be wrong, on JAX, whose programs may drop the indices that would tell."""

@@ -76,4 +76,12 @@ CONVERSIONS = {
         "and channel. Pass the convention and the `output_size` that the indices were made with",
         lambda out: unpool.convert_indices(np.array([[[[2]], [[9]]]]), "onnx", "plane", output_size=(1, 2, 2, 2)),
     ),
+    "foreign_index_of_tensorflow": Case(
+        "foreign_index",
+        IndexError,
+        "indices[0, 1, 0, 0] = 2 does not fit the convention 'tensorflow': an index is cell * 2 + channel, with the "
+        "cells 0..3. Pass what tf.nn.max_pool_with_argmax returns without the batch, and the shape of its input as "
+        "`output_size`; or the convention that the indices were made with",
+        lambda out: unpool.convert_indices(np.array([[[[2]], [[2]]]]), "tensorflow", "plane", output_size=(1, 2, 2, 2)),
+    ),
 }

@@ -18,6 +18,9 @@ def planted(indices, *places):
 X8 = np.random.default_rng(8).permutation(2 * 4 * 64).reshape(2, 4, 8, 8).astype("float32")
 P8, I8 = unpool.max_pool2d(X8, 2, return_indices=True)
 AT_1_3_0_2 = int(np.ravel_multi_index((1, 3, 0, 2), I8.shape))
+TAPS = (
+    "index_format='plane' for positions in the plane; convert indices of TensorFlow or ONNX by unpool.convert_indices"
+)
 LAST = "pass the shape of the array that was pooled as"
 CONVERT = ", and convert indices of TensorFlow, ONNX or Chainer by unpool.convert_indices"
 EIGHT = "is out of range for an output plane of 8 x 8: expected 0..63; " + LAST
@@ -27,8 +30,7 @@ INDICES = {
         "bad_tap",
         IndexError,
         "indices[0, 0, 1, 0] = 4 is no tap of its window in an output plane of 4 x 4: expected 0..3, and none in the "
-        f"padding, with {WINDOW}; {LAST} `output_size`, with the arguments of the pooling call, or "
-        "index_format='plane' for positions in the plane",
+        f"padding, with {WINDOW}; {LAST} `output_size`, with the arguments of the pooling call, or " + TAPS,
         lambda: unpool.max_unpool2d(P, planted(0 * I, (2, 4)), 2, index_format="window"),
     ),
     "no tap, written": Case(
@@ -36,7 +38,7 @@ INDICES = {
         IndexError,
         "indices[0, 0, 1, 0] = -1 is no tap of its window in an output plane of 4 x 4: expected 0..3, and none in the "
         f"padding, with {WINDOW}; {LAST} `input_size`, with the arguments of the pooling call, or "
-        "index_format='plane' for positions in the plane. `out` may be partly overwritten",
+        f"{TAPS}. `out` may be partly overwritten",
         lambda: unpool.max_pool2d_backward(
             P, planted(0 * I, (2, -1)), (4, 4), 2, index_format="window", out=np.empty((1, 1, 4, 4), "float32")
         ),

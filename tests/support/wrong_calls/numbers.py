@@ -198,6 +198,13 @@ NUMBERS = {
         "`kernel_size` must be one integer or 2 of them, one per spatial dimension, got (2, 2, 2): pass 2 of them",
         lambda out: unpool.max_pool2d(X, (2, 2, 2), out=out.pooled),
     ),
+    "kernel_of_tensorflow": Case(
+        "wrong_length",
+        ValueError,
+        "`kernel_size` must be one integer or 2 of them, one per spatial dimension, got (1, 2, 2, 1): leave out the "
+        "batch and the channels",
+        lambda out: unpool.max_pool2d(X, (1, 2, 2, 1), out=out.pooled),
+    ),
     "stride_too_few": Case(
         "wrong_length",
         ValueError,

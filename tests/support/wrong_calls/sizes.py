@@ -152,21 +152,21 @@ SIZES = {
         "wrong_leading",
         ValueError,
         "`output_size` must keep the batch and channels of `input`, got (2, 1, 4, 4) for shape (1, 1, 2, 2): pass the "
-        "spatial entries alone, or the shape of the array that was pooled",
+        "spatial entries alone, or the shape of the array that was pooled, with the `data_format` of the pooling call",
         lambda out: unpool.max_unpool2d(P, I, 2, output_size=(2, 1, 4, 4), out=out.plane),
     ),
     "output_size_of_another_format": Case(
         "wrong_leading",
         ValueError,
         "`output_size` must keep the batch and channels of `input`, got (1, 4, 4, 1) for shape (1, 1, 2, 2): pass the "
-        "spatial entries alone, or the shape of the array that was pooled",
+        "spatial entries alone, or the shape of the array that was pooled, with the `data_format` of the pooling call",
         lambda out: unpool.max_unpool2d(P, I, 2, output_size=(1, 4, 4, 1), out=out.plane),
     ),
     "output_size_of_other_channels_last": Case(
         "wrong_leading",
         ValueError,
         "`output_size` must keep the batch and channels of `input`, got (4, 4, 2) for shape (2, 2, 1): pass the "
-        "spatial entries alone, or the shape of the array that was pooled",
+        "spatial entries alone, or the shape of the array that was pooled, with the `data_format` of the pooling call",
         lambda out: unpool.max_unpool2d(
             P.reshape(2, 2, 1), I.reshape(2, 2, 1), 2, output_size=(4, 4, 2), data_format="channels_last", out=out.plane
         ),
