@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from unpool import errors
-from unpool.errors import kind_of
+from unpool.errors import kind_of, shown
 from unpool.plan import INDEX_FORMATS, IndexFormat, Validate
 from unpool.sizes import spatial_axes
 from unpool.tracing import how_to_make_static, is_symbol, is_tracer, remembered
@@ -344,21 +344,21 @@ def _not_an_integer(argument: str, value: object) -> TypeError:
         return TypeError(f"`{argument}` must be known when the program is traced, got {value!r}: {static}")
     whole = isinstance(value, float) and value.is_integer()
     advice = f"pass {value:.0f}" if whole else "pass one integer, or one for each spatial dimension"
-    return TypeError(f"`{argument}` must be an integer or a sequence of integers, got {value!r}: {advice}")
+    return TypeError(f"`{argument}` must be an integer or a sequence of integers, got {shown(value)}: {advice}")
 
 
 def _unknown_padding(value: str) -> ValueError:
     known = value.lower() if value.lower() in _PADDINGS else None
     return ValueError(
         f"`padding` must be an integer, a sequence of integers or of pairs (before, after), 'same', 'same_lower' or "
-        f"'valid', got {value!r}: pass {repr(known) if known else '0 for none'}"
+        f"'valid', got {shown(value)}: pass {repr(known) if known else '0 for none'}"
     )
 
 
 def _not_pairs(value: object, rank: int) -> ValueError:
     return ValueError(
-        f"`padding` must have an integer or a pair (before, after) for each of {rank} spatial dimensions, got {value}: "
-        f"leave out the batch and the channels"
+        f"`padding` must have an integer or a pair (before, after) for each of {rank} spatial dimensions, got "
+        f"{shown(value)}: leave out the batch and the channels"
     )
 
 
@@ -368,8 +368,8 @@ def _not_sizes(argument: str, value: object) -> TypeError:
             f"`{argument}` must be known when the program is traced, got {value!r}: pass the shape of an array, or "
             f"{how_to_make_static(value)}"
         )
-    shown = f"{kind_of(value)} of shape {value.shape}" if hasattr(value, "shape") else repr(value)
-    return TypeError(f"`{argument}` must be a sequence of integers, got {shown}: pass the shape of an array")
+    found = f"{kind_of(value)} of shape {value.shape}" if hasattr(value, "shape") else shown(value)
+    return TypeError(f"`{argument}` must be a sequence of integers, got {found}: pass the shape of an array")
 
 
 def _wrong_length(argument: str, value: Sequence[int | None], rank: int) -> ValueError:
@@ -382,12 +382,13 @@ def _wrong_length(argument: str, value: Sequence[int | None], rank: int) -> Valu
         advice = "leave out the batch and the channels"
     else:
         advice = f"pass {rank} of them" if rank > 1 else "pass that one"
-    return ValueError(f"`{argument}` must be {rule}, got {tuple(value)}: {advice}")
+    return ValueError(f"`{argument}` must be {rule}, got {shown(tuple(value))}: {advice}")
 
 
 def _out_of_bounds(argument: str, value: object, low: int, high: int) -> ValueError:
     return ValueError(
-        f"`{argument}` must be between {low} and {high} in every dimension, got {value}: pass a number in that range"
+        f"`{argument}` must be between {low} and {high} in every dimension, got {shown(value)}: pass a number in that "
+        f"range"
     )
 
 
@@ -408,15 +409,15 @@ def _pair_out_of_range(padding: Sequence[object], kernel: Sequence[int], dilatio
 
 def _needs_window(argument: str, value: object, kernel: str) -> ValueError:
     return ValueError(
-        f"`{argument}` must be left out where {kernel}=None, got {value!r}: pass the `{kernel}` of the pooling call "
-        f"too, or `output_size` alone"
+        f"`{argument}` must be left out where {kernel}=None, got {shown(value)}: pass the `{kernel}` of the pooling "
+        f"call too, or `output_size` alone"
     )
 
 
 def _size_left_open(argument: str, value: Sequence[int | None]) -> ValueError:
     return ValueError(
-        f"`{argument}` must have every spatial size, got {tuple(value)}: for a size unknown before the run, pass the "
-        f"shape as an array that the run computes; for a Dask array, call compute_chunk_sizes() first"
+        f"`{argument}` must have every spatial size, got {shown(tuple(value))}: for a size unknown before the run, "
+        f"pass the shape as an array that the run computes; for a Dask array, call compute_chunk_sizes() first"
     )
 
 

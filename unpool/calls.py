@@ -25,7 +25,7 @@ from unpool.plan import IndexFormat, Plan, Validate, plan_pooling, plan_unpoolin
 from unpool.protocol import DUPLICATES, Duplicates
 from unpool.sizes import common_shape
 from unpool.tracing import is_unchecked, remembered
-from unpool.warned import may_be_channels_last, warn_of_default_size, warn_of_format
+from unpool.warned import may_be_channels_last, note_format, warn_of_default_size, warn_of_format
 from unpool.windows import Window, no_window
 
 
@@ -64,8 +64,10 @@ def pool(
         returned = index_dtype if return_indices else None
         channels_last = data_format is not None and is_channels_last(data_format, len(window.kernel))
         plan, may_be_last = _plan_pool(*described, window, bool(ceil_mode), channels_last, returned, index_format)
-    except (AttributeError, TypeError, ValueError):
-        dtypes.describe("input", input)
+    except (AttributeError, TypeError, ValueError) as error:
+        shape, _ = dtypes.describe("input", input)
+        if data_format is None:
+            note_format(error, "input", input.shape, shape, len(window.kernel))
         raise
     names: tuple[str, ...] = ("input",)
     arrays: tuple[Any, ...] = (input,)
@@ -118,8 +120,10 @@ def scatter(
             known, entries = sizes_of(sized_by, size, len(window.kernel), channels_last)
         checked = True if validate is True else check_validate(validate)
         plan, may_be_last = _plan_scatter(*pair, window, known, channels_last, index_format, checked, terms)
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError) as error:
         dtypes.check_arrays(names[0], values, indices)
+        if data_format is None:
+            note_format(error, names[0], values.shape, dtypes.shape_of(names[0], values.shape), len(window.kernel))
         raise
     if known is None and type(plan.windows) is not int:
         _warn_of_default(plan)
@@ -166,8 +170,10 @@ def gather(
         checked = True if validate is True else check_validate(validate)
         channels_last = data_format is not None and is_channels_last(data_format, len(window.kernel))
         plan, may_be_last = _plan_gather(*pair, window, channels_last, index_format, checked, terms)
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError) as error:
         dtypes.check_arrays(names[0], planes, indices)
+        if data_format is None:
+            note_format(error, names[0], planes.shape, dtypes.shape_of(names[0], planes.shape), len(window.kernel))
         raise
     if out is not None:
         _check_out("out", out, plan.pooled_shape, planes)

@@ -38,7 +38,7 @@ from unpool.errors import index_at
 from unpool.plan import plan_unpooling
 from unpool.sizes import Demand, Number, Problem, check_countable, check_taps, demand_size, spatial_axes
 from unpool.taps import cells_of, taps_of
-from unpool.warned import may_be_channels_last, warn_of_format
+from unpool.warned import may_be_channels_last, note_format, warn_of_format
 from unpool.windows import padding_before
 
 Convention = Literal["plane", "tensorflow", "tensorflow_batch", "onnx", "onnx_column_major", "window"]
@@ -156,7 +156,10 @@ class _Geometry:
         outside = (0, self.channel_axis)
         differ = any(None not in (size[axis], shape[axis]) and size[axis] != shape[axis] for axis in outside)
         if len(size) != len(shape) or differ:
-            raise _not_the_full_size(size, shape)
+            error = _not_the_full_size(size, shape)
+            if data_format is None:
+                note_format(error, "indices", indices.shape, shape, self.rank)
+            raise error
         if any(entry is not None and entry < 1 for entry in size[self.spatial]):
             raise errors.empty_dimension("output_size", size)
         check_countable("output_size", size)

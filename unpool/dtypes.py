@@ -168,7 +168,7 @@ def _indices_of_taps(dtype: str) -> TypeError:
     return TypeError(
         f'`indices` must be int64 or int32 where index_format="plane", got {dtype}, which holds the taps of windows: '
         f'pass index_format="window" where there is a window, convert taps by unpool.convert_indices, or convert '
-        f"positions in the plane to int64"
+        f"positions in the plane to int64. The order of the arguments is (values, indices)"
     )
 
 

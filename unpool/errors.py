@@ -31,6 +31,7 @@ class DefaultSizeWarning(UserWarning):
 # --- arguments ------------------------------------------------------------------------------------------------------
 
 
+_LONGEST = 80  # characters of a value in a message
 # The names of a choice in other libraries.
 _ALSO_KNOWN_AS: dict[object, tuple[str, ...]] = {
     "channels_first": ("ncl", "ncw", "nchw", "ncdhw"),
@@ -38,11 +39,25 @@ _ALSO_KNOWN_AS: dict[object, tuple[str, ...]] = {
 }
 
 
+def shown(value: object) -> str:
+    """Return a value for a message, in one short line: a large array by its type and shape.
+
+    >>> shown((2, 2.5)), shown([0.5] * 1000)[-10:]
+    ('(2, 2.5)', ' 0.5, 0...')
+    """
+    text = repr(value)
+    if len(text) <= _LONGEST and "\n" not in text:
+        return text
+    if hasattr(value, "shape"):
+        return f"{kind_of(value)} of shape {tuple(value.shape)}"
+    return f"{' '.join(text.split())[: _LONGEST - 3]}..."
+
+
 def unknown_choice(argument: str, value: object, choices: Sequence[object]) -> ValueError:
     text = value.lower() if isinstance(value, str) else ""
     meant = [choice for choice in choices if str(choice).lower() == text or text in _ALSO_KNOWN_AS.get(choice, ())]
     advice = f"pass {meant[0]!r}" if meant else "pass one of these"
-    return ValueError(f"`{argument}` must be one of {', '.join(map(repr, choices))}, got {value!r}: {advice}")
+    return ValueError(f"`{argument}` must be one of {', '.join(map(repr, choices))}, got {shown(value)}: {advice}")
 
 
 # --- arrays ---------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
-from unpool.errors import what_was_pooled
+from unpool.errors import shown, what_was_pooled
 from unpool.sizes import (
     LAYOUTS,
     Size,
@@ -298,6 +298,6 @@ def _no_size_given(argument: str) -> ValueError:
 
 def _wrong_size_length(argument: str, value: Sequence[int | None], rank: int, ndim: int) -> ValueError:
     return ValueError(
-        f"`{argument}` must have {rank} entries (the spatial ones) or {ndim} (the full shape), got {tuple(value)}: "
-        f"{what_was_pooled(argument)}"
+        f"`{argument}` must have {rank} entries (the spatial ones) or {ndim} (the full shape), got "
+        f"{shown(tuple(value))}: {what_was_pooled(argument)}"
     )

@@ -49,6 +49,15 @@ def warn_of_format(argument: str) -> None:
     warnings.warn(_unnamed_format(argument), stacklevel=_users_level())
 
 
+def note_format(error: Exception, argument: str, shape: object, sizes: Sequence[Size], rank: int) -> None:
+    """Add the text of the warning to the error of a call that does not name `data_format`.
+
+    The sizes of a photograph that is taken as channels first are often refused, before the call can warn.
+    """
+    if isinstance(error, ValueError) and may_be_channels_last(shape, sizes, rank):
+        error.add_note(str(_unnamed_format(argument)))
+
+
 def warn_of_default_size(argument: str, shape: Sequence[Size]) -> None:
     """Warn that the default size may be wrong for an array of this shape, in a program that cannot tell."""
     warnings.warn(_unnamed_size(argument, shape), stacklevel=_users_level())

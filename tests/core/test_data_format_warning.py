@@ -140,6 +140,45 @@ def test_a_wrong_call_raises_its_own_error(options, error, argument):
         unpool.max_pool2d(np.zeros((49, 2, 3)), **options)
 
 
+PHOTOGRAPH, POOLED = np.zeros((431, 359, 3)), np.zeros((215, 179, 3), int)
+
+
+@pytest.mark.parametrize(
+    ("argument", "wrong"),
+    [
+        ("input", lambda **named: unpool.max_pool2d(PHOTOGRAPH, 4, **named)),
+        ("input", lambda **named: unpool.MaxPool2d(4, **named)(PHOTOGRAPH)),
+        ("input", lambda **named: unpool.max_unpool2d(POOLED, POOLED, 2, output_size=PHOTOGRAPH.shape, **named)),
+        ("input", lambda **named: unpool.max_unpool2d(POOLED, POOLED, 2, output_size=PHOTOGRAPH.shape[:2], **named)),
+        ("grad_output", lambda **named: unpool.max_unpool2d_backward(PHOTOGRAPH, POOLED, 2, **named)),
+        ("input", lambda **named: unpool.take_along_plane(PHOTOGRAPH, POOLED, **named)),
+        (
+            "indices",
+            lambda **named: unpool.convert_indices(
+                POOLED[None], "plane", "onnx", output_size=(1, *PHOTOGRAPH.shape), **named
+            ),
+        ),
+    ],
+)
+def test_an_error_of_a_photograph_has_the_text_as_a_note(argument, wrong):
+    with pytest.raises(ValueError, match="must") as caught:
+        wrong()
+    assert caught.value.__notes__ == [TEXT.replace("input", argument)]
+    with pytest.raises(ValueError, match="must") as caught:
+        wrong(data_format="channels_first")
+    assert not hasattr(caught.value, "__notes__")
+
+
+def test_an_error_has_the_note_once_for_each_call():
+    for _ in range(2):  # the Plan's error must not be kept
+        with pytest.raises(ValueError, match="must") as caught:
+            unpool.max_pool2d(PHOTOGRAPH, 4)
+        assert len(caught.value.__notes__) == 1
+    with pytest.raises(ValueError, match="must") as caught:
+        unpool.max_pool2d(PHOTOGRAPH.transpose(2, 0, 1), 400)
+    assert not hasattr(caught.value, "__notes__")
+
+
 def test_a_warning_that_is_an_error_comes_before_any_work():
     out = np.ones((49, 1, 1))
     with pytest.raises(unpool.DataFormatWarning):

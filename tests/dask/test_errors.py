@@ -152,7 +152,16 @@ def test_a_repeated_cell_is_found_across_an_edge(case, name, index_format):
 
 # --- indices outside their chunk --------------------------------------------------------------------------------------
 
-ANYWHERE = "rechunk both arrays to one chunk along each spatial axis, where an index may be anywhere in its plane"
+# The first remedy by function, then the one for indices that no window made.
+POOLED = {
+    "max_unpool": "pass the shape of the array that was pooled as `output_size`",
+    "max_pool_backward": "pass the shape of the array that was pooled as `input_size`",
+    "max_unpool_backward": "pass the gradient of the array that was unpooled",
+}
+REMEDIES = (
+    "{}, with the arguments of the pooling call; for indices of no window, rechunk both arrays to one chunk along each "
+    "spatial axis"
+)
 
 
 @every_function
@@ -162,7 +171,7 @@ def test_an_index_outside_of_its_chunk_is_refused(name, validate):
     x, values, indices = pooled(case)
     indices[3, 1, 5, 7] = 3
     first = x if name == "max_unpool_backward" else values
-    text = f"indices[3, 1, 5, 7] = 3 is outside the cells 8..11 x 8..15 of its chunk: {ANYWHERE}"
+    text = f"indices[3, 1, 5, 7] = 3 is outside the cells 8..11 x 8..15 of its chunk: {REMEDIES.format(POOLED[name])}"
     assert text_of(call(case, name, validate=validate), *lazily(first, indices)) == f"IndexError: {text}"
     whole_planes = [array.rechunk({2: -1, 3: -1}) for array in lazily(first, indices)]
     assert_as_numpy(call(case, name), [first, indices], whole_planes)
@@ -178,7 +187,10 @@ def test_an_index_outside_of_its_window_is_refused_where_windows_lie_in_two_chun
         f"indices[3, 1, 5, 7] = {CELLS - 4} is outside its own window, where it must lie if windows lie in two chunks: "
     )
     more = {} if name == "max_pool_backward" else {"duplicates": "last"}
-    assert text_of(call(case, name, **more), *lazily(first, indices)) == f"IndexError: {text}{ANYWHERE}"
+    assert (
+        text_of(call(case, name, **more), *lazily(first, indices))
+        == f"IndexError: {text}{REMEDIES.format(POOLED[name])}"
+    )
 
 
 def test_rows_and_volumes_name_the_cells_of_their_rank():

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from unpool import backends, findings
-from unpool.errors import index_at
+from unpool.errors import index_at, what_was_pooled
 from unpool.plan import Plan, Triple
 from unpool.protocol import Backend, Duplicates
 from unpool_backends.cpu import CPU, find, rebase
@@ -134,7 +134,9 @@ def _located(
     place = [int(at) for at in np.unravel_index(bad, given.shape)] if bad >= 0 else []
     # A user's index is compared with the cells of the whole plane.
     if place and not whole.by_taps and whole.validate != "windows" and 0 <= given[tuple(place)] < whole.cells:
-        located: Exception = _outside_chunk(list(map(add, origin, place)), int(given[tuple(place)]), block)
+        located: Exception = _outside_chunk(
+            list(map(add, origin, place)), int(given[tuple(place)]), block, whole.sized_by
+        )
     else:
         shown = replace(block.plan, validate=whole.validate, cells=whole.cells)
         located = findings.error(*found, given, given, shown, touched=False, origin=origin)
@@ -162,7 +164,7 @@ def _blocks_differ(argument: str, shape: tuple[int, ...], indices_shape: tuple[i
     )
 
 
-def _outside_chunk(position: list[int], value: int, block: Block) -> IndexError:
+def _outside_chunk(position: list[int], value: int, block: Block, sized_by: str) -> IndexError:
     if block.kept is None:
         rank = len(block.plan.spatial)
         axes = list(zip(block.cells, block.plan.plane, strict=True))[3 - rank :]
@@ -170,8 +172,9 @@ def _outside_chunk(position: list[int], value: int, block: Block) -> IndexError:
     else:
         place = "its own window, where it must lie if windows lie in two chunks"
     return IndexError(
-        f"{index_at(position)} = {value} is outside {place}: rechunk both arrays to one chunk along each spatial axis, "
-        f"where an index may be anywhere in its plane"
+        f"{index_at(position)} = {value} is outside {place}: {what_was_pooled(sized_by, f' as `{sized_by}`')}, with "
+        f"the arguments of the pooling call; for indices of no window, rechunk both arrays to one chunk along each "
+        f"spatial axis"
     )
 
 

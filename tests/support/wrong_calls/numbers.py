@@ -1,5 +1,7 @@
 """Calls with a wrong `kernel_size`, `stride`, `padding` or `dilation`."""
 
+import numpy as np
+
 import unpool
 from wrong_calls.case import PLANE_SHAPE, Case, I, P, X
 
@@ -16,6 +18,20 @@ NUMBERS = {
         "`kernel_size` must be an integer or a sequence of integers, got '2': pass one integer, or one for each "
         "spatial dimension",
         lambda out: unpool.max_pool2d(X, "2", out=out.pooled),
+    ),
+    "kernel_footprint": Case(
+        "not_an_integer",
+        TypeError,
+        "`kernel_size` must be an integer or a sequence of integers, got numpy.ndarray of shape (3, 3): pass one "
+        "integer, or one for each spatial dimension",
+        lambda out: unpool.max_pool2d(X, np.ones((3, 3)), out=out.pooled),
+    ),
+    "kernel_list_of_a_picture": Case(
+        "not_an_integer",
+        TypeError,
+        f"`kernel_size` must be an integer or a sequence of integers, got {str([[0.5, 0.5]] * 9)[:77]}...: pass one "
+        "integer, or one for each spatial dimension",
+        lambda out: unpool.max_pool2d(X, [[0.5, 0.5]] * 1000, out=out.pooled),
     ),
     "kernel_none": Case(
         "not_an_integer",
