@@ -32,6 +32,7 @@ class DefaultSizeWarning(UserWarning):
 
 
 _LONGEST = 80  # characters of a value in a message
+_CONVERT = "convert indices of TensorFlow, ONNX or Chainer by unpool.convert_indices"
 # The names of a choice in other libraries.
 _ALSO_KNOWN_AS: dict[object, tuple[str, ...]] = {
     "channels_first": ("ncl", "ncw", "nchw", "ncdhw"),
@@ -117,8 +118,8 @@ def bad_index(
         cells *= size
     return IndexError(
         f"{index_at(position)} = {value} is out of range for {_plane(plane, sized_by)}: expected 0..{cells - 1}; "
-        f"{what_was_pooled(sized_by, f' as `{sized_by}`')}, and convert indices of TensorFlow, ONNX or Chainer by "
-        f"unpool.convert_indices{_touched(touched)}"
+        f"{what_was_pooled(sized_by, f' as `{sized_by}`')}, and {_CONVERT}"
+        f"{_touched(touched)}"
     )
 
 
@@ -155,8 +156,8 @@ def bad_tap(
     return IndexError(
         f"{index_at(position)} = {value} is no tap of its window in {_plane(plane, sized_by)}: expected 0..{taps - 1}, "
         f"and none in the padding, with {pooling_arguments(window)}; {what_was_pooled(sized_by, f' as `{sized_by}`')}, "
-        f"with the arguments of the pooling call, or index_format='plane' for positions in the plane; convert indices "
-        f"of TensorFlow or ONNX by unpool.convert_indices{_touched(touched)}"
+        f"with the arguments of the pooling call, or index_format='plane' for positions in the plane; {_CONVERT}"
+        f"{_touched(touched)}"
     )
 
 

@@ -18,11 +18,10 @@ def planted(indices, *places):
 X8 = np.random.default_rng(8).permutation(2 * 4 * 64).reshape(2, 4, 8, 8).astype("float32")
 P8, I8 = unpool.max_pool2d(X8, 2, return_indices=True)
 AT_1_3_0_2 = int(np.ravel_multi_index((1, 3, 0, 2), I8.shape))
-TAPS = (
-    "index_format='plane' for positions in the plane; convert indices of TensorFlow or ONNX by unpool.convert_indices"
-)
 LAST = "pass the shape of the array that was pooled as"
-CONVERT = ", and convert indices of TensorFlow, ONNX or Chainer by unpool.convert_indices"
+CONVERTED = "convert indices of TensorFlow, ONNX or Chainer by unpool.convert_indices"
+CONVERT = f", and {CONVERTED}"
+TAPS = f"index_format='plane' for positions in the plane; {CONVERTED}"
 EIGHT = "is out of range for an output plane of 8 x 8: expected 0..63; " + LAST
 
 INDICES = {
