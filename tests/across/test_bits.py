@@ -160,12 +160,12 @@ def conversions(draw):
 
 # The number of groups of each function, and how they are drawn.
 DRAWN = {
-    "max_pool": (32, pools()),
-    "max_unpool": (32, moves("max_unpool")),
-    "max_unpool_backward": (32, moves("max_unpool_backward")),
-    "max_pool_backward": (32, moves("max_pool_backward")),
-    "take_along_plane": (32, takings()),
-    "convert_indices": (8, conversions()),
+    "max_pool": (20, pools()),
+    "max_unpool": (20, moves("max_unpool")),
+    "max_unpool_backward": (20, moves("max_unpool_backward")),
+    "max_pool_backward": (20, moves("max_pool_backward")),
+    "take_along_plane": (20, takings()),
+    "convert_indices": (6, conversions()),
 }
 
 

@@ -484,6 +484,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.one_in(2)  # each builds two graphs
 @pytest.mark.parametrize(("call", "arrays"), MISTAKES.values(), ids=MISTAKES)
 def test_mistakes(call, arrays):
     """Messages are those for NumPy arrays, whichever sizes are known while tracing."""

@@ -143,10 +143,11 @@ OLD = "disable_v2_behavior"
 
 @pytest.mark.skipif(os.environ.get("UNPOOL_TEST_TENSORFLOW") == OLD, reason="the test itself started this process")
 def test_with_the_behaviour_of_tensorflow_1():
-    """Run all tests above in a new process, since the behaviour cannot be changed back."""
+    """Run half of the cases above in a new process, since the behaviour cannot be changed back."""
     program = f"import sys, pytest, tensorflow as tf; tf.compat.v1.{OLD}(); sys.exit(pytest.main(sys.argv[1:]))"
+    pytest_options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--one-in", "2")
     result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program, "-q", "-p", "no:cacheprovider", "-p", "no:xdist", __file__],
+        [sys.executable, "-W", "ignore", "-c", program, *pytest_options, __file__],
         env=os.environ | {"UNPOOL_TEST_TENSORFLOW": OLD},
         capture_output=True,
         text=True,
