@@ -159,8 +159,8 @@ def _wrong_indices(dtype: str) -> TypeError:
         else ": convert them to int64"
     )
     return TypeError(
-        f"`indices` must be integers (int64 or int32, as max_pool returns them), got {dtype}{hint}. "
-        f"The order of the arguments is (values, indices)"
+        f"`indices` must be integers (int64 or int32, as max_pool returns them with return_indices=True), got "
+        f"{dtype}{hint}. The order of the arguments is (values, indices)"
     )
 
 

@@ -211,7 +211,7 @@ WRONG = {
     "float indices": (
         lambda x, values, indices: unpool.max_unpool2d(values, tf.cast(indices, tf.float32), 2),
         TypeError,
-        "`indices` must be integers (int64 or int32, as max_pool returns them), got float32: floats are exact only",
+        "`indices` must be integers (int64 or int32, as max_pool returns them with return_indices=True), got float32",
     ),
     "symbolic of Keras": (
         lambda x, values, indices: unpool.max_pool2d(tf.keras.Input((4, 6, 3)), 2),

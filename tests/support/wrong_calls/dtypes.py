@@ -5,28 +5,27 @@ import numpy as np
 import unpool
 from wrong_calls.case import PLANE_SHAPE, REALS, VALUES, Case, I, P, X
 
+INTEGERS = "`indices` must be integers (int64 or int32, as max_pool returns them with return_indices=True)"
+
 DTYPES = {
     "swapped": Case(
         "wrong_indices",
         TypeError,
-        "`indices` must be integers (int64 or int32, as max_pool returns them), got float32: floats are exact only up "
-        "to 2**24 (float32), so round and convert them where they are made. The order of the arguments is (values, "
-        "indices)",
+        f"{INTEGERS}, got float32: floats are exact only up to 2**24 (float32), so round and convert them where they "
+        "are made. The order of the arguments is (values, indices)",
         lambda out: unpool.max_unpool2d(I, P, 2, out=out.plane),
     ),
     "float_indices": Case(
         "wrong_indices",
         TypeError,
-        "`indices` must be integers (int64 or int32, as max_pool returns them), got float64: floats are exact only up "
-        "to 2**24 (float32), so round and convert them where they are made. The order of the arguments is (values, "
-        "indices)",
+        f"{INTEGERS}, got float64: floats are exact only up to 2**24 (float32), so round and convert them where they "
+        "are made. The order of the arguments is (values, indices)",
         lambda out: unpool.max_unpool2d_backward(X, I.astype(float), 2, out=out.pooled),
     ),
     "mask_for_indices": Case(
         "wrong_indices",
         TypeError,
-        "`indices` must be integers (int64 or int32, as max_pool returns them), got bool: convert them to int64. The "
-        "order of the arguments is (values, indices)",
+        f"{INTEGERS}, got bool: convert them to int64. The order of the arguments is (values, indices)",
         lambda out: unpool.max_unpool2d(P, I > 0, 2, out=out.plane),
     ),
     "taps_without_the_word": Case(
