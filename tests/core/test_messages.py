@@ -56,6 +56,7 @@ ELSEWHERE = {
     "unnamed_format",
     "unscriptable",
     "unserved_device",
+    "unpoolable",
     "unserved_window",
     "unsupported_format",
     "wrong_device",

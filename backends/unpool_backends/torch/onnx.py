@@ -24,6 +24,7 @@ from unpool.windows import SAME, SAME_LOWER, Window, default_size, padding_befor
 from unpool_backends.torch.packing import unpack
 
 _FLOATS = (onnx_ir.DataType.FLOAT16, onnx_ir.DataType.FLOAT, onnx_ir.DataType.DOUBLE)
+_POOLED = (*_FLOATS, onnx_ir.DataType.BFLOAT16, onnx_ir.DataType.INT8, onnx_ir.DataType.UINT8)  # by ONNX's MaxPool
 _AUTO_PADS: dict[Any, str] = {SAME: "SAME_UPPER", SAME_LOWER: "SAME_LOWER"}
 
 
@@ -54,6 +55,7 @@ def _max_pool_with_indices(
     index_format: str,
     index_dtype: str,
 ) -> Any:
+    check_dtype(input.dtype)
     layout = _Layout(input, len(kernel_size), channels_last)
     cells, window = layout.first(input), unpack(kernel_size, stride, padding, dilation)
     plane, attributes = op.Shape(cells, start=2), _attributes(window, ceil_mode)
@@ -268,6 +270,12 @@ class _Layout:
         return array if self.batched else op.Squeeze(array, _ints(0))
 
 
+def check_dtype(dtype: Any) -> None:
+    """Raise a TypeError where ONNX's `MaxPool` does not take a dtype: the runtime would refuse the whole model."""
+    if dtype not in _POOLED:
+        raise _unpoolable(dtype)
+
+
 def lowest(dtype: Any) -> Any:
     """Return the lowest value of a dtype of ONNX."""
     dtype = dtype.numpy()
@@ -289,6 +297,13 @@ def _ints(*values: int) -> Any:
 
 
 # --- messages ---------------------------------------------------------------------------------------------------------
+
+
+def _unpoolable(dtype: Any) -> TypeError:
+    return TypeError(
+        f"`input` must have a dtype of ONNX's MaxPool (float16, bfloat16, float32, float64, int8 or uint8) in "
+        f"an export, got {dtype.name.lower()}: cast it before pooling, as input.double() does, exactly up to 2**53"
+    )
 
 
 def _gradient(index_format: str, duplicates: str) -> ValueError:

@@ -37,6 +37,7 @@ def _max_pool_with_indices(
     index_dtype: str,
 ) -> Any:
     window = kernel_size, stride, padding, dilation
+    onnx.check_dtype(input.dtype)
     plan = portable.pooling(_shape(input), window, ceil_mode, channels_last, index_format, index_dtype)
     values, narrow = portable.pool(_Nodes(input.dtype), input, plan)
     if index_dtype == "int32":

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -351,6 +352,10 @@ def _mapped(name: str, tensors: int) -> Callable[..., Any]:
 # --- ONNX -------------------------------------------------------------------------------------------------------------
 
 
+# The fake modes of exports that a warning was shown for: an export calls the kernel once or more for each layer.
+_WARNED: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
 def _warned(kernel: Callable[..., Any]) -> Callable[..., Any]:
     """Return the kernel of fake tensors; in an export to ONNX, it warns if no translation table was made.
 
@@ -360,7 +365,11 @@ def _warned(kernel: Callable[..., Any]) -> Callable[..., Any]:
     def call(*arguments: Any) -> Any:
         # The exporter imports onnxscript, and the tables are made by `onnx`.
         if "onnxscript" in sys.modules and f"{__package__}.onnx" not in sys.modules and torch.onnx.is_in_onnx_export():
-            warnings.warn(_no_translations(), stacklevel=1)
+            mode = getattr(arguments[0], "fake_mode", None)
+            if mode not in _WARNED:  # PyTorch resets Python's own record of what was shown
+                warnings.warn(_no_translations(), stacklevel=1)
+                if mode is not None:
+                    _WARNED.add(mode)
         return kernel(*arguments)
 
     return call
