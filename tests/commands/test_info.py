@@ -28,6 +28,11 @@ class TestInfo:
         assert found["cpu"] == f"yes (numpy {np.__version__})"
         assert all(len(line) < 80 or " " not in line.strip() for line in result.stdout.splitlines())
 
+    def test_fits_a_narrow_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("COLUMNS", "40")
+        lines = main("info").stdout.splitlines()
+        assert all(len(line) < 40 or " " not in line[14:].strip() for line in lines), lines
+
     def test_says_which_openmp_was_built(self) -> None:
         from unpool_backends.cpu import max_threads, openmp
 
