@@ -30,10 +30,14 @@ if [ ! -e "$folder/unpacked" ]; then
     touch "$folder/unpacked"
 fi
 
-unstable() { # unstable VERSION: let the interpreter load the C library beside it
+unstable() { # unstable VERSION: let the interpreter load the C library beside it, and pip compile for it
     local program=$sid/usr/bin/python$1
     patchelf --set-interpreter "$(echo "$libraries"/ld-linux-*.so.*)" --force-rpath --set-rpath "$libraries" "$program"
     ln -sf "$program" "$folder/bin/"
+    # Python.h alone: an installed package would bring the headers of this C library, too.
+    chroot "$sid" sh -c "cd /tmp && apt-get -qq -o APT::Sandbox::User=root download libpython$1-dev &&
+        dpkg -x libpython$1-dev_*.deb / && rm libpython$1-dev_*.deb"
+    ln -sfn "../$(uname -m)-linux-gnu" "$sid/usr/include/python$1/$(uname -m)-linux-gnu"
 }
 
 free_threaded() { # the package of Debian 13 has the sources, and no build without the GIL

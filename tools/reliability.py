@@ -36,6 +36,7 @@ FIGURES = {
     "sanitize": ("kernels and allocator under AddressSanitizer and UBSan", "python -m tox -qq -e sanitize"),
     "tsan": ("the same under ThreadSanitizer, in concurrent calls", "python -m tox -qq -e tsan"),
     "arm64": ("the fuzz and the contract's indices on arm64, under qemu", "python -m tox -qq -e arm64"),
+    "installs": ("wheel and sdist in empty environments, on each Python", "python tools/check_installs.py"),
     "planted": ("bugs planted in the kernels, found by the fuzz", "python tools/plant_bugs.py"),
 }
 # Libraries that the extras name, and NumPy: tests/core/test_reliability.py compares them with pyproject.toml.

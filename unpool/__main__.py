@@ -105,6 +105,8 @@ def demo(options: argparse.Namespace) -> None:
     with drawing("the demo"):
         from unpool.demo import run
         from unpool.demo.photo import default
+    if options.image and options.output.exists() and options.output.samefile(options.image.file):
+        options.error(f"argument -o/--output: {_own_input(options.output)}")
     write("-o/--output", options.output, run(options.image or default(), form(options.output)))
     print(f"\nPicture written to {options.output}")
 
@@ -167,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help=f"picture to write, with one of the endings {', '.join(PICTURES)} (default: %(default)s)",
     )
-    command.set_defaults(command=demo)
+    command.set_defaults(command=demo, error=command.error)
 
     command = commands.add_parser(
         "bench",
@@ -280,9 +282,14 @@ def _not_a_count(text: str) -> argparse.ArgumentTypeError:
 
 
 def _unwritable_file(file: Path, error: OSError) -> argparse.ArgumentTypeError:
-    return argparse.ArgumentTypeError(
-        f"must be a file that can be written, got {str(file)!r} ({error.strerror or error}): pass another one"
-    )
+    reason, remedy = error.strerror or error, "pass another one"
+    if isinstance(error, FileNotFoundError) and not file.parent.exists():
+        reason, remedy = f"no folder {str(file.parent)!r}", "make the folder, or pass another file"
+    return argparse.ArgumentTypeError(f"must be a file that can be written, got {str(file)!r} ({reason}): {remedy}")
+
+
+def _own_input(file: Path) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(f"must be another file than IMAGE, got {str(file)!r} for both: pass another name")
 
 
 def _unknown_ending(text: str) -> argparse.ArgumentTypeError:

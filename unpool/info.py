@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import sys
 import textwrap
 from contextlib import redirect_stdout
@@ -79,7 +80,8 @@ def backends() -> dict[str, dict[str, Any]]:
 
 def _row(name: str, value: str) -> None:
     """Print a name and its value in two columns; a long value is wrapped inside its column."""
-    lines = textwrap.wrap(value, 65, break_long_words=False, break_on_hyphens=False)
+    width = max(20, min(65, shutil.get_terminal_size().columns - 15))
+    lines = textwrap.wrap(value, width, break_long_words=False, break_on_hyphens=False)
     below = f"\n{'':14}"
     print((f"{name:<14}" if len(name) < 13 else f"{name}{below}") + below.join(lines))
 

@@ -35,6 +35,11 @@ class TestInfo:
         (tmp_path / "keras.py").write_text("raise RuntimeError")
         assert rows(main("info", first=tmp_path).stdout)["Keras"] == "3.99.0"
 
+    def test_fits_a_narrow_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("COLUMNS", "40")
+        lines = main("info").stdout.splitlines()
+        assert all(len(line) < 40 or " " not in line[14:].strip() for line in lines), lines
+
     def test_says_which_openmp_was_built(self) -> None:
         from unpool_backends.cpu import max_threads, openmp
 

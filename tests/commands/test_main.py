@@ -224,13 +224,23 @@ class TestNewFile:
         monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("opened"))
         assert new_file(str(pipe)) == pipe
 
+    def test_a_folder_that_is_missing_is_named(self, tmp_path: Path) -> None:
+        file = tmp_path / "missing" / "x.json"
+        with pytest.raises(argparse.ArgumentTypeError) as caught:
+            new_file(str(file))
+        assert str(caught.value) == (
+            f"must be a file that can be written, got {str(file)!r} (no folder {str(file.parent)!r}): make the folder, "
+            f"or pass another file"
+        )
+        assert not file.parent.exists()
+
     @pytest.mark.parametrize("name", ["", ".", "missing/x.json", "kept.json/x.json", "loop", "x" * 999])
     def test_what_cannot_be_written(self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         Path("kept.json").touch()
         Path("loop").symlink_to("loop")
         with pytest.raises(
-            argparse.ArgumentTypeError, match=r"must be a file that can be written, got .*: pass another"
+            argparse.ArgumentTypeError, match=r"must be a file that can be written, got .*: .*pass another"
         ):
             new_file(name)
         assert sorted(file.name for file in tmp_path.iterdir()) == ["kept.json", "loop"]

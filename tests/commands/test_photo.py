@@ -117,6 +117,8 @@ class TestSizes:
         assert width % 4 == height % 4 == 3
         assert f"{whole[0]} x {whole[1]} pixels" in found.title
         assert ("reduced to" in found.title) == (whole[0] > ROOM[0] or whole[1] > ROOM[1])
+        # The title ends with the size of the cells, however it came about.
+        assert found.title.removesuffix(" pixels").endswith(f" {width} x {height}")
 
     def test_cropped_alike_on_both_sides(self, tmp_path: Path) -> None:
         levels = np.arange(100, dtype="uint8").reshape(10, 10)
@@ -192,6 +194,20 @@ class TestRefused:
         assert "argument IMAGE: must be a file that can be read, got 'missing.png' (No such file" in result.stderr
         assert not (tmp_path / "x.png").exists()
 
+    @pytest.mark.parametrize("name", ["x.png", "./x.png", "link.png"])
+    def test_its_own_picture_is_not_written_over(
+        self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        saved(tmp_path, Image.effect_noise((99, 99), 50), "x.png")
+        Path("link.png").symlink_to("x.png")
+        before = Path("x.png").read_bytes()
+        result = demo("x.png", "-o", name)
+        assert (result.returncode, result.stdout) == (2, "")
+        named = str(Path(name))
+        assert f"argument -o/--output: must be another file than IMAGE, got {named!r} for both: pass" in result.stderr
+        assert Path("x.png").read_bytes() == before
+
 
 class TestFormats:
     @pytest.mark.parametrize(
@@ -208,8 +224,8 @@ class TestFormats:
         image = saved(tmp_path, Image.effect_noise((120, 60), 80), "noise.png")
         result = demo(image, "-o", str(tmp_path / name))
         assert result.returncode == 0, result.stderr
-        assert f"{image!r}, 120 x 60 pixels\n" in result.stdout
-        assert "119 x 59\n" in result.stdout
+        assert f"{image!r}, 120 x 60 pixels, cropped to 119 x 59\n" in result.stdout
+        assert "  119 x 59\n" in result.stdout
         assert f"Picture written to {tmp_path / name}" in result.stdout
         assert (tmp_path / name).read_bytes().startswith(start)
 

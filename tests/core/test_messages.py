@@ -69,6 +69,7 @@ ELSEWHERE = {
     "not_a_count",
     "not_a_picture",
     "old_framework",
+    "own_input",
     "too_few_pixels",
     "unbuilt_kernels",
     "unknown_ending",

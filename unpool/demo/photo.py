@@ -27,6 +27,7 @@ class Photo(NamedTuple):
     left: int
     top: int
     side: int = SIDE
+    file: str = ""
 
 
 def default() -> Photo:
@@ -63,11 +64,13 @@ def read(name: str) -> Photo:
         raise _too_few_pixels(name, whole.size, (width, height))
     reduced = whole.resize((width, height), Image.Resampling.LANCZOS) if scale < 1 else whole
     cells = _cropped(np.asarray(reduced))
-    title = f"{name!r}, {whole.width} x {whole.height} pixels" + (
-        f", reduced to {width} x {height}" if scale < 1 else ""
-    )
+    title = f"{name!r}, {whole.width} x {whole.height} pixels"
+    if scale < 1:
+        title += f", reduced to {width} x {height}"
+    if cells.shape[:2] != (height, width):
+        title += f", cropped to {size(cells)}"
     side = min(SIDE, *(cells.shape[axis] // 4 * 4 for axis in (0, 1)))
-    return Photo(title, cells, *_detailed(cells, side), side)
+    return Photo(title, cells, *_detailed(cells, side), side, name)
 
 
 def size(picture: Array) -> str:
