@@ -73,3 +73,13 @@ def test_the_pictures_are_those_of_today(draw):
 def test_each_picture_is_shown(draw):
     shown = re.findall(r"!\[[^]]+\]\(pictures/(\w+)\.svg\)", (DOCS / "concepts.md").read_text(encoding="utf-8"))
     assert sorted(shown) == sorted(draw.PICTURES)
+
+
+def test_a_list_that_is_shown_as_text_is_a_fault(tmp_path):
+    """Markdown needs an empty line before a list: without one, its lines join the paragraph."""
+    faults = load_tool("site/check").faults
+    page = tmp_path / "index.html"
+    page.write_text("<p>One of</p>\n<ul>\n<li>a</li>\n</ul>\n<p>One - two</p>\n- three")
+    assert list(faults(tmp_path)) == []
+    page.write_text("<p>One</p>\n<p>One of\n- <code>a</code>\n- b</p>")
+    assert list(faults(tmp_path)) == ["index.html: a list is shown as text: - <code>a</code>"]

@@ -1,10 +1,11 @@
 """Check a built site: `python tools/site/check.py FOLDER`.
 
 Every link and every picture must lead to a file of the site, and a link with `#` to a place on its page.  No page may
-load anything from elsewhere.  MkDocs checks the links of the sources; this checks those of the pages as readers get
-them, the reference, the menus and raw HTML included.
+load anything from elsewhere, or show the marks of a list as text.  MkDocs checks the links of the sources; this checks
+those of the pages as readers get them, the reference, the menus and raw HTML included.
 """
 
+import re
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,11 +13,12 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 
 class Page(HTMLParser):
-    """The places of a page, what it links to, and what it loads."""
+    """The places of a page, what it links to, what it loads, and lists that are paragraphs."""
 
     def __init__(self, text):
         super().__init__()
         self.places, self.links, self.loaded = {""}, set(), set()
+        self.lists = re.findall(r"<p>(?:(?!</p>).)*?\n(- (?:(?!</p>|\n).)*)", text, re.DOTALL)
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
@@ -32,6 +34,7 @@ def faults(folder):
     """Yield a line for each fault of a site."""
     pages = {path: Page(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob("*.html"))}
     for path, page in pages.items():
+        yield from (f"{path.relative_to(folder)}: a list is shown as text: {line}" for line in page.lists)
         for address in sorted(page.loaded | page.links):
             parts = urlsplit(address)
             if parts.scheme or parts.netloc:

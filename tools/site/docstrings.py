@@ -10,7 +10,7 @@ import re
 import griffe
 
 EXAMPLE = re.compile(r"^>>> .*(?:\n.+)*", re.MULTILINE)
-LIST = re.compile(r"(?<=[^\n])\n(?= *- )(?<!\n)")
+LIST = re.compile(r"^( *)(?! |- )(.+)\n(?=\1- )", re.MULTILINE)
 NAME = re.compile(r"(?<![`\[])`(?:unpool\.(?:torch\.|keras\.)?)?(\w+)`(?!`)")
 TOGETHER = re.compile(r"^[a-z]\w*(?:, [a-z]\w*)+$(?=\n {4})", re.MULTILINE)
 ARGUMENTS = re.compile(r"^Parameters\n-+\n.*", re.MULTILINE | re.DOTALL)
@@ -62,5 +62,5 @@ def rendered(text, path, public):
     text = TOGETHER.sub(lambda names: names[0].replace(", ", ",\N{NO-BREAK SPACE}"), text)
     blocks = EXAMPLE.split(text)
     examples = [f"```pycon\n{example}\n```" for example in EXAMPLE.findall(text)]
-    prose = [NAME.sub(link, LIST.sub("\n\n", block)) for block in blocks]
+    prose = [NAME.sub(link, LIST.sub(r"\g<0>\n", block)) for block in blocks]
     return "".join(part for pair in zip(prose, [*examples, ""], strict=True) for part in pair)
