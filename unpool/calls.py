@@ -66,8 +66,7 @@ def pool(
         plan, may_be_last = _plan_pool(*described, window, bool(ceil_mode), channels_last, returned, index_format)
     except (AttributeError, TypeError, ValueError) as error:
         shape, _ = dtypes.describe("input", input)
-        if data_format is None:
-            note_format(error, "input", input.shape, shape, len(window.kernel))
+        note_format(error, data_format, "input", input.shape, shape, len(window.kernel))
         raise
     names: tuple[str, ...] = ("input",)
     arrays: tuple[Any, ...] = (input,)
@@ -121,9 +120,8 @@ def scatter(
         checked = True if validate is True else check_validate(validate)
         plan, may_be_last = _plan_scatter(*pair, window, known, channels_last, index_format, checked, terms)
     except (AttributeError, TypeError, ValueError) as error:
-        dtypes.check_arrays(names[0], values, indices)
-        if data_format is None:
-            note_format(error, names[0], values.shape, dtypes.shape_of(names[0], values.shape), len(window.kernel))
+        shape = dtypes.check_arrays(names[0], values, indices)
+        note_format(error, data_format, names[0], values.shape, shape, len(window.kernel))
         raise
     if known is None and type(plan.windows) is not int:
         _warn_of_default(plan)
@@ -171,9 +169,8 @@ def gather(
         channels_last = data_format is not None and is_channels_last(data_format, len(window.kernel))
         plan, may_be_last = _plan_gather(*pair, window, channels_last, index_format, checked, terms)
     except (AttributeError, TypeError, ValueError) as error:
-        dtypes.check_arrays(names[0], planes, indices)
-        if data_format is None:
-            note_format(error, names[0], planes.shape, dtypes.shape_of(names[0], planes.shape), len(window.kernel))
+        shape = dtypes.check_arrays(names[0], planes, indices)
+        note_format(error, data_format, names[0], planes.shape, shape, len(window.kernel))
         raise
     if out is not None:
         _check_out("out", out, plan.pooled_shape, planes)

@@ -157,8 +157,7 @@ class _Geometry:
         differ = any(None not in (size[axis], shape[axis]) and size[axis] != shape[axis] for axis in outside)
         if len(size) != len(shape) or differ:
             error = _not_the_full_size(size, shape)
-            if data_format is None:
-                note_format(error, "indices", indices.shape, shape, self.rank)
+            note_format(error, data_format, "indices", indices.shape, shape, self.rank)
             raise error
         if any(entry is not None and entry < 1 for entry in size[self.spatial]):
             raise errors.empty_dimension("output_size", size)

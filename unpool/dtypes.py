@@ -61,10 +61,11 @@ def shape_of(argument: str, shape: Any) -> tuple[int, ...]:
     return sizes
 
 
-def check_arrays(argument: str, values: Any, indices: Any) -> None:
-    """Refuse values or indices that are not arrays of a known number of dimensions."""
-    describe(argument, values)
+def check_arrays(argument: str, values: Any, indices: Any) -> tuple[int, ...]:
+    """Refuse values or indices that are not arrays of a known number of dimensions; return the shape of the values."""
+    shape, _ = describe(argument, values)
     describe("indices", indices)
+    return shape
 
 
 def check_pair(argument: str, dtype: Any, index_dtype: Any, index_format: str, real: bool) -> None:

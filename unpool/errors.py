@@ -49,8 +49,9 @@ def shown(value: object) -> str:
     text = repr(value)
     if len(text) <= _LONGEST and "\n" not in text:
         return text
-    if hasattr(value, "shape"):
-        return f"{kind_of(value)} of shape {tuple(value.shape)}"
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple):
+        return f"{kind_of(value)} of shape {tuple(shape)}"
     return f"{' '.join(text.split())[: _LONGEST - 3]}..."
 
 
@@ -118,8 +119,7 @@ def bad_index(
         cells *= size
     return IndexError(
         f"{index_at(position)} = {value} is out of range for {_plane(plane, sized_by)}: expected 0..{cells - 1}; "
-        f"{what_was_pooled(sized_by, f' as `{sized_by}`')}, and {_CONVERT}"
-        f"{_touched(touched)}"
+        f"{what_was_pooled(sized_by, f' as `{sized_by}`')}, and {_CONVERT}{_touched(touched)}"
     )
 
 

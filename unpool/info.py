@@ -9,7 +9,7 @@ import shutil
 import sys
 import textwrap
 from contextlib import redirect_stdout
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -41,8 +41,8 @@ def print_rows() -> None:
     _row("OpenMP", _openmp() if found["cpu"]["works"] else "unknown, because the CPU backend does not work")
     print("\nbackends")
     for name, facts in found.items():
-        named = f" ({facts['framework']} {facts['version']})" if facts["version"] else ""
-        _row(f"  {name}", f"yes{named}" if facts["works"] else f"no{named}: {facts['reason']}")
+        version = f" ({facts['framework']} {facts['version']})" if facts["version"] else ""
+        _row(f"  {name}", f"yes{version}" if facts["works"] else f"no{version}: {facts['reason']}")
 
 
 def print_json() -> None:
@@ -69,12 +69,8 @@ def backends() -> dict[str, dict[str, Any]]:
     found = {}
     for name, reason in unpool.available().items():
         framework = BUILT_IN[name].framework if name in BUILT_IN else name
-        found[name] = {
-            "works": reason is None,
-            "framework": framework,
-            "version": version_of(framework),
-            "reason": reason,
-        }
+        version = version_of(framework)
+        found[name] = {"works": reason is None, "framework": framework, "version": version, "reason": reason}
     return found
 
 
@@ -95,8 +91,8 @@ def _cores() -> str:
 def _keras() -> str:
     """Return the version of Keras, which is no backend, without importing it."""
     try:
-        return version("keras")
-    except PackageNotFoundError:
+        return metadata.version("keras")
+    except metadata.PackageNotFoundError:
         return "not installed"
 
 

@@ -49,12 +49,14 @@ def warn_of_format(argument: str) -> None:
     warnings.warn(_unnamed_format(argument), stacklevel=_users_level())
 
 
-def note_format(error: Exception, argument: str, shape: object, sizes: Sequence[Size], rank: int) -> None:
-    """Add the text of the warning to the error of a call that does not name `data_format`.
+def note_format(
+    error: Exception, data_format: str | None, argument: str, shape: object, sizes: Sequence[Size], rank: int
+) -> None:
+    """Add the text of the warning to a ValueError, if the call does not name `data_format`.
 
     The sizes of a photograph that is taken as channels first are often refused, before the call can warn.
     """
-    if isinstance(error, ValueError) and may_be_channels_last(shape, sizes, rank):
+    if data_format is None and isinstance(error, ValueError) and may_be_channels_last(shape, sizes, rank):
         error.add_note(str(_unnamed_format(argument)))
 
 

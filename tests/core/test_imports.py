@@ -185,7 +185,8 @@ def test_no_source_imports_a_framework(name):
     assert not {module.partition(".")[0] for module in imports(CORE[name])} & set(FRAMEWORKS)
 
 
-# The table of backends, the words of arguments and conventions, the test for tracing, and peers of the benchmark.
+# The table of backends, the words of arguments and conventions, the test for tracing, the versions that `info` prints,
+# and peers of the benchmark.
 MAY_NAME = ("registry", "arguments", "conventions", "tracing", "info", "bench.peers", "bench.plot", "__main__")
 MAY_NAME_A_FRAMEWORK = {f"unpool.{name}" for name in MAY_NAME}
 NAMED = re.compile(r"\b(tensorflow|tf|torch|pytorch|jax|jaxlib|cupy|keras|dask)\b", re.IGNORECASE)

@@ -39,9 +39,10 @@ WHATS = [
 ]
 # The last entry is for taps, which always lie in their own windows.
 WHATS_OF_TAPS = [(*what, False, True) for what in WHATS if len(what) == 3]
-# Each entry of both for each architecture, with another way for each.
+# Each entry of both for each architecture, with another way for each.  Each entry, each way and each architecture has
+# variants with the options of CuPy, and without.
 VARIANTS = [
-    (architecture, ((), CUPY)[(place + turn) % 2], (operation, kind, *hows[(place + turn) % len(hows)], *rest))
+    (architecture, ((), CUPY)[(place + turn // 3) % 2], (operation, kind, *hows[(place + turn) % len(hows)], *rest))
     for whats, hows in ((WHATS, HOWS), (WHATS_OF_TAPS, HOWS_OF_TAPS))
     for turn, architecture in enumerate(ARCHITECTURES)
     for place, (operation, kind, *rest) in enumerate(whats)
@@ -93,12 +94,13 @@ def indexed(operation, kind, side):
     return (*start, 8, False, side, "last"), (*start, 1, False, side, "last", False, True)
 
 
-def name_of(variant):
-    if isinstance(variant, str):
-        return variant
-    if variant in ((), CUPY):
-        return "cupy" if variant else "plain"
-    operation, kind, index_size, wide, side, duplicates, *confined = variant
+def name_of(part):
+    """Return the name of a variant, an architecture or options in the name of a case."""
+    if isinstance(part, str):
+        return part
+    if part in ((), CUPY):
+        return "cupy" if part else "plain"
+    operation, kind, index_size, wide, side, duplicates, *confined = part
     how = f"{8 * index_size}{'-wide' * wide}{f'-{side}' if side else ''}"
     return f"{operation}-{kind}-{how}-{duplicates}{('', '-windows', '-taps')[len(confined)]}"
 

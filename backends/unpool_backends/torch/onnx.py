@@ -271,7 +271,7 @@ class _Layout:
 
 
 def check_dtype(dtype: Any) -> None:
-    """Raise a TypeError where ONNX's `MaxPool` does not take a dtype: the runtime would refuse the whole model."""
+    """Refuse a dtype that ONNX's `MaxPool` does not take, because ONNX Runtime would not load the model."""
     if dtype not in _POOLED:
         raise _unpoolable(dtype)
 
@@ -301,8 +301,9 @@ def _ints(*values: int) -> Any:
 
 def _unpoolable(dtype: Any) -> TypeError:
     return TypeError(
-        f"`input` must have a dtype of ONNX's MaxPool (float16, bfloat16, float32, float64, int8 or uint8) in "
-        f"an export, got {dtype.name.lower()}: cast it before pooling, as input.double() does, exactly up to 2**53"
+        f"`input` must have a dtype of ONNX's MaxPool (float16, bfloat16, float32, float64, int8 or uint8) in an "
+        f"export, got {dtype.name.lower()}: cast it before pooling, as by input.double(), which holds every integer up "
+        f"to 2**53"
     )
 
 

@@ -13,9 +13,6 @@ Tensors in PyTorch's memory format `channels_last` are not copied, and their res
 
 from __future__ import annotations
 
-import sys
-import warnings
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -29,6 +26,7 @@ from unpool.protocol import Duplicates
 from unpool.sizes import product, spatial_axes
 from unpool.windows import LARGEST, Window
 from unpool_backends.torch import memory, private
+from unpool_backends.torch.onnx_warning import warned
 from unpool_backends.torch.packing import pack, unpack
 
 _WINDOW = "int[] kernel_size, int[] stride, int[] padding, int[] dilation"
@@ -349,40 +347,6 @@ def _mapped(name: str, tensors: int) -> Callable[..., Any]:
     return call
 
 
-# --- ONNX -------------------------------------------------------------------------------------------------------------
-
-
-# The fake modes of exports that a warning was shown for: an export calls the kernel once or more for each layer.
-_WARNED: weakref.WeakSet[Any] = weakref.WeakSet()
-
-
-def _warned(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the kernel of fake tensors; in an export to ONNX, it warns if no translation table was made.
-
-    The exporter's own error does not say what to pass, and no public API of PyTorch adds a rule for an operator.
-    """
-
-    def call(*arguments: Any) -> Any:
-        # The exporter imports onnxscript, and the tables are made by `onnx`.
-        if "onnxscript" in sys.modules and f"{__package__}.onnx" not in sys.modules and torch.onnx.is_in_onnx_export():
-            mode = getattr(arguments[0], "fake_mode", None)
-            if mode not in _WARNED:  # PyTorch resets Python's own record of what was shown
-                warnings.warn(_no_translations(), stacklevel=1)
-                if mode is not None:
-                    _WARNED.add(mode)
-        return kernel(*arguments)
-
-    return call
-
-
-def _no_translations() -> UserWarning:
-    return UserWarning(
-        "`custom_translation_table` must have rules for the operators of unpool, got none that unpool made: pass "
-        "torch.onnx.export(..., dynamo=True, custom_translation_table=unpool.torch.onnx_translations()), or rules of "
-        "your own"
-    )
-
-
 # --- registered -------------------------------------------------------------------------------------------------------
 
 _LIBRARY = torch.library.Library("unpool", "DEF")
@@ -397,7 +361,7 @@ for _name, _kernel in _kernels(memory.CPU).items():
 for _name, _kernel in _kernels(memory.CUDA).items():
     _LIBRARY.impl(_name, _kernel, "CUDA")
 for _name, _kernel in _kernels(memory.SHAPES).items():
-    torch.library.register_fake(f"unpool::{_name}", _warned(_kernel), lib=_LIBRARY)
+    torch.library.register_fake(f"unpool::{_name}", warned(_kernel), lib=_LIBRARY)
     torch.library.register_vmap(f"unpool::{_name}", _mapped(_name, 2 if "unpool" in _name else 1), lib=_LIBRARY)
 _LIBRARY.impl("max_pool", _pooled_values, "Autograd", with_keyset=True)
 for _name, _function in _DERIVATIVES.items():

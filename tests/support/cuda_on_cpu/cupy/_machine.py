@@ -20,7 +20,7 @@ _SHARED = ["-shared", "-fPIC", "-U_FORTIFY_SOURCE"]  # a fortified longjmp refus
 _MACHINE_OPTIONS = [*_SHARED, "-std=c++17", "-O2"]
 _MODULE_OPTIONS = [
     *_SHARED,
-    *("-O0", "-w", "-fno-exceptions"),  # compiling takes longer than what runs
+    *("-O0", "-w", "-fno-exceptions"),  # an optimizer takes longer than it saves
     # machine.cpp defines the functions that the sanitizers call, so their libraries are not linked.
     "-nostdlib",
     "-fsanitize=thread,alignment,null,bounds,bool,shift-exponent,signed-integer-overflow,integer-divide-by-zero",
