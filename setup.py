@@ -152,7 +152,8 @@ def _no_header():
     )
 
 
-if COMPILE.intersection(sys.argv):
+compiles = COMPILE.intersection(sys.argv)
+if compiles:
     check = CheckCompiler(Distribution({"ext_modules": [Extension("unpool", [])]}))
     check.ensure_finalized()
     check.run()
@@ -179,8 +180,12 @@ memory = Extension(
     depends=["backends/unpool_backends/cpu/memory.h"],
     py_limited_api=abi3,
 )
+extensions = [kernels, memory]
+if compiles:
+    # Cython takes ten seconds, and build frontends run this file several times.
+    extensions = cythonize(extensions, include_path=["backends"], build_dir="build")
 setup(
-    ext_modules=cythonize([kernels, memory], include_path=["backends"], build_dir="build"),
+    ext_modules=extensions,
     cmdclass={"build_ext": BuildExt},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if abi3 else {},
 )

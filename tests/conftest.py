@@ -23,6 +23,8 @@ TESTS = Path(__file__).parent
 
 settings.register_profile("default", deadline=None, max_examples=200)
 settings.register_profile("ci", deadline=None, max_examples=200, derandomize=True)
+# For graphs of Dask, which take up to a tenth of a second.
+settings.register_profile("some", deadline=None, max_examples=50, derandomize=True)
 # For kinds of arrays that are traced or compiled anew for every example.
 settings.register_profile(
     "few", deadline=None, max_examples=4, derandomize=True, phases=(Phase.explicit, Phase.generate)

@@ -1,10 +1,10 @@
 """Check a wheel, and an sdist built here, outside the source tree: ``check_wheel.py PROJECT FOLDER``.
 
 The sdist must hold what git tracks, and the wheel every source of the packages, and nothing else.  Their metadata must
-render.  The wheel may use only symbols of the stable ABI.  It must work in an environment with NumPy alone.  The
-unpacked sdist must build the same wheel, and tests must pass there.
+render.  The wheel may use only symbols of the stable ABI.  It must work in an environment with NumPy alone.  Tests must
+pass in the unpacked sdist.
 
-TOX_PACKAGE names the wheel; tox sets it.
+TOX_PACKAGE names the wheel; tox sets it.  It built the wheel from an sdist, so this shows that an sdist is enough.
 """
 
 import os
@@ -68,12 +68,9 @@ def main() -> None:
     run(python.with_name("unpool"), "info", "--json", cwd=folder)
 
     unpacked = folder / sdist.name.removesuffix(".tar.gz")
-    run(sys.executable, "-m", "build", "--wheel", "--outdir", dist, unpacked)
-    (rebuilt,) = dist.glob("*.whl")
-    same("the wheel of the sdist", contents(rebuilt), names)
     python = environment(folder / "tests")
     backend = tomllib.loads((unpacked / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
-    run(python, "-m", "pip", "install", "--quiet", f"{rebuilt}[test]", unpacked / "tests" / "plugin", *backend)
+    run(python, "-m", "pip", "install", "--quiet", f"{wheel}[test]", unpacked / "tests" / "plugin", *backend)
     # -P: the installed package is tested, and not the one in the working directory.
     pytest = (python, "-P", "-m", "pytest", "-q", "--one-in", "8", "--pyargs")
     run(*pytest, *TESTS, cwd=unpacked, UNPOOL_REQUIRE=REQUIRED)

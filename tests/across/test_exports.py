@@ -4,18 +4,19 @@ Keras has one backend in a process.  The other processes make the model on Tenso
 """
 
 import logging
+from contextlib import ExitStack
 from functools import cache
 
 import numpy as np
 import pytest
 from needs import require
-from processes import python
+from processes import waiting
 
 keras = require("keras", "the model is one of Keras")
 torch = require("torch", "it exports what the other backends saved")
 for module in ("tensorflow", "jax"):
     require(module, "the model is made on it")
-openvino = require("openvino", "it runs the exported models, in the env `export`")
+openvino = require("openvino", "it runs the exported models, in the env `all`")
 
 import segnets  # noqa: E402
 
@@ -24,44 +25,55 @@ import unpool.torch  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # converters warn about themselves
-    pytest.mark.one_in(6),  # a case converts a model, for up to 20 seconds
+    pytest.mark.one_in(6),  # a case converts a model, for seconds
     pytest.mark.skipif(keras.backend.backend() != "torch", reason="this process has Keras on PyTorch"),
 ]
 
 SIZES = {"even": (32, 48), "odd": (33, 47)}
 paddings = pytest.mark.parametrize(("size", "padding"), [("even", "valid"), ("odd", "valid"), ("odd", "same")])
-# Save a model, its result, its saved model, and what Keras makes of it for LiteRT.
-SAVE = """
+# For each line, write a file: the model with its result, its saved model, or what becomes of it for LiteRT.
+MAKE = """
 import os, sys
-folder, backend, padding, *size = sys.argv[1:]
-os.environ["KERAS_BACKEND"] = backend
+os.environ["KERAS_BACKEND"] = sys.argv[1]
+from functools import cache
 import numpy as np, keras, segnets
-size = tuple(map(int, size))
-model = segnets.in_keras(size, padding)
-model.save(f"{folder}/model.keras")
-np.save(f"{folder}/expected.npy", keras.ops.convert_to_numpy(model(segnets.picture(*size))))
-model.export(f"{folder}/saved", format="tf_saved_model", verbose=False)
-if backend == "tensorflow":
-    model.export(f"{folder}/model.tflite", format="litert", verbose=False)
-    import tensorflow as tf
-    converter = tf.lite.TFLiteConverter.from_keras_model(segnets.in_keras(size, padding, batch=1))
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    open(f"{folder}/one.tflite", "wb").write(converter.convert())
+made = cache(segnets.in_keras)
+for line in sys.stdin:
+    kind, folder, padding, *size = line.split()
+    size = tuple(map(int, size))
+    model = made(size, padding)
+    if kind == "model.keras":
+        model.save(f"{folder}/{kind}")
+        np.save(f"{folder}/expected.npy", keras.ops.convert_to_numpy(model(segnets.picture(*size))))
+    elif kind == "saved":
+        model.export(f"{folder}/{kind}", format="tf_saved_model", verbose=False)
+    elif kind == "any.tflite":
+        model.export(f"{folder}/{kind}", format="litert", verbose=False)
+    else:
+        import tensorflow as tf
+        converter = tf.lite.TFLiteConverter.from_keras_model(segnets.in_keras(size, padding, batch=1))
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        open(f"{folder}/{kind}", "wb").write(converter.convert())
+    print("made", flush=True)
 """
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """Return the folder of a model that a backend saved."""
+    """Return a function that makes a file of a model, in a process for each backend."""
+    with ExitStack() as stack:
+        process = cache(lambda backend: stack.enter_context(waiting("-c", MAKE, backend)))
+        folder = cache(lambda *model: tmp_path_factory.mktemp("model"))
 
-    @cache
-    def folder(backend, size, padding):
-        path = tmp_path_factory.mktemp("model")
-        result = python("-c", SAVE, str(path), backend, padding, *map(str, SIZES[size]))
-        assert result.returncode == 0, result.stderr
-        return path
+        @cache
+        def path(kind, backend, size, padding):
+            maker, made = process(backend), folder(backend, size, padding)
+            maker.stdin.write(f"{kind} {made} {padding} {' '.join(map(str, SIZES[size]))}\n")
+            maker.stdin.flush()
+            assert "made\n" in iter(maker.stdout.readline, ""), maker.stderr.read()
+            return made / kind
 
-    return folder
+        yield path
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +82,14 @@ def loaded(saved):
 
     @cache
     def load(size, padding):
-        model = keras.models.load_model(saved("tensorflow", size, padding) / "model.keras")
+        model = keras.models.load_model(saved("model.keras", "tensorflow", size, padding))
         return model.eval(), (torch.from_numpy(segnets.picture(*SIZES[size])),)
 
     return load
 
 
-def assert_right(found, folder):
-    expected = np.load(folder / "expected.npy")
+def assert_right(found, model):
+    expected = np.load(model.with_name("expected.npy"))
     assert len(np.unique(expected)) > 1000
     assert np.array_equal(found, expected)
 
@@ -93,11 +105,10 @@ def on_openvino(model, x):
 
 
 @paddings
-@pytest.mark.parametrize("name", ["model", "one"], ids=["any batch", "batch of 1"])
-def test_litert_from_tensorflow(saved, size, padding, name):
-    folder = saved("tensorflow", size, padding)
+@pytest.mark.parametrize("kind", ["any.tflite", "one.tflite"], ids=["any batch", "batch of 1"])
+def test_litert_from_tensorflow(saved, size, padding, kind):
     interpreter = require("ai_edge_litert.interpreter", "it runs LiteRT's models").Interpreter(
-        model_path=str(folder / f"{name}.tflite")
+        model_path=str(saved(kind, "tensorflow", size, padding))
     )
     interpreter.allocate_tensors()
     operations = {details["op_name"] for details in interpreter._get_ops_details()}
@@ -105,13 +116,13 @@ def test_litert_from_tensorflow(saved, size, padding, name):
     (given,), (returned,) = interpreter.get_input_details(), interpreter.get_output_details()
     interpreter.set_tensor(given["index"], segnets.picture(*SIZES[size]))
     interpreter.invoke()
-    assert_right(interpreter.get_tensor(returned["index"]), folder)
+    assert_right(interpreter.get_tensor(returned["index"]), saved("model.keras", "tensorflow", size, padding))
 
 
 @pytest.mark.parametrize(("maker", "operation"), [("tensorflow", "Bitcast"), ("jax", "XlaCallModule")])
 def test_openvino_refuses_saved_models(saved, maker, operation):
     with pytest.raises(Exception, match=f"No conversion rule found for operations: {operation}"):
-        openvino.convert_model(saved(maker, "odd", "same") / "saved")
+        openvino.convert_model(saved("saved", maker, "odd", "same"))
 
 
 # --- by PyTorch -------------------------------------------------------------------------------------------------------
@@ -143,7 +154,7 @@ def test_onnx_runtime(loaded, saved, form, size, padding):
     runtime = require("onnxruntime", "it runs the exported models")
     session = runtime.InferenceSession(exported(model, sample, form))
     (found,) = session.run(None, {session.get_inputs()[0].name: sample[0].numpy()})
-    assert_right(found, saved("tensorflow", size, padding))
+    assert_right(found, saved("model.keras", "tensorflow", size, padding))
 
 
 @paddings
@@ -151,14 +162,14 @@ def test_onnx_runtime(loaded, saved, form, size, padding):
 def test_openvino(loaded, saved, way, size, padding):
     model, sample = loaded(size, padding)
     made = exported(model, sample, "portable") if way == "ONNX" else decomposed(model, sample)
-    assert_right(on_openvino(made, sample[0].numpy()), saved("tensorflow", size, padding))
+    assert_right(on_openvino(made, sample[0].numpy()), saved("model.keras", "tensorflow", size, padding))
 
 
 @paddings
 def test_litert(loaded, saved, size, padding):
     model, sample = loaded(size, padding)
     edge = require("litert_torch", "it converts programs to LiteRT").convert(decomposed(model, sample).module(), sample)
-    assert_right(edge(sample[0].numpy()), saved("tensorflow", size, padding))
+    assert_right(edge(sample[0].numpy()), saved("model.keras", "tensorflow", size, padding))
 
 
 @paddings

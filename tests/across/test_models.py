@@ -5,11 +5,11 @@ Keras has one backend in a process, so each backend runs in a process of its own
 
 import itertools
 import json
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import numpy as np
 from needs import require
-from processes import python
+from processes import python, waiting
 
 from unpool.testing.compare import assert_same_bits
 
@@ -33,8 +33,9 @@ def numbers(model):
 def configurations(model):
     return json.dumps([layer.get_config() for layer in model.layers])
 """
-# Two outputs: one without sums, which is the same on all backends to the bit, and one of a convolution.
-SAVE = (
+# Two outputs: one without sums, which is the same on all backends to the bit, and one of a convolution.  The program
+# saves its model, waits for a line, and loads the others.
+SAVE_AND_LOAD = (
     START
     + """
 keras.utils.set_random_seed(0)
@@ -47,11 +48,8 @@ model = keras.Model(picture, [restored, keras.layers.Conv2D(4, 3, padding="same"
 model.save(f"{folder}/{backend}.keras")
 np.savez(f"{folder}/{backend}.npz", *numbers(model))
 open(f"{folder}/{backend}.json", "w").write(configurations(model))
-"""
-)
-LOAD = (
-    START
-    + """
+print("saved", flush=True)
+sys.stdin.readline()
 for saved in sys.argv[3:]:
     model = keras.models.load_model(f"{folder}/{saved}.keras")
     np.savez(f"{folder}/{saved}-{backend}.npz", *numbers(model))
@@ -97,11 +95,18 @@ def others(backend):
 
 
 def test_a_model_opens_on_every_other_backend(tmp_path):
-    """One test covers all pairs, since each of its six processes imports a framework."""
+    """One test covers all pairs, since each of its processes imports a framework."""
     np.save(tmp_path / "x.npy", X)
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda backend: run(SAVE, tmp_path, backend), BACKENDS))
-        list(pool.map(lambda backend: run(LOAD, tmp_path, backend, *others(backend)), BACKENDS))
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(waiting("-c", SAVE_AND_LOAD, str(tmp_path), backend, *others(backend)))
+            for backend in BACKENDS
+        ]
+        for process in processes:
+            assert process.stdout.readline() == "saved\n", process.stderr.read()
+        for process in processes:
+            _, stderr = process.communicate("load\n", timeout=300)
+            assert process.returncode == 0, stderr
     first = arrays(tmp_path / "tensorflow.npz")[0]
     assert first.any()
     for saved, loaded in itertools.permutations(BACKENDS, 2):

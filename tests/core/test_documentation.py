@@ -4,6 +4,7 @@ Sybil runs the pages. A block that begins with a prompt is a doctest; any other 
 """
 
 import doctest
+import os
 import pkgutil
 import re
 from importlib import import_module
@@ -55,7 +56,7 @@ NEEDED = re.compile(r"^<!-- needs: (.+) -->$", re.MULTILINE)  # for a section, o
 
 
 def sections(page):
-    """Yield heading, start, end and required modules of each section of a page that has Python blocks."""
+    """Yield heading, start and end of each section of a page that has Python blocks, and what it needs."""
     text = page.read_text(encoding="utf-8")
     headings = list(HEADING.finditer(text))
     ends = [heading.start() for heading in headings[1:]] + [len(text)]
@@ -112,12 +113,16 @@ def test_the_examples_are_found():
 @pytest.mark.filterwarnings("ignore:Setting forward, backward hooks:UserWarning")  # from Captum
 @pytest.mark.parametrize("section", SECTIONS)
 def test_the_examples_of_a_page_run(section):
-    """Each section runs by itself, as a reader pastes it. A comment in it names the modules it needs."""
+    """Each section runs by itself, as a reader pastes it. A comment names the modules and variables it needs."""
     page, start, end, needed = SECTIONS[section]
     require("sybil", "it runs the pages")
-    for module in needed:
-        require(module, f"{section} is about it")
-        if module == "cupy":
+    for need in needed:
+        variable, assigns, value = need.partition("=")
+        if not assigns:
+            require(need, f"{section} is about it")
+        elif os.environ.get(variable) != value:
+            pytest.skip(f"{section} starts a process with {need}")
+        if need == "cupy":
             require_backend("cuda")
     parsed = document(page)
     parsed.namespace["__name__"] = "__main__"

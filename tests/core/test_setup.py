@@ -86,10 +86,11 @@ def test_without_the_header_one_sentence_names_its_package(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["--version", "--classifiers"])
-def test_metadata_needs_no_compiler(command):
+def test_metadata_needs_no_compiler_and_translates_nothing(command):
     status, out, err = setup("-q", command, CC="/nonexistent")
     assert (status, err) == (0, "")
-    assert out.startswith("translated\n")
+    assert out
+    assert "translated" not in out
 
 
 def openmp(**variables):

@@ -21,6 +21,7 @@ import dask.array as da  # noqa: E402
 PATH = str(EXAMPLES / "out_of_core.py")
 
 
+@pytest.mark.once
 def test_out_of_core(tmp_path):
     image = require("matplotlib.image", "the example draws with it")
     figure = tmp_path / "figure.png"

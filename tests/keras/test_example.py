@@ -1,4 +1,4 @@
-"""`examples/segnet_keras.py` on each backend of Keras: its short form shows that unpooling gives sharper masks."""
+"""`examples/segnet_keras.py` on a backend of Keras: its short form shows that unpooling gives sharper masks."""
 
 import re
 

@@ -1,8 +1,13 @@
-"""A plugin that frees memory; its fixture serves all tests, where one of tests/conftest.py serves those in tests/."""
+"""A plugin that decides when memory is freed. Its fixture serves all tests, and one of tests/conftest.py only those."""
 
 import gc
 
 import pytest
+
+
+def pytest_collection():
+    """Look for garbage seldom: frameworks allocate so many objects that the search took a sixth of PyTorch's tests."""
+    gc.set_threshold(10_000, 10, 10)
 
 
 def pytest_collection_finish():

@@ -207,7 +207,8 @@ class JAXArrays(FrameworkArrays):
         self.jax.config.update("jax_enable_x64", True)  # for 64-bit dtypes
 
     def asarray(self, array):
-        return self.jax.numpy.array(np.asarray(array, array.dtype.newbyteorder("=")))
+        # `jax.numpy.array` would compile a program that does nothing, for each shape.
+        return self.jax.device_put(np.array(array, array.dtype.newbyteorder("=")))
 
     def tonumpy(self, array):
         return np.asarray(array)

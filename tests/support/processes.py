@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,24 @@ def python(*arguments: str, first: Path | None = None, cwd: Path | None = None) 
         encoding="utf-8",
         timeout=300,
     )
+
+
+@contextmanager
+def waiting(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a program that waits for lines, and end it at the end of the context."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def unwritable(

@@ -177,7 +177,7 @@ def test_core_ml_refuses_the_operators(index_format, operator):
 
 def on_tflite(model, x, folder, **options):
     """Convert an ONNX model with onnx2tf, which wants channels last, and run it."""
-    converter = require("onnx2tf", "it pins other versions than the env `export`: run `tox -e onnx2tf`")
+    converter = require("onnx2tf", "it pins other versions than the env `all`: run `tox -e onnx2tf`")
     runtime = require("ai_edge_litert.interpreter", "it runs what onnx2tf converts")
     path = folder / "model.onnx"
     path.write_bytes(model)

@@ -12,7 +12,7 @@ from tree import EXAMPLES
 
 require("torch", "the model is one of PyTorch")
 for module in ("onnxscript", "onnxruntime", "litert_torch", "ai_edge_litert"):
-    require(module, "the model is exported and run with it, in the env `export`")
+    require(module, "the model is exported and run with it, in the env `all`")
 image = require("matplotlib.image", "the example draws with it, and takes its photograph from it")
 require_backend("torch")
 

@@ -77,9 +77,10 @@ def _constant(array: Any) -> Any:
     """Turn a NumPy array into an array of JAX, which has values also while a program is traced; return other arrays."""
     if not isinstance(array, np.ndarray):
         return array
-    native = np.asarray(array, array.dtype.newbyteorder("="))  # JAX refuses other byte orders
+    # A copy, since the user may write into the memory later.  JAX refuses other byte orders.
+    native = np.array(array, array.dtype.newbyteorder("="))
     with jax.ensure_compile_time_eval():
-        return jnp.array(native)  # `jnp.asarray` may keep memory that the user writes into later
+        return jax.device_put(native)  # `jnp.array` would compile a program for each shape
 
 
 def _constant_indices(indices: Any) -> Any:

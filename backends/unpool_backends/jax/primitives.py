@@ -137,8 +137,8 @@ def _run(primitive: Primitive, lend: Callable[..., Any], *given: Any, plan: Plan
 
     Compile a program for other arrays, and where the kernels found a bad index that is to be dropped.
     """
-    # Constants of a trace are arrays of NumPy.
-    arrays = [one if isinstance(one, jax.Array) else in_mode(jnp.asarray, one) for one in given]
+    # Constants of a trace are arrays of NumPy.  `jnp.asarray` would compile a program for each shape.
+    arrays = [one if isinstance(one, jax.Array) else in_mode(jax.device_put, one) for one in given]
     if host.serves(*arrays):
         if arrays[0].ndim != len(plan.plane_shape):
             plan = _batched(plan, arrays[0].shape[: arrays[0].ndim - len(plan.spatial) - 1])
