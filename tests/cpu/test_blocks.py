@@ -127,7 +127,7 @@ def test_every_shape(way, case, data_format, duplicates):
         assert_same(call(values, indices, **arguments, out=out), expected, duplicates)
 
 
-@pytest.mark.one_in(2)  # a case takes a twentieth of a second, and there are 320
+@pytest.mark.one_in(4)  # a case takes a twentieth of a second, and there are 320
 @several
 @pytest.mark.parametrize("threads", [1, 5])
 @pytest.mark.parametrize("duplicates", ["last", "sum"])
@@ -165,7 +165,7 @@ def test_several_blocks_of_every_width(way, case, leading, data_format, dtype):
     )
 
 
-@pytest.mark.one_in(2)  # a case takes a twentieth of a second, and there are 160
+@pytest.mark.one_in(4)  # a case takes a twentieth of a second, and there are 160
 @several
 @pytest.mark.parametrize("threads", [1, 5])
 def test_bad_indices_of_several_blocks(way, case, leading, data_format, threads):

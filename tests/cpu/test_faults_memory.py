@@ -212,6 +212,7 @@ print("done")
 # --- many calls -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.once
 @linux
 def test_calls_of_any_size_do_not_add_up():
     """Resident memory after 100,000 calls, on inputs of 3,900 sizes, is that after the first tenth."""

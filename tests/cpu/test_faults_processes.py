@@ -84,6 +84,7 @@ print(ended(number), call() == call())
     not getattr(sys, "_is_gil_enabled", lambda: True)(),
     reason="without the GIL, CPython 3.13 leaves locks of its own dictionaries and caches taken in such a child",
 )
+@pytest.mark.once
 def test_a_fork_during_calls_of_other_threads():
     """At each fork, other threads run kernels, allocate results, and hold the lock of kept memory or wait for it."""
     program = """

@@ -57,7 +57,7 @@ def test_pool(seed):
         check_pool(block, rng, NumPyArrays(), BACKEND)
 
 
-@pytest.mark.one_in(3)  # a case takes a second
+@pytest.mark.one_in(6)  # a case takes a second
 @seeds
 @pytest.mark.parametrize("gathers", [False, True], ids=["scatter", "gather"])
 def test_scatter_and_gather(seed, gathers):

@@ -199,7 +199,7 @@ class JAXArrays(FrameworkArrays):
     name = "jax"
     writes = False
     strides = False
-    one_in = 2 * SHARED  # JAX compiles the arrays' conversion for each shape
+    one_in = SHARED
 
     def __init__(self):
         self.jax = needs.require("jax", "the tests of JAX arrays need it")

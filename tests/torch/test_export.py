@@ -18,7 +18,7 @@ import unpool.torch  # noqa: E402
 # Converters warn about themselves, and about versions.
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),
-    pytest.mark.one_in(3),  # a case converts a model, for seconds
+    pytest.mark.one_in(6),  # a case converts a model, for seconds
 ]
 
 SIZES = {"even": (32, 48), "odd": (33, 47)}
