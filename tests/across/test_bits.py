@@ -160,11 +160,11 @@ def conversions(draw):
 
 # The number of groups of each function, and how they are drawn.
 DRAWN = {
-    "max_pool": (20, pools()),
-    "max_unpool": (20, moves("max_unpool")),
-    "max_unpool_backward": (20, moves("max_unpool_backward")),
-    "max_pool_backward": (20, moves("max_pool_backward")),
-    "take_along_plane": (20, takings()),
+    "max_pool": (14, pools()),
+    "max_unpool": (14, moves("max_unpool")),
+    "max_unpool_backward": (14, moves("max_unpool_backward")),
+    "max_pool_backward": (14, moves("max_pool_backward")),
+    "take_along_plane": (14, takings()),
     "convert_indices": (6, conversions()),
 }
 

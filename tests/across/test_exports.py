@@ -25,7 +25,7 @@ import unpool.torch  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # converters warn about themselves
-    pytest.mark.one_in(6),  # a case converts a model, for seconds
+    pytest.mark.one_in(12),  # a case converts a model, for seconds
     pytest.mark.skipif(keras.backend.backend() != "torch", reason="this process has Keras on PyTorch"),
 ]
 

@@ -1,6 +1,6 @@
 """`benchmarks/models.py` on small pictures: its checks pass, a wrong result is named, and its table is complete.
 
-KERAS_BACKEND chooses the backend of Keras. tox.ini runs this file once with each.
+KERAS_BACKEND chooses the backend of Keras. tox.ini runs this file with TensorFlow and PyTorch.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ import unpool
 from unpool.testing.cases import FORMATS, crowded, pooling, special
 from unpool.testing.compare import Guarded, assert_same_bits
 
+pytestmark = pytest.mark.once  # the kernels of the wheel are the same
+
 # How rows are split into phases, and lines are shared.
 PHASES = {
     "stride 2": pooling((9, 41), 3, 2, 1),

@@ -13,6 +13,8 @@ from unpool.testing import oracle
 from unpool.testing.cases import DUPLICATES, FORMATS, POOLINGS, anywhere, bits, planes_of, pooled, pooling, unique
 from unpool.testing.compare import Guarded, assert_same_bits, assert_same_numbers, at
 
+pytestmark = pytest.mark.once  # the kernels of the wheel are the same
+
 every_format = pytest.mark.parametrize("data_format", FORMATS)
 every_mode = pytest.mark.parametrize("duplicates", DUPLICATES)
 

@@ -12,6 +12,8 @@ from unpool.testing import oracle
 from unpool.testing.cases import FORMATS, LARGE, anywhere, arranged, bits, crowded, pooled, pooling, solved
 from unpool.testing.compare import Guarded, assert_same_bits, assert_same_numbers
 
+pytestmark = pytest.mark.once  # the kernels of the wheel are the same
+
 every_format = pytest.mark.parametrize("data_format", FORMATS)
 every_name = pytest.mark.parametrize("name", LARGE)
 every_number_of_threads = pytest.mark.parametrize("threads", [1, 2, 3, 7])

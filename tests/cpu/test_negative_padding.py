@@ -9,6 +9,8 @@ from unpool_backends.cpu import BACKEND
 from unpool.testing.arrays import NumPyArrays
 from unpool.windows import taps_inside
 
+pytestmark = pytest.mark.once  # the kernels of the wheel are the same
+
 EACH = 40  # random blocks for each seed
 seeds = pytest.mark.parametrize("seed", range(24))
 

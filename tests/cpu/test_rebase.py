@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from unpool_backends.cpu import rebase
 
+pytestmark = pytest.mark.once  # the kernels of the wheel are the same
+
 # No cell of any plane, and what is left of it in 32 bits may be one.
 NOWHERE = (-1, -5, -(2**31), -(2**63), -(2**63) + 3, 2**63 - 1)
 # The largest sizes of planes: small ones, ones whose positions fit 32 bits, and ones whose positions do not.

@@ -13,6 +13,8 @@ from unpool.testing import oracle
 from unpool.testing.cases import pooled_taps, pooling
 from unpool.testing.compare import at
 
+pytestmark = pytest.mark.once  # the kernels of the wheel are the same
+
 # Planes of one run and of several, with padding on each side: the pooling, and the channels that lie side by side.
 PLANES = {
     "one run": (pooling((9, 11), 3, 1, 1), 1),

@@ -168,6 +168,14 @@ def test_a_constant_is_a_copy():
     assert_same_bits(np.asarray(pullback(found)[0]), POOLED)
 
 
+def test_a_constant_compiles_no_program(caplog):
+    """`jax.numpy.array` compiles one for each shape of a NumPy array, which does nothing."""
+    values, indices = jnp.array(np.tile(POOLED, (1, 7, 1, 1))), np.tile(INDICES, (1, 7, 1, 1))
+    with jax.log_compiles():
+        unpool.max_unpool2d(values, indices, 2)
+    assert not caplog.messages
+
+
 def test_what_stays_refused():
     values, indices = jnp.array(POOLED), jnp.array(INDICES)
     for given, first in (((values, indices), "input"), ((values, INDICES), "input"), ((POOLED, indices), "indices")):
