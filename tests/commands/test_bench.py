@@ -31,6 +31,8 @@ from unpool.bench.measure import add_round, timings
 from unpool.bench.peers import PEERS, Call, Peer
 from unpool.bench.report import medians, start, table
 
+pytestmark = pytest.mark.once  # a benchmark does not depend on the Python
+
 # The command with one small case, beside NumPy alone.
 ONE_CASE = """
 import sys

@@ -9,6 +9,7 @@ from unpool_backends.cpu import taps
 
 import unpool
 
+pytestmark = pytest.mark.once  # the kernels of the wheel are the same
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much address space a process has")
 
 # What the programs below share.  `limit` allows so many MiB more than are mapped now; `None` allows any number.
@@ -212,7 +213,6 @@ print("done")
 # --- many calls -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.once
 @linux
 def test_calls_of_any_size_do_not_add_up():
     """Resident memory after 100,000 calls, on inputs of 3,900 sizes, is that after the first tenth."""
