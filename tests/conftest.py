@@ -23,7 +23,7 @@ TESTS = Path(__file__).parent
 
 settings.register_profile("default", deadline=None, max_examples=200)
 settings.register_profile("ci", deadline=None, max_examples=200, derandomize=True)
-# For graphs of Dask, which take up to a tenth of a second.
+# An example takes 20 ms as a graph of Dask, and there are five properties.
 settings.register_profile("some", deadline=None, max_examples=50, derandomize=True)
 # For kinds of arrays that are traced or compiled anew for every example.
 settings.register_profile(

@@ -1,10 +1,8 @@
-"""Check a wheel, and an sdist built here, outside the source tree: ``check_wheel.py PROJECT FOLDER``.
+"""Check what `python -m build` made in DIST, an sdist and a wheel of it: ``check_wheel.py PROJECT FOLDER DIST``.
 
 The sdist must hold what git tracks, and the wheel every source of the packages, and nothing else.  Their metadata must
 render.  The wheel may use only symbols of the stable ABI.  It must work in an environment with NumPy alone.  Tests must
-pass in the unpacked sdist.
-
-TOX_PACKAGE names the wheel; tox sets it.  It built the wheel from an sdist, so this shows that an sdist is enough.
+pass in the unpacked sdist.  All of this is tried in FOLDER, outside the source tree.
 """
 
 import os
@@ -40,12 +38,8 @@ REQUIRED = "cpu,Cython,gridarray,setuptools"
 
 
 def main() -> None:
-    project, folder, wheel = (Path(argument).resolve() for argument in (*sys.argv[1:], os.environ["TOX_PACKAGE"]))
-    dist = folder / "dist"
-    for old in dist.glob("*"):
-        old.unlink()
-    run(sys.executable, "-m", "build", "--sdist", "--outdir", dist, project)
-    (sdist,) = dist.iterdir()
+    project, folder, dist = (Path(argument).resolve() for argument in sys.argv[1:])
+    (sdist,), (wheel,) = dist.glob("*.tar.gz"), dist.glob("*.whl")
     run(sys.executable, "-m", "twine", "check", "--strict", sdist, wheel)
     toplevel = ("--toplevel", "unpool,unpool_backends")
     run(sys.executable, "-m", "check_wheel_contents", "--no-config", *toplevel, wheel)

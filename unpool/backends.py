@@ -145,8 +145,8 @@ def _unknown_array(argument: str, value: object, kinds: Sequence[str], layers: s
         advice = an_empty_one("the input")
     elif getattr(value, "chunks", None):  # Zarr and HDF5 have chunks in files
         advice = (
-            f"read it first, all by numpy.asarray({argument}) or a part by {argument}[:1]; docs/scale.md has planes "
-            f"that are larger than memory"
+            f"read it first, all by numpy.asarray({argument}) or a part by {argument}[:1]; docs/scale.md shows how to "
+            f"compute planes that are larger than memory"
         )
     else:
         advice = f"convert it first, for example with numpy.asarray({argument})"

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import numpy as np
 from needs import require
-from processes import python, waiting
+from processes import python, read_until, waiting
 
 from unpool.testing.compare import assert_same_bits
 
@@ -103,10 +103,10 @@ def test_a_model_opens_on_every_other_backend(tmp_path):
             for backend in BACKENDS
         ]
         for process in processes:
-            assert process.stdout.readline() == "saved\n", process.stderr.read()
+            read_until("saved", process)
         for process in processes:
-            _, stderr = process.communicate("load\n", timeout=300)
-            assert process.returncode == 0, stderr
+            written, _ = process.communicate("load\n", timeout=300)
+            assert process.returncode == 0, written
     first = arrays(tmp_path / "tensorflow.npz")[0]
     assert first.any()
     for saved, loaded in itertools.permutations(BACKENDS, 2):

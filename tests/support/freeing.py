@@ -1,4 +1,4 @@
-"""A plugin that decides when memory is freed. Its fixture serves all tests, and one of tests/conftest.py only those."""
+"""A plugin that frees memory. A fixture of tests/conftest.py would not serve the contract in unpool/testing/."""
 
 import gc
 
@@ -6,7 +6,7 @@ import pytest
 
 
 def pytest_collection():
-    """Look for garbage seldom: frameworks allocate so many objects that the search took a sixth of PyTorch's tests."""
+    """Collect garbage seldom: by default, that took a sixth of the time of the tests of torch.compile and ONNX."""
     gc.set_threshold(10_000, 10, 10)
 
 

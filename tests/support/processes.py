@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -33,20 +34,37 @@ def python(*arguments: str, first: Path | None = None, cwd: Path | None = None) 
 
 @contextmanager
 def waiting(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a program that waits for lines, and end it at the end of the context."""
+    """Run a program that waits for lines, and end it with the context, or after half an hour.
+
+    Its stdout has what it writes to stderr, too: a pipe that is not read would stop it.
+    """
     process = subprocess.Popen(
         [sys.executable, *arguments],
         env=environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         encoding="utf-8",
     )
+    limit = Timer(1800, process.kill)
+    limit.start()
     try:
         yield process
     finally:
+        limit.cancel()
         process.kill()
         process.communicate()
+
+
+def read_until(line: str, process: subprocess.Popen[str]) -> None:
+    """Read what a program writes until this line, and fail with all of it if the program ends before."""
+    assert process.stdout
+    before = []
+    for written in process.stdout:
+        if written.endswith(f"{line}\n"):
+            return
+        before.append(written)
+    pytest.fail(f"the program ended before it wrote {line!r}:\n{''.join(before)}")
 
 
 def unwritable(

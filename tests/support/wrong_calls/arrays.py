@@ -245,7 +245,8 @@ ARRAYS = {
         TypeError,
         "`input` must be an array of a library that unpool knows (numpy, cupy, tensorflow, torch, jax, dask, or one "
         "with a plugin in the entry-point group 'unpool.backends'), got zarr.Tensor: read it first, all by "
-        "numpy.asarray(input) or a part by input[:1]; docs/scale.md has planes that are larger than memory",
+        "numpy.asarray(input) or a part by input[:1]; docs/scale.md shows how to compute planes that are larger than "
+        "memory",
         lambda out: unpool.max_pool2d(stranger("zarr", X, chunks=(1, 1, 2, 2)), 2, out=out.pooled),
     ),
     "mixed": Case(
