@@ -102,7 +102,7 @@ QUICK = {
 PEERS = {
     "unpool": Peer(
         needs=("cupy",),
-        install='"unpool[cuda]"',
+        install='".[cuda]"',
         columns=("unpool",),
         program="import cupy, gpu; gpu.serve(gpu.CuPy(cupy))",
     ),

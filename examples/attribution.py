@@ -1,6 +1,6 @@
 """Attribute a net's output to the pixels of a picture by DeepLIFT, where the windows of max pooling overlap.
 
-    pip install "unpool[torch]" matplotlib tqdm && python examples/attribution.py
+    pip install ".[torch]" matplotlib tqdm && python examples/attribution.py
 
 DeepLIFT divides `model(x) - model(baseline)` among the cells of `x`.  Its backward pass carries multipliers instead of
 gradients, and each non-linear layer has a rule for them.  `max_pool_rule` is the rule of max pooling in Captum and
@@ -144,6 +144,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default="attribution.png", help="the figure, a PNG")
     parser.add_argument("--quick", action="store_true", help="50 steps of training instead of 150")
     arguments = parser.parse_args()
+    arguments.out.open("ab").close()  # raises before the training if the file cannot be written
 
     torch.set_num_threads(1)  # threads of so small a net would wait for each other
     torch.manual_seed(arguments.seed)

@@ -1,6 +1,6 @@
 """Show what units of a convolutional net see, by a deconvnet (Zeiler and Fergus, 2014), beside the plain gradient.
 
-    pip install "unpool[torch]" scikit-image matplotlib tqdm && python examples/deconvnet.py
+    pip install ".[torch]" scikit-image matplotlib tqdm && python examples/deconvnet.py
 
 A deconvnet projects the activation of a unit back to the pixels of its input.  It walks through the layers in reverse:
 max unpooling puts each value where the maximum was (the paper's "switches"), a ReLU keeps what is positive, and each
@@ -134,6 +134,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default="deconvnet.png", help="the figure, a PNG")
     parser.add_argument("--quick", action="store_true", help="two epochs instead of eight")
     arguments = parser.parse_args()
+    arguments.out.open("ab").close()  # raises before the training if the file cannot be written
 
     torch.set_num_threads(1)  # threads of so small a net would wait for each other
     torch.manual_seed(arguments.seed)

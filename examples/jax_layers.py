@@ -1,6 +1,6 @@
 """Use unpool's layers in Equinox and Flax: a small SegNet in each learns to draw a picture's edges.
 
-    pip install "unpool[jax]" equinox flax && python examples/jax_layers.py
+    pip install ".[jax]" equinox flax && python examples/jax_layers.py
 
 Neither library has max pooling with indices, nor max unpooling.  These layers have no parameters, so `unpool.MaxPool2d`
 and `unpool.MaxUnpool2d` work as they are: in Equinox as static fields, in Flax as attributes.  JAX's transformations

@@ -1,6 +1,6 @@
 """Pool and unpool a picture that is larger than the memory, from Zarr to Zarr, with Dask.
 
-    pip install "unpool[dask]" zarr matplotlib && python examples/out_of_core.py
+    pip install ".[dask]" zarr matplotlib && python examples/out_of_core.py
 
 The picture is one plane of 16384 x 16384 cells in float32, 1 GiB.  The program lowers its own limit of memory to
 256 MiB beyond what its imports take, which Linux enforces: a step that held the whole plane would fail.  Dask reads,

@@ -1,6 +1,6 @@
 """Pool a landscape level by level to a pyramid, and restore it from the top: its maxima alone, or all of it.
 
-    pip install unpool matplotlib && python examples/pyramid.py
+    pip install . matplotlib && python examples/pyramid.py
 
 The landscape is `jacksboro_fault_dem.npz` of Matplotlib's sample data: heights in metres, 344 x 403 cells of int16.
 Each level holds the largest height of each window of 2 x 2 cells below it, and the index of that cell in its window.

@@ -1,6 +1,6 @@
 """Export a PyTorch model with max unpooling to ONNX and to LiteRT (TensorFlow Lite), and compare all bits.
 
-    pip install "unpool[onnx]" onnxruntime litert-torch ai-edge-litert matplotlib && python examples/round_trip.py
+    pip install ".[onnx]" onnxruntime litert-torch ai-edge-litert matplotlib && python examples/round_trip.py
 
 The model finds edges in a photograph, in four directions.  It pools them twice with indices and unpools them twice, so
 that the largest edge of each 4 x 4 pixels stays in its place, and draws a dot there.
@@ -97,6 +97,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default="round_trip.png", help="the picture, a PNG")
     parser.add_argument("--quick", action="store_true", help="a part of the photograph, 65 x 49 pixels")
     arguments = parser.parse_args()
+    arguments.out.open("ab").close()  # raises before the conversions if the file cannot be written
 
     colours = imread(cbook.get_sample_data("grace_hopper.jpg"))
     photograph = colours.mean(2).round()[20:319, 140:379]

@@ -1,6 +1,6 @@
 """Compare two small SegNets in Keras: one decodes with `unpool.keras`, one with `keras.layers.UpSampling2D`.
 
-    pip install "unpool[jax]" keras scikit-image matplotlib && KERAS_BACKEND=jax python examples/segnet_keras.py
+    pip install ".[jax]" keras scikit-image matplotlib && KERAS_BACKEND=jax python examples/segnet_keras.py
 
 Any Keras backend works.  The nets learn to separate ink from paper on `skimage.data.page()`, a scanned page inside
 scikit-image's wheel.  The ground truth is Sauvola's threshold with a window of 25, as in scikit-image's gallery
@@ -103,6 +103,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default="segnet_keras.png", help="the picture, a PNG")
     parser.add_argument("--quick", action="store_true", help="4 epochs of 160 crops of 33 x 33")
     arguments = parser.parse_args()
+    arguments.out.open("ab").close()  # raises before the training if the file cannot be written
     epochs, count, size = (4, 160, 33) if arguments.quick else (arguments.epochs, 240, 65)
 
     learned, (picture, truth) = page()

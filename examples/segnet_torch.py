@@ -1,6 +1,6 @@
 """Compare small SegNets in PyTorch: with `unpool.torch`, with `torch.nn`, and with upsampling in place of unpooling.
 
-    pip install "unpool[torch]" scikit-image matplotlib tqdm && python examples/segnet_torch.py
+    pip install ".[torch]" scikit-image matplotlib tqdm && python examples/segnet_torch.py
 
 The nets learn to find the vessels of `skimage.data.retina()`, a photograph inside scikit-image's wheel, at half its
 size.  The ground truth is scikit-image's filter for ridges (Sato) with a threshold.  The nets train on crops of the
@@ -150,6 +150,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default="segnet_torch.png", help="the picture, a PNG")
     parser.add_argument("--quick", action="store_true", help="six epochs of 80 crops")
     arguments = parser.parse_args()
+    arguments.out.open("ab").close()  # raises before the training if the file cannot be written
     epochs, count = (6, 80) if arguments.quick else (arguments.epochs, 240)
 
     torch.set_num_threads(1)  # threads of so small nets would wait for each other

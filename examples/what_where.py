@@ -1,6 +1,6 @@
 """Train two autoencoders in JAX: a stacked what-where autoencoder, and the same net without the "where".
 
-    pip install "unpool[jax]" matplotlib tqdm && python examples/what_where.py
+    pip install ".[jax]" matplotlib tqdm && python examples/what_where.py
 
 Zhao, Mathieu, Goroshin and LeCun, "Stacked What-Where Auto-encoders" (2015): the encoder pools several times.  Pooled
 values are the "what", and go on to the next level.  Indices are the "where", and go to the decoder, which unpools with
@@ -154,6 +154,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default="what_where.png", help="the picture, a PNG")
     parser.add_argument("--quick", action="store_true", help="100 steps")
     arguments = parser.parse_args()
+    arguments.out.open("ab").close()  # raises before the training if the file cannot be written
     steps = 100 if arguments.quick else arguments.steps
 
     random = np.random.default_rng(arguments.seed)

@@ -1,6 +1,6 @@
 """Pool and unpool the planes of an `xarray.DataArray`, and give their coordinates back.
 
-    pip install unpool xarray matplotlib && python examples/xarray_planes.py
+    pip install . xarray matplotlib && python examples/xarray_planes.py
 
 `xarray.apply_ufunc` passes the array of a DataArray to unpool, with the dimensions "y" and "x" last.  One or two
 dimensions must be before them: `expand_dims` adds one, and `stack` joins several.  Pooled planes have other sizes, so

@@ -19,6 +19,7 @@ from typing import Any
 
 import unpool
 from unpool import registry
+from unpool.extras import install_command
 
 STATUS = """\
 exit status:
@@ -211,7 +212,7 @@ def drawing(part: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name != "matplotlib":
             raise
-        sys.exit(f'matplotlib is not installed, which {part} draws with: pip install "unpool[demo]"')
+        sys.exit(f"matplotlib is not installed, which {part} draws with: {install_command('demo')}")
 
 
 def positive(text: str) -> int:

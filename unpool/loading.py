@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from unpool.errors import BackendUnavailableError
+from unpool.extras import install_command
 
 # The package whose modules are compiled when unpool is installed; other backends import it, too.
 _COMPILED = "unpool_backends.cpu"
@@ -81,7 +82,7 @@ def _older(version: str, oldest: str) -> bool:
 
 def _missing_framework(backend: str, framework: str) -> BackendUnavailableError:
     return BackendUnavailableError(
-        f'{framework} is not installed, which backend {backend!r} needs: pip install "unpool[{backend}]"'
+        f"{framework} is not installed, which backend {backend!r} needs: {install_command(backend)}"
     )
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from unpool import loading
 from unpool.errors import BackendUnavailableError, kind_of
+from unpool.extras import install_command
 from unpool.protocol import PRIMITIVES, Backend
 from unpool.tracing import TRACER, traced
 
@@ -239,7 +240,7 @@ def _name_of_distribution(distribution: Distribution) -> str:
 
 def _missing_library(name: str) -> AttributeError:
     """Return an AttributeError, so that `hasattr(unpool, name)` is False."""
-    return AttributeError(f'unpool.{name} needs {name}, which is not installed: pip install "unpool[{name}]"')
+    return AttributeError(f"unpool.{name} needs {name}, which is not installed: {install_command(name)}")
 
 
 def _malformed_plugin(name: str, value: str, distribution: str) -> BackendUnavailableError:

@@ -30,6 +30,7 @@ from unpool.bench.cases import Case, Data, prepare
 from unpool.bench.measure import add_round, timings
 from unpool.bench.peers import PEERS, Call, Peer
 from unpool.bench.report import medians, start, table
+from unpool.extras import install_command
 
 pytestmark = pytest.mark.once  # a benchmark does not depend on the Python
 
@@ -154,7 +155,8 @@ class TestBench:
         (tmp_path / "matplotlib.py").write_text("raise ModuleNotFoundError('hidden', name='matplotlib')")
         result = main("bench", "--plot", str(tmp_path / "x.png"), first=tmp_path)
         assert (result.returncode, result.stdout) == (1, "")
-        assert result.stderr == 'matplotlib is not installed, which --plot draws with: pip install "unpool[demo]"\n'
+        command = install_command("demo")
+        assert result.stderr == f"matplotlib is not installed, which --plot draws with: {command}\n"
         result = main("bench", "--plot", str(tmp_path / "x.doc"))
         assert (result.returncode, result.stdout) == (2, "")
         assert "argument --plot: must end in one of .png, .svg, .pdf, .jpg, .jpeg, got" in result.stderr

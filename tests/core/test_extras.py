@@ -1,11 +1,14 @@
 """The extras that messages, pages and comments name are those of pyproject.toml, and install what they say."""
 
 import re
+import shlex
 import tomllib
+from importlib import metadata
 
 import pytest
 from tree import ROOT
 
+from unpool.extras import install_command
 from unpool.registry import BUILT_IN
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -43,8 +46,33 @@ def test_named_extras_exist():
 
 
 def test_every_part_has_an_extra():
-    """The message for a missing framework names the extra of its backend, or of `unpool.keras`."""
+    """The message for a missing framework names the packages of its extra: a backend's, or that of `unpool.keras`."""
     assert {*BUILT_IN, "keras"} - {"cpu"} <= set(EXTRAS)
+
+
+@pytest.mark.parametrize("extra", sorted({*BUILT_IN, "keras", "demo", "test"} - {"cpu"}))
+def test_the_command_of_a_message_installs_the_extra(extra):
+    """Not its versions: the metadata of an editable install is as old as the install."""
+    command = shlex.split(install_command(extra))
+    assert command[:2] == ["pip", "install"]
+    assert {re.match(r"[\w-]+", package).group() for package in command[2:]} == packages(extra)
+
+
+@pytest.mark.parametrize("lines", [None, [], ["numpy>=1.26", 'other>=1; extra == "torch2"']])
+def test_without_metadata_the_command_names_the_extra(lines, monkeypatch):
+    def requires(name):
+        if lines is None:
+            raise metadata.PackageNotFoundError(name)
+        return lines
+
+    monkeypatch.setattr(metadata, "requires", requires)
+    assert install_command("torch") == 'pip install "unpool[torch]"'
+
+
+def test_the_command_has_the_versions_of_the_metadata(monkeypatch):
+    lines = ["numpy>=1.26", 'unpool[c,d]; extra == "b"', 'one[x]<3,>=2; extra == "c"', 'two; extra == "d"']
+    monkeypatch.setattr(metadata, "requires", lambda name: lines)
+    assert install_command("b") == 'pip install "one[x]<3,>=2" "two"'
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 import unpool_backends
 
 import unpool
+from unpool.extras import install_command
 
 FRAMEWORKS = ("tensorflow", "torch", "jax", "jaxlib", "cupy", "dask", "keras")
 # These are no frameworks, but importing them would slow down every `import unpool`.
@@ -53,7 +54,7 @@ def test_parts_are_imported_when_they_are_used(name):
     if importlib.util.find_spec(name):
         modules = imported(used.format(f"assert 'unpool.{name}' not in sys.modules"))
         assert f"unpool.{name}" in modules
-    text = f"""unpool.{name} needs {name}, which is not installed: pip install "unpool[{name}]\""""
+    text = f"unpool.{name} needs {name}, which is not installed: {install_command(name)}"
     imported(f"""
 import unpool
 sys.modules[{name!r}] = None  # as if it were not installed
@@ -67,7 +68,7 @@ except AttributeError as error:
 
 @pytest.mark.parametrize("part", ["arrays", "plugin", "strategies"])
 def test_the_suite_names_its_extra(part):
-    text = 'unpool.testing needs hypothesis, ml_dtypes, which is not installed: pip install "unpool[test]"'
+    text = f"unpool.testing needs hypothesis, ml_dtypes, which is not installed: {install_command('test')}"
     imported(f"""
 sys.modules["hypothesis"] = sys.modules["ml_dtypes"] = None  # as if they were not installed
 try:

@@ -65,6 +65,7 @@ ELSEWHERE = {
     "unknown_chunks",
     "no_window_in_chunks",
     "blocks_differ",
+    "not_declared",
     "outside_chunk",
     "not_a_count",
     "not_a_picture",

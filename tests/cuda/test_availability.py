@@ -15,6 +15,8 @@ import pytest
 from needs import promised, require
 from processes import python
 
+from unpool.extras import install_command
+
 NEWER_THAN_ANY = 99000
 
 ASK = """
@@ -63,7 +65,7 @@ class Nowhere:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Nowhere)
 """
-    assert said(missing + ROUTE) == ("cupy is not installed, which backend 'cuda' needs: pip install \"unpool[cuda]\"")
+    assert said(missing + ROUTE) == f"cupy is not installed, which backend 'cuda' needs: {install_command('cuda')}"
 
 
 def test_a_broken_cupy_is_named_without_its_page_of_advice(broken_cupy):

@@ -212,6 +212,34 @@ def test_rows_and_volumes_name_the_cells_of_their_rank():
 # --- the other functions ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "index_dtype", "index_format", "text"),
+    [
+        ("U5", "int64", "plane", "`input` must be of one of the dtypes float16, .*, got str160: convert it first"),
+        ("float32", "float64", "plane", "`indices` must be integers .*, got float64: .*"),
+        ("float32", "bool", "window", "`indices` must be integers .*, got bool: .*"),
+        ("float32", "uint8", "plane", '`indices` must be int64 or int32 where index_format="plane", got uint8, .*'),
+    ],
+)
+def test_a_block_of_an_undeclared_dtype_is_refused(dtype, index_dtype, index_format, text, split):
+    x = np.arange(64.0, dtype="float32").reshape(1, 1, 8, 8)
+    values, indices = unpool.max_pool2d(x, 2, return_indices=True, index_format=index_format)
+    blocks = [
+        da.from_array(array, chunks=(1, 1, 2, 4) if split else -1).map_blocks(np.ndarray.astype, to, dtype=array.dtype)
+        for array, to in ((values, dtype), (indices, index_dtype))
+    ]
+    result = unpool.max_unpool2d(*blocks, 2, output_size=x.shape, index_format=index_format)
+    with pytest.raises(TypeError, match=f"^{text}. A block has this dtype, and its array declares another one"):
+        result.compute()
+
+
+def test_a_pooled_block_of_an_undeclared_dtype_is_refused():
+    x = da.ones((1, 1, 8, 8), dtype="float32").map_blocks(np.ndarray.astype, "complex64", dtype="float32")
+    with pytest.raises(TypeError, match=r"^`input` must be of one of .*, got complex64: convert it first. A block has"):
+        unpool.max_pool2d(x, 2).compute()
+
+
 def test_a_bad_index_of_a_whole_plane():
     """Its position is that in the array, by chunks of the batch and the channels."""
     x, _, indices = pooled(WINDOWS["apart"])

@@ -38,3 +38,13 @@ def test_what_where(tmp_path):
     drawn = image.imread(picture)
     assert drawn.shape[2] == 4
     assert drawn[..., :3].std() > 0.1
+
+
+def test_a_picture_that_cannot_be_written_ends_the_example_before_its_training(tmp_path):
+    require("jax", "the example trains with it")
+    require("tqdm", "the example shows its progress with it")
+    require("matplotlib", "the example draws with it")
+    result = python(str(EXAMPLES / "what_where.py"), "--out", str(tmp_path / "missing" / "picture.png"))
+    assert result.returncode == 1
+    assert "FileNotFoundError" in result.stderr
+    assert "What alone" not in result.stderr, "the progress bar of the training"

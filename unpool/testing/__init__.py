@@ -20,10 +20,12 @@ The parts serve tests of other programs, too:
 
 from importlib.util import find_spec as _find_spec
 
+from unpool.extras import install_command as _install_command
+
 
 def _missing_packages(names: list[str]) -> ModuleNotFoundError:
     return ModuleNotFoundError(
-        f'unpool.testing needs {", ".join(names)}, which is not installed: pip install "unpool[test]"', name=names[0]
+        f"unpool.testing needs {', '.join(names)}, which is not installed: {_install_command('test')}", name=names[0]
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from unpool import backends, findings
+from unpool import backends, dtypes, findings
 from unpool.errors import index_at, what_was_pooled
 from unpool.plan import Plan, Triple
 from unpool.protocol import Backend, Duplicates
@@ -24,6 +24,7 @@ _FRESH = CPU(threads=1, recycle=False)
 
 def pool_block(cells: Any, layout: Layout, block_id: tuple[int, ...]) -> Any:
     """Pool a block; return the values, or (values, indices) if the Plan has indices."""
+    _check_dtypes("input", cells, None, layout.plan)
     block = layout.block(block_id, cells.shape)
     values, indices = _kernels(cells).pool(cells, block.plan, None)
     if indices is None:
@@ -37,6 +38,7 @@ def scatter_block(values: Any, indices: Any, layout: Layout, duplicates: Duplica
     """Put the values of a block, and of its halo, into its planes; return its own cells."""
     if values.shape != indices.shape:
         raise _blocks_differ(layout.plan.values, values.shape, indices.shape)
+    _check_dtypes(layout.plan.values, values, indices, layout.plan)
     return _moved("scatter", values, indices, layout, duplicates, block_id)
 
 
@@ -44,11 +46,23 @@ def gather_block(planes: Any, indices: Any, layout: Layout, duplicates: Duplicat
     """Take the values at the indices of a block out of its planes; return those of its own windows."""
     if planes.shape != layout.block(block_id, indices.shape).plan.plane_shape:
         raise _blocks_differ(layout.plan.sized_by, planes.shape, indices.shape)
+    _check_dtypes(layout.plan.sized_by, planes, indices, layout.plan)
     return _moved("gather", planes, indices, layout, duplicates, block_id)
 
 
 def item(pair: tuple[Any, ...], nth: int) -> Any:
     return pair[nth]
+
+
+def _check_dtypes(argument: str, values: Any, indices: Any, plan: Plan[Any]) -> None:
+    """Refuse dtypes that the call would have refused: Dask computes blocks of another dtype than an array declares."""
+    try:
+        if indices is None:
+            dtypes.check_values(argument, dtypes.name(values.dtype), dtypes.REALS)
+        else:
+            dtypes.check_pair(argument, values.dtype, indices.dtype, "window" if plan.by_taps else "plane", real=False)
+    except TypeError as error:
+        raise _not_declared(error) from None
 
 
 def _moved(
@@ -161,6 +175,13 @@ def _blocks_differ(argument: str, shape: tuple[int, ...], indices_shape: tuple[i
     return ValueError(
         f"`{argument}` must have blocks that fit those of `indices`, got blocks of shapes {tuple(shape)} and "
         f"{tuple(indices_shape)}: call compute_chunk_sizes() on both, and look for the size that differs"
+    )
+
+
+def _not_declared(error: TypeError) -> TypeError:
+    return TypeError(
+        f"{error}. A block has this dtype, and its array declares another one: pass the dtype of the blocks as `dtype` "
+        f"or `meta` where the array is made"
     )
 
 
