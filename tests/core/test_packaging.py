@@ -1,8 +1,10 @@
 """What is written in several places for a release: versions, Pythons, wheels, the sdist, the recipe, the workflows."""
 
 import re
+import shlex
 import shutil
 import tomllib
+from fnmatch import fnmatch
 
 import pytest
 from tree import ROOT, load_tool
@@ -61,6 +63,17 @@ def test_wheels_of_a_release_serve_each_python():
     setup = (ROOT / "setup.py").read_text(encoding="utf-8")
     assert f'"py_limited_api": "{oldest[:-2]}"' in setup
     assert f'"0x{PYTHONS[0][0]:02X}{PYTHONS[0][1]:02X}0000"' in setup
+
+
+def test_wheels_for_linux_have_the_license_of_the_openmp_that_is_copied_into_them():
+    """The command runs in a copy of the sdist, which has what git tracks."""
+    command, source, copy = shlex.split(CONFIGURATION["tool"]["cibuildwheel"]["linux"]["before-all"])
+    assert command == "cp"
+    assert "GCC RUNTIME LIBRARY EXCEPTION" in (ROOT / source).read_text(encoding="utf-8")
+    assert not (ROOT / copy).exists()
+    [pattern] = PROJECT["license-files"]
+    assert [path.name for path in ROOT.glob(pattern)] == ["LICENSE"]
+    assert fnmatch(copy, pattern)
 
 
 def test_the_recipe_builds_this_version():
