@@ -1,6 +1,6 @@
 """Max pooling with indices and its inverse, for every array framework.
 
-Max pooling keeps the largest value of each window.  Unpooling puts it back where it was; every other cell is zero.
+Max pooling keeps the largest value of each window.  Unpooling puts each value back where it was; all other cells are 0.
 
 >>> import numpy as np, unpool
 >>> x = np.arange(1, 17, dtype="float32").reshape(1, 1, 4, 4)

@@ -10,9 +10,9 @@ C, in a window kh x kw that starts at cell (top, left) with dilation dh, dw:
     onnx_column_major (n * C + c) * H * W + w * H + h          MaxPool of ONNX with storage_order=1
     window            (h - top) // dh * kw + (w - left) // dw  Chainer, MediaPipe
 
-Every conversion goes through "plane".  It refuses an index that its convention cannot have at that position: a wrong
-convention gives pictures that are sheared, or right in the first sample only.  If the window is given, an index must
-also be a cell of its own window.
+Every conversion goes through "plane".  It refuses an index that the source convention cannot have at its position,
+since a wrong convention gives pictures that are sheared, or right in the first sample only.  If the window is given, an
+index must also be a cell of its own window.
 """
 
 from __future__ import annotations

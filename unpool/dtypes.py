@@ -1,6 +1,6 @@
 """The dtypes that the library supports, by their names, which are the same in every framework.
 
-Unpooling moves values, so it takes every dtype.  Pooling compares them, so pooling and its gradient take real ones.
+Unpooling moves values, so it takes all of them.  Pooling compares them, so pooling and its gradient take real ones.
 """
 
 from __future__ import annotations

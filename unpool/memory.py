@@ -9,7 +9,7 @@ from __future__ import annotations
 
 
 def release_memory() -> int:
-    """Unmap the memory that is kept now, and return its size in bytes; that of later results is kept again.
+    """Unmap the memory that is kept now, and return its size in bytes; memory of later results is kept again.
 
     >>> freed = release_memory()
     >>> release_memory()

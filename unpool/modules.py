@@ -1,7 +1,7 @@
 """Pooling and unpooling as objects that keep their arguments for later calls, like the layers of `torch.nn`.
 
-Objects are immutable and compare by their arguments.  They check them when they are made, so a wrong argument raises
-where it was written and not at the first call.
+Objects are immutable and compare by their arguments.  The constructor checks the arguments, so a wrong one raises there
+and not at the first call.
 
 For type checkers, a pooling object has `return_indices` in its type: ``MaxPool2d[Literal[True]]`` returns a pair,
 ``MaxPool2d`` alone an array, and ``MaxPool2d[bool]`` stands for either.

@@ -220,7 +220,7 @@ def max_unpool1d_backward(
 ) -> ArrayT:
     """Return the gradient of `max_unpool1d`: `max_unpool2d_backward` for arrays (N, C, L) or (C, L).
 
-    The first of two values for cell 1 was overwritten, so its gradient is zero:
+    In the example, the first of two values for cell 1 was overwritten, so its gradient is zero.
 
     Parameters
     ----------

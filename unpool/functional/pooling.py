@@ -95,8 +95,9 @@ def max_pool2d(
         values[n, c, i] = max(input[n, c, w(i)]),    input[n, c].flat[indices[n, c, i]] = values[n, c, i]
 
     An index is the flat position ``h * W + w`` in the plane of its own sample and channel, in both data formats.
-    Padding is not counted, and never picked.  Of equal maxima the first is taken.  A window that holds NaN pools to its
-    last NaN.  With ``index_format="window"`` an index is the number of a tap of its own window instead.
+    Padding cells have no position, and are never a maximum.  Of equal maxima the first is taken.  A window that holds
+    NaN pools to its last NaN.  With ``index_format="window"``, an index is the number of a tap of its own window
+    instead.
 
     Parameters
     ----------
@@ -106,8 +107,8 @@ def max_pool2d(
         One integer or two of them, in cells.  ``stride=None`` is the kernel size.  ``padding`` is at most half of the
         kernel size.  It may also have a pair ``(before, after)`` for each axis, of at most
         ``dilation * (kernel_size - 1)`` cells.  ``"valid"`` is 0.  ``"same"`` pads as much as ``ceil(H / stride)``
-        windows need, the smaller half before the plane, as in TensorFlow, Keras and JAX; ``"same_lower"`` the larger
-        half, as in ONNX.  ``"VALID"`` and ``"SAME"`` serve, too.
+        windows need, with the smaller half before the plane, as in TensorFlow, Keras and JAX.  ``"same_lower"`` pads
+        the larger half before the plane, as in ONNX.  ``"VALID"`` and ``"SAME"`` are accepted, too.
     ceil_mode
         Round the number of windows up instead of down; ``"same"`` always does.  No window starts past the input.
     return_indices
@@ -116,8 +117,9 @@ def max_pool2d(
         ``"channels_first"`` or ``"channels_last"``, or TensorFlow's words: ``"NCHW"`` or ``"NHWC"``.  None is
         channels first, with a `DataFormatWarning` for TensorFlow's tensors and where the channels may be last.
     index_format
-        ``"plane"`` or ``"pytorch"`` for flat positions.  ``"window"`` for taps, ``kh * kernel_size[1] + kw``, those in
-        the padding included.  A tap is one byte in windows of up to 256 cells, and does not depend on the plane's size.
+        ``"plane"`` or ``"pytorch"`` for flat positions.  ``"window"`` for taps, ``kh * kernel_size[1] + kw``, where
+        padding cells count, too.  A tap is one byte in windows of up to 256 cells, and does not depend on the plane's
+        size.
     index_dtype
         None stands for int64 positions, and for the smallest of uint8, uint16, int32 and int64 that holds every tap.
         ``"int32"`` positions save memory and time for planes of up to 2**31 cells.

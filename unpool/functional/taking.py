@@ -20,7 +20,7 @@ def take_along_plane(
 
         output[n, c, i] = input[n, c].flat[indices[n, c, i]]
 
-    So an array can be read where another one has its maxima.  The gradient adds up where indices repeat, in a fixed
+    Use it to read one array at the maxima of another.  Where indices repeat, the gradient is a sum, added in a fixed
     order.
 
     Parameters
@@ -36,8 +36,8 @@ def take_along_plane(
         (N, C, L) or (C, L), ``"NCHW"`` for planes, and ``"NCDHW"`` for volumes, also those without a batch.  None is
         channels first, with a `DataFormatWarning` for TensorFlow's tensors and where the channels may be last.
     validate
-        True reports an index outside its plane.  False lets CUDA, where a report waits for the device, give a bad index
-        the value 0 instead; the CPU always reports it.  Nothing is ever read out of range.
+        True reports an index outside its plane.  False lets CUDA return 0 for a bad index, since a report would wait
+        for the device; the CPU always reports it.  Nothing is ever read out of range.
     out
         Array to write into and return.
     backend
@@ -53,8 +53,8 @@ def take_along_plane(
     IndexError
         If an index is negative or past its plane.  The message names the first one in row-major order.
     TypeError
-        If an argument is not an array, the two are of different libraries otherwise, or ``indices`` are not integers,
-        or are uint8 or uint16.
+        If an argument is not an array, or ``indices`` are not integers, or are uint8 or uint16; if arrays of different
+        libraries are mixed, except NumPy with JAX or TensorFlow.
     ValueError
         If shapes do not fit.
     BackendUnavailableError

@@ -107,12 +107,12 @@ def max_unpool2d(
         With ``index_format="window"`` taps of any integer dtype.
     kernel_size, stride, padding, dilation
         The arguments of the pooling call.  ``kernel_size=None`` stands for no window, for indices of adaptive, global
-        and fractional pooling: ``output_size`` is required then, and any size serves.
+        and fractional pooling.  ``output_size`` is then required, and may be any size.
     output_size
         Shape of the array that was pooled: 2 spatial entries, or all of them.  The default is
-        ``(H - 1) * stride - 2 * padding + dilation * (kernel_size - 1) + 1``.  Several sizes pool to one, so a size may
-        differ from it by less than a stride.  With ``padding="same"`` the default is ``H * stride``, and a size may be
-        smaller by less than a stride.
+        ``(H - 1) * stride - 2 * padding + dilation * (kernel_size - 1) + 1``.  Arrays of several sizes pool to the same
+        size, so ``output_size`` may differ from the default by less than a stride.  With ``padding="same"`` the default
+        is ``H * stride``, and a size may be smaller by less than a stride.
     data_format
         ``"channels_first"`` or ``"channels_last"``, or TensorFlow's words: ``"NCHW"`` or ``"NHWC"``.  None is
         channels first, with a `DataFormatWarning` for TensorFlow's tensors and where the channels may be last.
@@ -124,11 +124,11 @@ def max_unpool2d(
     out
         Array to write into and return.
     validate
-        True reports an index outside its plane.  ``"windows"`` also reports an index outside its own window, which a
-        wrong ``output_size`` makes.  Without it, such a size shears the picture silently if all indices are in range.
-        For taps it needs ``output_size`` where ``padding="same"`` depends on it.
-        False lets CUDA, where a report waits for the device, drop a bad index instead; the CPU always reports it.
-        Nothing is ever written out of range.
+        True reports an index outside its plane.  ``"windows"`` also reports an index outside its own window, as a wrong
+        ``output_size`` causes.  With True, a wrong size shears the picture silently if all indices are in range.  For
+        taps, ``"windows"`` needs ``output_size`` where ``padding="same"`` depends on it.  False lets CUDA drop a bad
+        index, since a report would wait for the device; the CPU always reports it.  Nothing is ever written out of
+        range.
     backend
         Name of a backend to use instead of the one that the array's type picks.
 
@@ -143,8 +143,8 @@ def max_unpool2d(
         If an index is negative or past its plane, or outside its own window where ``validate="windows"``; if a tap does
         not exist, or lies in the padding.  The message names the first one in row-major order.
     TypeError
-        If an argument is not an array, the two are of different libraries otherwise, or ``indices`` are not integers,
-        or are uint8 or uint16 without ``index_format="window"``.
+        If an argument is not an array, or ``indices`` are not integers, or are uint8 or uint16 without
+        ``index_format="window"``; if arrays of different libraries are mixed, except NumPy with JAX or TensorFlow.
     ValueError
         If shapes do not fit, ``output_size`` cannot pool to the input's size, or an index repeats where
         ``duplicates="error"``.

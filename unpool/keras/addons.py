@@ -130,14 +130,14 @@ class MaxUnpooling2D(_MaxUnpooling):
 
         output[n].flat[mask[n, i, j, c]] += updates[n, i, j, c],    mask = (row * cols + col) * channels + c
 
-    `cols` is the number of columns of the output. A picture of another size, such as one that `strides` does not
-    divide, has a mask that counts other columns. TensorFlow Addons sheared it silently, and so does this layer, unless
-    an index is out of range. `MaxUnpooling2DV2`, given the size of the picture, restores it, and so does
-    `unpool.keras.MaxUnpooling2D` with `like`.
+    `cols` is the number of columns of the output. The mask of a picture of another size, such as one that `strides`
+    does not divide, was made with another number of columns. TensorFlow Addons silently sheared such a picture, and so
+    does this layer, unless an index is out of range. To restore it, use `MaxUnpooling2DV2` with the size of the
+    picture, or `unpool.keras.MaxUnpooling2D` with `like`.
 
-    One difference: a value of `mask` that is out of range, or of another channel than its own, is an error. TensorFlow
-    Addons ignored the channel, and on a GPU the range, too. Programs that XLA compiles ignore the channel. On
-    TensorFlow and on a GPU they drop values out of range; on JAX on the CPU these are an error at run time.
+    One difference: a value of `mask` that is out of range, or of another channel, is an error. TensorFlow Addons
+    ignored the channel, and on a GPU the range, too. Programs that XLA compiles also ignore the channel. For values out
+    of range, JAX programs on the CPU raise an error at run time; programs of TensorFlow, and on a GPU, drop them.
 
     Args:
         pool_size: Integer or pair of integers, as in the pooling. Defaults to `(2, 2)`.

@@ -88,8 +88,8 @@ class MaxPooling1DWithIndices(_MaxPooling):
 class MaxPooling2DWithIndices(_MaxPooling):
     """Take the maximum of each window of a picture, and its index.
 
-    The values are those of `keras.layers.MaxPooling2D`.  An index is the number of a tap of its own window: of one of
-    the cells that the window reads, counted row by row, those in the padding included.
+    The values are those of `keras.layers.MaxPooling2D`.  An index is the number of a tap of its own window.  The taps
+    are the cells that the window reads, counted row by row, padding cells included.
 
         index = row_in_window * pool_cols + col_in_window
 
@@ -107,10 +107,10 @@ class MaxPooling2DWithIndices(_MaxPooling):
     Args:
         pool_size: Integer or pair of integers, the size of a window. Defaults to 2.
         strides: Integer or pair of integers, the distance between windows. Defaults to `pool_size`.
-        padding: `"valid"`, `"same"`, or `"same_lower"`, which pads the larger half before the picture, as ONNX names
-            it; or an integer, or one for each dimension: the number of cells on both sides, at most half of
-            `pool_size`; or for each dimension a pair `(before, after)`, each less than `pool_size`. Padding is never
-            picked. Defaults to `"valid"`.
+        padding: `"valid"`, `"same"`, or ONNX's `"same_lower"`, which pads the larger half before the picture. Or an
+            integer, or one for each dimension: the number of cells on both sides, at most half of `pool_size`. Or a
+            pair `(before, after)` for each dimension, each less than `pool_size`. Padding cells are never a maximum.
+            Defaults to `"valid"`.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to `keras.config.image_data_format()`.
         index_format: `"window"`, or `"plane"`: an index is then the flat position `row * cols + col` in the plane of
             its own sample and channel, in both data formats, as PyTorch and `unpool.max_pool2d` count. Defaults to

@@ -175,20 +175,22 @@ class MaxUnpooling2D(_MaxUnpooling):
 
         output[w(i)[indices[i]]] = inputs[i],    for i in row-major order
 
-    An index that is no tap of its window, or a tap in the padding, is an error.  What XLA compiles for TensorFlow
-    (`jit_compile=True`) or for a GPU cannot raise, and drops it.  The dtype is that of `inputs`.
+    An index that is no tap of its window, or is a tap in the padding, is an error.  Programs that XLA compiles for
+    TensorFlow (`jit_compile=True`) or for a GPU cannot raise, and drop such an index.  The dtype of the result is that
+    of `inputs`.
 
     Args:
-        pool_size: Integer or pair of integers, as in the pooling layer. `None` stands for no window: indices may name
-            any cell, as those of adaptive, global and fractional pooling do. They are positions in the plane then, and
-            the size, or `like`, is required. Defaults to 2.
+        pool_size: Integer or pair of integers, as in the pooling layer. `None` stands for no window, for indices of
+            adaptive, global and fractional pooling. Such indices are positions anywhere in the plane, and `output_size`
+            or `like` is required. Defaults to 2.
         strides: Integer or pair of integers, as in the pooling layer. Defaults to `pool_size`.
         padding: `"valid"`, `"same"`, `"same_lower"`, an integer, or one for each dimension, or pairs `(before, after)`,
             as in the pooling layer. Defaults to `"valid"`.
         output_size: Integer or pair of integers, the size of the pictures that were pooled. Defaults to the size that
-            the windows cover. Several sizes pool to one, and `padding="same"` depends on the size. So pass the size, or
-            `like`, unless `strides` divides every size. Positions in the plane depend on the number of columns; with
-            `padding="same"` or `"same_lower"` and no size, one outside its own window is an error.
+            the windows cover. Pictures of several sizes pool to the same size, and `padding="same"` depends on the
+            size. So pass the size, or `like`, unless `strides` divides every size. Positions in the plane depend on the
+            number of columns; with `padding="same"` or `"same_lower"` and no size, a position outside its own window is
+            an error.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to `keras.config.image_data_format()`.
         duplicates: The rule for repeated indices, which overlapping windows may have: `"last"`, the last one in
             row-major order wins; `"sum"`, the values add up; `"error"`, an error is raised. The gradient follows the

@@ -1,6 +1,6 @@
 """The contract of unpool as tests, for every backend: ours, and those of other packages.
 
-A package that adds a backend describes its arrays by a class that extends `Arrays`, and runs the suite on them:
+A package that adds a backend defines a subclass of `Arrays` for its arrays, and runs the suite on them:
 
     python -m pytest -p unpool.testing.plugin --pyargs unpool.testing.contract --arrays my_package.testing:MyArrays
 

@@ -46,9 +46,9 @@ def decompositions() -> dict[Any, Any]:
         program = torch.export.export(model, (x,)).run_decompositions(unpool.torch.decompositions())
 
     Tools that start from `torch.export` then need no rule for these operators: OpenVINO's ``convert_model``, for
-    example.  The program returns the same bits, except that a NaN goes to the first tap of its window.  Indices and
-    unpooling are decomposed as by ``onnx_translations(form="portable")``, for the same windows and sizes; pooled values
-    alone for all.  So are gradients, in the graph of a loss.
+    example.  The program returns the same bits, except that a NaN goes to the first tap of its window.  Pooling with
+    indices and unpooling are decomposed for the windows and sizes of ``onnx_translations(form="portable")``; pooling
+    without indices for all.  Gradients in the graph of a loss are decomposed, too.
 
     Raises
     ------

@@ -33,9 +33,9 @@ def replace_layers(model: torch.nn.Module) -> dict[str, torch.nn.Module]:
     """Turn each pooling and unpooling layer of a model into that of `unpool.torch`, and return those layers by name.
 
     A layer stays the same object and changes its class, as lazy modules of PyTorch do.  So its names, hooks, state, own
-    attributes and `training` stay, wherever it is used, and ``model`` may be such a layer itself.  Layers of subclasses
-    stay as they are, and a warning lists them; so do layers with a ``forward`` of their own.  Calls of functions such
-    as ``torch.nn.functional.max_pool2d`` are not layers, and are not found.
+    attributes and `training` stay, wherever it is used.  ``model`` may be such a layer itself.  Layers of subclasses,
+    and layers with a ``forward`` of their own, stay as they are, and a warning lists them.  Calls of functions such as
+    ``torch.nn.functional.max_pool2d`` are not layers, and are not replaced.
 
     Parameters
     ----------
