@@ -29,15 +29,18 @@ pytestmark = pytest.mark.filterwarnings(
 
 X = torch.rand((1, 2, 6, 4), dtype=torch.float64)
 V, I = unpool.max_pool2d(X, 2, return_indices=True)
+REPEATED = I // 9
 CALLS = {
     "pool": (X, lambda x: unpool.max_pool2d(x, 2)),
     "pool with indices": (X, lambda x: unpool.max_pool2d(x, 2, return_indices=True)[0]),
     "unpool": (V, lambda v: unpool.max_unpool2d(v, I, 2)),
-    "unpool, sums": (V, lambda v: unpool.max_unpool2d(v, I // 2, 2, duplicates="sum")),
+    "unpool, sums": (V, lambda v: unpool.max_unpool2d(v, REPEATED, 2, duplicates="sum")),
     "gradient of pooling": (V, lambda v: unpool.max_pool2d_backward(v, I, (6, 4), 2)),
     "gradient of unpooling": (X, lambda x: unpool.max_unpool2d_backward(x, I, 2)),
+    "unpool, repeated": (V, lambda v: unpool.max_unpool2d(v, REPEATED, 2)),
+    "gradient of unpooling, repeated": (X, lambda x: unpool.max_unpool2d_backward(x, REPEATED, 2)),
+    "gradient of sums": (X, lambda x: unpool.max_unpool2d_backward(x, REPEATED, 2, duplicates="sum")),
 }
-COMPLEX = [CALLS[name][1] for name in ("unpool", "unpool, sums", "gradient of unpooling")]
 every_call = pytest.mark.parametrize(("given", "call"), CALLS.values(), ids=CALLS)
 
 
@@ -177,6 +180,24 @@ def test_derivatives_are_those_of_the_operators(called, by_operators, case, data
             assert torch.equal(actual, expected)
         assert called
         called.clear()
+
+
+@pytest.mark.whole  # an operator's derivative is code of its own for each call
+@every_call
+def test_products_are_those_of_the_operators(by_operators, given, call):
+    """Products with vectors that are zero nowhere, so that also a lost value would show, in both orders."""
+
+    def products():
+        leaf = with_gradient(given)
+        result = call(leaf)
+        first_vector = torch.linspace(1, 2, result.numel(), dtype=torch.float64).reshape(result.shape)
+        vector = first_vector.requires_grad_()
+        (first,) = torch.autograd.grad(result, leaf, vector, create_graph=True)
+        second_vector = torch.linspace(2, 3, first.numel(), dtype=torch.float64).reshape(first.shape)
+        return first, *torch.autograd.grad(first, vector, second_vector)
+
+    for actual, expected in zip(products(), by_operators(products), strict=True):
+        assert torch.equal(actual, expected)
 
 
 @every_call

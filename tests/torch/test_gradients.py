@@ -75,7 +75,14 @@ def test_first_order(case, call, mode, index_format):
 @index_formats
 @formats
 @every_call
-@pytest.mark.parametrize("case", [POOLINGS["odd"], POOLINGS["row, overlap and padding"]], ids=["plane", "row"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(POOLINGS["odd"], id="plane"),
+        # Each call has a derivative of its own, and a row takes a tenth of a second.
+        pytest.param(POOLINGS["row, overlap and padding"], id="row", marks=pytest.mark.whole),
+    ],
+)
 def test_second_order(case, call, mode, data_format, index_format):
     subject = Map(call, case, data_format, mode, (1, 2), index_format)
     both = {"check_fwd_over_rev": True, "check_rev_over_rev": True, "check_batched_grad": True}
