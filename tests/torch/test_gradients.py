@@ -218,15 +218,28 @@ def test_functional_derivatives(mode):
     assert torch.equal(tangent, torch.func.jvp(function, (x,), (t,))[1])
 
 
+INDICES = torch.tensor([[[3, 0]]])
+RECORDED = {
+    "pool": (lambda x: unpool.max_pool1d(x, 2), lambda x: torch.nn.functional.max_pool1d(x, 2)),
+    "unpool": (
+        lambda x: unpool.max_unpool1d(x[..., ::2], INDICES, 2)[..., ::2],
+        lambda x: torch.zeros_like(x).scatter(-1, INDICES, x[..., ::2])[..., ::2],
+    ),
+    "take": (lambda x: unpool.max_unpool1d_backward(x, INDICES, 2), lambda x: x.gather(-1, INDICES)),
+}
+
+
 @pytest.mark.parametrize("order", ["jvp of grad", "grad of grad", "jvp of jvp", "grad of jvp", "hessian"])
 @pytest.mark.parametrize("where", ["nowhere", "inside", "outside"])
-def test_what_is_not_recorded(order, where):
+@pytest.mark.parametrize("call", RECORDED)
+@pytest.mark.whole  # a case takes a hundredth of a second
+def test_what_is_not_recorded(order, where, call):
     """`torch.no_grad` acts at every level of `torch.func` as it does on PyTorch's own operations."""
 
-    def derivative(pool):
+    def derivative(call):
         def function(x):
             with torch.set_grad_enabled(where != "inside"):
-                y = pool(x, 2)
+                y = call(x)
             return (x[..., ::2] ** 2 * y**2).sum()
 
         def outer(x):
@@ -241,9 +254,10 @@ def test_what_is_not_recorded(order, where):
                     return torch.func.grad(lambda x: torch.func.jvp(function, (x,), (x,))[1])(x)
                 return torch.func.hessian(function)(x)
 
-        return outer(torch.tensor([[1.0, 2.0, 4.0, 3.0]], dtype=torch.float64))
+        return outer(torch.tensor([[[1.0, 2.0, 4.0, 3.0]]], dtype=torch.float64))
 
-    assert torch.allclose(derivative(unpool.max_pool1d), derivative(torch.nn.functional.max_pool1d))
+    ours, theirs = map(derivative, RECORDED[call])
+    assert torch.allclose(ours, theirs)
 
 
 @modes
