@@ -84,7 +84,9 @@ def _status(body: Callable[[], object]) -> int | str:
 
 def _run(arguments: Sequence[str] | None) -> None:
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:  # argparse would print the usage of all commands
+        options.error(f"unrecognized arguments: {' '.join(unknown)}")
     if options.version:
         print(f"unpool {unpool.__version__}")
     elif options.command is None:
@@ -135,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=STATUS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(command=None)
+    parser.set_defaults(command=None, error=parser.error)
     parser.add_argument("--version", action="store_true", help="print the version of unpool, and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
@@ -146,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
         "It imports every framework that is installed, which may take seconds.",
     )
     command.add_argument("--json", action="store_true", help="print it as JSON, to paste into a bug report")
-    command.set_defaults(command=info)
+    command.set_defaults(command=info, error=command.error)
 
     command = commands.add_parser(
         "demo",
@@ -189,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help=f"also draw the ratios, with Matplotlib, to a file with one of the endings {', '.join(PICTURES)}",
     )
-    command.set_defaults(command=bench)
+    command.set_defaults(command=bench, error=command.error)
     return parser
 
 

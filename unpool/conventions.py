@@ -1,14 +1,4 @@
-"""Convert indices between the conventions of the field.
-
-Libraries differ in the meaning of "the index of a maximum".  For a cell (h, w) of a plane H x W, sample n, channel c of
-C, in a window kh x kw that starts at cell (top, left) with dilation dh, dw:
-
-    plane             h * W + w                                PyTorch, Paddle, MindSpore, and unpool itself
-    tensorflow        (h * W + w) * C + c                      tf.nn.max_pool_with_argmax
-    tensorflow_batch  ((n * H + h) * W + w) * C + c            the same with include_batch_in_index=True
-    onnx              ((n * C + c) * H + h) * W + w            MaxPool and MaxUnpool of ONNX
-    onnx_column_major (n * C + c) * H * W + w * H + h          MaxPool of ONNX with storage_order=1
-    window            (h - top) // dh * kw + (w - left) // dw  Chainer, MediaPipe
+"""Convert indices between the conventions of the field, which the docstring of `convert_indices` defines.
 
 Every conversion goes through "plane".  It refuses an index that the source convention cannot have at its position,
 since a wrong convention gives pictures that are sheared, or right in the first sample only.  If the window is given, an
@@ -61,7 +51,17 @@ def convert_indices(
     padding: Padding = 0,
     dilation: int | Sequence[int] = 1,
 ) -> Any:
-    """Rewrite the indices of one convention in another; the module's docstring defines them.
+    """Rewrite the indices of one convention in another.
+
+    Libraries differ in the meaning of "the index of a maximum".  For a cell (h, w) of a plane H x W, sample n, channel
+    c of C, in a window kh x kw that starts at cell (top, left) with dilation dh, dw::
+
+        plane             h * W + w                                PyTorch, Paddle, MindSpore, and unpool itself
+        tensorflow        (h * W + w) * C + c                      tf.nn.max_pool_with_argmax
+        tensorflow_batch  ((n * H + h) * W + w) * C + c            the same with include_batch_in_index=True
+        onnx              ((n * C + c) * H + h) * W + w            MaxPool and MaxUnpool of ONNX
+        onnx_column_major (n * C + c) * H * W + w * H + h          MaxPool of ONNX with storage_order=1
+        window            (h - top) // dh * kw + (w - left) // dw  Chainer, MediaPipe
 
     Parameters
     ----------

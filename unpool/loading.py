@@ -33,7 +33,7 @@ def load(name: str, target: str, framework: str, folder: str | None = None, olde
         cause = error.__cause__
         missing = cause.name if isinstance(cause, ModuleNotFoundError) else None
         if missing in (module, module.partition(".")[0]):
-            raise _missing_backend(name, module) from None
+            raise _missing_backend(name, str(missing)) from None
         if missing == framework:
             raise _missing_framework(name, framework) from None
         if isinstance(cause, ImportError) and missing is None and cause.name == _COMPILED:
@@ -87,7 +87,7 @@ def _missing_framework(backend: str, framework: str) -> BackendUnavailableError:
 
 
 def _missing_backend(backend: str, package: str) -> BackendUnavailableError:
-    if backend == "cpu":  # every version has it, so this is a source tree that was not built
+    if backend == "cpu" or package == _COMPILED.partition(".")[0]:  # a source tree that was not built
         advice = "build it, in the folder that holds pyproject.toml, with: pip install ."
     else:
         advice = "this version of unpool does not have it; pass NumPy arrays, for example numpy.asarray(input)"

@@ -246,6 +246,21 @@ class TestNewFile:
         assert sorted(file.name for file in tmp_path.iterdir()) == ["kept.json", "loop"]
 
 
+@pytest.mark.parametrize("command", ["info", "demo", "bench"])
+def test_an_unknown_argument_shows_the_usage_of_its_command(command: str) -> None:
+    result = main(command, "--quick")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert f"unpool {command} [-h]" in result.stderr
+    assert f"unpool {command}: error: unrecognized arguments: --quick\n" in result.stderr
+
+
+def test_an_unknown_argument_without_a_command_shows_the_usage_of_all() -> None:
+    result = main("--quick")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "COMMAND" in result.stderr
+    assert "unpool: error: unrecognized arguments: --quick\n" in result.stderr
+
+
 class TestDemo:
     def test_prints_facts_and_draws_them(self, tmp_path: Path) -> None:
         require("matplotlib", "the demo draws with it")

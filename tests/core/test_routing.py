@@ -269,14 +269,27 @@ def test_a_missing_backend_says_what_to_do(cuda):
     )
 
 
-def test_a_source_tree_that_was_not_built_says_so():
-    """In a process where `unpool_backends.cpu` cannot be imported, as without `backends/` on the path."""
-    script = (
-        "import sys; sys.modules['unpool_backends.cpu'] = None\n"  # None makes the import fail
-        "import unpool; print(unpool.available()['cpu'])"
-    )
+MISSING = """
+import sys
+class Nowhere:
+    def find_spec(name, path=None, target=None):
+        if name == {package!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Nowhere)
+import unpool
+print(*map(unpool.available().get, {names}), sep="\\n")
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "names"), [("unpool_backends", list(registry.BUILT_IN)), ("unpool_backends.cpu", ["cpu"])]
+)
+def test_a_source_tree_that_was_not_built_says_so(package, names):
+    """As where NumPy is installed, and Python starts in the checkout."""
+    script = MISSING.format(package=package, names=names)
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "pip install ." in result.stdout
+    advice = f"(package {package}) is not installed: build it, in the folder that holds pyproject.toml, with: pip"
+    assert result.stdout.splitlines() == [f"backend {name!r} {advice} install ." for name in names]
 
 
 def test_a_missing_framework_names_its_packages(cuda):
