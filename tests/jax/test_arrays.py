@@ -27,6 +27,7 @@ from jax.test_util import check_grads  # noqa: E402
 from unpool_backends.jax import host, window_path  # noqa: E402
 
 seldom = pytest.mark.one_in(4)  # a case compiles programs, for seconds
+both = pytest.mark.usefixtures("_programs")
 
 X = np.random.default_rng(0).permutation(2 * 3 * 8 * 6).reshape(2, 3, 8, 6).astype("float32")
 POOLED, INDICES = unpool.max_pool2d(X, 2, return_indices=True)
@@ -166,6 +167,7 @@ def test_pooling_has_its_gradients(case, data_format):
     np.testing.assert_array_equal(jax.vjp(call, x)[1](jnp.array(grad))[0], expected)
 
 
+@both
 @pytest.mark.parametrize("foreign", [False, True], ids=["own", "foreign"])
 @pytest.mark.parametrize("duplicates", ["last", "sum"])
 @pytest.mark.parametrize("case", SMALL.values(), ids=SMALL)
@@ -188,6 +190,7 @@ def test_unpooling_has_its_gradients(case, duplicates, foreign):
     np.testing.assert_array_equal(jax.jit(lambda v, g: jax.vjp(call, v)[1](g)[0])(values, jnp.array(grad)), expected)
 
 
+@both
 @pytest.mark.parametrize("duplicates", ["last", "sum"])
 @pytest.mark.parametrize(("pooled", "plane"), [((2, 3), (4, 7)), ((5, 4), (2, 4))], ids=str)
 def test_unpooling_without_a_window_has_its_gradients(pooled, plane, duplicates):
@@ -207,6 +210,7 @@ def test_unpooling_without_a_window_has_its_gradients(pooled, plane, duplicates)
         np.testing.assert_array_equal(found, back)
 
 
+@both
 @pytest.mark.parametrize("window", [(2,), (3, 2, 1)], ids=str)
 def test_bfloat16_has_its_gradients(window):
     """Its bits are moved as integers, which have no derivative, so `operations` has a rule of its own."""
@@ -239,6 +243,7 @@ def test_the_gradient_of_a_gradient(duplicates):
     check_grads(call, (planes,), order=2, modes=["fwd", "rev"])
 
 
+@both
 @pytest.mark.parametrize("word", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("size", [(2, 3), (6, 5)], ids=str)
 def test_taking_has_its_gradients(size, word):
@@ -255,6 +260,8 @@ def test_taking_has_its_gradients(size, word):
         assert_same_bits(np.asarray(differentiate(jnp.array(grad))), expected)
 
 
+@pytest.mark.whole  # the kernels add zeros by themselves
+@both
 @pytest.mark.parametrize("places", [[0, 2, 4], [0, 1, 4]], ids=["own", "foreign"])
 def test_a_sum_of_a_negative_zero(places):
     """The sum of -0.0 is 0.0, and its derivative is still 1."""
@@ -432,6 +439,7 @@ def test_a_size_that_is_traced(name):
 # --- windows far larger than the plane --------------------------------------------------------------------------------
 
 
+@both
 @pytest.mark.parametrize("wide", [False, True], ids=["32 bits", "64 bits"])
 @pytest.mark.parametrize(("window", "pooled"), FAR.values(), ids=FAR)
 def test_windows_far_larger_than_the_plane(window, pooled, wide):

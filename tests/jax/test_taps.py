@@ -14,6 +14,7 @@ from needs import require, require_backend
 import unpool
 from unpool.testing import oracle
 from unpool.testing.cases import POOLINGS, whole
+from unpool.testing.compare import assert_same_bits
 
 jax = require("jax", "the tests of its arrays need it")
 require_backend("jax")
@@ -44,18 +45,6 @@ def _wide():
 def _freed():
     yield
     jax.clear_caches()
-
-
-@pytest.fixture(params=["kernels", "operations"])
-def _programs(request):
-    """Compile programs with the CPU kernels, and without them."""
-    if request.param == "kernels":
-        yield
-    else:
-        jax.clear_caches()
-        with JAXOperationsArrays.without_kernels():
-            yield
-        jax.clear_caches()
 
 
 both = pytest.mark.usefixtures("_programs")
@@ -154,6 +143,21 @@ def test_windows_far_larger_than_the_plane(name, wide):
             return
         for actual, wanted in zip(jax.jit(call)(*given), expected, strict=True):
             np.testing.assert_array_equal(actual, wanted)
+
+
+@pytest.mark.whole  # a program of a kind that no other test compiles
+@both
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("window", [{"kernel_size": 9, "stride": 4, "padding": 4}, {"kernel_size": 3, "padding": 1}])
+def test_padding_is_never_chosen(window, dtype):
+    """The least value of a dtype, in every cell, is larger than none."""
+    least = -np.inf if dtype == "float32" else np.iinfo(dtype).min
+    x = np.full((1, 1, 8, 8), least, dtype)
+    options = window | WINDOW | {"return_indices": True}
+    for actual, expected in zip(
+        jax.jit(lambda x: unpool.max_pool2d(x, **options))(x), unpool.max_pool2d(x, **options), strict=True
+    ):
+        assert_same_bits(np.asarray(actual), expected)
 
 
 @both
