@@ -357,6 +357,19 @@ def test_a_bad_index_is_reported_wherever_it_has_a_value():
             transform(lambda v: unpool.max_unpool2d(v, same, 2, duplicates="error"))(values)
 
 
+def test_bad_indices_that_are_dropped_do_not_repeat():
+    """With `validate=False`, an index that names no cell is no repeat of another one, nor of that of cell 0."""
+    values = jnp.array([[1.0, 2.0, 3.0]])
+
+    def call(places):
+        return unpool.max_unpool1d(values, jnp.array([places]), 2, validate=False, duplicates="error")
+
+    assert call([0, 9, -4]).tolist() == [[1, 0, 0, 0, 0, 0]]
+    assert call([9, 9, 3]).tolist() == [[0, 0, 0, 3, 0, 0]]
+    with pytest.raises(ValueError, match=r"got indices\[0, 0\] = indices\[0, 2\] = 3"):
+        call([3, 9, 3])
+
+
 def test_wrong_calls():
     values, indices = jnp.array(POOLED), jnp.array(INDICES)
     with pytest.raises(TypeError, match="`out` must be left out for arrays of JAX"):
