@@ -90,6 +90,8 @@ def part(name: str) -> Any:
         if error.name != name:
             raise
         raise _missing_library(name) from None
+    except BackendUnavailableError as error:  # Keras is there, and its own backend is not
+        raise AttributeError(str(error)) from error
 
 
 def available() -> dict[str, str | None]:

@@ -31,11 +31,11 @@ WRONG = {
     "padding None": ({"padding": None}, TypeError, f"`padding` {INTEGERS} None"),
     "padding negative": ({"padding": -1}, ValueError, "`padding` must be between 0 and 2147483647"),
     "padding of words": ({"padding": ("same", "same")}, TypeError, f"`padding` {INTEGERS} ('same', 'same')"),
-    "padding too large": ({"padding": 2}, ValueError, "`padding` must be at most half of "),
+    "padding too large": ({"padding": 2}, ValueError, "`padding` must be at most half of `pool_size`"),
     "padding of too large pairs": (
         {"padding": ((0, 2), 0)},
         ValueError,
-        "must be between 0 and dilation * (kernel_size - 1) before and after the plane, got padding=((0, 2), (0, 0)), ",
+        "must be between 0 and pool_size - 1 before and after the plane, got padding=((0, 2), (0, 0)), pool_size=(2, 2",
     ),
     "padding of one pair": ({"padding": ((0, 1),)}, ValueError, "`padding` must have an integer or a pair (before, "),
     "data_format": (
@@ -133,6 +133,13 @@ def test_arguments_that_nobody_knows_are_refused():
 V, I = np.ones((1, 2, 2, 1), "float32"), np.array([0, 2, 8, 10]).reshape(1, 2, 2, 1)
 T = np.zeros((1, 2, 2, 1), "uint8")
 PLANE = {"index_format": "plane"}
+PICTURE = np.zeros((1, 4, 4, 1), "float32")
+AS_LIKE = "`output_size` must be integers, got a tensor of shape (1, 4, 4, 1): pass the tensor that was pooled as `li"
+FLOATS = (
+    "`indices` must be integers, got float32: pass the indices of the pooling layer as they are. Keras layers such as "
+    "Concatenate and Lambda declare floats, so apply functions such as keras.ops.concatenate to indices instead. The "
+    "order of the arguments is (values, indices)"
+)
 BATCH = (
     "`{0}` must have 4 dimensions (N, H, W, C), got shape (2, 2, 1): give a single sample a batch of 1, as {0}[None] "
     "does; if the channels are missing, add them, as {0}[..., None] does"
@@ -141,7 +148,7 @@ PAIR = (
     "`inputs` must be the values where `indices` are given, and a pair [values, indices] where they are not, got "
     "{}: call layer(values, indices), or layer([values, indices])"
 )
-SAME = "kernel_size=(2, 2), stride=(2, 2), padding='same', dilation=(1, 1)"
+SAME = "pool_size=(2, 2), strides=(2, 2), padding='same'"
 NO_TAP = f"is no tap of its window in an output plane of {{}}: expected 0..3, and none in the padding, with {SAME}"
 CALLS = {
     "pooling without the batch": (lambda: pooling(2)(V[0]), ValueError, BATCH.format("inputs")),
@@ -158,12 +165,12 @@ CALLS = {
     "a shape as like": (
         lambda: unpooling(2)(V, T, like=(1, 4, 4, 1)),
         ValueError,
-        "got shape (4,): pass the array that was pooled, or its shape as `output_size`",
+        "got shape (4,): pass the tensor that was pooled, not its shape",
     ),
     "an array of sizes as like": (
         lambda: unpooling(2)(V, T, like=np.array([1, 4, 4, 1])),
         ValueError,
-        "got shape (4,): pass the array that was pooled, or its shape as `output_size`",
+        "got shape (4,): pass the tensor that was pooled, not its shape",
     ),
     "another rank": (
         lambda: pooling(1, data_format="channels_first")(V),
@@ -225,7 +232,35 @@ CALLS = {
         ValueError,
         "`output_size` must be between 3 and 4 (both allowed) in spatial dimension 0",
     ),
-    "smaller than a window": (lambda: pooling(2, 3)(V), ValueError, "must be at least as large as one window"),
+    "smaller than a window": (
+        lambda: pooling(2, 3)(V),
+        ValueError,
+        (
+            "`inputs` must be at least as large as one window, got shape (1, 2, 2, 1), whose spatial dimension 0 pools "
+            "to nothing with pool_size=(3, 3), strides=(3, 3), padding=(0, 0): pass a smaller `pool_size`"
+        ),
+    ),
+    "a tensor as output_size": (lambda: unpooling(2)(V, T, PICTURE), TypeError, AS_LIKE),
+    "an open shape as output_size": (
+        lambda: unpooling(2)(V, T, output_size=(None, None, 4, 1)),
+        ValueError,
+        "`output_size` must have every spatial size, got (None, None, 4, 1): pass the tensor that was pooled as `like`",
+    ),
+    "taps whose windows depend on the size": (
+        lambda: unpooling(2, 3, 2, padding="same")(V, T),
+        ValueError,
+        "got none with pool_size=(3, 3), strides=(2, 2), padding='same': pass what was pooled as `like`",
+    ),
+    "float indices": (
+        lambda: unpooling(2)(V, T.astype("float32")),
+        TypeError,
+        FLOATS,
+    ),
+    "bool indices": (
+        lambda: unpooling(2)(V, T.astype("bool")),
+        TypeError,
+        "`indices` must be integers, got bool: pass the indices of the pooling layer as they are. The order of the ",
+    ),
     "complex": (lambda: pooling(2)(V.astype("complex64")), TypeError, "must be of one of the dtypes float16"),
     "a tap past its window": (
         lambda: unpooling(2, padding="same")(V, T + 4),
@@ -293,6 +328,32 @@ def test_wrong_calls(call, error, message):
         call()
 
 
+# Words of the functions for `inputs`, `pool_size` and `strides`, and for arguments that the layers do not have.
+OF_FUNCTIONS = re.compile(r"`input`|kernel_size|\bstride\b|dilation|max_pool|, validate='windows'")
+
+
+@pytest.mark.parametrize("case", [*TABLE, *CALLS])
+def test_errors_name_the_arguments_of_the_layers(case):
+    if case in TABLE:
+        make, named, error, _ = TABLE[case]
+    else:
+        (make, error, _), named = CALLS[case], None
+    with pytest.raises(error) as caught:
+        make() if named is None else make(2, **named)
+    assert not OF_FUNCTIONS.search(str(caught.value))
+
+
+def test_an_error_keeps_its_traceback():
+    """The last function is that of the core that raised it, and Keras' own text stays."""
+    with pytest.raises(ValueError, match="pool_size") as caught:
+        pooling(2, padding=2)
+    assert caught.traceback[-1].path.name == "arguments.py"
+    with pytest.raises(
+        ValueError, match=r"(?s)when calling MaxPooling2DWithIndices.*pool_size=.*Arguments received by"
+    ):
+        pooling(2, 3)(V)
+
+
 def symbol(array):
     return keras.KerasTensor(array.shape, array.dtype.name)
 
@@ -355,7 +416,27 @@ SYMBOLIC = {
     "an open size": (
         lambda: unpooling(2)(symbol(V), symbol(T), output_size=keras.Input((None, None, 1)).shape),
         ValueError,
-        "`output_size` must have every spatial size, got (None, None, None, 1)",
+        "must have every spatial size, got (None, None, None, 1): pass the tensor that was pooled as `like`",
+    ),
+    "an open size of keras.ops": (
+        lambda: unpooling(2)(symbol(V), symbol(T), output_size=keras.ops.shape(keras.Input((None, None, 1)))[1:3]),
+        ValueError,
+        "must have every spatial size, got (None, None): pass the tensor that was pooled as `like`",
+    ),
+    "a tensor as output_size": (
+        lambda: unpooling(2)(symbol(V), symbol(T), output_size=symbol(PICTURE)),
+        TypeError,
+        AS_LIKE,
+    ),
+    "a tensor as the third argument": (
+        lambda: unpooling(2)(symbol(V), symbol(T), symbol(PICTURE)),
+        TypeError,
+        AS_LIKE,
+    ),
+    "float indices": (
+        lambda: unpooling(2)(symbol(V), keras.layers.Concatenate()([symbol(T), symbol(T)])),
+        TypeError,
+        FLOATS,
     ),
     "one shape for two": (
         lambda: unpooling(2).compute_output_shape((None, 2, 2, 1)),

@@ -588,7 +588,7 @@ def test_indices_that_are_floats_are_refused(policy):
     values, indices = np.ones((1, 2, 2, 1), "float32"), np.zeros((1, 2, 2, 1), "float32")
     layer = unpooling(2, dtype=policy)
     for one, other in ((values, indices), (keras.Input((2, 2, 1)), keras.Input((2, 2, 1)))):
-        with pytest.raises(TypeError, match=r"`indices` must be integers .*, got float"):
+        with pytest.raises(TypeError, match=r"`indices` must be integers, got float"):
             layer(one, other)
 
 

@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import itertools
 import json
+import re
 import zipfile
 
 import numpy as np
@@ -23,7 +24,7 @@ keras = require("keras", "the tests of its models need it")
 from keras_ways import BACKEND, quiet, trains  # noqa: E402
 
 import unpool.keras  # noqa: E402
-from unpool.keras import MaxPooling2DWithIndices, MaxUnpooling2D  # noqa: E402
+from unpool.keras import MaxPooling2DWithIndices, MaxUnpooling2D, addons  # noqa: E402
 from unpool.plan import INDEX_FORMATS  # noqa: E402
 
 pytestmark = quiet
@@ -156,12 +157,82 @@ def test_a_layer_may_serve_twice():
     model.summary(print_fn=lambda text: None)
 
 
+def test_pictures_of_a_sequence_go_through_a_model():
+    """`TimeDistributed` takes a model, since it passes one tensor."""
+    x, model = np.stack([data(), data()[::-1]], 1), functional(shape=(7, 6, 3))
+    clip = keras.Input((2, 7, 6, 3))
+    found = keras.Model(clip, keras.layers.TimeDistributed(model)(clip)).predict(x, verbose=0)
+    for place in range(2):
+        assert_same_bits(found[:, place], array(model(x[:, place])))
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method:UserWarning")
+def test_a_quantized_model_keeps_its_layers():
+    x, model = data(), functional(shape=(7, 6, 3))
+    expected, config = array(model(x)), as_written(model)
+    model.quantize("int8")
+    assert as_written(model) == config
+    assert_same_bits(array(model(x)), expected)
+
+
+def test_cropped_and_joined_indices_stay_integers():
+    """Functions keep the dtype of indices, as docs/keras.md says."""
+    x = data(sizes=(8, 6))
+    picture = keras.Input(x.shape[1:])
+    pool, back = layers(2, 2)
+    values, indices = pool(picture)
+    joined = [keras.ops.concatenate([tensor[:, 1:], tensor[:, 1:]], axis=-1) for tensor in (values, indices)]
+    expected = array(back(*pool(x)))[:, 2:]
+    assert_same_bits(keras.Model(picture, back(*joined)).predict(x, verbose=0), np.concatenate([expected] * 2, -1))
+
+
 def test_integers_go_through_a_model():
     x = (255 * data()).astype("uint8")
     picture = keras.Input(x.shape[1:], dtype="uint8")
     pool, back = layers(2, 2, padding="same")
     model = keras.Model(picture, back(*pool(picture), like=picture))
     assert_same_bits(model.predict(x, verbose=0), array(back(*pool(x), like=x)))
+
+
+def summary(model):
+    lines = []
+    model.summary(line_length=200, print_fn=lines.append)
+    return "\n".join(map(str, lines))
+
+
+class EveryLayer(keras.Model):
+    """A model of a class, which Keras' summary treats as a list of layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool, self.taps = MaxPooling2DWithIndices(3, 2, "same", index_format="plane"), MaxPooling2DWithIndices(2)
+        self.back, self.pair = (MaxUnpooling2D(3, 2, "same", index_format="plane") for _ in range(2))
+        self.default, self.no_window = MaxUnpooling2D(2), MaxUnpooling2D(None)
+        self.addon, self.sized = addons.MaxUnpooling2D(3, 2), addons.MaxUnpooling2DV2((None, 7, 6, 3))
+
+    def call(self, x):
+        values, indices = self.pool(x)
+        channels = keras.ops.arange(3, dtype=indices.dtype)
+        restored = self.default(*self.taps(x))
+        restored = self.back(values, indices, like=x) + self.pair([values, indices], output_size=(7, 6))
+        restored += self.no_window(values, indices, like=x)
+        self.addon(values, channels + keras.ops.zeros_like(indices))
+        return restored + self.sized(values, channels + 3 * indices)
+
+
+def test_a_model_of_a_class_has_a_summary(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    model = EveryLayer()
+    before = summary(model)
+    assert before.count("MaxUnpooling2D") == 6
+    x = data()
+    model(x)
+    after = summary(model)
+    assert "((4, 4, 3, 3), (4, 4, 3, 3))" in after  # values and indices
+    assert {"(4, 8, 6, 3)", "(4, 7, 6, 3)"} <= set(re.findall(r"\(\d.*?\)", after))  # of the addons
+    model = EveryLayer()
+    model.predict(x, verbose=0)
+    assert summary(model).count("MaxUnpooling2D") == 6
 
 
 # --- trained ----------------------------------------------------------------------------------------------------------
@@ -476,6 +547,13 @@ def test_a_saved_model_is_the_same_model(tmp_path, index_format):
     result = python("-c", LOADED, str(tmp_path))
     assert result.returncode == 0, result.stderr
     assert_same_bits(np.load(tmp_path / "loaded.npy"), expected)
+
+
+def test_keras_names_the_layers_that_a_program_did_not_import(tmp_path):
+    """The words of docs/errors.md."""
+    functional().save(tmp_path / "model.keras")
+    result = python("-c", f"import keras; keras.models.load_model({str(tmp_path / 'model.keras')!r})")
+    assert "Could not locate class 'MaxPooling2DWithIndices'" in result.stderr
 
 
 def test_a_saved_model_of_unequal_padding_and_of_no_window_is_the_same_model(tmp_path):

@@ -13,8 +13,16 @@ Addons are in `unpool.keras.addons`.
 
 from __future__ import annotations
 
-from unpool.keras.pooling import MaxPooling1DWithIndices, MaxPooling2DWithIndices, MaxPooling3DWithIndices
-from unpool.keras.unpooling import MaxUnpooling1D, MaxUnpooling2D, MaxUnpooling3D
+from unpool.keras import messages
+
+try:
+    from unpool.keras import addons as addons
+    from unpool.keras.pooling import MaxPooling1DWithIndices, MaxPooling2DWithIndices, MaxPooling3DWithIndices
+    from unpool.keras.unpooling import MaxUnpooling1D, MaxUnpooling2D, MaxUnpooling3D
+except ModuleNotFoundError as error:  # Keras imports its backend
+    if error.name not in messages.KERAS_BACKENDS:
+        raise
+    raise messages.missing_keras_backend(error.name) from error
 
 __all__ = [
     "MaxPooling1DWithIndices",

@@ -80,8 +80,10 @@ class _MaxUnpooling(keras.layers.Layer):  # type: ignore[misc]
         dtype = dtypes.name(updates.dtype)
         return str(self.compute_dtype) if "float" in dtype else dtype
 
-    def compute_output_shape(self, input_shapes: Sequence[Sequence[int | None]]) -> tuple[int | None, ...]:
-        shape = _check_shapes(*input_shapes)
+    # Keras' summary of a subclassed model passes the shape of `updates` alone, by the name `input_shape`.
+    def compute_output_shape(self, input_shape: Sequence[Any]) -> tuple[int | None, ...]:
+        pair = input_shape if isinstance(input_shape[0], (list, tuple)) else (input_shape, input_shape)
+        shape = _check_shapes(*pair)
         return plan_unpooling(shape, self.window(shape[1:3]), self.output_size, True, True, "updates").plane_shape
 
     def compute_output_spec(self, updates: Any, mask: Any) -> Any:

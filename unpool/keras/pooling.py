@@ -9,6 +9,7 @@ import keras
 
 from unpool import dtypes
 from unpool.arguments import IndexFormatWord
+from unpool.keras import messages
 from unpool.keras.windowed import Windowed
 from unpool.plan import plan_pooling
 
@@ -35,8 +36,10 @@ class _MaxPooling(Windowed):
         pair: tuple[Any, Any] = self.function("max_pool")(inputs, *window, return_indices=True, **options)
         return pair
 
-    def compute_output_shape(self, inputs_shape: Sequence[int | None]) -> tuple[Any, Any]:
-        shape = self.check_batched("inputs", inputs_shape)
+    # Keras' summary of a subclassed model passes the shape by the name `input_shape`, the argument of `Layer.build`.
+    @messages.in_words_of_layers
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[Any, Any]:
+        shape = self.check_batched("inputs", input_shape)
         indexed = self.index_dtype, self.index_format
         pooled = plan_pooling(shape, self.window, False, self.channels_last, *indexed).pooled_shape
         return pooled, pooled
@@ -93,8 +96,9 @@ class MaxPooling2DWithIndices(_MaxPooling):
 
         index = row_in_window * pool_cols + col_in_window
 
-    Of equal maxima the first is taken.  A window that holds NaN pools to NaN.  `MaxUnpooling2D` puts values back by the
-    indices.  With `padding="valid"`, or with integers, which add rows before and after the picture,
+    Of equal maxima the first is taken.  A window that holds NaN pools to NaN, and its index is that of its last NaN.
+    `MaxUnpooling2D` puts values back by the indices.  With `padding="valid"`, or with integers, which add rows before
+    and after the picture,
 
         pooled_rows = floor((before + rows + after - pool_size) / strides) + 1
 
@@ -114,7 +118,7 @@ class MaxPooling2DWithIndices(_MaxPooling):
         data_format: `"channels_last"` or `"channels_first"`. Defaults to `keras.config.image_data_format()`.
         index_format: `"window"`, or `"plane"`: an index is then the flat position `row * cols + col` in the plane of
             its own sample and channel, in both data formats, as PyTorch and `unpool.max_pool2d` count. Defaults to
-            `"window"`, which takes an eighth of the memory. Layers saved without this argument load with `"plane"`.
+            `"window"`, which takes an eighth of the memory.
         index_dtype: For `"window"`, `"uint8"`, `"uint16"`, `"int32"` or `"int64"`; defaults to the smallest that holds
             every tap of a window, `"uint8"` up to 256. For `"plane"`, `"int64"` or `"int32"`; defaults to `"int64"`.
             JAX returns `"int32"` for `"int64"` unless its 64-bit mode is on.

@@ -51,13 +51,20 @@ class _MaxUnpooling(Windowed):
         how = self.data_format, self.index_format, self.duplicates, None, self._checks(size), None
         return calls.scatter(values, indices, self.window, size, *how, terms)
 
+    @messages.in_words_of_layers
     def compute_output_shape(
         self,
-        inputs_shape: Any,
+        inputs_shape: Any = None,
         indices_shape: Any = None,
         output_size: Any = None,
         like_shape: Sequence[int | None] | None = None,
+        *,
+        input_shape: Any = None,
     ) -> tuple[int | None, ...]:
+        if input_shape is not None:
+            # Keras' summary of a subclassed model passes the argument of `Layer.build`, which does not tell the size
+            # of a call.  It prints "?" then.
+            raise NotImplementedError
         if indices_shape is None:
             if len(inputs_shape) != 2:
                 raise messages.not_a_pair(inputs_shape, indices_shape)
@@ -88,7 +95,6 @@ class _MaxUnpooling(Windowed):
 
     def compute_output_spec(self, inputs: Any, indices: Any = None, output_size: Any = None, like: Any = None) -> Any:
         values, indices = _pair(inputs, indices)
-        dtypes.check_arrays("inputs", values, indices)
         dtypes.check_pair("inputs", values.dtype, indices.dtype, self.index_format, real=False)
         like_shape = None if like is None else self._array(like).shape
         shape = self.compute_output_shape(values.shape, indices.shape, output_size, like_shape)
@@ -114,11 +120,21 @@ class _MaxUnpooling(Windowed):
         if like_shape is None:
             if isinstance(output_size, int):
                 return (output_size,) * self.rank
-            return self.output_size if output_size is None else output_size
+            return self.output_size if output_size is None else self._checked(output_size)
         if output_size is not None:
             raise messages.two_sizes()
         shape = self.check_batched("like", like_shape)
         return shape[spatial_axes(len(shape), self.rank, self.channels_last)]
+
+    def _checked(self, output_size: Any) -> Any:
+        """Return an `output_size` of a call; refuse a tensor that was meant as `like`, and a shape with open sizes."""
+        if len(getattr(output_size, "shape", ())) > 1:
+            raise messages.tensor_as_size(output_size)
+        if isinstance(output_size, (list, tuple)):
+            spatial = output_size[spatial_axes(len(output_size), self.rank, self.channels_last)]
+            if any(size is None for size in spatial):  # `in` would compare tensors
+                raise messages.open_size(output_size)
+        return output_size
 
     def get_config(self) -> dict[str, Any]:
         names = ("output_size", "duplicates", "validate")
@@ -135,7 +151,11 @@ def _pair(inputs: Any, indices: Any) -> tuple[Any, Any]:
     together = isinstance(inputs, (list, tuple))
     if together is (indices is not None) or (together and len(inputs) != 2):
         raise messages.not_a_pair(inputs, indices)
-    return tuple(inputs) if together else (inputs, indices)
+    values, indices = inputs if together else (inputs, indices)
+    dtypes.check_arrays("inputs", values, indices)
+    if dtypes.name(indices.dtype) not in dtypes.INTEGERS:
+        raise messages.not_integer_indices(dtypes.name(indices.dtype))
+    return values, indices
 
 
 @keras.saving.register_keras_serializable(package="unpool")
@@ -198,7 +218,7 @@ class MaxUnpooling2D(_MaxUnpooling):
         index_format: `"window"` or `"plane"`, as in the pooling layer. With `"plane"`, `output.flat[indices[i]] =
             inputs[i]`, and an index is an error if it is negative or past its plane. Use it for indices of PyTorch, and
             for those that `unpool.convert_indices` makes of TensorFlow's. Defaults to `"window"`, or to `"plane"` with
-            `pool_size=None`. Layers saved without this argument load with `"plane"`.
+            `pool_size=None`.
         validate: `"windows"` also reports a position in the plane that is outside its own window, which a wrong size
             makes. `False` drops a bad index where a report costs time: in graphs of TensorFlow and on CUDA devices.
             Defaults to `True`.

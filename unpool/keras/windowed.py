@@ -21,6 +21,7 @@ class Windowed(keras.layers.Layer):  # type: ignore[misc]
     # True if `pool_size=None` stands for no window.
     window_optional: ClassVar[bool] = False
 
+    @messages.in_words_of_layers
     def __init__(
         self,
         pool_size: int | Sequence[int] | None,
@@ -42,6 +43,10 @@ class Windowed(keras.layers.Layer):  # type: ignore[misc]
         plain = _lower(data_format) if _lower(data_format) in ("channels_first", "channels_last") else data_format
         self.data_format = data_format_of(plain, self.rank)
         self.index_format = index_format_of(index_format)
+
+    @messages.in_words_of_layers
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        return super().__call__(*args, **named)
 
     @property
     def window(self) -> Window:
@@ -68,7 +73,7 @@ class Windowed(keras.layers.Layer):  # type: ignore[misc]
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """Return the layer of a configuration; those saved before `index_format` was an argument mean "plane"."""
+        """Return the layer of a configuration; one without `index_format`, of an earlier version, means "plane"."""
         return super().from_config({"index_format": "plane"} | config)
 
 
