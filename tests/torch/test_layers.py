@@ -3,7 +3,9 @@
 import copy
 import inspect
 import io
+import re
 
+import numpy as np
 import pytest
 from needs import require, require_backend
 
@@ -157,6 +159,101 @@ def test_paddings_that_theirs_do_not_have(rank, padding):
 def test_wrong_arguments_are_met_where_they_are_written(make, text):
     with pytest.raises(ValueError, match=text):
         make()
+
+
+# --- tensors alone ----------------------------------------------------------------------------------------------------
+
+PICTURE = np.ones((6, 8, 3), "float32")  # with the channels last, as libraries of pictures have them
+
+
+class Picture:
+    """A picture of Pillow: no tensor, and NumPy can read it."""
+
+    __array_interface__ = PICTURE.__array_interface__
+
+
+def made(name):
+    """Return a layer of any class with a window or an output of 2 cells."""
+    more = {"output_size": 2} if "Fractional" in name else {}
+    return getattr(unpool.torch, name)(2, **more)
+
+
+def refused(argument, kind, place="first"):
+    text = f"`{argument}` must be a torch.Tensor, got {kind}: pass torch.as_tensor(...), with the channels {place}"
+    return pytest.raises(TypeError, match=f"^{re.escape(text)}$")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(PICTURE, "numpy.ndarray"), (PICTURE.tolist(), "list"), (Picture(), f"{__name__}.Picture"), (None, "NoneType")],
+    ids=["array", "list", "picture", "None"],
+)
+@pytest.mark.parametrize("name", [*NAMES, *INDEXED])
+def test_a_layer_takes_tensors_alone(name, value, kind):
+    """A function pools an array of any library, and would pool width and channels of this picture."""
+    with refused("input", kind):
+        made(name)(value)
+    if "Unpool" in name:
+        rank = int(name[-2])
+        values = torch.ones((1, *[2] * rank))
+        if value is not None:
+            with refused("indices", kind):
+                made(name)(values, value)
+        with pytest.raises(TypeError, match="`indices` must be an array, got None: pass what pooling returned"):
+            made(name)(values)
+
+
+def test_the_advice_names_the_place_of_the_channels():
+    last = {"data_format": "channels_last"}
+    with refused("input", "numpy.ndarray", "last"):
+        unpool.torch.MaxPool2d(2, **last)(PICTURE)
+    x = torch.from_numpy(PICTURE)
+    values, indices = unpool.torch.MaxPool2d(2, return_indices=True, data_format="NHWC")(x)
+    with refused("indices", "numpy.ndarray", "last"):
+        unpool.torch.MaxUnpool2d(2, **last)(values, indices.numpy())
+    pool = unpool.torch.MaxPool2d(2)
+    pool.data_format = "NHWC"
+    with refused("input", "list", "last"):
+        pool([1.0])
+
+
+@pytest.mark.parametrize("name", ["MaxPool2d", "MaxUnpool2d", "AdaptiveMaxPool2d"])
+def test_a_pair_is_no_tensor(name):
+    pair = unpool.max_pool2d(torch.rand(1, 3, 4, 4), 2, return_indices=True)
+    for given, kind in ((pair, "tuple"), (list(pair), "list")):
+        with pytest.raises(TypeError, match=f"got a {kind} of tensors: pass the values alone to pooling, and the"):
+            made(name)(given)
+    assert unpool.torch.MaxUnpool2d(2)(*pair).shape == (1, 3, 4, 4)
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_errors_of_python_show_no_private_name(name):
+    layer = getattr(unpool.torch, name)
+    for call in (layer, lambda: layer(2, output_siez=3), layer(2), lambda: layer(2)(1, 2, 3, 4)):
+        with pytest.raises(TypeError, match=rf"^{name[:-2]}\.\w+\(\) "):
+            call()
+
+
+@pytest.mark.parametrize("name", [*NAMES, *INDEXED])
+def test_a_call_is_documented(name):
+    """`torch.nn.Module` documents none, and editors show the docstring of `forward`."""
+    text = inspect.getdoc(getattr(unpool.torch, name).forward)
+    for argument in list(inspect.signature(getattr(unpool.torch, name).forward).parameters)[1:]:
+        assert re.search(rf"^{argument}$", text, re.MULTILINE)
+
+
+def test_functions_are_in_unpool():
+    text = r"^module 'unpool.torch' has no attribute 'max_pool2d': functions are in unpool, call unpool\.max_pool2d$"
+    with pytest.raises(AttributeError, match=text):
+        unpool.torch.max_pool2d  # noqa: B018
+    with pytest.raises(AttributeError, match=r"^module 'unpool.torch' has no attribute 'MaxPool4d'$"):
+        unpool.torch.MaxPool4d  # noqa: B018
+
+
+# --- models -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_model_takes_them_for_theirs():

@@ -16,6 +16,9 @@ changes the layers of a whole model, so that it trains under ``torch.use_determi
 ONNX needs ``custom_translation_table=onnx_translations()``, and that to other tools `decompositions`.
 """
 
+import typing as _typing
+
+import unpool as _unpool
 from unpool.torch.exporting import decompositions, onnx_translations
 from unpool.torch.indexed import (
     AdaptiveMaxPool1d,
@@ -43,3 +46,17 @@ __all__ = [
     "onnx_translations",
     "replace_layers",
 ]
+
+if not _typing.TYPE_CHECKING:  # type checkers would take any attribute for one of this module
+
+    def __getattr__(name: str) -> object:
+        """Say where the functions are, which take tensors as well."""
+        raise _no_attribute(name)
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+def _no_attribute(name: str) -> AttributeError:
+    advice = f": functions are in unpool, call unpool.{name}" if name in _unpool.__all__ else ""
+    return AttributeError(f"module 'unpool.torch' has no attribute {name!r}{advice}")

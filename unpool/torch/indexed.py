@@ -13,7 +13,7 @@ import torch
 
 from unpool import take_along_plane
 from unpool.arguments import DataFormat
-from unpool.torch.layers import Unscriptable
+from unpool.torch.layers import TENSORS, Unscriptable, not_a_tensor
 
 # `torch.fx` records calls of this name in this module, and does not trace into it.
 torch.fx.wrap("pool_by_indices")
@@ -39,6 +39,20 @@ class _Indexed(Unscriptable):
     return_indices: bool
 
     def forward(self, input: torch.Tensor) -> Any:
+        """Pool a tensor; return the values, or ``(values, indices)`` if ``return_indices`` is True.
+
+        Parameters
+        ----------
+        input
+            Tensor to pool, with the channels first, batched or not.
+
+        Raises
+        ------
+        TypeError
+            If ``input`` is not a tensor.
+        """
+        if not isinstance(input, TENSORS):
+            raise not_a_tensor("input", input)
         arguments = {name: getattr(self, name) for name in self.arguments}
         values, indices = pool_by_indices(input, self.function, self.axes, **arguments)
         return (values, indices) if self.return_indices else values

@@ -11,12 +11,15 @@ import unpool
 from unpool import max_pool1d, max_pool2d, max_pool3d, max_unpool1d, max_unpool2d, max_unpool3d
 from unpool.annotations import ReturnIndicesT
 from unpool.arguments import DataFormat, IndexFormatWord, Padding
+from unpool.errors import kind_of
 from unpool.plan import Validate
 from unpool.protocol import Duplicates
 
 # `torch.fx` records calls of these names in this module, and does not trace into them.
 for _name in ("max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d"):
     torch.fx.wrap(_name)
+
+TENSORS = (torch.Tensor, torch.fx.Proxy)  # a proxy stands for a tensor while `torch.fx` traces
 
 
 class Unscriptable(torch.nn.Module):  # type: ignore[misc]
@@ -41,7 +44,7 @@ class _Layer(Unscriptable):
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
 
-class _MaxPool(_Layer, Generic[ReturnIndicesT]):
+class MaxPool(_Layer, Generic[ReturnIndicesT]):
     shown = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
     more: ClassVar[dict[str, Any]] = {"data_format": "channels_first", "index_format": "plane", "index_dtype": None}
 
@@ -87,6 +90,20 @@ class _MaxPool(_Layer, Generic[ReturnIndicesT]):
         self.index_dtype = None if index_dtype is None else checked.index_dtype
 
     def forward(self, input: torch.Tensor) -> Any:
+        """Pool a tensor; return the values, or ``(values, indices)`` if ``return_indices`` is True.
+
+        Parameters
+        ----------
+        input
+            Tensor to pool, batched or not.
+
+        Raises
+        ------
+        TypeError
+            If ``input`` is not a tensor.
+        """
+        if not isinstance(input, TENSORS):
+            raise not_a_tensor("input", input, self.data_format)
         window = self.kernel_size, self.stride, self.padding, self.dilation
         options = {name: getattr(self, name) for name in self.more}
         return type(self).function(input, *window, self.ceil_mode, self.return_indices, **options)
@@ -94,11 +111,11 @@ class _MaxPool(_Layer, Generic[ReturnIndicesT]):
     if TYPE_CHECKING:  # where `torch.nn.Module` has Any
 
         @overload
-        def __call__(self: _MaxPool[Literal[False]], input: torch.Tensor) -> torch.Tensor: ...
+        def __call__(self: MaxPool[Literal[False]], input: torch.Tensor) -> torch.Tensor: ...
         @overload
-        def __call__(self: _MaxPool[Literal[True]], input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]: ...
+        def __call__(self: MaxPool[Literal[True]], input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]: ...
         @overload
-        def __call__(self: _MaxPool[bool], input: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]: ...
+        def __call__(self: MaxPool[bool], input: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]: ...
         def __call__(self, input: torch.Tensor) -> Any:
             """Pool a tensor.
 
@@ -113,7 +130,7 @@ class _MaxPool(_Layer, Generic[ReturnIndicesT]):
             """
 
 
-class _MaxUnpool(_Layer):
+class MaxUnpool(_Layer):
     shown = ("kernel_size", "stride", "padding")
     more: ClassVar[dict[str, Any]] = {
         "dilation": 1,
@@ -166,6 +183,35 @@ class _MaxUnpool(_Layer):
     def forward(
         self, input: torch.Tensor, indices: torch.Tensor | None = None, output_size: Sequence[int] | None = None
     ) -> torch.Tensor:
+        """Return a tensor with each value at its index, and zeros elsewhere.
+
+        >>> values, indices = torch.tensor([[[5.0]]]), torch.tensor([[[1]]])
+        >>> MaxUnpool2d(2).forward(values, indices, output_size=(2, 3)).tolist()
+        [[[0.0, 5.0, 0.0], [0.0, 0.0, 0.0]]]
+
+        Call the layer, ``layer(values, indices, output_size=x.shape)``, so that hooks run, too.
+
+        Parameters
+        ----------
+        input
+            Pooled tensor.
+        indices
+            Index of each value, in a tensor of the same shape.
+        output_size
+            Shape of the tensor that was pooled, or its spatial sizes alone.  Several sizes pool to the same one; the
+            default is the size that the windows cover exactly.
+
+        Raises
+        ------
+        TypeError
+            If ``input`` or ``indices`` is not a tensor.
+        IndexError
+            If an index names no cell of its plane.
+        """
+        if not isinstance(input, TENSORS):
+            raise not_a_tensor("input", input, self.data_format)
+        if indices is not None and not isinstance(indices, TENSORS):
+            raise not_a_tensor("indices", indices, self.data_format)
         options = {name: getattr(self, name) for name in self.more}
         arguments = self.kernel_size, self.stride, self.padding, output_size
         result: torch.Tensor = type(self).function(input, indices, *arguments, **options)
@@ -189,42 +235,42 @@ class _MaxUnpool(_Layer):
             """
 
 
-class MaxPool1d(_MaxPool[ReturnIndicesT]):
+class MaxPool1d(MaxPool[ReturnIndicesT]):
     """Take the maximum of each window of a row: `unpool.max_pool1d`, with the arguments of `torch.nn.MaxPool1d`."""
 
     function = staticmethod(lambda *arguments, **options: max_pool1d(*arguments, **options))
     checked = unpool.MaxPool1d
 
 
-class MaxPool2d(_MaxPool[ReturnIndicesT]):
+class MaxPool2d(MaxPool[ReturnIndicesT]):
     """Take the maximum of each window of a plane: `unpool.max_pool2d`, with the arguments of `torch.nn.MaxPool2d`."""
 
     function = staticmethod(lambda *arguments, **options: max_pool2d(*arguments, **options))
     checked = unpool.MaxPool2d
 
 
-class MaxPool3d(_MaxPool[ReturnIndicesT]):
+class MaxPool3d(MaxPool[ReturnIndicesT]):
     """Take the maximum of each window of a volume: `unpool.max_pool3d`, with the arguments of `torch.nn.MaxPool3d`."""
 
     function = staticmethod(lambda *arguments, **options: max_pool3d(*arguments, **options))
     checked = unpool.MaxPool3d
 
 
-class MaxUnpool1d(_MaxUnpool):
+class MaxUnpool1d(MaxUnpool):
     """Put each value of a pooled row back: `unpool.max_unpool1d`, with the arguments of `torch.nn.MaxUnpool1d`."""
 
     function = staticmethod(lambda *arguments, **options: max_unpool1d(*arguments, **options))
     checked = unpool.MaxUnpool1d
 
 
-class MaxUnpool2d(_MaxUnpool):
+class MaxUnpool2d(MaxUnpool):
     """Put each value of a pooled plane back: `unpool.max_unpool2d`, with the arguments of `torch.nn.MaxUnpool2d`."""
 
     function = staticmethod(lambda *arguments, **options: max_unpool2d(*arguments, **options))
     checked = unpool.MaxUnpool2d
 
 
-class MaxUnpool3d(_MaxUnpool):
+class MaxUnpool3d(MaxUnpool):
     """Put each value of a pooled volume back: `unpool.max_unpool3d`, with the arguments of `torch.nn.MaxUnpool3d`."""
 
     function = staticmethod(lambda *arguments, **options: max_unpool3d(*arguments, **options))
@@ -238,4 +284,17 @@ def _unscriptable(layer: str) -> RuntimeError:
     return RuntimeError(
         f"`obj` of torch.jit.script must hold no layer of unpool.torch, which it cannot compile, got a {layer}: use "
         f"torch.export or torch.compile"
+    )
+
+
+def not_a_tensor(argument: str, value: object, data_format: str = "channels_first") -> TypeError:
+    if isinstance(value, (tuple, list)) and any(isinstance(entry, TENSORS) for entry in value):
+        return TypeError(
+            f"`{argument}` must be a torch.Tensor, got a {kind_of(value)} of tensors: pass the values alone to "
+            f"pooling, and the values and the indices one by one to unpooling, as *{argument} does"
+        )
+    place = "last" if str(data_format).endswith(("last", "C")) else "first"
+    return TypeError(
+        f"`{argument}` must be a torch.Tensor, got {kind_of(value)}: pass torch.as_tensor(...), with the channels "
+        f"{place}"
     )
