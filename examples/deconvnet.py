@@ -11,7 +11,7 @@ The net learns which of six pictures a grey patch of 32 x 32 pixels is from.  Th
 wheel.  A unit of the last convolution sees the whole patch.  The figure shows six units: the patches with their largest
 activations, and the projections.  These patches are from the right third of each picture, which is not trained on.
 
-It takes half a minute on a CPU.
+It takes ten seconds on a CPU.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def selective_units(found: torch.Tensor, truth: torch.Tensor) -> list[int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Train the net, project its units by each rule, and draw the projections: half a minute on a CPU."
+        description="Train the net, project its units by each rule, and draw the projections: ten seconds on a CPU."
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default="deconvnet.png", help="the figure, a PNG")

@@ -10,7 +10,7 @@ has neither, and to LiteRT.  ONNX Runtime and LiteRT read the files and compute 
 Runtimes add in another order than PyTorch.  Rounding would differ in the last bit of some cells, with any layer.  Here
 the weights are small integers, so all sums are exact, and one wrong index or value shows.
 
-The photograph is Matplotlib's sample of Grace Hopper.  It takes half a minute.  `docs/export.md` lists what else runs.
+The photograph is Matplotlib's sample of Grace Hopper.  It takes 16 seconds.  `docs/export.md` lists what else runs.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def cells_that_differ(result: np.ndarray, expected: np.ndarray) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Export a model three times, run each file, and compare and draw the results, in half a minute."
+        description="Export a model three times, run each file, and compare and draw the results, in 16 seconds."
     )
     parser.add_argument("--out", type=Path, default="round_trip.png", help="the picture, a PNG")
     parser.add_argument("--quick", action="store_true", help="a part of the photograph, 65 x 49 pixels")

@@ -93,6 +93,31 @@ def test_one_program_for_many_sizes():
     assert counter.frame_count == 1
 
 
+@pytest.mark.parametrize(
+    ("dynamic", "square", "programs"),
+    [(None, False, [1, 1, 2, 2, 2, 3]), (True, False, [1, 1, 1, 1, 1, 2]), (True, True, [1, 1, 2, 2, 2, 3])],
+    ids=["default", "dynamic", "dynamic, two equal sizes in the example"],
+)
+@pytest.mark.parametrize("layers", ["unpool.torch", "torch.nn"])
+def test_a_model_is_compiled_again_where_torch_nn_is(layers, dynamic, square, programs):
+    """When a size first changes, and for a batch of 1, as docs/torch.md says."""
+    from torch._dynamo.testing import CompileCounter
+    from torch_models import Net
+
+    import unpool.torch
+
+    counter = CompileCounter()
+    model = Net({"unpool.torch": unpool.torch, "torch.nn": torch.nn}[layers])
+    call = compiled(model, counter, dynamic=dynamic)
+    example, found = (2, 3, 8, 8 if square else 6), []
+    for shape in (example, example, (4, 3, 7, 5), (5, 3, 9, 12), (3, 3, 6, 6)):
+        x = torch.rand(shape)
+        assert torch.equal(call(x), model(x))
+        found.append(counter.frame_count)
+    call(torch.rand(1, 3, 8, 7))
+    assert [*found, counter.frame_count] == programs
+
+
 def test_memory_formats():
     function = there_and_back(POOLINGS["odd"])
     x = torch.from_numpy(bits("float32", (2, 3, 7, 5))).contiguous(memory_format=torch.channels_last)

@@ -243,3 +243,28 @@ def test_export_to_onnx(size):
         session = runtime.InferenceSession(exported.model_proto.SerializeToString())
         (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
         assert np.array_equal(found, layer(x).numpy())
+        if not recorded:  # PyTorch's graph, without extra nodes
+            assert [node.op_type for node in exported.model.graph] == ["ReduceMax" if size == 1 else "MaxPool"]
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch's exporter warns about itself
+@pytest.mark.parametrize("module", [unpool.torch, torch.nn], ids=["unpool", "torch.nn"])
+def test_what_is_not_exported_to_onnx(module):
+    """The rules of docs/export.md, which are those of PyTorch's layers."""
+    require("onnxscript", "PyTorch's exporter to ONNX needs it")
+    runtime = require("onnxruntime", "it runs the exported model")
+    x = torch.rand(2, 3, 8, 6)
+    named = {"dynamo": True, "custom_translation_table": unpool.torch.onnx_translations(), "verbose": False}
+    for layer, operator in (
+        (module.AdaptiveMaxPool2d(5), "adaptive_max_pool2d"),
+        (module.FractionalMaxPool2d(2, 4), "fractional_max_pool2d"),
+    ):
+        with pytest.raises(torch.onnx.OnnxExporterError) as raised:
+            torch.onnx.export(layer, (x,), **named)
+        assert f"No ONNX function found for <OpOverload(op='aten.{operator}'" in str(raised.value)
+    with torch.no_grad():
+        varying = {"dynamic_shapes": ({0: "n", 2: "h", 3: "w"},)}
+        exported = torch.onnx.export(module.AdaptiveMaxPool2d(2), (x,), **named, **varying)
+    session = runtime.InferenceSession(exported.model_proto.SerializeToString())
+    (found,) = session.run(None, {session.get_inputs()[0].name: np.zeros((2, 3, 12, 9), "float32")})
+    assert found.shape == (2, 3, 3, 3)

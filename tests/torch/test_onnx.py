@@ -280,6 +280,47 @@ def test_without_a_window(export, rank, data_format, is_open):
             assert_same_bits(actual, expected)
 
 
+# What docs/export.md says of bad indices, by the operator: the error of the runtime, or the cell that is written.
+UNCHECKED = {
+    "MaxUnpool": ({}, {17: (0, 1, 0, 1), 33: (1, 0, 0, 1), -1: "out of bounds", 64: "out of bounds"}),
+    "ScatterElements": ({"duplicates": "sum"}, {17: (0, 1, 0, 1), 33: (1, 0, 0, 1), -1: (1, 1, 3, 3), 64: "bounds"}),
+}
+
+
+@pytest.mark.parametrize(
+    ("operator", "kernel_size"), [("MaxUnpool", 2), ("ScatterElements", 2), ("ScatterElements", None)]
+)
+@pytest.mark.parametrize("sized", [True, False], ids=["output_size", "default size"])
+def test_a_bad_index_is_not_checked(export, operator, kernel_size, sized):
+    """It reaches another channel or sample of ONNX Runtime.  unpool raises an IndexError instead."""
+    options, found = UNCHECKED[operator]
+    layer = unpool.torch.MaxUnpool2d(kernel_size, **options)
+    values = torch.full((2, 2, 2, 2), 5.0)
+    indices = torch.tensor([0, 2, 8, 10]).repeat(4).reshape(2, 2, 2, 2)
+    size = (4, 4) if sized or kernel_size is None else None
+
+    class Up(torch.nn.Module):
+        def forward(self, values, indices):
+            return layer(values, indices, output_size=size)
+
+    exported = export(Up(), values, indices)
+    assert operator in [node.op_type for node in exported.graph.node]
+    (right,) = run(exported, values.numpy(), indices.numpy())
+    assert np.array_equal(right, Up()(values, indices).numpy())
+    for index, cell in found.items():
+        bad = indices.clone()
+        bad[0, 0, 0, 0] = index
+        with pytest.raises(IndexError, match=rf"indices\[0, 0, 0, 0\] = {index} is out of range"):
+            Up()(values, bad)
+        if isinstance(cell, str):
+            with pytest.raises(Exception, match=cell):
+                run(exported, values.numpy(), bad.numpy())
+        else:
+            expected = right.copy()
+            expected[0, 0, 0, 0], expected[cell] = 0, 5
+            assert np.array_equal(run(exported, values.numpy(), bad.numpy())[0], expected)
+
+
 UNTRANSLATED = """
 import logging, warnings
 import torch, unpool.torch

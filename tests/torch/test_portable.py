@@ -188,23 +188,43 @@ def test_an_open_batch(export, run):
         assert np.allclose(run(exported, x)[0], model(x).detach().numpy(), atol=1e-6)
 
 
-@pytest.mark.parametrize("index_format", ["plane", "window"])
-def test_indices_that_are_an_input(export, run, index_format):
+class Unpool(torch.nn.Module):
+    """Unpool planes of 4 x 4 cells by indices that are an input: two samples of two channels, or of one."""
+
+    def __init__(self, index_format):
+        super().__init__()
+        self.unpool = unpool.torch.MaxUnpool2d(2, index_format=index_format)
+
+    def forward(self, indices):
+        return self.unpool(torch.ones(indices.shape), indices)
+
+
+# Indices of the four windows of a plane, and indices outside of the first window: -1, the neighbors, other planes.
+RIGHT = {"plane": [0, 3, 12, 10], "window": [0, 1, 2, 0]}
+BAD = {"plane": [-1, 2, 15, 16, 17, 32, 2**31 - 1], "window": [-1, 4, 255]}
+by_index_format = pytest.mark.parametrize("index_format", RIGHT)
+
+
+@by_index_format
+@pytest.mark.parametrize("way", ["onnx", "program"])
+def test_indices_that_are_an_input(export, run, way, index_format):
     """An index outside of its window is dropped; the others are moved."""
+    model, x = Unpool(index_format), torch.tensor(RIGHT[index_format] * 4).reshape(2, 2, 2, 2)
+    exported = export(model, x) if way == "onnx" else decomposed(model, x).module()
 
-    class Unpool(torch.nn.Module):
-        def forward(self, indices):
-            return unpool.max_unpool2d(torch.ones(1, 1, 2, 2), indices, 2, index_format=index_format)
+    def call(indices):
+        return run(exported, indices) if way == "onnx" else [exported(indices)]
 
-    right = {"plane": [0, 3, 12, 10], "window": [0, 1, 2, 0]}[index_format]
-    x = torch.tensor(right).reshape(1, 1, 2, 2)
-    exported = export(Unpool(), x)
-    assert same(run(exported, x), [Unpool()(x)])
-    bad = x.clone()
-    bad[0, 0, 0, 0] = {"plane": 15, "window": 4}[index_format]
-    expected = Unpool()(x)
+    assert same(call(x), [model(x)])
+    expected = model(x)
     expected[0, 0, 0, 0] = 0
-    assert same(run(exported, bad), [expected])
+    for index in BAD[index_format]:
+        bad = x.clone()
+        bad[0, 0, 0, 0] = index
+        assert same(call(bad), [expected]), index
+    narrowed = x.clone()
+    narrowed[0, 0, 0, 0] = 2**32 + RIGHT[index_format][0]
+    assert same(call(narrowed), [model(x)]), "docs/export.md says that indices are read as int32"
 
 
 def test_zeros_of_both_signs_and_nan_in_onnx(export, run):

@@ -15,8 +15,9 @@ def onnx_translations(*, form: Form = "max_unpool") -> dict[Any, Any]:
         torch.onnx.export(model, (x,), dynamo=True, custom_translation_table=unpool.torch.onnx_translations())
 
     Pooling becomes ``MaxPool``.  Unpooling becomes ``MaxUnpool``, or ``ScatterElements`` where values add up, are not
-    floats, or have no window.  `take_along_plane` becomes ``GatherElements``.  ONNX has no rule for NaN in a window or
-    for a bad index, and does not refuse repeated indices.  Gradients are not exported.
+    floats, or have no window.  `take_along_plane` becomes ``GatherElements``.  ONNX has no rule for NaN in a window,
+    and does not refuse repeated indices.  A bad index is not checked: it may be written into another channel, or raise
+    an error of the runtime.  Gradients are not exported.
 
     ``form="portable"`` is for runtimes without ``MaxUnpool`` and the indices of ``MaxPool``, such as OpenVINO.  It
     needs only ``MaxPool``, ``Slice``, ``Less``, ``Equal``, ``Where``, ``Concat``, ``Transpose``, ``Reshape`` and
