@@ -73,7 +73,7 @@ def checked(python: str, archive: Path) -> tuple[str, ...]:
         assert f"yes (numpy {facts['NumPy']})" in run(unpool, "info")
         picture = Path(name, "demo.png")
         message = run(unpool, "demo", "-o", picture, status=1)
-        assert message.startswith("matplotlib is not installed"), message
+        assert message.startswith("the demo needs matplotlib, which is not installed: "), message
         command = shlex.split(message.partition(": pip ")[2])
         problem = pip(inside, *command, "--only-binary", ":all:", status=None)
         demo = (

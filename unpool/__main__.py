@@ -214,7 +214,7 @@ def drawing(part: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name != "matplotlib":
             raise
-        sys.exit(f"matplotlib is not installed, which {part} draws with: {install_command('demo')}")
+        sys.exit(f"{part} needs matplotlib, which is not installed: {install_command('demo')}")
 
 
 def positive(text: str) -> int:
@@ -281,7 +281,9 @@ def show(text: str, report: Mapping[str, Any], file: Path | None) -> None:
 
 
 def _not_a_count(text: str) -> argparse.ArgumentTypeError:
-    return argparse.ArgumentTypeError(f"must be an integer between 1 and {MOST}, got {text!r}: pass one of these")
+    return argparse.ArgumentTypeError(
+        f"must be an integer between 1 and {MOST}, got {text!r}: pass a number in this range"
+    )
 
 
 def _unwritable_file(file: Path, error: OSError) -> argparse.ArgumentTypeError:
@@ -292,7 +294,9 @@ def _unwritable_file(file: Path, error: OSError) -> argparse.ArgumentTypeError:
 
 
 def _own_input(file: Path) -> argparse.ArgumentTypeError:
-    return argparse.ArgumentTypeError(f"must be another file than IMAGE, got {str(file)!r} for both: pass another name")
+    return argparse.ArgumentTypeError(
+        f"must be a different file from IMAGE, got {str(file)!r} for both: pass another name"
+    )
 
 
 def _unknown_ending(text: str) -> argparse.ArgumentTypeError:

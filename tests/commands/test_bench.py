@@ -156,7 +156,7 @@ class TestBench:
         result = main("bench", "--plot", str(tmp_path / "x.png"), first=tmp_path)
         assert (result.returncode, result.stdout) == (1, "")
         command = install_command("demo")
-        assert result.stderr == f"matplotlib is not installed, which --plot draws with: {command}\n"
+        assert result.stderr == f"--plot needs matplotlib, which is not installed: {command}\n"
         result = main("bench", "--plot", str(tmp_path / "x.doc"))
         assert (result.returncode, result.stdout) == (2, "")
         assert "argument --plot: must end in one of .png, .svg, .pdf, .jpg, .jpeg, got" in result.stderr

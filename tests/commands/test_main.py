@@ -304,7 +304,7 @@ class TestDemo:
         output = tmp_path / "demo.png"
         result = main("demo", "--output", str(output), first=tmp_path)
         assert result.returncode == 1
-        assert result.stderr.startswith("matplotlib is not installed")
+        assert result.stderr.startswith("the demo needs matplotlib, which is not installed: pip install")
         assert 'pip install "matplotlib>=' in result.stderr
         assert "Traceback" not in result.stderr
         assert not output.exists()
@@ -313,7 +313,7 @@ class TestDemo:
         (tmp_path / "matplotlib.py").write_text("raise ModuleNotFoundError('hidden', name='matplotlib')")
         result = main("demo", str(tmp_path / "missing.png"), first=tmp_path)
         assert (result.returncode, result.stdout) == (1, "")
-        assert result.stderr.startswith("matplotlib is not installed, which the demo draws with: pip install")
+        assert result.stderr.startswith("the demo needs matplotlib, which is not installed: pip install")
 
     def test_matplotlib_that_is_broken_is_not_called_missing(self, tmp_path: Path) -> None:
         (tmp_path / "matplotlib.py").write_text(

@@ -205,7 +205,9 @@ class TestRefused:
         result = demo("x.png", "-o", name)
         assert (result.returncode, result.stdout) == (2, "")
         named = str(Path(name))
-        assert f"argument -o/--output: must be another file than IMAGE, got {named!r} for both: pass" in result.stderr
+        assert (
+            f"argument -o/--output: must be a different file from IMAGE, got {named!r} for both: pass" in result.stderr
+        )
         assert Path("x.png").read_bytes() == before
 
 
