@@ -139,8 +139,8 @@ def _has_symbols(arguments: tuple[Any, ...]) -> bool:
 
 def _recorded_sizes(argument: str) -> RuntimeError:
     return RuntimeError(
-        f"`{argument}` must be a tensor outside torch.jit.trace, got one that it traces, and the sizes of the example "
-        f"would be kept for every call: use torch.export or torch.compile, and torch.onnx.export with dynamo=True"
+        f"`{argument}` must be a tensor outside torch.jit.trace, got one that it traces: the trace would keep the "
+        f"sizes of the example for every call; use torch.export or torch.compile, or torch.onnx.export with dynamo=True"
     )
 
 
@@ -148,5 +148,5 @@ def _symbolic_array(argument: str, value: object) -> TypeError:
     return TypeError(
         f"`{argument}` must be an array, got {errors.kind_of(value)}, which stands for one while torch.fx traces: use "
         f"the layers of unpool.torch, or call torch.fx.wrap with the function's name at the top of your module, and "
-        f"the function by that name"
+        f"call the function by that name"
     )

@@ -355,9 +355,9 @@ def test_an_export_without_the_translations_says_what_to_pass():
     assert [rest for start, _, rest in said if start == "refused"] == ["True"]
     without, with_ = [ast.literal_eval(rest) for start, _, rest in said if start == "warned"]
     text = (
-        "`custom_translation_table` must have rules for the operators of unpool, got none that unpool made: pass "
-        "torch.onnx.export(..., dynamo=True, custom_translation_table=unpool.torch.onnx_translations()), or rules of "
-        "your own"
+        "`custom_translation_table` must have rules for the operators of unpool, got none from onnx_translations(): "
+        "pass torch.onnx.export(..., dynamo=True, custom_translation_table=unpool.torch.onnx_translations()), or rules "
+        "of your own"
     )
     assert without == [text]  # once, for four layers
     assert with_ == []

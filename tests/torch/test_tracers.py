@@ -25,8 +25,8 @@ import unpool.torch  # noqa: E402
 torch.fx.wrap("max_pool2d")
 
 RECORDED = (
-    "`{}` must be a tensor outside torch.jit.trace, got one that it traces, and the sizes of the example would be kept "
-    "for every call: use torch.export or torch.compile, and torch.onnx.export with dynamo=True"
+    "`{}` must be a tensor outside torch.jit.trace, got one that it traces: the trace would keep the sizes of the "
+    "example for every call; use torch.export or torch.compile, or torch.onnx.export with dynamo=True"
 )
 SCRIPTED = (
     "`obj` of torch.jit.script must hold no layer of unpool.torch, which it cannot compile, got a {}: use torch.export "
@@ -34,8 +34,8 @@ SCRIPTED = (
 )
 SYMBOLIC = (
     "`{}` must be an array, got torch.fx.proxy.Proxy, which stands for one while torch.fx traces: use the layers of "
-    "unpool.torch, or call torch.fx.wrap with the function's name at the top of your module, and the function by that "
-    "name"
+    "unpool.torch, or call torch.fx.wrap with the function's name at the top of your module, and call the function by "
+    "that name"
 )
 SHAPES = ((1, 3, 5, 5), (1, 3, 4, 4), (2, 3, 7, 9))
 EVEN = ((1, 3, 6, 6), (1, 3, 4, 4), (2, 3, 8, 10))  # default sizes of a window of 2

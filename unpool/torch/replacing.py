@@ -111,13 +111,13 @@ def _not_a_module(model: object) -> TypeError:
 def _compiled(name: str, layer: torch.nn.Module) -> TypeError:
     return TypeError(
         f"`model` must hold no torch.jit.ScriptModule, whose layers are compiled, got {kind_of(layer)} as {name!r}: "
-        f"pass the model that was compiled, and compile it by torch.compile afterwards"
+        f"pass the model as it was before torch.jit, and use torch.compile afterwards"
     )
 
 
 def _left_as_they_are(left: dict[str, torch.nn.Module]) -> str:
     shown = ", ".join(f"{name!r} ({kind_of(layer)})" for name, layer in left.items())
     return (
-        f"`model` has pooling layers that cannot be replaced, because they are of subclasses or have a `forward` of "
-        f"their own, got {shown}: replace them yourself if they call functions of torch.nn"
+        f"`model` has pooling layers that cannot be replaced, because their class is a subclass of torch.nn's, or they "
+        f"have their own `forward`, got {shown}: replace them yourself if they call functions of torch.nn"
     )

@@ -39,7 +39,7 @@ def warned(kernel: Callable[..., Any]) -> Callable[..., Any]:
 
 def _no_translations() -> UserWarning:
     return UserWarning(
-        "`custom_translation_table` must have rules for the operators of unpool, got none that unpool made: pass "
-        "torch.onnx.export(..., dynamo=True, custom_translation_table=unpool.torch.onnx_translations()), or rules of "
-        "your own"
+        "`custom_translation_table` must have rules for the operators of unpool, got none from onnx_translations(): "
+        "pass torch.onnx.export(..., dynamo=True, custom_translation_table=unpool.torch.onnx_translations()), or rules "
+        "of your own"
     )

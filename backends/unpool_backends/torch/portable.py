@@ -216,7 +216,7 @@ def _back(steps: Steps, planes: Any, plan: Plan[int], shape: Sequence[Any]) -> A
 
 # --- messages ---------------------------------------------------------------------------------------------------------
 
-_ADVICE = "export with onnx_translations(), whose form serves all"
+_ADVICE = "export with onnx_translations(), which supports all"
 
 
 def _unserved_window(window: Window, more: str = "") -> ValueError:
@@ -230,7 +230,7 @@ def _unserved_window(window: Window, more: str = "") -> ValueError:
 def _unknown_sizes(plan: Plan[Any]) -> ValueError:
     shape = ", ".join("?" if type(size) is not int else str(size) for size in plan.plane_shape)
     return ValueError(
-        f"the portable form must have known sizes but the batch's, got ({shape}) for the plane: export with "
+        f"the portable form must have known sizes, except the batch size, got ({shape}) for the plane: export with "
         f"`dynamic_shapes` for the batch alone, or {_ADVICE} sizes"
     )
 
