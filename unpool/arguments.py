@@ -374,14 +374,14 @@ def _not_sizes(argument: str, value: object) -> TypeError:
 
 def _wrong_length(argument: str, value: Sequence[int | None], rank: int) -> ValueError:
     rule = f"one integer or {rank} of them, one per spatial dimension" if rank > 1 else "one integer"
-    if len(value) > rank and argument == "stride":
-        advice = "a shape is passed as `output_size`"
-    elif len(value) == 2 * rank and argument == "padding":
+    if len(value) == 2 * rank and argument == "padding":
         advice = f"pass {'a pair' if rank == 1 else f'{rank} pairs'} (before, after), such as {((0, 1),) * rank}"
     elif len(value) == rank + 2:  # a shape, or a window of TensorFlow
         advice = "leave out the batch and the channels"
     else:
-        advice = f"pass {rank} of them" if rank > 1 else "pass that one"
+        advice = f"pass {rank} of them" if rank > 1 else "pass one integer"
+    if len(value) > rank and argument == "stride":
+        advice = f"if this is a shape, pass it as `output_size`; else {advice}"
     return ValueError(f"`{argument}` must be {rule}, got {shown(tuple(value))}: {advice}")
 
 
@@ -395,15 +395,15 @@ def _out_of_bounds(argument: str, value: object, low: int, high: int) -> ValueEr
 def _padding_too_large(padding: Sequence[int], kernel: Sequence[int]) -> ValueError:
     return ValueError(
         f"`padding` must be at most half of `kernel_size` (rounded down), got padding={padding} and "
-        f"kernel_size={kernel}: pass a smaller one, since windows of nothing but padding have no maximum"
+        f"kernel_size={kernel}: pass a smaller padding, since a window of padding alone has no maximum"
     )
 
 
 def _pair_out_of_range(padding: Sequence[object], kernel: Sequence[int], dilation: Sequence[int]) -> ValueError:
     return ValueError(
         f"`padding` must be between 0 and dilation * (kernel_size - 1) before and after the plane, got "
-        f"padding={tuple(padding)}, kernel_size={kernel} and dilation={dilation}: pass smaller pairs, since windows of "
-        f"nothing but padding have no maximum"
+        f"padding={tuple(padding)}, kernel_size={kernel} and dilation={dilation}: pass smaller pairs, since a window "
+        f"of padding alone has no maximum"
     )
 
 
@@ -416,8 +416,9 @@ def _needs_window(argument: str, value: object, kernel: str) -> ValueError:
 
 def _size_left_open(argument: str, value: Sequence[int | None]) -> ValueError:
     return ValueError(
-        f"`{argument}` must have every spatial size, got {shown(tuple(value))}: for a size unknown before the run, "
-        f"pass the shape as an array that the run computes; for a Dask array, call compute_chunk_sizes() first"
+        f"`{argument}` must have an integer for each spatial size, got {shown(tuple(value))}: for a size unknown "
+        f"before the run, pass the shape as an array that the run computes; for a Dask array, call "
+        f"compute_chunk_sizes() first"
     )
 
 

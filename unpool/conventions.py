@@ -354,8 +354,8 @@ def _window_needed() -> TypeError:
 
 def _unbatched_indices(shape: Sequence[int | None]) -> ValueError:
     return ValueError(
-        f"`indices` must have the batch and channels and 1 to 3 spatial dimensions, got shape {tuple(shape)}: give "
-        f"unbatched ones a leading 1, and `output_size` too"
+        f"`indices` must have the batch and channels and 1 to 3 spatial dimensions, got shape {tuple(shape)}: without "
+        f"a batch, pass indices[None], and `output_size` with a leading 1"
     )
 
 

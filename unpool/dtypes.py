@@ -168,8 +168,9 @@ def _wrong_indices(dtype: str) -> TypeError:
 def _indices_of_taps(dtype: str) -> TypeError:
     return TypeError(
         f'`indices` must be int64 or int32 where index_format="plane", got {dtype}, which holds the taps of windows: '
-        f'pass index_format="window" where there is a window, convert taps by unpool.convert_indices, or convert '
-        f"positions in the plane to int64. The order of the arguments is (values, indices)"
+        f'if they are taps, pass index_format="window" with the window of the pooling call, or convert them by '
+        f"unpool.convert_indices; if they are positions in the plane, convert them to int64. The order of the "
+        f"arguments is (values, indices)"
     )
 
 

@@ -32,7 +32,7 @@ class DefaultSizeWarning(UserWarning):
 
 
 _LONGEST = 80  # characters of a value in a message
-_CONVERT = "convert indices of TensorFlow, ONNX or Chainer by unpool.convert_indices"
+_CONVERT = "if TensorFlow, ONNX or Chainer made the indices, convert them by unpool.convert_indices"
 # The names of a choice in other libraries.
 _ALSO_KNOWN_AS: dict[object, tuple[str, ...]] = {
     "channels_first": ("ncl", "ncw", "nchw", "ncdhw"),
@@ -103,7 +103,7 @@ def unusable_out(argument: str) -> ValueError:
 def overlapping_out(argument: str) -> ValueError:
     return ValueError(
         f"`{argument}` must not share memory with the other arrays of the call, which are still read while it is "
-        f"written: pass a copy of one of them"
+        f"written: pass another array as `{argument}`"
     )
 
 
@@ -119,7 +119,7 @@ def bad_index(
         cells *= size
     return IndexError(
         f"{index_at(position)} = {value} is out of range for {_plane(plane, sized_by)}: expected 0..{cells - 1}; "
-        f"{what_was_pooled(sized_by, f' as `{sized_by}`')}, and {_CONVERT}{_touched(touched)}"
+        f"{what_was_pooled(sized_by, f' as `{sized_by}`')}; {_CONVERT}{_touched(touched)}"
     )
 
 
@@ -154,10 +154,10 @@ def bad_tap(
     for size in window.kernel:
         taps *= size
     return IndexError(
-        f"{index_at(position)} = {value} is no tap of its window in {_plane(plane, sized_by)}: expected 0..{taps - 1}, "
-        f"and none in the padding, with {pooling_arguments(window)}; {what_was_pooled(sized_by, f' as `{sized_by}`')}, "
-        f"with the arguments of the pooling call, or index_format='plane' for positions in the plane; {_CONVERT}"
-        f"{_touched(touched)}"
+        f"{index_at(position)} = {value} is no tap of its window in {_plane(plane, sized_by)}: expected a tap from 0 "
+        f"to {taps - 1} that is not in the padding, with {pooling_arguments(window)}; "
+        f"{what_was_pooled(sized_by, f' as `{sized_by}`')}, with the arguments of the pooling call. If the indices are "
+        f"positions in the plane, pass index_format='plane'; {_CONVERT}{_touched(touched)}"
     )
 
 

@@ -82,7 +82,7 @@ def _older(version: str, oldest: str) -> bool:
 
 def _missing_framework(backend: str, framework: str) -> BackendUnavailableError:
     return BackendUnavailableError(
-        f"{framework} is not installed, which backend {backend!r} needs: {install_command(backend)}"
+        f"backend {backend!r} needs {framework}, which is not installed: {install_command(backend)}"
     )
 
 
@@ -111,7 +111,9 @@ def _old_framework(backend: str, framework: str, version: str, oldest: str) -> B
 def _broken_backend(backend: str, cause: BaseException, folder: str | None = None) -> BackendUnavailableError:
     """Return the error of a backend that does not load; `folder` is the variable of the folder that it writes to."""
     unwritable = folder is not None and isinstance(cause, OSError) and cause.filename is not None
-    advice = f"Set {folder} to a folder that can be written" if unwritable else "Reinstall what it names"
+    advice = (
+        f"Set {folder} to a folder that can be written" if unwritable else "Reinstall the package that this error names"
+    )
     if "\n" in _text(cause) and cause.__cause__ is not None:  # a page of advice around the real cause
         cause = cause.__cause__
     text = _text(cause)

@@ -254,9 +254,9 @@ def _malformed_plugin(name: str, value: str, distribution: str) -> BackendUnavai
 
 def _reserved_plugin(name: str, distribution: str) -> BackendUnavailableError:
     return BackendUnavailableError(
-        f"backend {name!r} must have the name of the package that defines its arrays, other than a part of Python or a "
-        f"package that unpool serves itself, got {name!r} in the distribution {distribution!r}: rename the entry "
-        f"point, or uninstall {distribution}"
+        f"backend {name!r} must have the name of the package that defines its arrays, which must not be a part of "
+        f"Python or a package that unpool serves itself, got {name!r} in the distribution {distribution!r}: rename the "
+        f"entry point, or uninstall {distribution}"
     )
 
 

@@ -260,10 +260,12 @@ def _shapes_differ(
     if len(shape) != len(expected):
         advice = "give both a batch dimension, or neither"
     else:
+        pooled = "the shape of the array that was pooled,"
+        if other == "inputs":  # of the Keras layers
+            pooled = "what was pooled as `like`, or its size"
         advice = (
-            f"if `{other}` comes out of an unpooling, pass that call the size that was pooled as "
-            f"{'`like` or `output_size`' if other == 'inputs' else '`output_size`'}; else "
-            f"pass what the same pooling call returned"
+            f"pass `{other}` and `{argument}` of one pooling call; if `{other}` is the result of an unpooling, pass "
+            f"that unpooling {pooled} as `output_size`"
         )
     return ValueError(f"`{argument}` must have the shape of `{other}`, {tuple(expected)}, got {tuple(shape)}: {advice}")
 
@@ -303,8 +305,8 @@ def _kernel_needed(kernel: str, beside: str) -> ValueError:
 
 def _size_places_windows(argument: str, window: Window) -> ValueError:
     return ValueError(
-        f"`{argument}` must be given for taps of windows whose padding before the plane depends on it, got none, "
-        f"validate='windows' and {pooling_arguments(window)}: {what_was_pooled(argument)}"
+        f"`{argument}` must be given for index_format='window' with validate='windows' if the padding before the "
+        f"plane depends on it, got none with {pooling_arguments(window)}: {what_was_pooled(argument)}"
     )
 
 
@@ -324,15 +326,15 @@ def _wrong_leading(argument: str, value: Sequence[int | None], other: str, shape
 
 def _no_size(argument: str, value: Sequence[int | None] | None, axis: int, pooled: int, window: Window) -> ValueError:
     return ValueError(
-        f"`{argument}` has no right value: no plane pools to {pooled} in spatial dimension {axis}, got "
+        f"`{argument}` has no valid value: no plane pools to {pooled} in spatial dimension {axis}, got "
         f"{argument}={value} with {pooling_arguments(window)}: pass the arguments of the pooling call"
     )
 
 
 def _size_needed(argument: str, axis: int, bounds: tuple[int, int], window: Window) -> ValueError:
     return ValueError(
-        f"`{argument}` must be given: the size that follows is empty in spatial dimension {axis}, got "
-        f"{argument}=None with {pooling_arguments(window)}: pass one that is {_between(*bounds)} there"
+        f"`{argument}` must be given: the default size is empty in spatial dimension {axis}, got {argument}=None with "
+        f"{pooling_arguments(window)}: pass a size that is {_between(*bounds)} there"
     )
 
 

@@ -83,14 +83,14 @@ def _package(module: str) -> str:
 def _unnamed_format(argument: str) -> DataFormatWarning:
     """Return the warning.  It shows no shape: Python shows each text once a line."""
     return DataFormatWarning(
-        f"`data_format` must be named where `{argument}` may have the channels last, got none, which stands for "
-        f"'channels_first': pass data_format='channels_last', or 'channels_first' if that is right"
+        f"`data_format` must be given: the last axis of `{argument}` may be the channels, got none (the default is "
+        f"'channels_first'): pass data_format='channels_last', or 'channels_first' if that is right"
     )
 
 
 def _unnamed_size(argument: str, shape: Sequence[Size]) -> DefaultSizeWarning:
     return DefaultSizeWarning(
         f"`{argument}` must be given where a size is unknown until the program runs, got none for the pooled shape "
-        f"{tuple(shape)}: the default size may be wrong, and then indices are dropped or name other cells; "
+        f"{tuple(shape)}: if the default size is wrong, indices are dropped or name other cells, without an error; "
         f"{what_was_pooled(argument)}"
     )

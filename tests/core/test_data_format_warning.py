@@ -15,8 +15,8 @@ import unpool
 from unpool import calls
 
 TEXT = (
-    "`data_format` must be named where `input` may have the channels last, got none, which stands for "
-    "'channels_first': pass data_format='channels_last', or 'channels_first' if that is right"
+    "`data_format` must be given: the last axis of `input` may be the channels, got none (the default is "
+    "'channels_first'): pass data_format='channels_last', or 'channels_first' if that is right"
 )
 NAMES = ("max_pool", "max_unpool", "max_pool_backward", "max_unpool_backward", "MaxPool", "MaxUnpool")
 every_name = pytest.mark.parametrize("name", NAMES)

@@ -192,7 +192,7 @@ MAY_NAME = ("registry", "arguments", "conventions", "tracing", "info", "bench.pe
 MAY_NAME_A_FRAMEWORK = {f"unpool.{name}" for name in MAY_NAME}
 NAMED = re.compile(r"\b(tensorflow|tf|torch|pytorch|jax|jaxlib|cupy|keras|dask)\b", re.IGNORECASE)
 # This advice calls conventions by the names of their libraries.
-OF_CONVENTIONS = "convert indices of TensorFlow, ONNX or Chainer by unpool.convert_indices"
+OF_CONVENTIONS = "if TensorFlow, ONNX or Chainer made the indices, convert them by unpool.convert_indices"
 
 
 @pytest.mark.parametrize("name", sorted(set(CORE) - MAY_NAME_A_FRAMEWORK))

@@ -603,7 +603,7 @@ def test_other_sizes_are_refused(value):
 
 @pytest.mark.parametrize(("value", "last"), [((1, 3, None, 5), False), ((1, None, 5, 3), True), ((3, 4, None), False)])
 def test_a_spatial_size_must_not_be_left_open(value, last):
-    with pytest.raises(ValueError, match=r"`output_size` must have every spatial size, .* that the run computes"):
+    with pytest.raises(ValueError, match=r"`output_size` must have an integer for each .* that the run computes"):
         arguments.sizes_of("output_size", value, 2, last)
 
 

@@ -205,7 +205,7 @@ def test_a_distribution_without_a_name_is_served(monkeypatch, tmp_path, good):
 )
 def test_a_name_that_no_plugin_may_have_is_passed_over(monkeypatch, tmp_path, good, name):
     plugin(monkeypatch, tmp_path, "acmethief", WHOLE, f"{name} = acmethief:BACKEND")
-    rule = f"backend {name!r} must have the name of the package that defines its arrays, other than"
+    rule = f"backend {name!r} must have the name of the package that defines its arrays, which must not be a part of"
     assert_passed_over(name, rule, good, arrays=False)
 
 

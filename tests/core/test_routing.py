@@ -296,7 +296,7 @@ def test_a_missing_framework_names_its_packages(cuda):
     cuda("raise ModuleNotFoundError(\"No module named 'cupy'\", name='cupy')")
     with pytest.raises(unpool.BackendUnavailableError) as caught:
         unpool.max_pool2d(stranger("cupy"), 2)
-    assert str(caught.value) == f"cupy is not installed, which backend 'cuda' needs: {install_command('cuda')}"
+    assert str(caught.value) == f"backend 'cuda' needs cupy, which is not installed: {install_command('cuda')}"
 
 
 @pytest.mark.parametrize(

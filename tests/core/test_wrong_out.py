@@ -75,7 +75,7 @@ def test_an_out_that_is_still_read(name, fails):
     memory = next(cell.cell_contents for cell in call.__closure__ if isinstance(cell.cell_contents, np.ndarray))
     message = (
         f"`{argument}` must not share memory with the other arrays of the call, which are still read while it is "
-        f"written: pass a copy of one of them"
+        f"written: pass another array as `{argument}`"
     )
     fails(Case("overlapping_out", ValueError, message, call))
     assert (memory <= 1).all()

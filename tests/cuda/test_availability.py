@@ -65,7 +65,7 @@ class Nowhere:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Nowhere)
 """
-    assert said(missing + ROUTE) == f"cupy is not installed, which backend 'cuda' needs: {install_command('cuda')}"
+    assert said(missing + ROUTE) == f"backend 'cuda' needs cupy, which is not installed: {install_command('cuda')}"
 
 
 def test_a_broken_cupy_is_named_without_its_page_of_advice(broken_cupy):
@@ -76,8 +76,8 @@ except ImportError as exc:
     raise ImportError(f"\\n====\\nFailed to import CuPy.\\n\\nOriginal error:\\n  {exc}\\n====\\n") from exc
 """
     assert broken_cupy(text) == (
-        "backend 'cuda' does not load: ImportError: libcudart.so.13: cannot open shared object file. Reinstall what it "
-        "names"
+        "backend 'cuda' does not load: ImportError: libcudart.so.13: cannot open shared object file. Reinstall the "
+        "package that this error names"
     )
 
 
@@ -90,7 +90,9 @@ def test_a_cache_folder_that_cannot_be_made(broken_cupy):
 
 def test_an_error_of_the_system_that_names_no_file(broken_cupy):
     said = broken_cupy("raise OSError('libnccl.so: cannot open shared object file')")
-    assert said.endswith("OSError: libnccl.so: cannot open shared object file. Reinstall what it names")
+    assert said.endswith(
+        "OSError: libnccl.so: cannot open shared object file. Reinstall the package that this error names"
+    )
 
 
 # --- CuPy imports ---------------------------------------------------------------------------------------------------
@@ -156,7 +158,7 @@ def test_no_driver(driver, runtime):
     (driver.folder / "libcuda.so.1").write_bytes(b"")  # so that the loader does not find a real driver
     assert said(ASK) == (
         f"backend 'cuda' needs an NVIDIA driver, found none: install one for CUDA "
-        f"{runtime.runtimeGetVersion() // 1000}; a container is given it with the GPUs (docker run --gpus all)"
+        f"{runtime.runtimeGetVersion() // 1000}; in a container, pass the GPUs to it, as `docker run --gpus all` does"
     )
 
 

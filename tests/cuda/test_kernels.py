@@ -505,7 +505,9 @@ def test_arrays_of_two_devices_are_refused(cuda, knobs):
     with cuda.cupy.cuda.Device(1):
         there = [cuda.asarray(cuda.tonumpy(array)) for array in here]
     knobs.launches.clear()
-    text = "`{}` must be on the device of the other arrays, got one on device 1, and they are on device 0: pass {}, "
+    text = (
+        "`{}` must be on the device of the other arrays, got device 1, but the other arrays are on device 0: pass {}, "
+    )
     text += "within `with cupy.cuda.Device(0):`"
     for argument, advice, call in (
         ("indices", "cupy.asarray(indices)", lambda: unpool.max_unpool2d(here[0], there[1], 2)),

@@ -159,8 +159,8 @@ POOLED = {
     "max_unpool_backward": "pass the gradient of the array that was unpooled",
 }
 REMEDIES = (
-    "{}, with the arguments of the pooling call; for indices of no window, rechunk both arrays to one chunk along each "
-    "spatial axis"
+    "{}, with the arguments of the pooling call; if no window made the indices, rechunk both arrays to one chunk along "
+    "each spatial axis"
 )
 
 
@@ -230,13 +230,13 @@ def test_a_block_of_an_undeclared_dtype_is_refused(dtype, index_dtype, index_for
         for array, to in ((values, dtype), (indices, index_dtype))
     ]
     result = unpool.max_unpool2d(*blocks, 2, output_size=x.shape, index_format=index_format)
-    with pytest.raises(TypeError, match=f"^{text}. A block has this dtype, and its array declares another one"):
+    with pytest.raises(TypeError, match=f"^{text}. This is the dtype of a block; the Dask array declares another"):
         result.compute()
 
 
 def test_a_pooled_block_of_an_undeclared_dtype_is_refused():
     x = da.ones((1, 1, 8, 8), dtype="float32").map_blocks(np.ndarray.astype, "complex64", dtype="float32")
-    with pytest.raises(TypeError, match=r"^`input` must be of one of .*, got complex64: convert it first. A block has"):
+    with pytest.raises(TypeError, match=r"^`input` must be of one of .*, got complex64: convert it first. This is"):
         unpool.max_pool2d(x, 2).compute()
 
 

@@ -108,8 +108,8 @@ def test_a_position_in_an_unknown_batch_counts_from_its_chunk(value, target, beg
         text = text_of(partial(unpool.max_unpool2d, kernel_size=2), *lazy)
     assert text.startswith(f"IndexError: indices[1, 1, 5, 7] {begins}")
     assert text.endswith(
-        ". The position along dimension 0 counts from the start of its chunk: call compute_chunk_sizes() first for the "
-        "whole one"
+        ". The position along dimension 0 counts from the start of its chunk: call compute_chunk_sizes() first to see "
+        "the position in the whole array"
     )
 
 
@@ -139,8 +139,9 @@ REFUSED = {
     "in a size": (
         lambda rows, v, i: unpool.max_unpool2d(v, i.astype(int), 2, output_size=rows.shape),
         (
-            "`output_size` must have every spatial size, got (4, 2, 6, None): for a size unknown before the run, pass "
-            "the shape as an array that the run computes; for a Dask array, call compute_chunk_sizes() first"
+            "`output_size` must have an integer for each spatial size, got (4, 2, 6, None): for a size unknown before "
+            "the run, pass the shape as an array that the run computes; for a Dask array, call compute_chunk_sizes() "
+            "first"
         ),
     ),
     "beside a size that is known": (

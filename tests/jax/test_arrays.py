@@ -121,14 +121,14 @@ def test_without_64_bits():
 def test_what_32_bits_cannot_count():
     with jax.enable_x64(False):
         shape = jax.ShapeDtypeStruct((1, 1, 1, 2**31 + 4), "uint8")
-        with pytest.raises(ValueError, match=r"`input` must be counted by 64 bits .* got 2147483652: call jax.config"):
+        with pytest.raises(ValueError, match=r"`input` needs JAX's 64-bit mode .* got 2147483652: call jax.config"):
             jax.eval_shape(lambda x: unpool.max_pool2d(x, (1, 4), return_indices=True), shape)
-        with pytest.raises(ValueError, match="`input` must be counted by 64 bits"):  # also without indices
+        with pytest.raises(ValueError, match="`input` needs JAX's 64-bit mode"):  # also without indices
             jax.eval_shape(lambda x: unpool.max_pool2d(x, (1, 4)), shape)
         given = [jax.ShapeDtypeStruct((1, 1, 1, 2**29 + 1), dtype) for dtype in ("uint8", "int32")]
-        with pytest.raises(ValueError, match=r"`indices` must be counted by 64 bits"):
+        with pytest.raises(ValueError, match=r"`indices` needs JAX's 64-bit mode"):
             jax.eval_shape(lambda v, i: unpool.max_unpool2d(v, i, (1, 4)), *given)
-        with pytest.raises(ValueError, match=r"`indices` must be counted by 64 bits .* got 2147483664"):
+        with pytest.raises(ValueError, match=r"`indices` needs JAX's 64-bit mode .* got 2147483664"):
             unpool.convert_indices(jnp.zeros((2, 2, 1, 1), "int32"), "plane", "onnx", output_size=(2, 2, 4, 2**27 + 1))
     with jax.enable_x64(True):
         found = jax.eval_shape(lambda x: unpool.max_pool2d(x, (1, 4), return_indices=True), shape)
@@ -643,7 +643,10 @@ def test_a_default_size_that_may_be_wrong_is_warned_of(call):
     x[0, 0, 2] = range(1, 8)
     arrays = tuple(map(jnp.array, unpool.max_pool2d(x, 2, return_indices=True)))
     symbols = export.symbolic_args_specs(arrays, ("n, c, h, w",) * 2)
-    message = r"^`output_size` must be given where a size is unknown .*, got none .*\(n, c, h, w\): .*; pass the shape"
+    message = (
+        r"^`output_size` must be given where a size is unknown .*, got none .*\(n, c, h, w\): if the default size is "
+        r"wrong, .*, without an error; pass the shape"
+    )
     with pytest.warns(unpool.DefaultSizeWarning, match=message) as caught:
         exported = export.export(jax.jit(call))(*symbols)
     assert [warning.filename for warning in caught] == [__file__]

@@ -138,7 +138,7 @@ def test_windows_far_larger_than_the_plane(name, wide):
     with jax.enable_x64(wide):
         given = [jnp.array(array) for array in (x, values, x)]
         if expected[1].dtype == "int64" and not wide:
-            with pytest.raises(ValueError, match="`kernel_size` must be counted by 64 bits"):
+            with pytest.raises(ValueError, match="`kernel_size` needs JAX's 64-bit mode"):
                 jax.jit(call)(*given)
             return
         for actual, wanted in zip(jax.jit(call)(*given), expected, strict=True):

@@ -371,8 +371,9 @@ def test_float_masks_are_taken_where_they_are_exact(dtype, most, strides):
     restored = array(addons.MaxUnpooling2D(strides=strides)(updates, mask))
     assert restored.ravel()[-1] == restored.sum() == 1
     message = (
-        f"`mask` must be of integers for more than {most} positions in a picture, got {dtype} for {most + strides[1]}: "
-        f"floats of that kind are exact up to {most} only, so pass the mask as tf.nn.max_pool_with_argmax returns it"
+        f"`mask` must have an integer dtype for more than {most} positions in a picture, got {dtype} for "
+        f"{most + strides[1]}: {dtype} is exact only up to {most}, so pass the mask as tf.nn.max_pool_with_argmax "
+        "returns it"
     )
     for layer in (
         addons.MaxUnpooling2D(strides=(strides[0] + 1, strides[1])),

@@ -20,7 +20,7 @@ pytestmark = quiet
 
 U, M = np.ones((1, 2, 2, 1), "float32"), np.array([0, 2, 8, 10]).reshape(1, 2, 2, 1)
 INTEGERS = "must be an integer or a sequence of integers, got"
-FOUR = "`output_size` must be the shape (batch, rows, cols, channels) of what was pooled, got "
+FOUR = "`output_size` must be the shape (batch, rows, cols, channels) of the pictures that were pooled, got "
 ARGUMENTS = {
     "pool_size 0": (lambda: addons.MaxUnpooling2D(0), ValueError, "`pool_size` must be between 1 and 2147483647"),
     "pool_size a float": (lambda: addons.MaxUnpooling2D(2.0), TypeError, f"`pool_size` {INTEGERS} 2.0"),
@@ -42,7 +42,7 @@ ARGUMENTS = {
     "an open size": (
         lambda: addons.MaxUnpooling2DV2((1, None, 4, 1)),
         ValueError,
-        "`output_size` must have every spatial size, got (1, None, 4, 1)",
+        "`output_size` must have an integer for each spatial size, got (1, None, 4, 1)",
     ),
     "a size of floats": (
         lambda: addons.MaxUnpooling2DV2((1, 4.0, 4, 1)),
@@ -61,8 +61,8 @@ ARGUMENTS = {
     ),
 }
 NOT_WHOLE = (
-    "`mask` must hold integers, which may be of a float dtype, got float32 with something else at flat position 1: "
-    "pass the mask as tf.nn.max_pool_with_argmax returns it"
+    "`mask` must hold integers, which may be of a float dtype, got float32 with a value that is not an integer at flat "
+    "position 1: pass the mask as tf.nn.max_pool_with_argmax returns it"
 )
 CALLS = {
     "no batch": (

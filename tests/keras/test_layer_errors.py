@@ -145,11 +145,14 @@ BATCH = (
     "does; if the channels are missing, add them, as {0}[..., None] does"
 )
 PAIR = (
-    "`inputs` must be the values where `indices` are given, and a pair [values, indices] where they are not, got "
-    "{}: call layer(values, indices), or layer([values, indices])"
+    "`inputs` must be the values if `indices` is passed, else a pair [values, indices], got {}: call "
+    "layer(values, indices), or layer([values, indices])"
 )
 SAME = "pool_size=(2, 2), strides=(2, 2), padding='same'"
-NO_TAP = f"is no tap of its window in an output plane of {{}}: expected 0..3, and none in the padding, with {SAME}"
+NO_TAP = (
+    "is no tap of its window in an output plane of {}: expected a tap from 0 to 3 that is not in the padding, with "
+    f"{SAME}"
+)
 CALLS = {
     "pooling without the batch": (lambda: pooling(2)(V[0]), ValueError, BATCH.format("inputs")),
     "unpooling without the batch": (
@@ -192,14 +195,14 @@ CALLS = {
         ValueError,
         "got shape (2, 2): add axes for the batch and the channels, as inputs[None, None] does",
     ),
-    "values alone": (lambda: unpooling(2)(V), TypeError, "are not, got "),
+    "values alone": (lambda: unpooling(2)(V), TypeError, "else a pair [values, indices], got "),
     "a pair, and indices": (lambda: unpooling(2)([V, I], I), TypeError, "got a list of 2 and "),
     "three": (lambda: unpooling(2)([V, I, V]), TypeError, PAIR.format("a list of 3 and NoneType")),
     "one": (lambda: unpooling(2)((V,)), TypeError, PAIR.format("a tuple of 1 and NoneType")),
     "two sizes": (
         lambda: unpooling(2)(V, I, like=V, output_size=(4, 4)),
         ValueError,
-        "`output_size` must be left out where `like` is given, got both: pass the one that has the size of",
+        "`output_size` must be left out where `like` is given, got both: pass only one of them",
     ),
     "indices and values, swapped": (
         lambda: unpooling(2)(I, V),
@@ -244,7 +247,10 @@ CALLS = {
     "an open shape as output_size": (
         lambda: unpooling(2)(V, T, output_size=(None, None, 4, 1)),
         ValueError,
-        "`output_size` must have every spatial size, got (None, None, 4, 1): pass the tensor that was pooled as `like`",
+        (
+            "`output_size` must have an integer for each spatial size, got (None, None, 4, 1): pass the tensor that "
+            "was pooled as `like`"
+        ),
     ),
     "taps whose windows depend on the size": (
         lambda: unpooling(2, 3, 2, padding="same")(V, T),
@@ -279,7 +285,7 @@ CALLS = {
     "taps for positions": (
         lambda: unpooling(2, **PLANE)(V, T),
         TypeError,
-        'got uint8, which holds the taps of windows: pass index_format="window" where there is a window, convert taps',
+        'got uint8, which holds the taps of windows: if they are taps, pass index_format="window" with the',
     ),
     "an index past the plane": (
         lambda: unpooling(2, **PLANE)(V, I + 6),
@@ -301,12 +307,15 @@ CALLS = {
     "a decoder that is a cell off": (
         lambda: unpooling(2)(np.zeros((1, 4, 4, 1), "float32"), np.zeros((1, 5, 5, 1), "int64")),
         ValueError,
-        "if `inputs` comes out of an unpooling, pass that call the size that was pooled as `like` or `output_size`",
+        (
+            "pass `inputs` and `indices` of one pooling call; if `inputs` is the result of an unpooling, pass that "
+            "unpooling what was pooled as `like`, or its size as `output_size`"
+        ),
     ),
     "indices of TensorFlow's": (
         lambda: unpooling(2, **PLANE)(np.repeat(V, 2, -1), 2 * np.repeat(I, 2, -1) + [0, 1]),
         IndexError,
-        "convert indices of TensorFlow, ONNX or Chainer by unpool.convert_indices",
+        "if TensorFlow, ONNX or Chainer made the indices, convert them by unpool.convert_indices",
     ),
     "a word for nothing": (
         lambda: unpooling(2, validate="window"),
@@ -329,7 +338,7 @@ def test_wrong_calls(call, error, message):
 
 
 # Words of the functions for `inputs`, `pool_size` and `strides`, and for arguments that the layers do not have.
-OF_FUNCTIONS = re.compile(r"`input`|kernel_size|\bstride\b|dilation|max_pool|, validate='windows'")
+OF_FUNCTIONS = re.compile(r"`input`|kernel_size|\bstride\b|dilation|max_pool|validate='windows' if")
 
 
 @pytest.mark.parametrize("case", [*TABLE, *CALLS])
@@ -370,7 +379,7 @@ SYMBOLIC = {
         "call a layer of unpool.keras where a model is made",
     ),
     "pooling without the batch": (lambda: pooling(2)(symbol(V[0])), ValueError, CALLS["pooling without the batch"][2]),
-    "values alone": (lambda: unpooling(2)(symbol(V)), TypeError, "a pair [values, indices] where they are not, got "),
+    "values alone": (lambda: unpooling(2)(symbol(V)), TypeError, "else a pair [values, indices], got "),
     "three": (lambda: unpooling(2)([symbol(V)] * 3), TypeError, CALLS["three"][2]),
     "two sizes": (
         lambda: unpooling(2)(symbol(V), symbol(I), like=symbol(V), output_size=(4, 4)),
@@ -416,12 +425,12 @@ SYMBOLIC = {
     "an open size": (
         lambda: unpooling(2)(symbol(V), symbol(T), output_size=keras.Input((None, None, 1)).shape),
         ValueError,
-        "must have every spatial size, got (None, None, None, 1): pass the tensor that was pooled as `like`",
+        "must have an integer for each spatial size, got (None, None, None, 1): pass the tensor that was pooled",
     ),
     "an open size of keras.ops": (
         lambda: unpooling(2)(symbol(V), symbol(T), output_size=keras.ops.shape(keras.Input((None, None, 1)))[1:3]),
         ValueError,
-        "must have every spatial size, got (None, None): pass the tensor that was pooled as `like`",
+        "must have an integer for each spatial size, got (None, None): pass the tensor that was pooled as `like`",
     ),
     "a tensor as output_size": (
         lambda: unpooling(2)(symbol(V), symbol(T), output_size=symbol(PICTURE)),
@@ -441,7 +450,7 @@ SYMBOLIC = {
     "one shape for two": (
         lambda: unpooling(2).compute_output_shape((None, 2, 2, 1)),
         TypeError,
-        "`inputs` must be the values where `indices` are given, and a pair",
+        "`inputs` must be the values if `indices` is passed, else a pair",
     ),
 }
 

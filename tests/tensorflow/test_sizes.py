@@ -343,7 +343,7 @@ def test_a_shape_that_leaves_spatial_sizes_open():
         assert traced.outputs[0].shape.as_list() == shape
         assert_same_bits(traced(tf.constant(x)).numpy(), unpool.max_unpool2d(*unpooling(x), output_size=x.shape))
     for shape in ([2, 3, None, 5], [None, 3, 7, None], [None] * 4):
-        with pytest.raises(ValueError, match=r"`output_size` must have every spatial size, .*None.* run computes"):
+        with pytest.raises(ValueError, match=r"`output_size` must have an integer for each .*None.* run computes"):
             graph(call, tf.TensorSpec(shape, tf.float32))
     for shape in (tf.TensorShape(None), tf.TensorShape([3, None, None])):
         with pytest.raises((TypeError, ValueError), match="`output_size` must "):

@@ -19,7 +19,7 @@ _WORDS = (
     (r"`input`", "`inputs`"),
     (r"dilation \* \(kernel_size - 1\)", "pool_size - 1"),
     (r"(,| and| or) `?dilation\b`?(=\([\d, ]+\))?", ""),
-    (r", validate='windows' and ", " with "),  # the layer sets it where no size is given
+    (r"\bvalidate='windows' if\b", "validate=True if"),  # the layer checks windows where no size is given
     (r"\bkernel_size\b", "pool_size"),
     (r"\bstride\b", "strides"),
 )
@@ -81,16 +81,13 @@ def not_a_pair(inputs: object, indices: object) -> TypeError:
         return f"a {kind_of(value)} of {len(value)}" if isinstance(value, (list, tuple)) else kind_of(value)
 
     return TypeError(
-        f"`inputs` must be the values where `indices` are given, and a pair [values, indices] where they are not, got "
-        f"{said(inputs)} and {said(indices)}: call layer(values, indices), or layer([values, indices])"
+        f"`inputs` must be the values if `indices` is passed, else a pair [values, indices], got {said(inputs)} and "
+        f"{said(indices)}: call layer(values, indices), or layer([values, indices])"
     )
 
 
 def two_sizes() -> ValueError:
-    return ValueError(
-        "`output_size` must be left out where `like` is given, got both: pass the one that has the size of what was "
-        "pooled"
-    )
+    return ValueError("`output_size` must be left out where `like` is given, got both: pass only one of them")
 
 
 def tensor_as_size(size: Any) -> TypeError:
@@ -102,8 +99,8 @@ def tensor_as_size(size: Any) -> TypeError:
 
 def open_size(size: Sequence[Any]) -> ValueError:
     return ValueError(
-        f"`output_size` must have every spatial size, got {shown(tuple(size))}: pass the tensor that was pooled as "
-        f"`like`, whose size may be unknown until the run"
+        f"`output_size` must have an integer for each spatial size, got {shown(tuple(size))}: pass the tensor that "
+        f"was pooled as `like`, whose size may be unknown until the run"
     )
 
 
@@ -122,20 +119,20 @@ def not_integer_indices(dtype: str) -> TypeError:
 
 def four_sizes(value: Sequence[int | None] | None) -> ValueError:
     return ValueError(
-        f"`output_size` must be the shape (batch, rows, cols, channels) of what was pooled, got {value}: pass that "
-        f"shape, with None for a batch of any size"
+        f"`output_size` must be the shape (batch, rows, cols, channels) of the pictures that were pooled, got {value}: "
+        f"pass that shape, with None for a batch of any size"
     )
 
 
 def inexact_mask(dtype: str, positions: int, most: int) -> ValueError:
     return ValueError(
-        f"`mask` must be of integers for more than {most} positions in a picture, got {dtype} for {positions}: floats "
-        f"of that kind are exact up to {most} only, so pass the mask as tf.nn.max_pool_with_argmax returns it"
+        f"`mask` must have an integer dtype for more than {most} positions in a picture, got {dtype} for {positions}: "
+        f"{dtype} is exact only up to {most}, so pass the mask as tf.nn.max_pool_with_argmax returns it"
     )
 
 
 def not_whole(dtype: str, flat: int) -> ValueError:
     return ValueError(
-        f"`mask` must hold integers, which may be of a float dtype, got {dtype} with something else at flat position "
-        f"{flat}: pass the mask as tf.nn.max_pool_with_argmax returns it"
+        f"`mask` must hold integers, which may be of a float dtype, got {dtype} with a value that is not an integer at "
+        f"flat position {flat}: pass the mask as tf.nn.max_pool_with_argmax returns it"
     )

@@ -8,15 +8,15 @@ from unpool.errors import BackendUnavailableError, is_result
 def wrong_device(argument: str, device: object, expected: object) -> TypeError:
     advice = "pass an empty array there" if is_result(argument) else f"pass cupy.asarray({argument})"
     return TypeError(
-        f"`{argument}` must be on the device of the other arrays, got one on device {device}, and they are on device "
-        f"{expected}: {advice}, within `with cupy.cuda.Device({expected}):`"
+        f"`{argument}` must be on the device of the other arrays, got device {device}, but the other arrays are on "
+        f"device {expected}: {advice}, within `with cupy.cuda.Device({expected}):`"
     )
 
 
 def foreign_byte_order(argument: str, dtype: object) -> ValueError:
     return ValueError(
-        f"`{argument}` must be in the byte order of the device, got {dtype}: swap the bytes before they go there, for "
-        f"example with numpy's array.astype(array.dtype.newbyteorder('='))"
+        f"`{argument}` must be in the byte order of the device, got {dtype}: swap the bytes before the copy to the "
+        f"GPU, for example with numpy's array.astype(array.dtype.newbyteorder('='))"
     )
 
 
@@ -29,8 +29,8 @@ def cannot_wait() -> ValueError:
 
 def missing_driver(needed: int) -> BackendUnavailableError:
     return BackendUnavailableError(
-        f"backend 'cuda' needs an NVIDIA driver, found none: install one for CUDA {needed // 1000}; a container is "
-        f"given it with the GPUs (docker run --gpus all)"
+        f"backend 'cuda' needs an NVIDIA driver, found none: install one for CUDA {needed // 1000}; in a container, "
+        f"pass the GPUs to it, as `docker run --gpus all` does"
     )
 
 

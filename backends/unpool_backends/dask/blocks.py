@@ -180,8 +180,8 @@ def _blocks_differ(argument: str, shape: tuple[int, ...], indices_shape: tuple[i
 
 def _not_declared(error: TypeError) -> TypeError:
     return TypeError(
-        f"{error}. A block has this dtype, and its array declares another one: pass the dtype of the blocks as `dtype` "
-        f"or `meta` where the array is made"
+        f"{error}. This is the dtype of a block; the Dask array declares another dtype: pass the dtype of the blocks "
+        f"as `dtype` or `meta` where the array is made"
     )
 
 
@@ -194,8 +194,8 @@ def _outside_chunk(position: list[int], value: int, block: Block, sized_by: str)
         place = "its own window, where it must lie if windows lie in two chunks"
     return IndexError(
         f"{index_at(position)} = {value} is outside {place}: {what_was_pooled(sized_by, f' as `{sized_by}`')}, with "
-        f"the arguments of the pooling call; for indices of no window, rechunk both arrays to one chunk along each "
-        f"spatial axis"
+        f"the arguments of the pooling call; if no window made the indices, rechunk both arrays to one chunk along "
+        f"each spatial axis"
     )
 
 
@@ -203,5 +203,5 @@ def _within_chunk(error: Exception, axes: list[int]) -> Exception:
     counted = " and ".join(f"dimension {axis}" for axis in axes)
     return type(error)(
         f"{error}. The position along {counted} counts from the start of its chunk: call compute_chunk_sizes() first "
-        f"for the whole one"
+        f"to see the position in the whole array"
     )

@@ -39,7 +39,7 @@ def check_room(argument: str, cells: Any, most: Any) -> None:
     """Refuse this many cells if JAX's integers cannot hold `most`, the largest number to compute."""
     if isinstance(most, int) and most > LARGEST and integer("int64").itemsize < 8:
         raise ValueError(
-            f"`{argument}` must be counted by 64 bits from about 2147483647 cells on, got {cells}: call "
+            f"`{argument}` needs JAX's 64-bit mode from about 2147483647 cells on, got {cells}: call "
             f"jax.config.update('jax_enable_x64', True) first"
         )
 

@@ -147,9 +147,9 @@ ARRAYS = {
     "indices_of_another_level": Case(
         "shapes_differ",
         ValueError,
-        "`indices` must have the shape of `input`, (1, 1, 2, 2), got (1, 1, 1, 1): if `input` comes out of an "
-        "unpooling, pass that call the size that was pooled as `output_size`; else pass what the same pooling call "
-        "returned",
+        "`indices` must have the shape of `input`, (1, 1, 2, 2), got (1, 1, 1, 1): pass `input` and `indices` of "
+        "one pooling call; if `input` is the result of an unpooling, pass that unpooling the shape of the array that "
+        "was pooled, as `output_size`",
         lambda out: unpool.max_unpool2d(P, I[..., :1, :1], 2, out=out.plane),
     ),
     "indices_without_batch": Case(

@@ -22,8 +22,8 @@ CONVERSIONS = {
     "unbatched_indices": Case(
         "unbatched_indices",
         ValueError,
-        "`indices` must have the batch and channels and 1 to 3 spatial dimensions, got shape (2, 2): give unbatched "
-        "ones a leading 1, and `output_size` too",
+        "`indices` must have the batch and channels and 1 to 3 spatial dimensions, got shape (2, 2): without a batch, "
+        "pass indices[None], and `output_size` with a leading 1",
         lambda out: unpool.convert_indices(I[0, 0], "plane", "onnx", output_size=PLANE_SHAPE),
     ),
     "not_the_full_size": Case(

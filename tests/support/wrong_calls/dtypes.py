@@ -32,24 +32,27 @@ DTYPES = {
         "indices_of_taps",
         TypeError,
         '`indices` must be int64 or int32 where index_format="plane", got uint8, which holds the taps of windows: '
-        'pass index_format="window" where there is a window, convert taps by unpool.convert_indices, or convert '
-        "positions in the plane to int64. The order of the arguments is (values, indices)",
+        'if they are taps, pass index_format="window" with the window of the pooling call, or convert them by '
+        "unpool.convert_indices; if they are positions in the plane, convert them to int64. The order of the arguments "
+        "is (values, indices)",
         lambda out: unpool.max_unpool2d(P, I.astype("uint8"), 2, out=out.plane),
     ),
     "taps_of_two_bytes_without_the_word": Case(
         "indices_of_taps",
         TypeError,
         '`indices` must be int64 or int32 where index_format="plane", got uint16, which holds the taps of windows: '
-        'pass index_format="window" where there is a window, convert taps by unpool.convert_indices, or convert '
-        "positions in the plane to int64. The order of the arguments is (values, indices)",
+        'if they are taps, pass index_format="window" with the window of the pooling call, or convert them by '
+        "unpool.convert_indices; if they are positions in the plane, convert them to int64. The order of the arguments "
+        "is (values, indices)",
         lambda out: unpool.max_unpool2d_backward(X, I.astype("uint16"), 2, out=out.pooled),
     ),
     "taps_along_planes": Case(
         "indices_of_taps",
         TypeError,
         '`indices` must be int64 or int32 where index_format="plane", got uint8, which holds the taps of windows: '
-        'pass index_format="window" where there is a window, convert taps by unpool.convert_indices, or convert '
-        "positions in the plane to int64. The order of the arguments is (values, indices)",
+        'if they are taps, pass index_format="window" with the window of the pooling call, or convert them by '
+        "unpool.convert_indices; if they are positions in the plane, convert them to int64. The order of the arguments "
+        "is (values, indices)",
         lambda out: unpool.take_along_plane(X, I.astype("uint8"), out=out.pooled),
     ),
     "complex_pooling": Case(

@@ -19,25 +19,24 @@ X8 = np.random.default_rng(8).permutation(2 * 4 * 64).reshape(2, 4, 8, 8).astype
 P8, I8 = unpool.max_pool2d(X8, 2, return_indices=True)
 AT_1_3_0_2 = int(np.ravel_multi_index((1, 3, 0, 2), I8.shape))
 LAST = "pass the shape of the array that was pooled as"
-CONVERTED = "convert indices of TensorFlow, ONNX or Chainer by unpool.convert_indices"
-CONVERT = f", and {CONVERTED}"
-TAPS = f"index_format='plane' for positions in the plane; {CONVERTED}"
+CONVERT = "; if TensorFlow, ONNX or Chainer made the indices, convert them by unpool.convert_indices"
+TAPS = f"If the indices are positions in the plane, pass index_format='plane'{CONVERT}"
 EIGHT = "is out of range for an output plane of 8 x 8: expected 0..63; " + LAST
 
 INDICES = {
     "no tap": Case(
         "bad_tap",
         IndexError,
-        "indices[0, 0, 1, 0] = 4 is no tap of its window in an output plane of 4 x 4: expected 0..3, and none in the "
-        f"padding, with {WINDOW}; {LAST} `output_size`, with the arguments of the pooling call, or " + TAPS,
+        "indices[0, 0, 1, 0] = 4 is no tap of its window in an output plane of 4 x 4: expected a tap from 0 to 3 that "
+        f"is not in the padding, with {WINDOW}; {LAST} `output_size`, with the arguments of the pooling call. {TAPS}",
         lambda: unpool.max_unpool2d(P, planted(0 * I, (2, 4)), 2, index_format="window"),
     ),
     "no tap, written": Case(
         "bad_tap",
         IndexError,
-        "indices[0, 0, 1, 0] = -1 is no tap of its window in an output plane of 4 x 4: expected 0..3, and none in the "
-        f"padding, with {WINDOW}; {LAST} `input_size`, with the arguments of the pooling call, or "
-        f"{TAPS}. `out` may be partly overwritten",
+        "indices[0, 0, 1, 0] = -1 is no tap of its window in an output plane of 4 x 4: expected a tap from 0 to 3 that "
+        f"is not in the padding, with {WINDOW}; {LAST} `input_size`, with the arguments of the pooling call. {TAPS}. "
+        "`out` may be partly overwritten",
         lambda: unpool.max_pool2d_backward(
             P, planted(0 * I, (2, -1)), (4, 4), 2, index_format="window", out=np.empty((1, 1, 4, 4), "float32")
         ),

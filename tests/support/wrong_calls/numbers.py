@@ -97,16 +97,16 @@ NUMBERS = {
         "pair_out_of_range",
         ValueError,
         "`padding` must be between 0 and dilation * (kernel_size - 1) before and after the plane, got padding=((0, 2), "
-        "(0, 0)), kernel_size=(2, 2) and dilation=(1, 1): pass smaller pairs, since windows of nothing but padding "
-        "have no maximum",
+        "(0, 0)), kernel_size=(2, 2) and dilation=(1, 1): pass smaller pairs, since a window of padding alone "
+        "has no maximum",
         lambda out: unpool.max_pool2d(X, 2, 2, ((0, 2), 0), out=out.pooled),
     ),
     "padding_pair_negative": Case(
         "pair_out_of_range",
         ValueError,
         "`padding` must be between 0 and dilation * (kernel_size - 1) before and after the plane, got padding=((-1, "
-        "0), (0, 0)), kernel_size=(2, 2) and dilation=(1, 1): pass smaller pairs, since windows of nothing but padding "
-        "have no maximum",
+        "0), (0, 0)), kernel_size=(2, 2) and dilation=(1, 1): pass smaller pairs, since a window of padding alone "
+        "has no maximum",
         lambda out: unpool.max_unpool2d(P, I, 2, 2, ((-1, 0), 0), out=out.plane),
     ),
     "padding_four_integers": Case(
@@ -237,7 +237,7 @@ NUMBERS = {
         "padding_too_large",
         ValueError,
         "`padding` must be at most half of `kernel_size` (rounded down), got padding=(1, 2) and kernel_size=(3, 3): "
-        "pass a smaller one, since windows of nothing but padding have no maximum",
+        "pass a smaller padding, since a window of padding alone has no maximum",
         lambda out: unpool.max_pool2d(X, 3, padding=(1, 2), out=out.pooled),
     ),
     "padding_with_a_capital": Case(
@@ -250,8 +250,8 @@ NUMBERS = {
     "shape_as_stride": Case(
         "wrong_length",
         ValueError,
-        "`stride` must be one integer or 2 of them, one per spatial dimension, got (1, 1, 4, 4): a shape is passed as "
-        "`output_size`",
+        "`stride` must be one integer or 2 of them, one per spatial dimension, got (1, 1, 4, 4): if this is a "
+        "shape, pass it as `output_size`; else leave out the batch and the channels",
         lambda out: unpool.max_unpool2d(P, I, 2, PLANE_SHAPE, out=out.plane),
     ),
 }

@@ -26,9 +26,9 @@ SIZES = {
     "size_of_taps": Case(
         "size_places_windows",
         ValueError,
-        "`output_size` must be given for taps of windows whose padding before the plane depends on it, got none, "
-        "validate='windows' and kernel_size=(3, 3), stride=(2, 2), padding='same', dilation=(1, 1): pass the shape of "
-        "the array that was pooled",
+        "`output_size` must be given for index_format='window' with validate='windows' if the padding before the plane "
+        "depends on it, got none with kernel_size=(3, 3), stride=(2, 2), padding='same', dilation=(1, 1): pass the "
+        "shape of the array that was pooled",
         lambda out: unpool.max_unpool2d(
             P, 0 * I, 3, 2, "same", index_format="window", validate="windows", out=out.plane
         ),
@@ -110,22 +110,22 @@ SIZES = {
     "output_size_needed": Case(
         "size_needed",
         ValueError,
-        "`output_size` must be given: the size that follows is empty in spatial dimension 0, got output_size=None with "
-        "kernel_size=(2,), stride=(2,), padding=(1,), dilation=(1,): pass one that is 1 there",
+        "`output_size` must be given: the default size is empty in spatial dimension 0, got output_size=None with "
+        "kernel_size=(2,), stride=(2,), padding=(1,), dilation=(1,): pass a size that is 1 there",
         lambda out: unpool.max_unpool1d(P[0, :, :1, :1], I[0, :, :1, :1], 2, 2, 1, out=out.plane),
     ),
     "no_such_plane": Case(
         "no_size",
         ValueError,
-        "`output_size` has no right value: no plane pools to 1 in spatial dimension 0, got output_size=None with "
+        "`output_size` has no valid value: no plane pools to 1 in spatial dimension 0, got output_size=None with "
         "kernel_size=(2,), stride=(1,), padding=(1,), dilation=(1,): pass the arguments of the pooling call",
         lambda out: unpool.max_unpool1d(P[0, :, :1, :1], I[0, :, :1, :1], 2, 1, 1, out=out.plane),
     ),
     "output_size_left_open": Case(
         "size_left_open",
         ValueError,
-        "`output_size` must have every spatial size, got (None, 1, None, 4): for a size unknown before the run, pass "
-        "the shape as an array that the run computes; for a Dask array, call compute_chunk_sizes() first",
+        "`output_size` must have an integer for each spatial size, got (None, 1, None, 4): for a size unknown before "
+        "the run, pass the shape as an array that the run computes; for a Dask array, call compute_chunk_sizes() first",
         lambda out: unpool.max_unpool2d(P, I, 2, output_size=(None, 1, None, 4), out=out.plane),
     ),
     "output_size_too_long": Case(

@@ -306,7 +306,7 @@ def check_bad(backend, case, taps, data_format, name, duplicates):
         return
     first = next(place for place in np.ndindex(cells.shape) if cells[place] < 0)
     text = f"{at(first)} = {taps[first]} is no tap of its window in an output plane of "
-    more = f": expected 0..{case.taps - 1}, and none in the padding, with kernel_size={case.kernel}, "
+    more = f": expected a tap from 0 to {case.taps - 1} that is not in the padding, with kernel_size={case.kernel}, "
     if backend.writes:
         written = Guarded(taps.shape if gathers else planes_shape(case, taps, data_format), "float32", 1, backend)
         with pytest.raises(IndexError, match=re.escape(text)):
