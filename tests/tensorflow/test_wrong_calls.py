@@ -134,6 +134,21 @@ def test_a_repeated_index(way, name):
     assert_same_bits(way(call)(*tensors(POOLED, X, indices)).numpy(), last)
 
 
+@pytest.mark.whole  # the window path alone sees these repeats
+@reporting_ways
+def test_a_maximum_of_two_windows_is_a_repeated_index(way):
+    """Indices of pooling lie in their own windows, where no other check reads them."""
+    x = np.array([[1.0, 9.0, 2.0, 3.0, 1.0]])
+    values, indices = unpool.max_pool1d(x, 3, 1, return_indices=True)
+
+    def call(values, indices):
+        return unpool.max_unpool1d(values, indices, 3, 1, duplicates="error")
+
+    expected = error_of(call, values, indices)
+    assert "got indices[0, 0] = indices[0, 1] = 1" in expected
+    assert way.error(way(call), *tensors(values, indices)) == expected
+
+
 # --- arguments that are refused ---------------------------------------------------------------------------------------
 
 DENSE = "must be a dense tensor, got tensorflow.python."
