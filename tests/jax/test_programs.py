@@ -145,6 +145,53 @@ def test_sharded_programs():
     assert output(SHARDED).split() == ["False", "True", "False"] * 2
 
 
+SPATIALLY_SHARDED = (
+    DEVICES
+    + """
+def call(x):
+    values, indices = unpool.max_pool2d(x, 3, 2, 1, return_indices=True)
+    return unpool.max_unpool2d(values, indices, 3, 2, 1, output_size=x.shape)
+
+def slope(x):
+    return jax.grad(lambda x: (call(x) ** 2).sum())(x)
+
+x = np.random.default_rng(0).permutation(4 * 2 * 4 * 6).reshape(4, 2, 4, 6).astype("float32")
+expected = np.where(call(x) != 0, 2 * x, 0)
+mesh = jax.make_mesh((2, 2), ("a", "b"), axis_types=(AxisType.Explicit,) * 2)
+for spec in (P("a", None, "b"), P(None, None, "a", "b")):
+    spread = jax.device_put(x, NamedSharding(mesh, spec))
+    whole = jax.device_put(x, NamedSharding(mesh, P(*spec[:2])))
+    np.testing.assert_array_equal(call(spread), call(x))  # outside of a mesh, too
+    with jax.set_mesh(mesh):
+        for transform in (lambda f: f, lambda f: jax.jit(jax.vmap(f))):
+            there = transform(call)(spread)
+            np.testing.assert_array_equal(there, call(x))
+            assert jax.typeof(there) == jax.typeof(whole)
+            back = transform(slope)(spread)
+            np.testing.assert_array_equal(back, expected)
+            assert jax.typeof(back) == jax.typeof(spread)
+        forward = jax.jit(lambda x: jax.jvp(call, (x,), (x,)))(spread)
+        np.testing.assert_array_equal(forward, [call(x)] * 2)
+
+# Values that all devices share, and indices that are sharded.
+values, indices = unpool.max_pool2d(x, 2, return_indices=True)
+shared, spread = [
+    jax.device_put(array, NamedSharding(mesh, spec)) for array, spec in ((values, P()), (indices, P("a")))
+]
+with jax.set_mesh(mesh):
+    for transform in (lambda f: f, jax.jit):
+        back = transform(jax.grad(lambda v: (unpool.max_unpool2d(v, spread, 2) ** 2).sum()))(shared)
+        np.testing.assert_array_equal(back, 2 * values)
+        assert jax.typeof(back) == jax.typeof(shared)
+"""
+)
+
+
+def test_explicit_sharding_along_the_plane():
+    """Results are not sharded along the plane; a gradient has the sharding of the array that it belongs to."""
+    output(SPATIALLY_SHARDED)
+
+
 REFUSED = """
 import ctypes, sys
 import jax, numpy as np

@@ -91,19 +91,24 @@ def _resized(arrays: Sequence[Any], spatial: Sequence[Any], plan: Plan[Any], dty
 def explicit_sharding(array: Any) -> Any:
     """Return the sharding of an array, or of a type, if explicit sharding makes it a part of the type, else None."""
     sharding = jax.typeof(array).sharding if isinstance(array, jax.Array) else array.sharding
-    explicit = AxisType.Explicit in sharding.mesh.axis_types and any(entry is not None for entry in sharding.spec)
-    return sharding if explicit else None
+    return sharding if AxisType.Explicit in sharding.mesh.axis_types else None
 
 
 def _result_sharding(arrays: Sequence[Any], plan: Plan[Any]) -> Any:
     """Return the explicit sharding of a result, or None: along the axes of any array, but not along spatial ones."""
     shardings = list(filter(None, map(explicit_sharding, arrays)))
-    if not shardings:
+    if not any(entry is not None for sharding in shardings for entry in sharding.spec):
         return None
     specs = [[*sharding.spec, *[None] * arrays[0].ndim][: arrays[0].ndim] for sharding in shardings]
     entries = [next(filter(None, along), None) for along in zip(*specs, strict=True)]
     entries[spatial_axes(len(entries), len(plan.spatial), plan.channels_last)] = [None] * len(plan.spatial)
     return NamedSharding(shardings[0].mesh, PartitionSpec(*entries))
+
+
+def _sharded_as(kind: Any, array: Any) -> Any:
+    """Return an array with the explicit sharding of a type, which may be sharded along the plane."""
+    wanted, found = explicit_sharding(kind), explicit_sharding(array)
+    return array if None in (wanted, found) or wanted == found else jax.sharding.reshard(array, wanted)
 
 
 @remembered(maxsize=1024)
@@ -279,7 +284,7 @@ def _linear(primitive: Primitive, transposed: Primitive) -> None:
     def transpose(cotangent: Any, given: Any, indices: Any, **params: Any) -> Any:
         if isinstance(cotangent, ad.Zero):
             return ad.Zero(given.aval), None
-        return transposed.bind(cotangent, indices, **params), None
+        return _sharded_as(given.aval, transposed.bind(cotangent, indices, **params)), None
 
     ad.primitive_jvps[primitive] = tangents
     ad.primitive_transposes[primitive] = transpose
