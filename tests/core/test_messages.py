@@ -71,6 +71,7 @@ ELSEWHERE = {
     "unknown_chunks",
     "no_window_in_chunks",
     "blocks_differ",
+    "other_shape",
     "not_declared",
     "outside_chunk",
     "not_a_count",

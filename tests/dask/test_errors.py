@@ -38,6 +38,11 @@ def pooled(case, **named):
     return x, *unpool.max_pool2d(x, return_indices=True, **case.window, **named)
 
 
+def pooled_ones(case):
+    """Return the values and indices of windows of one cell."""
+    return unpool.max_pool2d(np.ones((2, 2, *case.size), "float32"), 1, return_indices=True)
+
+
 def lazily(first, indices):
     """Return both arrays in the same chunks of windows."""
     ahead = [size * (1 + (first.shape != indices.shape)) for size in CHUNKS[2:]]
@@ -171,7 +176,8 @@ def test_an_index_outside_of_its_chunk_is_refused(name, validate):
     x, values, indices = pooled(case)
     indices[3, 1, 5, 7] = 3
     first = x if name == "max_unpool_backward" else values
-    text = f"indices[3, 1, 5, 7] = 3 is outside the cells 8..11 x 8..15 of its chunk: {REMEDIES.format(POOLED[name])}"
+    place = "indices[3, 1, 5, 7] = 3, the cell (0, 3), is outside the cells 8..11 x 8..15 of its chunk"
+    text = f"{place}: {REMEDIES.format(POOLED[name])}"
     assert text_of(call(case, name, validate=validate), *lazily(first, indices)) == f"IndexError: {text}"
     whole_planes = [array.rechunk({2: -1, 3: -1}) for array in lazily(first, indices)]
     assert_as_numpy(call(case, name), [first, indices], whole_planes)
@@ -184,7 +190,8 @@ def test_an_index_outside_of_its_window_is_refused_where_windows_lie_in_two_chun
     indices[3, 1, 5, 7] = CELLS - 4
     first = x if name == "max_unpool_backward" else values
     text = (
-        f"indices[3, 1, 5, 7] = {CELLS - 4} is outside its own window, where it must lie if windows lie in two chunks: "
+        f"indices[3, 1, 5, 7] = {CELLS - 4}, the cell (11, 12), is outside its own window, where it must lie if "
+        f"windows lie in two chunks: "
     )
     more = {} if name == "max_pool_backward" else {"duplicates": "last"}
     assert (
@@ -204,9 +211,8 @@ def test_rows_and_volumes_name_the_cells_of_their_rank():
     values, indices = unpool.max_pool3d(x, 2, return_indices=True)
     indices[0, 1, 1, 1] = 0
     lazy = [da.from_array(array, (1, 1, 2, 1)) for array in (values, indices)]
-    assert "indices[0, 1, 1, 1] = 0 is outside the cells 2..3 x 0..3 x 2..3 of its chunk" in text_of(
-        partial(unpool.max_unpool3d, kernel_size=2), *lazy
-    )
+    text = "indices[0, 1, 1, 1] = 0, the cell (0, 0, 0), is outside the cells 2..3 x 0..3 x 2..3 of its chunk"
+    assert text in text_of(partial(unpool.max_unpool3d, kernel_size=2), *lazy)
 
 
 # --- the other functions ----------------------------------------------------------------------------------------------
@@ -238,6 +244,36 @@ def test_a_pooled_block_of_an_undeclared_dtype_is_refused():
     x = da.ones((1, 1, 8, 8), dtype="float32").map_blocks(np.ndarray.astype, "complex64", dtype="float32")
     with pytest.raises(TypeError, match=r"^`input` must be of one of .*, got complex64: convert it first. This is"):
         unpool.max_pool2d(x, 2).compute()
+
+
+OTHER_SHAPES = {
+    "shorter": (lambda block: block[:, :, :2], "(1, 2, 2, 4)"),
+    "longer": (lambda block: np.repeat(block, 2, 3), "(1, 2, 4, 8)"),
+    "other batch": (lambda block: np.concatenate([block, block]), "(2, 2, 4, 4)"),
+    "without the batch": (lambda block: block[0], "(2, 4, 4)"),
+}
+
+
+@every_function
+@pytest.mark.parametrize("argument", [0, 1])
+@pytest.mark.parametrize(("change", "shape"), OTHER_SHAPES.values(), ids=OTHER_SHAPES)
+def test_a_block_of_an_undeclared_shape_is_refused(name, argument, change, shape):
+    case = pooling((8, 4), 1)
+    arrays = [da.from_array(array, (1, 2, 4, 4)) for array in pooled_ones(case)]
+    arrays[argument] = arrays[argument].map_blocks(change, dtype=arrays[argument].dtype)
+    first = "input" if name == "max_unpool" else "grad_output"
+    assert text_of(call(case, name), *arrays) == (
+        f"ValueError: `{'indices' if argument else first}` must have blocks of the declared shapes, got a block of "
+        f"{shape} where (1, 2, 4, 4) is declared: pass `chunks` to the map_blocks that made it"
+    )
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_a_pooled_block_of_an_undeclared_shape_is_refused(overlap):
+    x = da.ones((1, 2, 20, 7), chunks=(1, 2, 10, 7)).map_blocks(lambda block: block[:, :, :5], dtype=float)
+    text = r"^`input` must have blocks of the declared shapes, got a block of \(1, 2, [56], 7\) where"
+    with pytest.raises(ValueError, match=text):
+        unpool.max_pool2d(x, *((3, 2, 1) if overlap else (2,))).compute()
 
 
 def test_a_bad_index_of_a_whole_plane():

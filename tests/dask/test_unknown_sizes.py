@@ -92,7 +92,7 @@ def test_a_chunk_of_unknown_size_may_be_empty(case, axis, data_format):
     ("value", "target", "begins"),
     [
         (-5, None, "= -5 is out of range for an output plane of 12 x 16"),
-        (1, None, "= 1 is outside the cells 8..11 x 8..15 of its chunk"),
+        (1, None, "= 1, the cell (0, 1), is outside the cells 8..11 x 8..15 of its chunk"),
         (-5, "window", "= -5 does not fit the convention 'plane'"),
     ],
     ids=["bad", "of another chunk", "converted"],

@@ -24,6 +24,7 @@ _FRESH = CPU(threads=1, recycle=False)
 
 def pool_block(cells: Any, layout: Layout, block_id: tuple[int, ...]) -> Any:
     """Pool a block; return the values, or (values, indices) if the Plan has indices."""
+    _check_shape("input", cells, layout.declared(block_id, "cells"))
     _check_dtypes("input", cells, None, layout.plan)
     block = layout.block(block_id, cells.shape)
     values, indices = _kernels(cells).pool(cells, block.plan, None)
@@ -36,6 +37,8 @@ def pool_block(cells: Any, layout: Layout, block_id: tuple[int, ...]) -> Any:
 
 def scatter_block(values: Any, indices: Any, layout: Layout, duplicates: Duplicates, block_id: tuple[int, ...]) -> Any:
     """Put the values of a block, and of its halo, into its planes; return its own cells."""
+    for argument, array in ((layout.plan.values, values), ("indices", indices)):
+        _check_shape(argument, array, layout.declared(block_id, "windows"))
     if values.shape != indices.shape:
         raise _blocks_differ(layout.plan.values, values.shape, indices.shape)
     _check_dtypes(layout.plan.values, values, indices, layout.plan)
@@ -44,6 +47,8 @@ def scatter_block(values: Any, indices: Any, layout: Layout, duplicates: Duplica
 
 def gather_block(planes: Any, indices: Any, layout: Layout, duplicates: Duplicates, block_id: tuple[int, ...]) -> Any:
     """Take the values at the indices of a block out of its planes; return those of its own windows."""
+    _check_shape(layout.plan.sized_by, planes, layout.declared(block_id, "cells"))
+    _check_shape("indices", indices, layout.declared(block_id, "windows"))
     if planes.shape != layout.block(block_id, indices.shape).plan.plane_shape:
         raise _blocks_differ(layout.plan.sized_by, planes.shape, indices.shape)
     _check_dtypes(layout.plan.sized_by, planes, indices, layout.plan)
@@ -52,6 +57,13 @@ def gather_block(planes: Any, indices: Any, layout: Layout, duplicates: Duplicat
 
 def item(pair: tuple[Any, ...], nth: int) -> Any:
     return pair[nth]
+
+
+def _check_shape(argument: str, array: Any, declared: tuple[int | None, ...]) -> None:
+    """Refuse a block of another shape than its array declares, which Dask computes without a check."""
+    shape = tuple(array.shape)
+    if len(shape) != len(declared) or any(size not in (None, own) for size, own in zip(declared, shape, strict=True)):
+        raise _other_shape(argument, shape, declared)
 
 
 def _check_dtypes(argument: str, values: Any, indices: Any, plan: Plan[Any]) -> None:
@@ -178,6 +190,13 @@ def _blocks_differ(argument: str, shape: tuple[int, ...], indices_shape: tuple[i
     )
 
 
+def _other_shape(argument: str, shape: tuple[int, ...], declared: tuple[int | None, ...]) -> ValueError:
+    return ValueError(
+        f"`{argument}` must have blocks of the declared shapes, got a block of {shape} where {declared} is declared: "
+        f"pass `chunks` to the map_blocks that made it"
+    )
+
+
 def _not_declared(error: TypeError) -> TypeError:
     return TypeError(
         f"{error}. This is the dtype of a block; the Dask array declares another dtype: pass the dtype of the blocks "
@@ -186,16 +205,17 @@ def _not_declared(error: TypeError) -> TypeError:
 
 
 def _outside_chunk(position: list[int], value: int, block: Block, sized_by: str) -> IndexError:
+    rank = len(block.plan.spatial)
+    cell = ", ".join(str(int(at)) for at in np.unravel_index(value, block.plan.spatial))
     if block.kept is None:
-        rank = len(block.plan.spatial)
         axes = list(zip(block.cells, block.plan.plane, strict=True))[3 - rank :]
         place = f"the cells {' x '.join(f'{first}..{first + size - 1}' for first, size in axes)} of its chunk"
     else:
         place = "its own window, where it must lie if windows lie in two chunks"
     return IndexError(
-        f"{index_at(position)} = {value} is outside {place}: {what_was_pooled(sized_by, f' as `{sized_by}`')}, with "
-        f"the arguments of the pooling call; if no window made the indices, rechunk both arrays to one chunk along "
-        f"each spatial axis"
+        f"{index_at(position)} = {value}{f', the cell ({cell}),' if rank > 1 else ''} is outside {place}: "
+        f"{what_was_pooled(sized_by, f' as `{sized_by}`')}, with the arguments of the pooling call; if no window made "
+        f"the indices, rechunk both arrays to one chunk along each spatial axis"
     )
 
 

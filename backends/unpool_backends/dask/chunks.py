@@ -89,10 +89,13 @@ def edges_of(chunks: Sequence[int]) -> Edges:
 
 
 def edges_outside(chunks: Sequence[int]) -> Edges | None:
-    """Return the edges of chunks that are not along a plane; None if several have an unknown size."""
-    if len(chunks) == 1:
-        return (0,)
-    return None if any(map(isnan, chunks)) else (0, *accumulate(chunks))
+    """Return the edges of chunks that are not along a plane.
+
+    If a size is unknown, return the first edge of a single chunk, and None for several chunks.
+    """
+    if any(map(isnan, chunks)):
+        return (0,) if len(chunks) == 1 else None
+    return (0, *accumulate(chunks))
 
 
 def sizes(ranges: Iterable[Range]) -> tuple[int, ...]:
@@ -209,8 +212,8 @@ class Block(NamedTuple):
 class Layout:
     """The blocks of a call: its Plan, and the chunks along each axis of its arrays, in their order.
 
-    `outside` holds the edges of the chunks along the batch, if there is one, and the channels; None if they are
-    unknown.  `operation` is "pool", "scatter" or "gather".
+    `outside` holds the edges of the chunks along the batch, if there is one, and the channels, by `edges_outside`.
+    `operation` is "pool", "scatter" or "gather".
     """
 
     operation: str
@@ -226,6 +229,15 @@ class Layout:
         """Return a block by its chunk along each axis, and by the shape of one of its arrays."""
         axes = spatial_axes(len(shape), len(self.spatial), self.plan.channels_last)
         return _block(self, block_id, (*shape[: axes.start], *shape[axes.stop :]))
+
+    def declared(self, block_id: tuple[int, ...], side: str) -> tuple[int | None, ...]:
+        """Return the shape of a block of "cells" or "windows", with its halo; None for each size that is unknown."""
+        axes = spatial_axes(len(block_id), len(self.spatial), self.plan.channels_last)
+        along = zip(self.spatial, block_id[axes], strict=True)
+        ranges = [axis.cells_of(chunk) if side == "cells" else axis.windows_of(chunk) for axis, chunk in along]
+        chunks = zip(self.outside, (*block_id[: axes.start], *block_id[axes.stop :]), strict=True)
+        outside = [edges[chunk + 1] - edges[chunk] if edges and len(edges) > 1 else None for edges, chunk in chunks]
+        return (*outside[: axes.start], *sizes(ranges), *outside[axes.start :])
 
 
 @lru_cache(maxsize=4096)
