@@ -1,6 +1,7 @@
 """Sizes that are unknown until run time: results and messages are those for known sizes."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -660,6 +661,28 @@ def test_an_index_of_another_convention(way):
     for wrong in ((3, 3, 4, 4), (2, 1, 4, 4), (2, 3, 0, 4)):
         expected = error_of(unpool.convert_indices, plane, "plane", "onnx", output_size=wrong)
         assert way.error(call, tf.constant(plane), tf.constant(wrong)) == expected
+
+
+CONSTANT_SIZES = {
+    "unpooling": (lambda i, size: unpool.max_unpool2d(i, i, 2, output_size=size), (9, 6)),
+    "gradient": (lambda i, size: unpool.max_pool2d_backward(i, i, size, 2), (1, 2, 4, 4)),
+    "samples": (lambda i, size: unpool.convert_indices(i, "plane", "onnx", output_size=size), (3, 1, 4, 4)),
+    "no cell": (lambda i, size: unpool.convert_indices(i, "plane", "onnx", output_size=size), (1, 1, 0, 4)),
+    "window": (
+        lambda i, size: unpool.convert_indices(i, "plane", "window", output_size=size, kernel_size=2),
+        (1, 1, 4, 6),
+    ),
+}
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["function", "xla"])
+@pytest.mark.parametrize(("call", "size"), CONSTANT_SIZES.values(), ids=CONSTANT_SIZES)
+def test_a_wrong_constant_size_is_refused_at_tracing(call, size, compiled):
+    """XLA drops the check of a size that only the run knows."""
+    indices = np.zeros((1, 1, 2, 2), int)
+    expected = error_of(call, indices, size)
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        graph(lambda i: call(i, tf.constant(size)), tf.TensorSpec(indices.shape, tf.int64), compiled=compiled)
 
 
 @seldom

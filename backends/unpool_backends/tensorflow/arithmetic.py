@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from unpool import arithmetic
 from unpool.sizes import Number
-from unpool_backends.tensorflow.asserts import after, require
+from unpool_backends.tensorflow.asserts import after, equal, larger, require
 from unpool_backends.tensorflow.inputs import dense
+from unpool_backends.tensorflow.sizes import inferred
 
 
 class Arithmetic(arithmetic.Arithmetic):
@@ -34,14 +35,16 @@ class Arithmetic(arithmetic.Arithmetic):
         return tf.shape(array, tf.int64)[axis]
 
     def number(self, entry: Any) -> Any:
-        return entry if isinstance(entry, int) else tf.cast(entry, tf.int64)
+        if isinstance(entry, int):
+            return entry
+        (known,) = inferred([entry])  # XLA drops the check of a size that only the run knows
+        return tf.cast(entry, tf.int64) if known is None else known
 
     def equal(self, one: Any, other: Any) -> Any:
-        """Compare values: in a TensorFlow 1 graph, `==` compares objects."""
-        return tf.equal(tf.cast(one, tf.int64), tf.cast(other, tf.int64))
+        return equal(one, other)
 
     def larger(self, one: Any, other: Any) -> Any:
-        return tf.maximum(tf.cast(one, tf.int64), tf.cast(other, tf.int64))
+        return larger(one, other)
 
     def at(self, array: Any, flat: Any) -> Any:
         return tf.reshape(array, [-1])[flat]

@@ -32,10 +32,10 @@ class Asserts(Demand):
         return _asserted(self._rules)
 
     def equal(self, one: Any, other: Any) -> Any:
-        return one == other if known(one, other) else tf.equal(tf.cast(one, tf.int64), tf.cast(other, tf.int64))
+        return equal(one, other)
 
     def larger(self, one: Any, other: Any) -> Any:
-        return max(one, other) if known(one, other) else tf.maximum(tf.cast(one, tf.int64), tf.cast(other, tf.int64))
+        return larger(one, other)
 
     def smaller(self, one: Any, other: Any) -> Any:
         return min(one, other) if known(one, other) else tf.minimum(tf.cast(one, tf.int64), tf.cast(other, tf.int64))
@@ -95,6 +95,15 @@ def compiles() -> bool:
 def known(*sizes: Any) -> bool:
     """Return True if all sizes are numbers, and none is a tensor."""
     return not any(isinstance(size, tf.Tensor) for size in sizes)
+
+
+def equal(one: Any, other: Any) -> Any:
+    """Compare values: in a TensorFlow 1 graph, `==` compares objects."""
+    return one == other if known(one, other) else tf.equal(tf.cast(one, tf.int64), tf.cast(other, tf.int64))
+
+
+def larger(one: Any, other: Any) -> Any:
+    return max(one, other) if known(one, other) else tf.maximum(tf.cast(one, tf.int64), tf.cast(other, tf.int64))
 
 
 class _Mark:

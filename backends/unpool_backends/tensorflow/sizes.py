@@ -104,12 +104,18 @@ def settled(plan: Plan[Any], given: Any) -> tuple[Plan[Any], Any]:
     if given is None or tf.executing_eagerly():
         return plan, given
     given = tuple([_number(entry) for entry in given])
-    # TensorFlow infers the shape of this tensor as far as it can infer the sizes.
-    inferred = tf.fill(tf.stack([1 if entry is None else entry for entry in given]), False).shape.as_list()
-    sizes = tuple([None if entry is None else size for entry, size in zip(given, inferred, strict=True)])
+    known = inferred([1 if entry is None else entry for entry in given])
+    sizes = tuple([None if entry is None else size for entry, size in zip(given, known, strict=True)])
     rest = plan.channels_last, plan.validate, plan.values, plan.sized_by, plan.index_format
     found = plan_unpooling(plan.pooled_shape, plan.window, sizes, *rest)
     return found, given if None in (*found.pooled_shape, *found.spatial) else None
+
+
+def inferred(sizes: list[Any]) -> list[int | None]:
+    """Return the sizes that TensorFlow can infer while it traces, such as constants, and None for the others."""
+    # TensorFlow infers the shape of this tensor as far as it can infer the sizes.
+    found: list[int | None] = tf.fill(tf.stack(sizes), False).shape.as_list()
+    return found
 
 
 def of_pooling(cells: Any, plan: Plan[Any]) -> Sizes:
