@@ -52,7 +52,10 @@ def how_to_make_static(value: object) -> str | None:
     if isinstance(value, (tuple, list)):
         return next(filter(None, map(how_to_make_static, value)), None)
     if is_tracer(value):
-        return "name it in `static_argnums` or `static_argnames` of jax.jit, or bind it with functools.partial"
+        return (
+            "name it in `static_argnums` or `static_argnames` of jax.jit, or bind it with functools.partial, or make "
+            "it with Python or NumPy, since jax.numpy traces constants"
+        )
     traced_tensor = hasattr(value, "dtype") and not hasattr(value, "numpy")
     if traced_tensor and type(value).__module__.startswith("tensorflow."):
         return "pass integers of Python; tf.function traces a program for each"
