@@ -90,6 +90,7 @@ def convert_indices(
     ------
     IndexError
         If an index is outside its plane, of another channel or sample, or outside its own window where that is given.
+        Programs that PyTorch, JAX or XLA compiles do not check values: convert before.
     TypeError
         If ``indices`` are not integers, or ``"window"`` lacks its ``kernel_size``.
     ValueError

@@ -426,7 +426,7 @@ def test_a_window_that_is_made_static():
     x, expected = jnp.array(X), unpool.max_pool2d(X, 2)
     with pytest.raises(TypeError, match=r"`static_argnums` or `static_argnames` of jax.jit, or bind it with functools"):
         jax.jit(unpool.max_pool2d)(x, 2)
-    with pytest.raises(TypeError, match=r"or make it with Python or NumPy, since jax.numpy traces constants$"):
+    with pytest.raises(TypeError, match=r"or make it with Python or NumPy, since jax.numpy traces constants"):
         jax.jit(lambda x: unpool.max_pool2d(x, jnp.int32(2)))(x)
     np.testing.assert_array_equal(jax.jit(lambda x: unpool.max_pool2d(x, np.int32(2)))(x), expected)
     ways = [{"static_argnums": 1}, {"static_argnames": "kernel_size"}]

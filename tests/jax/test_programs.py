@@ -104,6 +104,26 @@ for kind in (AxisType.Explicit, AxisType.Auto):
         found = program(spread)
         np.testing.assert_array_equal(found, call(x))
         print("unpool_1" in program.lower(spread).as_text())
+    # A bad index is dropped in a sharded program, and reported inside of `shard_map`, by its position in the shard.
+    wrong = np.zeros(x.shape, "int32")
+    wrong[3, 1, 2, 5] = 99
+    pair = jax.device_put((x, wrong), NamedSharding(mesh, P("a", "b")))
+    unpooled = partial(unpool.max_unpool2d, kernel_size=2)
+    expected = unpool.max_unpool2d(x, np.zeros_like(wrong), 2)  # the last of the values at cell 0
+    np.testing.assert_array_equal(jax.jit(unpooled)(*pair), expected)
+    whole = jax.shard_map(unpooled, mesh=mesh, in_specs=P("a", "b"), out_specs=P("a", "b"))
+    try:
+        jax.block_until_ready(jax.jit(whole)(*pair))
+    except (ValueError, jax.errors.JaxRuntimeError) as error:
+        assert "indices[1, 0, 2, 5] = 99 is out of range" in str(error), error
+    else:
+        raise AssertionError
+    # After an error on one device, the others would wait for it.
+    def total(v, i):
+        return jax.lax.psum(unpool.max_unpool2d(v, i, 2, validate=False).sum(), ("a", "b"))
+
+    total = jax.shard_map(total, mesh=mesh, in_specs=P("a", "b"), out_specs=P())
+    np.testing.assert_allclose(jax.jit(total)(*pair), expected.sum(), rtol=1e-6)
 
 # Mapped over an axis that is explicitly sharded, with derivatives in both modes.
 mesh = jax.make_mesh((2,), ("a",), axis_types=(AxisType.Explicit,), devices=jax.devices()[:2])
@@ -141,7 +161,7 @@ np.testing.assert_array_equal(slope, 4 * four[:1])
 
 
 def test_sharded_programs():
-    """Kernels run inside `shard_map`; under automatic sharding they would gather every shard on each device."""
+    """Kernels run inside `shard_map`; in sharded programs, they would gather every shard on each device."""
     assert output(SHARDED).split() == ["False", "True", "False"] * 2
 
 
