@@ -260,6 +260,28 @@ def test_taking_has_its_gradients(size, word):
         assert_same_bits(np.asarray(differentiate(jnp.array(grad))), expected)
 
 
+@pytest.mark.whole  # few cases, whose failure depends on the values alone
+@both
+@pytest.mark.parametrize("index_format", ["plane", "window"])
+@pytest.mark.parametrize("window", [(2,), (3, 2, 1)], ids=str)
+@pytest.mark.parametrize("plane", [(2, 2), (7, 2), (7, 6)], ids=str)
+def test_signalling_nans_keep_their_bits(plane, window, index_format):
+    """Those of bfloat16: where XLA moves it as float32, it sets a bit of them, in small arrays above all."""
+    options = {"index_format": index_format}
+    nans = np.uint16(0x7F81 + np.arange(42)).view(jnp.bfloat16)[: plane[0] * plane[1]].reshape(1, 1, *plane)
+    values, indices = unpool.max_pool2d(nans, *window, return_indices=True, **options)
+    calls = [
+        lambda x, values, indices: unpool.max_pool2d(x, *window, return_indices=True, **options),
+        lambda x, values, indices: unpool.max_unpool2d(values, indices, *window, output_size=x.shape, **options),
+        lambda x, values, indices: unpool.max_unpool2d_backward(x, indices, *window, **options),
+    ]
+    for call in calls:
+        results = jax.tree.leaves([jax.jit(call)(nans, values, indices), call(nans, values, indices)])
+        half = len(results) // 2
+        for actual, expected in zip(results[:half], results[half:], strict=True):
+            assert_same_bits(np.asarray(actual), np.asarray(expected))
+
+
 @pytest.mark.whole  # the kernels add zeros by themselves
 @both
 @pytest.mark.parametrize("places", [[0, 2, 4], [0, 1, 4]], ids=["own", "foreign"])

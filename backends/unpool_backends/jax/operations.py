@@ -71,9 +71,12 @@ def scatter(values: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, 
     def by_windows(given: Any, numbers: Any) -> Any:
         return window_path.scatter(given, numbers, plan, adds)
 
-    paths = (by_windows, general) if adds else (_moving(by_windows), _moving(general))
-    given = _positive_zero(values) if adds else values
-    return _by_either(*paths, given, indices, plan, own, plan.pooled, plan.plane_shape)
+    rest = indices, plan, own, plan.pooled, plan.plane_shape
+    if adds:
+        return _by_either(by_windows, general, _positive_zero(values), *rest)
+    # A branch takes and returns integers for bfloat16, since XLA moves its arrays as float32 there.
+    found = _by_either(_moving(by_windows), _moving(general), bits.selected(values), *rest)
+    return bits.from_bits(found, values.dtype)
 
 
 def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, own: bool) -> Any:
@@ -101,7 +104,8 @@ def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, own
             found = _moving(path)(planes, _numbers(indices, plan))
         return found.reshape(plan.pooled_shape)
     paths = _moving(by_windows), _moving(general)
-    return _by_either(*paths, grad, indices, plan, own, plan.plane, plan.pooled_shape)
+    found = _by_either(*paths, bits.selected(grad), indices, plan, own, plan.plane, plan.pooled_shape)
+    return bits.from_bits(found, grad.dtype)
 
 
 def _moving(path: Callable[..., Any]) -> Callable[..., Any]:
