@@ -194,7 +194,10 @@ def wrong_index(problem, name, indices, named, by_taps, mode):
         side = "input" if name == "take" else "output"
         plane = f"{side} plane of {' x '.join(map(str, geometry.plane))}"
         if by_taps:
-            return IndexError, [f"{start}no tap of its window in an {plane}", f": expected 0..{geometry.taps - 1}, "]
+            return IndexError, [
+                f"{start}no tap of its window in an {plane}",
+                f": expected a tap from 0 to {geometry.taps - 1} that ",
+            ]
         if not named.bad[place]:
             return IndexError, [f"{start}outside its own window in an {plane}"]
         return IndexError, [f"{start}out of range for an {plane}", f": expected 0..{geometry.cells - 1};"]

@@ -118,9 +118,7 @@ def table(report: Report, **more: Mapping[str, str]) -> str:
         f"{report['threads']} threads{report.get('load', '')}; "
         f"{', '.join(f'{name} {version}' for name, version in versions.items())}.\n"
         f"Milliseconds, medians of {rounds} process{'es' * (rounds > 1)}, ± half the distance of their quartiles; "
-        "in parentheses, times as long as unpool.\n"
-        f"k2: windows of 2 x 2; s2: a stride of 2. Pooled arrays are {Case.shape} in {Case.dtype}, unless a case names "
-        "another shape."
+        "in parentheses, times as long as unpool."
     )
     foot = [f"\\* {column} has no {what}." for column, what in sorted({(c, what) for (_, c), what in lacks.items()})]
     foot += sorted(
