@@ -179,7 +179,8 @@ def _parser() -> argparse.ArgumentParser:
         help="time unpool beside NumPy's recipes, and PyTorch if it is installed",
         description="Time unpool beside NumPy's recipes, and PyTorch if it is installed, each in a process of its own. "
         "It takes up to a minute and 1 GB of memory. In the names of cases, k2 is a window of 2 x 2, and s2 a stride "
-        "of 2. Each time has its spread. Lines below the table name reasons not to trust the times. The table is printed to standard output, and the progress to standard error.",
+        "of 2. Each time has its spread. Lines below the table name reasons not to trust the times. The table is "
+        "printed to standard output, and the progress to standard error.",
     )
     command.add_argument(
         "--threads", type=positive, metavar="N", help="of every contestant (default: the cores of this process)"
