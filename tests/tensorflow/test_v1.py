@@ -101,9 +101,7 @@ def test_taps(known, duplicates):
     found = run(lambda g, i: unpool.max_unpool2d_backward(g, i, 2, **more), X, taps, known=known)
     np.testing.assert_array_equal(found, VALUES)
     taps[0, 1, 1, 2] = 4
-    text = (
-        "indices[0, 1, 1, 2] = 4 is no tap of its window in an output plane of 4 x 6: expected a tap from 0 to 3"
-    )
+    text = "indices[0, 1, 1, 2] = 4 is no tap of its window in an output plane of 4 x 6: expected a tap from 0 to 3"
     refuse(text, lambda g, i: unpool.max_unpool2d_backward(g, i, 2, **more), X, taps, known=known)
 
 
