@@ -282,6 +282,28 @@ def test_signalling_nans_keep_their_bits(plane, window, index_format):
             assert_same_bits(np.asarray(actual), np.asarray(expected))
 
 
+@pytest.mark.whole  # few cases, whose failure depends on the values alone
+@both
+@pytest.mark.parametrize("index_format", ["plane", "window"])
+@pytest.mark.parametrize("window", [(1, 2), (2, 1)], ids=str)
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_complex_values_keep_their_bits(dtype, window, index_format):
+    """Denormals stay, and so do the payloads of NaNs, in both parts."""
+    wide, infinity = {"complex64": ("uint32", 0x7F800000), "complex128": ("uint64", 0x7FF0000000000000)}[dtype]
+    sign = 1 << (31 if dtype == "complex64" else 63)
+    parts = np.array([1, sign | 1, infinity + 3, infinity | sign, sign, 7, infinity + 9, 2], wide)
+    planes = parts.view(dtype).reshape(1, 4)
+    options = {"index_format": index_format}
+    values, indices = unpool.max_pool1d(np.float32([[1, 2, 3, 4]]), *window, return_indices=True, **options)
+    values = planes[:, : values.shape[1]]
+    calls = [
+        (lambda p, i: unpool.max_unpool1d_backward(p, i, *window, **options), planes),
+        (lambda v, i: unpool.max_unpool1d(v, i, *window, output_size=(4,), **options), values),
+    ]
+    for call, given in calls:
+        assert_same_bits(np.asarray(jax.jit(call)(given, indices)), call(given, indices))
+
+
 @pytest.mark.whole  # the kernels add zeros by themselves
 @both
 @pytest.mark.parametrize("places", [[0, 2, 4], [0, 1, 4]], ids=["own", "foreign"])

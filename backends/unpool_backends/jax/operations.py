@@ -109,8 +109,14 @@ def gather(grad: Any, indices: Any, plan: Plan[Any], duplicates: Duplicates, own
 
 
 def _moving(path: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a path that moves the bits of values."""
-    return lambda given, numbers: bits.from_bits(path(bits.to_bits(given), numbers), given.dtype)
+    """Return a path that moves the bits of values; those of complex values part by part, since XLA changes some."""
+
+    def moved(given: Any, numbers: Any) -> Any:
+        if jnp.issubdtype(given.dtype, jnp.complexfloating):
+            return lax.complex(moved(given.real, numbers), moved(given.imag, numbers))
+        return bits.from_bits(path(bits.to_bits(given), numbers), given.dtype)
+
+    return moved
 
 
 def _by_either(
