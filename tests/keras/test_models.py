@@ -201,7 +201,7 @@ def summary(model):
 
 
 class EveryLayer(keras.Model):
-    """A model of a class, which Keras' summary treats as a list of layers."""
+    """A subclassed model, which Keras' summary treats as a list of layers."""
 
     def __init__(self):
         super().__init__()

@@ -672,6 +672,9 @@ CONSTANT_SIZES = {
         lambda i, size: unpool.convert_indices(i, "plane", "window", output_size=size, kernel_size=2),
         (1, 1, 4, 6),
     ),
+    # TensorFlow refuses a negative size by a text of its own, where it infers sizes.
+    "negative": (lambda i, size: unpool.convert_indices(i, "plane", "onnx", output_size=size), (1, 1, -4, 4)),
+    "negative, of unpooling": (lambda i, size: unpool.max_unpool2d(i, i, 2, output_size=size), (1, 1, -4, 4)),
 }
 
 

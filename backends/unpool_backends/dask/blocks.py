@@ -37,8 +37,9 @@ def pool_block(cells: Any, layout: Layout, block_id: tuple[int, ...]) -> Any:
 
 def scatter_block(values: Any, indices: Any, layout: Layout, duplicates: Duplicates, block_id: tuple[int, ...]) -> Any:
     """Put the values of a block, and of its halo, into its planes; return its own cells."""
-    for argument, array in ((layout.plan.values, values), ("indices", indices)):
-        _check_shape(argument, array, layout.declared(block_id, "windows"))
+    declared = layout.declared(block_id, "windows")
+    _check_shape(layout.plan.values, values, declared)
+    _check_shape("indices", indices, declared)
     if values.shape != indices.shape:
         raise _blocks_differ(layout.plan.values, values.shape, indices.shape)
     _check_dtypes(layout.plan.values, values, indices, layout.plan)

@@ -113,8 +113,12 @@ def settled(plan: Plan[Any], given: Any) -> tuple[Plan[Any], Any]:
 
 def inferred(sizes: list[Any]) -> list[int | None]:
     """Return the sizes that TensorFlow can infer while it traces, such as constants, and None for the others."""
-    # TensorFlow infers the shape of this tensor as far as it can infer the sizes.
-    found: list[int | None] = tf.fill(tf.stack(sizes), False).shape.as_list()
+    try:
+        # TensorFlow infers the shape of this tensor as far as it can infer the sizes.
+        found: list[int | None] = tf.fill(tf.stack(sizes), False).shape.as_list()
+    except ValueError:  # a size is negative, which a rule refuses with a message of its own
+        parts = [tf.fill([tf.maximum(size, 0), tf.maximum(-size, 0)], False).shape.as_list() for size in sizes]
+        found = [None if None in part else part[0] - part[1] for part in parts]
     return found
 
 
